@@ -1,0 +1,1 @@
+"""memtrack: find the training samples that a network had to memorize."""

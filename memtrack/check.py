@@ -1,0 +1,44 @@
+"""`python -m memtrack.check [FILE ...]`: check parameter files and nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from memtrack.io import params
+from memtrack.io.problems import InputError, entry_point
+
+SCHEMA_FILE = Path(__file__).parent / "params.schema.json"
+
+
+def schema() -> str:
+    """The JSON Schema of params.yaml, as committed beside this module."""
+    return json.dumps(params.Params.model_json_schema(), indent=2) + "\n"
+
+
+@entry_point
+def main(argv: list[str] | None = None) -> int:
+    """Check the files; 0 if all are right, 2 if not."""
+    parser = argparse.ArgumentParser(prog="python -m memtrack.check", description=__doc__)
+    parser.add_argument("files", nargs="*", type=Path, default=[params.PARAMS_FILE])
+    parser.add_argument("--write-schema", action="store_true", help="renew params.schema.json")
+    arguments = parser.parse_args(argv)
+    if arguments.write_schema:
+        SCHEMA_FILE.write_text(schema(), encoding="utf-8")
+    problems = []
+    for file in arguments.files:
+        try:
+            params.load(file)
+        except InputError as error:
+            problems += error.problems
+        else:
+            print(f"{file}: ok")
+    if problems:
+        print(InputError(problems), file=sys.stderr)
+    return 2 if problems else 0
+
+
+if __name__ == "__main__":
+    main()

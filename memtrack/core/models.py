@@ -1,0 +1,95 @@
+"""The networks, untrained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torchvision.models as zoo
+from torch import nn
+
+Shape = tuple[int, int, int]
+"""Shape of an image: (channels, height, width)."""
+
+
+def cnn(shape: Shape, classes: int, *, width: int, depth: int, dropout: float) -> nn.Module:
+    """A small convolutional network that trains in a minute on two cores.
+
+    `depth` blocks of convolution 3x3, batch norm and ReLU, the first with `width` channels and each
+    next with twice as many; images are halved between blocks while they are larger than 3 pixels;
+    then the mean over the image, dropout and a linear layer.
+    """
+    channels, height, size = shape[0], shape[1], width
+    layers: list[nn.Module] = []
+    for block in range(depth):
+        if block and height > 3:
+            layers.append(nn.MaxPool2d(2))
+            height //= 2
+        for _ in range(2):
+            layers += [nn.Conv2d(channels, size, 3, padding=1, bias=False)]
+            layers += [nn.BatchNorm2d(size), nn.ReLU()]
+            channels = size
+        size *= 2
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels, classes)]
+    return nn.Sequential(*layers, *head)
+
+
+def mlp(shape: Shape, classes: int, *, width: int, depth: int, dropout: float) -> nn.Module:
+    """`depth` hidden layers of `width` ReLU units, dropout before the last layer."""
+    inputs = shape[0] * shape[1] * shape[2]
+    layers: list[nn.Module] = [nn.Flatten()]
+    for _ in range(depth):
+        layers += [nn.Linear(inputs, width), nn.ReLU()]
+        inputs = width
+    return nn.Sequential(*layers, nn.Dropout(dropout), nn.Linear(inputs, classes))
+
+
+def torchvision_model(shape: Shape, classes: int, *, name: str, small_stem: bool) -> nn.Module:
+    """A torchvision classifier by name, with random weights and a stem for the images' channels.
+
+    With `small_stem` the first convolution has stride 1 (and is 3x3 where it was 7x7) and a
+    max-pooling right after it is left out, as is usual for 32x32 images.
+
+    Raises:
+        ValueError: for a name that `classifier_names` does not list.
+    """
+    if name not in classifier_names():
+        raise ValueError(f"torchvision has no classifier {name!r}")
+    # googlenet and inception_v3 would return a tuple from their auxiliary classifiers
+    extra = {"aux_logits": False} if name in ("googlenet", "inception_v3") else {}
+    model: nn.Module = zoo.get_model(name, weights=None, num_classes=classes, **extra)
+    path, first = next(
+        (path, module) for path, module in model.named_modules() if isinstance(module, nn.Conv2d)
+    )
+    patches = first.kernel_size == first.stride  # a vision transformer cuts the image here
+    if small_stem and not patches and max(first.stride) > 1:
+        small = {"kernel_size": 3, "stride": 1, "padding": 1}
+        if hasattr(model, "maxpool"):
+            model.maxpool = nn.Identity()
+    else:
+        small = {"kernel_size": first.kernel_size, "stride": first.stride, "padding": first.padding}
+    if first.in_channels != shape[0] or small["kernel_size"] != first.kernel_size:
+        stem = nn.Conv2d(shape[0], first.out_channels, bias=first.bias is not None, **small)
+        parent, _, leaf = path.rpartition(".")
+        setattr(model.get_submodule(parent), leaf, stem)
+    return model
+
+
+def classifier_names() -> list[str]:
+    """The names of torchvision's image classifiers."""
+    names: list[str] = zoo.list_models(module=zoo)
+    return names
+
+
+BUILDERS: dict[str, Callable[..., nn.Module]] = {
+    "cnn": cnn,
+    "mlp": mlp,
+    "torchvision": torchvision_model,
+}
+
+
+def build(kind: str, shape: Shape, classes: int, **options: Any) -> nn.Module:
+    """A network by kind; its parameters come from torch's global generator, so seed that first."""
+    return BUILDERS[kind](shape, classes, **options)
+
+

@@ -1,0 +1,77 @@
+"""Scores: a trajectory in, one number per sample out, larger = more likely memorized or mislabelled.
+
+To add one, write a function of a `Trajectory` under `@score` and a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memtrack.core.trajectory import Trajectory
+
+Score = Callable[[Trajectory], NDArray[np.float64]]
+
+SCORES: dict[str, Score] = {}
+"""All scores by name."""
+
+
+def score(function: Score) -> Score:
+    """Register a score under its function's name."""
+    SCORES[function.__name__] = function
+    return function
+
+
+def ranks(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The place of each sample (N,), 1 for the largest score; ties in id order."""
+    order = np.argsort(-values, kind="stable")
+    places = np.empty(len(values), dtype=np.int64)
+    places[order] = np.arange(1, len(values) + 1)
+    return places
+
+
+@score
+def curvature(trajectory: Trajectory) -> NDArray[np.float64]:
+    """Memorization score of the paper: the mean of curvature_t over the recorded epochs t.
+
+    Source: Garg, Ravikumar & Roy, ICML 2024.
+    """
+    return trajectory.read("curvature").mean(axis=0)
+
+
+@score
+def curvature_last(trajectory: Trajectory) -> NDArray[np.float64]:
+    """The curvature at the last recorded epoch alone.
+
+    Source: the comparison in Garg, Ravikumar & Roy, ICML 2024; why the mean over epochs matters.
+    """
+    return trajectory.last("curvature").astype(np.float64)
+
+
+@score
+def cumulative_loss(trajectory: Trajectory) -> NDArray[np.float64]:
+    """CSL, cumulative sample loss: the mean over epochs of the loss of the given label.
+
+    Source: Ravikumar et al., ICML 2025 (there a sum: the same ranking).
+    """
+    return trajectory.read("loss").mean(axis=0)
+
+
+@score
+def mean_margin(trajectory: Trajectory) -> NDArray[np.float64]:
+    """Minus AUM, the mean over epochs of f_y - max_{c != y} f_c, so that larger is more suspect.
+
+    Source: Pleiss et al., NeurIPS 2020, equation 1.
+    """
+    return -trajectory.read("margin").mean(axis=0)
+
+
+@score
+def gradient_norm(trajectory: Trajectory) -> NDArray[np.float64]:
+    """Loss sensitivity: the mean over epochs of the Euclidean norm of the input gradient.
+
+    Source: Arpit et al., ICML 2017, section 4 (there the L1 norm).
+    """
+    return trajectory.read("gradient_norm").mean(axis=0)

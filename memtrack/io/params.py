@@ -1,0 +1,431 @@
+"""params.yaml: what may stand in it, checked before anything runs.
+
+Each section is a frozen pydantic model; where there is a choice (source, noise, model, schedule), the
+key `kind` makes it. `load` gives the whole file or an `InputError` that lists every mistake.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    Strict,
+    model_validator,
+)
+
+from memtrack.io.validation import validate
+from memtrack.io.yaml_file import read_yaml
+
+PARAMS_FILE = Path("params.yaml")
+PREPARED = "data/prepared"
+VARIANTS = "data/variants"
+VARIANT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+
+
+def _inside_or_absolute(text: str) -> str:
+    path = PurePosixPath(text)
+    if not text or text.startswith("~") or (not path.is_absolute() and ".." in path.parts):
+        raise ValueError(
+            "should be a path inside the project, or an absolute one (DVC runs experiments in a "
+            "copy of the project elsewhere, where '..' and '~' mean something else)"
+        )
+    return text
+
+
+def _below(text: str) -> str:
+    path = PurePosixPath(text)
+    if not text or path.is_absolute() or ".." in path.parts:
+        raise ValueError("should be a path below root (DVC watches root for changes)")
+    return text
+
+
+def _variant_name(text: str) -> str:
+    if not VARIANT_NAME.fullmatch(text):
+        raise ValueError(
+            "a variant is part of its stage's name (train@NAME): start with a letter, then letters, "
+            "digits, '_' and '-'"
+        )
+    return text
+
+
+InputPath = Annotated[str, AfterValidator(_inside_or_absolute)]
+SubPath = Annotated[str, AfterValidator(_below)]
+VariantName = Annotated[str, AfterValidator(_variant_name)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A part of the parameter file: no unknown keys, no silent conversion, never changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+# --- data ---------------------------------------------------------------------------------------
+
+
+class Source(Section):
+    """What every data source has."""
+
+    root: InputPath = Field(description="The folder that holds the source's files; DVC watches it.")
+    train_limit: Annotated[int, Field(ge=2)] | None = Field(
+        None, description="Keep so many training samples (a seeded, stratified draw); null: all."
+    )
+    test_share: Share = Field(
+        0.2, description="Share of the samples held out where the source has no test split."
+    )
+    seed: Seed = Field(0, description="Seed of the held-out share and of train_limit.")
+
+
+class Digits(Source):
+    """scikit-learn's 1,797 scanned digits, 8x8 pixels: nothing to download."""
+
+    kind: Literal["digits"]
+
+
+class Torchvision(Source):
+    """A torchvision data set by name, with its own train and test split."""
+
+    kind: Literal["torchvision"]
+    name: Literal["MNIST", "FashionMNIST", "CIFAR10", "CIFAR100"]
+    download: bool = Field(True, description="Download what is not under root; false: an error.")
+
+
+class Files(Source):
+    """What sources made of image files have."""
+
+    image_size: Annotated[int, Field(ge=4, le=1024)] = Field(
+        32, description="Images are resized to this width and height, in pixels."
+    )
+    mode: Literal["RGB", "L"] = Field("RGB", description="Colour, or L for grey.")
+    on_error: Literal["fail", "skip"] = Field(
+        "fail", description="A broken image: stop and list all of them, or leave out and count."
+    )
+
+
+class ImageFolder(Files):
+    """A folder of images, one sub-folder per class."""
+
+    kind: Literal["image_folder"]
+    train: SubPath = Field(".", description="The folder of class folders, below root.")
+    test: SubPath | None = Field(None, description="The same for the test split, below root.")
+
+
+class Table(Files):
+    """A CSV or Parquet table with a row per image; paths are relative to root."""
+
+    kind: Literal["table"]
+    table: SubPath = Field(description="The table, below root: .csv or .parquet.")
+    path_column: str = "path"
+    label_column: str = "label"
+    split_column: str | None = Field(None, description="A column that holds 'train' or 'test'.")
+    classes: Annotated[tuple[str, ...], Strict(False), Field(min_length=2)] | None = Field(
+        None, description="The class names, in order; null: those in the table, sorted."
+    )
+
+
+DataParams = Annotated[Digits | Torchvision | ImageFolder | Table, Field(discriminator="kind")]
+
+
+# --- variants -----------------------------------------------------------------------------------
+
+
+class Variant(Section):
+    """What every variant has."""
+
+    labels: InputPath = Field(
+        description="The labels it starts from: data/prepared (the data set's own), "
+        "data/variants/NAME (another variant's), or for from_file the table of labels."
+    )
+
+
+class NoNoise(Variant):
+    """The labels as they are."""
+
+    kind: Literal["none"]
+
+
+class Symmetric(Variant):
+    """An exact share of the samples gets a label drawn uniformly from the other classes."""
+
+    kind: Literal["symmetric"]
+    rate: Annotated[float, Field(ge=0, lt=1)] = Field(description="Share of labels to corrupt.")
+    seed: Seed = 0
+
+
+class FromFile(Variant):
+    """Labels that people gave, from a CSV file."""
+
+    kind: Literal["from_file"]
+    id_column: str = Field("id", description="Column with the sample ids.")
+    label_column: str = Field("label", description="Column with the class names (or numbers).")
+
+
+VariantParams = Annotated[NoNoise | Symmetric | FromFile, Field(discriminator="kind")]
+
+
+# --- training -----------------------------------------------------------------------------------
+
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Cnn(Section):
+    """A small convolutional network: `depth` blocks, the first `width` channels wide."""
+
+    kind: Literal["cnn"]
+    width: Annotated[int, Field(ge=1, le=1024)] = 32
+    depth: Annotated[int, Field(ge=1, le=6)] = 2
+    dropout: Dropout = 0.0
+
+
+class Mlp(Section):
+    """A fully connected network: `depth` hidden layers of `width` units."""
+
+    kind: Literal["mlp"]
+    width: Annotated[int, Field(ge=1, le=16384)] = 64
+    depth: Annotated[int, Field(ge=1, le=16)] = 2
+    dropout: Dropout = 0.0
+
+
+class TorchvisionModel(Section):
+    """A torchvision classifier by name, untrained, its stem adapted to small images."""
+
+    kind: Literal["torchvision"]
+    name: str = Field("resnet18", description="A name that torchvision.models.list_models knows.")
+    small_stem: bool = Field(
+        True, description="Do not shrink the image in the first layers (for images up to 64 pixels)."
+    )
+
+
+ModelParams = Annotated[Cnn | Mlp | TorchvisionModel, Field(discriminator="kind")]
+
+
+class Sgd(Section):
+    """Stochastic gradient descent."""
+
+    kind: Literal["sgd"]
+    lr: Positive = 0.05
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    nesterov: bool = True
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0005
+
+    @model_validator(mode="after")
+    def _nesterov_has_momentum(self) -> Sgd:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov: true wants a momentum above 0")
+        return self
+
+
+class AdamW(Section):
+    """Adam with decoupled weight decay."""
+
+    kind: Literal["adamw"]
+    lr: Positive = 0.001
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+
+
+OptimizerParams = Annotated[Sgd | AdamW, Field(discriminator="kind")]
+
+
+class Constant(Section):
+    """The learning rate stays."""
+
+    kind: Literal["constant"]
+
+
+class Step(Section):
+    """The learning rate is multiplied by `factor` after each of the `milestones` (epochs)."""
+
+    kind: Literal["step"]
+    milestones: Annotated[tuple[Count, ...], Strict(False), Field(min_length=1)]
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+
+class Cosine(Section):
+    """The learning rate falls to zero along half a cosine."""
+
+    kind: Literal["cosine"]
+
+
+class OneCycle(Section):
+    """The learning rate rises for the share `warmup` of the training and falls again."""
+
+    kind: Literal["one_cycle"]
+    warmup: Share = 0.3
+
+
+ScheduleParams = Annotated[Constant | Step | Cosine | OneCycle, Field(discriminator="kind")]
+
+
+class Augment(Section):
+    """Random changes to each training image; never used when recording."""
+
+    crop: Annotated[int, Field(ge=0, le=64)] = Field(
+        0, description="Shift by up to so many pixels (zero padding); 0: off."
+    )
+    flip: bool = Field(False, description="Mirror every second image left to right.")
+
+
+class TrainParams(Section):
+    """How the network is trained."""
+
+    epochs: Count
+    batch_size: Count = 64
+    seed: Seed = 0
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    workers: Annotated[int, Field(ge=0, le=64)] = Field(
+        0, description="Processes that decode image files; 0: none but the training process."
+    )
+    model: ModelParams
+    optimizer: OptimizerParams
+    schedule: ScheduleParams
+    augment: Augment = Augment()
+
+    @model_validator(mode="after")
+    def _milestones_within_training(self) -> TrainParams:
+        if isinstance(self.schedule, Step):
+            late = [m for m in self.schedule.milestones if m > self.epochs]
+            if late:
+                raise ValueError(f"schedule.milestones {late} are after the last epoch, {self.epochs}")
+        return self
+
+
+# --- recording, evaluation, tracking ------------------------------------------------------------
+
+
+class Every(Section):
+    """Record every `interval`-th epoch."""
+
+    kind: Literal["every"]
+    interval: Count = 1
+
+
+class EpochList(Section):
+    """Record these epochs; the first is epoch 1."""
+
+    kind: Literal["list"]
+    epochs: Annotated[tuple[Count, ...], Strict(False), Field(min_length=1)]
+
+
+class RecordParams(Section):
+    """Which epochs are recorded, and in batches of how many samples."""
+
+    epochs: Annotated[Every | EpochList, Field(discriminator="kind")]
+    batch_size: Count = Field(128, description="Changes the speed, never the numbers.")
+
+
+class CurvatureParams(Section):
+    """The finite-difference estimate of the curvature."""
+
+    perturbation_scale: Positive = Field(
+        description="h, the length of the step along each entry of a probe, in normalized input units."
+    )
+    probes: Annotated[int, Field(ge=1, le=10_000)] = Field(description="n, random directions.")
+    norm: Literal["plain", "squared"] = Field(
+        "plain", description="plain: the authors' code; squared: the paper's formula."
+    )
+    seed: Seed = 0
+
+
+class EvaluateParams(Section):
+    """Bootstrap intervals."""
+
+    bootstrap: Annotated[int, Field(ge=10, le=100_000)] = Field(
+        1000, description="Resamples per interval."
+    )
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+    seed: Seed = 0
+
+
+class TrackingParams(Section):
+    """Where MLflow keeps the runs."""
+
+    uri: Annotated[str, Field(min_length=1)] | None = Field(
+        None,
+        description="A server or store; null: mlflow.db in the project. The environment variable "
+        "MLFLOW_TRACKING_URI comes first.",
+    )
+    experiment: Annotated[str, Field(min_length=1)] = "memtrack"
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    data: DataParams
+    variants: Annotated[dict[VariantName, VariantParams], Field(min_length=1)]
+    train: TrainParams
+    record: RecordParams
+    curvature: CurvatureParams
+    evaluate: EvaluateParams = EvaluateParams()
+    tracking: TrackingParams = TrackingParams()
+
+    def recorded_epochs(self) -> tuple[int, ...]:
+        """The epochs that are recorded, rising, the first epoch being 1."""
+        chosen = self.record.epochs
+        if isinstance(chosen, EpochList):
+            return tuple(sorted(chosen.epochs))
+        return tuple(range(chosen.interval, self.train.epochs + 1, chosen.interval))
+
+
+def cross_field_problems(params: Params) -> list[tuple[tuple[str | int, ...], str]]:
+    """Rules between sections: (where, what is wrong) for each one broken."""
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    chosen, last = params.record.epochs, params.train.epochs
+    if isinstance(chosen, EpochList):
+        where = ("record", "epochs", "epochs")
+        late = [epoch for epoch in chosen.epochs if epoch > last]
+        if late:
+            found.append((where, f"{late} do not exist: train.epochs is {last}"))
+        if len(set(chosen.epochs)) < len(chosen.epochs):
+            found.append((where, "names an epoch twice"))
+    elif chosen.interval > last:
+        found.append(
+            (("record", "epochs", "interval"), f"would record nothing: train.epochs is {last}")
+        )
+    for name, variant in params.variants.items():
+        found += [(("variants", name, "labels"), text) for text in _labels_problem(name, params)]
+    return found
+
+
+def _labels_problem(name: str, params: Params) -> list[str]:
+    variant = params.variants[name]
+    base = base_variant(variant)
+    if isinstance(variant, FromFile):
+        if base is not None or variant.labels.rstrip("/") == PREPARED:
+            return ["should be the file with the labels that people gave"]
+        return []
+    if base is None:
+        if variant.labels.rstrip("/") != PREPARED:
+            return [f"should be {PREPARED} or {VARIANTS}/NAME (kind: from_file reads a file)"]
+        return []
+    chain = [name]
+    while base is not None:
+        if base == name:
+            return [f"the variant refers to itself: {' -> '.join([*chain, base])}"]
+        if base not in params.variants:
+            return [f"there is no variant {base!r}; there are: {', '.join(params.variants)}"]
+        if base in chain:
+            return []  # a circle that this variant leads to but is not part of: said at its members
+        chain.append(base)
+        base = base_variant(params.variants[base])
+    return []
+
+
+def base_variant(variant: Variant) -> str | None:
+    """The name of the variant that `variant` starts from, or None."""
+    path = PurePosixPath(variant.labels)
+    return path.name if str(path.parent) == VARIANTS else None
+
+
+def load(path: Path = PARAMS_FILE) -> Params:
+    """Read and check a parameter file; `InputError` with every mistake in it."""
+    return validate(Params, read_yaml(path), cross_field_problems)
+

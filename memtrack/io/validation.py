@@ -1,0 +1,150 @@
+"""Check what was read against a pydantic model, and say every mistake in the words of its file."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from memtrack.io.problems import InputError, Problem
+from memtrack.io.yaml_file import Loc, SourceFile, read_yaml
+
+M = TypeVar("M", bound=BaseModel)
+CrossCheck = Callable[[M], Iterable[tuple[Loc, str]]]
+
+
+def validate(model: type[M], source: SourceFile, cross_check: CrossCheck[M] | None = None) -> M:
+    """The content of `source` as a `model`; `InputError` with one problem for each mistake."""
+    try:
+        result = model.model_validate(source.content)
+    except ValidationError as error:
+        problems = [_problem(model, source, detail) for detail in error.errors()]
+        raise InputError(sorted(problems, key=lambda problem: problem.line or 0)) from None
+    broken = list(cross_check(result)) if cross_check else []
+    if broken:
+        raise InputError(
+            [Problem(source.path, source.line(loc), loc, f"{_shown(_at(source.content, loc))}: {text}")
+             for loc, text in broken]
+        )
+    return result
+
+
+def read_record(model: type[M], path: Path) -> M:
+    """Read back a JSON file that memtrack wrote, checked like any other input."""
+    return validate(model, read_yaml(path))
+
+
+def write_record(record: BaseModel, path: Path) -> None:
+    """Write `record` as JSON that people can read."""
+    path.write_text(json.dumps(record.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
+
+
+def _problem(model: type[BaseModel], source: SourceFile, detail: ErrorDetails) -> Problem:
+    kind, context = detail["type"], detail.get("ctx", {})
+    loc, owner = _locate(model, source.content, detail["loc"])
+    if kind == "extra_forbidden":
+        message = "unknown key" + _suggestion(str(loc[-1]), _keys(owner))
+    elif kind == "missing":
+        message = "is missing: the key must be given"
+    elif kind == "union_tag_not_found":
+        loc = (*loc, "kind")
+        message = f"is missing: choose one of {', '.join(_kinds(owner))}"
+    elif kind == "union_tag_invalid":
+        loc, tags = (*loc, "kind"), _kinds(owner)
+        value = _at(source.content, loc)
+        message = f"{_shown(value)}: unknown kind" + _suggestion(str(value), tags)
+    elif kind == "literal_error":
+        text = _shown(detail["input"])
+        message = f"{text}: should be {context['expected']}" + _nearest(
+            str(detail["input"]), [part.strip(" '") for part in context["expected"].replace(" or ", ",").split(",")]
+        )
+    else:
+        text = detail["msg"].removeprefix("Value error, ").replace("Input should", "should")
+        message = text if isinstance(detail["input"], dict) else f"{_shown(detail['input'])}: {text}"
+    return Problem(source.path, source.line(loc), loc, message)
+
+
+def _locate(model: Any, content: Any, raw: Iterable[int | str]) -> tuple[Loc, Any]:
+    """pydantic's location without the tags of unions, and the type that owns the last key."""
+    loc: list[int | str] = []
+    owner: Any = model
+    parts = [part for part in raw if part != "[key]"]
+    for index, part in enumerate(parts):
+        members = _members(owner)
+        tagged = [m for m in members if _tag(m) == part]
+        if len(members) > 1 and tagged:
+            owner = tagged[0]
+            continue
+        loc.append(part)
+        present = isinstance(content, (dict, list)) and _has(content, part)
+        content = content[part] if present else None  # type: ignore[call-overload,index]
+        if index < len(parts) - 1 or present:
+            inner = _inner(owner, part)
+            owner = inner if inner is not None else owner
+    return tuple(loc), owner
+
+
+def _has(content: Any, part: int | str) -> bool:
+    return part in content if isinstance(content, dict) else isinstance(part, int) and part < len(content)
+
+
+def _strip(annotation: Any) -> Any:
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    return annotation
+
+
+def _members(annotation: Any) -> list[Any]:
+    annotation = _strip(annotation)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    members = [_strip(member) for member in get_args(annotation)]
+    return [m for m in members if isinstance(m, type) and issubclass(m, BaseModel)]
+
+
+def _tag(model: type[BaseModel]) -> Any:
+    field = model.model_fields.get("kind")
+    return get_args(field.annotation)[0] if field is not None else None
+
+
+def _inner(owner: Any, part: int | str) -> Any:
+    owner = _strip(owner)
+    if get_origin(owner) is dict:
+        return get_args(owner)[1]
+    models = _members(owner)
+    field = models[0].model_fields.get(str(part)) if len(models) == 1 else None
+    return field.annotation if field is not None else None
+
+
+def _keys(owner: Any) -> list[str]:
+    models = _members(owner)
+    return sorted(models[0].model_fields) if len(models) == 1 else []
+
+
+def _kinds(owner: Any) -> list[str]:
+    return [str(_tag(member)) for member in _members(owner)]
+
+
+def _nearest(word: str, choices: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _suggestion(word: str, choices: list[str]) -> str:
+    return f"{_nearest(word, choices)} (allowed: {', '.join(choices)})" if choices else ""
+
+
+def _at(content: Any, loc: Loc) -> Any:
+    for part in loc:
+        content = content[part] if isinstance(content, (dict, list)) and _has(content, part) else None  # type: ignore[call-overload,index]
+    return content
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "..."
