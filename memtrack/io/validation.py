@@ -60,7 +60,7 @@ def _problem(model: type[BaseModel], source: SourceFile, detail: ErrorDetails) -
         message = f"{_shown(value)}: unknown kind" + _suggestion(str(value), tags)
     elif kind == "literal_error":
         text = _shown(detail["input"])
-        message = f"{text}: should be {context['expected']}" + _nearest(
+        message = f"{text}: should be {context['expected']}" + nearest(
             str(detail["input"]), [part.strip(" '") for part in context["expected"].replace(" or ", ",").split(",")]
         )
     else:
@@ -130,13 +130,14 @@ def _kinds(owner: Any) -> list[str]:
     return [str(_tag(member)) for member in _members(owner)]
 
 
-def _nearest(word: str, choices: Iterable[str]) -> str:
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """A hint at the choice that `word` was probably meant to be, or nothing."""
     close = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _suggestion(word: str, choices: list[str]) -> str:
-    return f"{_nearest(word, choices)} (allowed: {', '.join(choices)})" if choices else ""
+    return f"{nearest(word, choices)} (allowed: {', '.join(choices)})" if choices else ""
 
 
 def _at(content: Any, loc: Loc) -> Any:

@@ -1,1 +1,22 @@
+"""The stages of dvc.yaml: one thin module each, with the stage's name."""
 
+from __future__ import annotations
+
+import argparse
+
+from memtrack.io import params
+from memtrack.io.problems import InputError, Problem
+from memtrack.io.validation import nearest
+
+
+def load_with_variant(doc: str | None) -> tuple[params.Params, str]:
+    """The parameters and the variant named on the command line."""
+    parser = argparse.ArgumentParser(description=doc)
+    parser.add_argument("variant", help="a key of variants: in params.yaml")
+    name: str = parser.parse_args().variant
+    loaded = params.load()
+    if name not in loaded.variants:
+        hint = nearest(name, loaded.variants)
+        text = f"no variant {name!r}{hint} (there are: {', '.join(loaded.variants)})"
+        raise InputError([Problem(params.PARAMS_FILE, None, ("variants",), text)])
+    return loaded, name

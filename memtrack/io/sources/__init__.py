@@ -1,1 +1,31 @@
+"""Where data sets come from: one module for each kind, each with a function `collect`."""
 
+from __future__ import annotations
+
+from memtrack.io.params import DataParams, Digits, ImageFolder, Table, Torchvision
+from memtrack.io.sources.collected import Collected
+
+
+def collect(params: DataParams) -> Collected:
+    """All samples of the source that `params` describes."""
+    # a kind's module is imported when it is used: torchvision takes seconds
+    match params:
+        case Digits():
+            from memtrack.io.sources import digits
+
+            return digits.collect(params)
+        case Torchvision():
+            from memtrack.io.sources import torchvision
+
+            return torchvision.collect(params)
+        case ImageFolder():
+            from memtrack.io.sources import image_folder
+
+            return image_folder.collect(params)
+        case Table():
+            from memtrack.io.sources import table
+
+            return table.collect(params)
+
+
+__all__ = ["Collected", "collect"]

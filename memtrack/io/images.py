@@ -1,0 +1,39 @@
+"""Image files to arrays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+Pixels = NDArray[np.uint8]
+
+EXTENSIONS = frozenset(
+    {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif"}
+)
+
+
+def decode(path: Path, *, size: int, mode: str) -> Pixels:
+    """The image as uint8 (channels, size, size), turned upright and resized (bilinear).
+
+    Raises:
+        OSError: if the file is not a whole image, with the reason.
+    """
+    try:
+        with Image.open(path) as opened:
+            image = ImageOps.exif_transpose(opened)
+            if image.mode.startswith("I"):  # 16 bits a pixel; Pillow would cut off at 255
+                image = Image.fromarray((np.asarray(image, dtype=np.uint32) >> 8).astype(np.uint8))
+            pixels = np.asarray(image.convert(mode).resize((size, size), Image.Resampling.BILINEAR))
+    except OSError:
+        raise
+    except Exception as error:  # Pillow's decoders raise many types for broken files
+        raise OSError(f"{type(error).__name__}: {error}") from error
+    return to_channels_first(pixels)
+
+
+def to_channels_first(pixels: Pixels) -> Pixels:
+    """(..., H, W) or (..., H, W, 3) of one image to (channels, H, W)."""
+    return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))

@@ -1,0 +1,48 @@
+"""A progress bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sized
+from typing import Generic, TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+LINE_EVERY = 10.0
+"""Seconds between two lines where the output is no terminal."""
+
+
+class Progress(Generic[T]):
+    """Iterate with a bar; `note` adds words (loss, accuracy) to it."""
+
+    def __init__(self, items: Iterable[T], what: str, total: int | None = None) -> None:
+        self.items = items
+        self.what = what
+        self.total = len(items) if total is None and isinstance(items, Sized) else total
+        self._note = ""
+
+    def __iter__(self) -> Iterator[T]:
+        return self._bar() if sys.stderr.isatty() else self._lines()
+
+    def note(self, **words: float) -> None:
+        """What to show beside the bar from now on."""
+        self._note = ", ".join(f"{name} {value:.4g}" for name, value in words.items())
+
+    def _bar(self) -> Iterator[T]:
+        with tqdm(self.items, desc=self.what, total=self.total) as bar:
+            for item in bar:
+                yield item
+                bar.set_postfix_str(self._note, refresh=False)
+
+    def _lines(self) -> Iterator[T]:
+        start = said = time.monotonic()
+        for done, item in enumerate(self.items, 1):
+            yield item
+            now = time.monotonic()
+            if done == self.total or now - said >= LINE_EVERY:
+                said = now
+                left = f", {(now - start) / done * (self.total - done):.0f} s left" if self.total else ""
+                note = f", {self._note}" if self._note else ""
+                print(f"{self.what}: {done}/{self.total or '?'}{note}{left}", file=sys.stderr, flush=True)

@@ -1,0 +1,51 @@
+"""torchvision's data sets, from files that are there or downloaded."""
+
+from __future__ import annotations
+
+import numpy as np
+from torchvision import datasets
+
+from memtrack.io.params import PARAMS_FILE, Torchvision
+from memtrack.io.paths import input_path
+from memtrack.io.problems import InputError, Problem
+from memtrack.io.sources.collected import Collected, stack_grey_or_colour
+
+
+def collect(params: Torchvision) -> Collected:
+    """The data set with torchvision's own split; the id is `train/7` or `test/7`.
+
+    The network is touched only when the files are not under root and `download` allows it.
+    """
+    train, test = (_open(params, train=split) for split in (True, False))
+    names = tuple(str(name) for name in train.classes)
+    targets = [int(target) for part in (train, test) for target in part.targets]
+    images = np.concatenate([np.asarray(train.data), np.asarray(test.data)])
+    counts = {"train": len(train.data), "test": len(test.data)}
+    return Collected(
+        ids=[f"{split}/{number}" for split, count in counts.items() for number in range(count)],
+        labels=[names[target] for target in targets],
+        splits=[split for split, count in counts.items() for _ in range(count)],
+        classes=names,
+        images=stack_grey_or_colour(images),
+    )
+
+
+def _open(params: Torchvision, *, train: bool) -> datasets.VisionDataset:
+    make, root = getattr(datasets, params.name), input_path(params.root)
+    try:
+        return make(root, train=train, download=False)
+    except RuntimeError:  # torchvision: not found, or not whole
+        if not params.download:
+            raise _missing(params, "download is false") from None
+    try:
+        return make(root, train=train, download=True)
+    except Exception as error:
+        raise _missing(params, f"the download failed: {error}") from None
+
+
+def _missing(params: Torchvision, why: str) -> InputError:
+    root = input_path(params.root)
+    return InputError(
+        [Problem(PARAMS_FILE, None, ("data", "root"),
+                 f"{root} holds no whole {params.name} as torchvision lays it out, and {why}")]
+    )  # fmt: skip

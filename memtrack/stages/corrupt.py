@@ -1,0 +1,20 @@
+"""Stage `corrupt`: one variant of the labels, in data/variants/NAME."""
+
+from __future__ import annotations
+
+from memtrack.io.dataset import PreparedData
+from memtrack.io.problems import entry_point
+from memtrack.io.variants import write_variant
+from memtrack.stages import load_with_variant
+
+
+@entry_point
+def main() -> None:
+    """Run the stage for the variant named on the command line."""
+    params, name = load_with_variant(__doc__)
+    summary = write_variant(name, params.variants[name], PreparedData())
+    print(f"{name}: {summary.corrupted} of {summary.samples} labels corrupted ({summary.realized_rate:.2%})")
+
+
+if __name__ == "__main__":
+    main()

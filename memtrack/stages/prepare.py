@@ -1,0 +1,24 @@
+"""Stage `prepare`: a data source to its canonical form in data/prepared."""
+
+from __future__ import annotations
+
+from memtrack.io import params
+from memtrack.io.dataset import write_prepared
+from memtrack.io.paths import PREPARED_FOLDER
+from memtrack.io.problems import entry_point
+from memtrack.io.sources import collect
+
+
+@entry_point
+def main() -> None:
+    """Run the stage."""
+    data = params.load().data
+    record = write_prepared(collect(data), data, PREPARED_FOLDER)
+    print(
+        f"{record.source}: {record.train} training and {record.test} test samples, "
+        f"{len(record.classes)} classes, images {'x'.join(map(str, record.shape))}"
+    )
+
+
+if __name__ == "__main__":
+    main()
