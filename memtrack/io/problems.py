@@ -51,6 +51,9 @@ def entry_point(main: Callable[..., int | None]) -> Callable[..., None]:
         except InputError as error:
             print(error, file=sys.stderr)
             sys.exit(2)
+        except FloatingPointError as error:  # a training that diverged says how to mend it
+            print(error, file=sys.stderr)
+            sys.exit(1)
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             sys.exit(130)

@@ -1,0 +1,95 @@
+"""Batches of a prepared data set, normalized and on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from memtrack.io.dataset import PreparedData
+
+Rows = NDArray[np.int64]
+
+
+class _Images(Dataset[Tensor]):
+    """Whole batches of images: indexed by row numbers, so that a worker decodes a batch at a time."""
+
+    def __init__(self, data: PreparedData, where: list[str]) -> None:
+        self.data = data
+        self.where = where
+
+    def __getitem__(self, rows: Rows) -> Tensor:
+        return torch.from_numpy(self.data.images([self.where[row] for row in rows]))
+
+
+class Batches:
+    """(inputs, labels) of one split: in id order, or shuffled by (seed, epoch).
+
+    Inputs are float32 (B, channels, height, width), normalized by the mean and standard deviation of
+    the training images; labels int64 (B,). A batch of one is added to the batch before it, since
+    batch norm cannot train on it.
+    """
+
+    def __init__(
+        self,
+        data: PreparedData,
+        split: str,
+        labels: NDArray[np.int64],
+        *,
+        batch_size: int,
+        device: torch.device,
+        workers: int = 0,
+    ) -> None:
+        self.labels = torch.from_numpy(labels)
+        self.device = device
+        self._order = np.arange(len(labels))
+        self._batch_size = batch_size
+        shape = (1, len(data.record.mean), 1, 1)
+        self._mean = torch.tensor(data.record.mean, device=device).view(shape)
+        self._std = torch.tensor(data.record.std, device=device).view(shape)
+        workers = workers if data.record.files is not None else 0
+        self._loader = DataLoader(
+            _Images(data, data.split(split)["image"].tolist()),
+            batch_size=None,
+            sampler=_Cuts(self),  # type: ignore[arg-type]
+            num_workers=workers,
+            persistent_workers=workers > 0,
+        )
+
+    def cuts(self) -> list[Rows]:
+        """The rows of each batch."""
+        starts = list(range(self._batch_size, len(self._order), self._batch_size))
+        if starts and len(self._order) - starts[-1] == 1:
+            starts.pop()
+        return np.split(self._order, starts)
+
+    def __len__(self) -> int:
+        return len(self.cuts())
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for rows, images in zip(self.cuts(), self._loader, strict=True):
+            inputs = (images.to(self.device).float() / 255 - self._mean) / self._std
+            yield inputs, self.labels[torch.from_numpy(rows)].to(self.device)
+
+    def shuffled(self, *, seed: int, epoch: int) -> Batches:
+        """The same batches in another order, drawn from (seed, epoch)."""
+        generator = np.random.Generator(np.random.PCG64([seed, epoch]))
+        self._order = generator.permutation(len(self._order))
+        return self
+
+
+class _Cuts:
+    """A sampler that asks for the current cuts at each pass (worker processes live on)."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[Rows]:
+        return iter(self._batches.cuts())
+
+    def __len__(self) -> int:
+        return len(self._batches)

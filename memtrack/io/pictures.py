@@ -1,0 +1,111 @@
+"""The pictures of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from memtrack.core.evaluation import roc_points
+from memtrack.io.images import Pixels
+
+Values = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+CLEAN, CORRUPTED = "#4477aa", "#cc3311"  # told apart also by colour-blind readers
+NAMES = {
+    "curvature": "curvature, epoch mean",
+    "curvature_last": "curvature, last epoch",
+    "cumulative_loss": "cumulative loss (CSL)",
+    "mean_margin": "mean margin (AUM)",
+    "gradient_norm": "input-gradient norm",
+}
+
+
+def title(score: str) -> str:
+    """A score's name as people say it."""
+    return NAMES.get(score, score.replace("_", " "))
+
+
+def roc_curves(scores: Mapping[str, Values], corrupted: Flags, aurocs: Mapping[str, float], path: Path) -> None:
+    """ROC curves of all scores, the AUROC in the legend."""
+    figure, axes = _figure(5.5, 5)
+    axes.plot([0, 1], [0, 1], color="0.7", linestyle=":", linewidth=1)
+    for name in sorted(scores, key=lambda score: -aurocs[score]):
+        axes.plot(*roc_points(corrupted, scores[name]), label=f"{title(name)}: {aurocs[name]:.3f}")
+    axes.set(xlabel="clean samples flagged (share)", ylabel="corrupted samples found (share)")
+    axes.set_title("Who finds the corrupted labels?")
+    axes.legend(title="AUROC", loc="lower right", fontsize="small")
+    _save(figure, path)
+
+
+def histograms(scores: Mapping[str, Values], corrupted: Flags | None, path: Path) -> None:
+    """The distribution of each score, split by corrupted or not where that is known."""
+    columns = min(3, len(scores))
+    rows = -(-len(scores) // columns)
+    figure, grid = plt.subplots(rows, columns, figsize=(4 * columns, 3 * rows), squeeze=False)
+    for axes, (name, values) in zip(grid.flat, scores.items(), strict=False):
+        edges = np.histogram_bin_edges(values, bins=40)
+        if corrupted is None:
+            axes.hist(values, edges, color=CLEAN)
+        else:
+            axes.hist(values[~corrupted], edges, color=CLEAN, alpha=0.7, label="clean")
+            axes.hist(values[corrupted], edges, color=CORRUPTED, alpha=0.7, label="corrupted")
+            axes.legend(fontsize="small")
+        axes.set_yscale("log")
+        axes.set(title=title(name), ylabel="samples")
+    for axes in grid.flat[len(scores) :]:
+        axes.axis("off")
+    _save(figure, path)
+
+
+def curvature_by_epoch(epochs: Sequence[int], curvature: Values, corrupted: Flags | None, path: Path) -> None:
+    """Median curvature (T, N) over the epochs with its middle half, clean and corrupted apart."""
+    figure, axes = _figure(6, 4)
+    groups = (
+        [("all samples", CLEAN, np.ones(curvature.shape[1], dtype=bool))]
+        if corrupted is None
+        else [("clean", CLEAN, ~corrupted), ("corrupted", CORRUPTED, corrupted)]
+    )
+    for label, colour, members in groups:
+        low, middle, high = np.quantile(curvature[:, members], [0.25, 0.5, 0.75], axis=1)
+        axes.plot(epochs, middle, color=colour, label=label)
+        axes.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
+    axes.set(xlabel="epoch", ylabel="curvature (median, middle half)", yscale="log")
+    axes.set_title("Curvature during training")
+    axes.legend()
+    _save(figure, path)
+
+
+def contact_sheet(images: Pixels, captions: Sequence[str], marked: Sequence[bool], path: Path) -> None:
+    """Images (K, channels, H, W) in rows of ten with a caption each, in red where `marked`."""
+    columns = 10
+    rows = max(1, -(-len(images) // columns))
+    figure, grid = plt.subplots(rows, columns, figsize=(1.35 * columns, 1.75 * rows), squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for axes, image, caption, mark in zip(grid.flat, images, captions, marked, strict=False):
+        grey = image.shape[0] == 1
+        axes.imshow(image[0] if grey else image.transpose(1, 2, 0), cmap="gray" if grey else None, vmin=0, vmax=255)
+        axes.set_title(caption, fontsize=7, color=CORRUPTED if mark else "black")
+    _save(figure, path)
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    return plt.subplots(figsize=(width, height))
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110, metadata={"Software": None})  # the same bytes each time
+    plt.close(figure)

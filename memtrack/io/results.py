@@ -1,0 +1,64 @@
+"""The small files of numbers that stages write and later ones read."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from memtrack.io.params import Section
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class TrainMetrics(Section):
+    """metrics.json of stage train: the last epoch's numbers, and the mean memorization score."""
+
+    train_loss: float
+    train_accuracy: Share
+    test_accuracy: Share
+    mean_curvature: float
+    recorded_epochs: int
+
+
+class ScoreMetrics(Section):
+    """How well a score finds the corrupted samples; see `memtrack.core.evaluation.Detection`."""
+
+    auroc: Share
+    auroc_low: Share
+    auroc_high: Share
+    average_precision: Share
+    precision_at_count: Share
+
+
+class EvaluateMetrics(Section):
+    """metrics.json of stage evaluate. `scores` is empty where no label is known to be corrupted."""
+
+    samples: int
+    corrupted: int
+    test_accuracy: Share
+    scores: dict[str, ScoreMetrics]
+
+
+COLUMNS = (
+    "epoch",
+    "train_loss",
+    "train_accuracy",
+    "test_accuracy",
+    "learning_rate",
+    "mean_curvature",
+    "curvature_auroc_so_far",
+)
+
+
+def append_history(path: Path, epoch: int, metrics: Mapping[str, float]) -> None:
+    """Add an epoch's row to a CSV file; numbers that this epoch does not have stay empty."""
+    first = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, restval="")
+        if first:
+            writer.writeheader()
+        writer.writerow({"epoch": epoch, **metrics})

@@ -1,0 +1,165 @@
+"""Stage `evaluate`: score every sample and judge the scores, in results/evaluate/NAME."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from memtrack.core.evaluation import detection, roc_points
+from memtrack.core.scores import SCORES, ranks
+from memtrack.core.trajectory import Trajectory
+from memtrack.io import pictures
+from memtrack.io.dataset import PreparedData
+from memtrack.io.params import Params
+from memtrack.io.paths import EVALUATE_RESULTS, TRAIN_RESULTS
+from memtrack.io.problems import InputError, Problem, entry_point
+from memtrack.io.results import EvaluateMetrics, ScoreMetrics, TrainMetrics
+from memtrack.io.tracking import Run, RunRecord
+from memtrack.io.validation import read_record, write_record
+from memtrack.io.variants import VariantData
+from memtrack.stages import load_with_variant
+
+Scores = dict[str, NDArray[np.float64]]
+SHEET = 50
+"""So many images are on the contact sheet."""
+ROC_GRID = np.linspace(0, 1, 201)
+
+
+@entry_point
+def main() -> None:
+    """Run the stage for the variant named on the command line."""
+    params, name = load_with_variant(__doc__)
+    trained, folder = TRAIN_RESULTS / name, EVALUATE_RESULTS / name
+    folder.mkdir(parents=True, exist_ok=True)
+    data, variant, trajectory = PreparedData(), VariantData(name), Trajectory(trained / "trajectory")
+    if trajectory.ids.tolist() != variant.ids:
+        text = "was recorded on other samples than the variant has now: run `dvc repro`"
+        raise InputError([Problem(trajectory.folder, message=text)])
+    scores = {key: score(trajectory) for key, score in SCORES.items()}
+    known = 0 < variant.corrupted.sum() < len(variant.ids)
+
+    table = _table(data, variant, trajectory, scores)
+    table.to_csv(folder / "scores.csv", index=False)
+    metrics = _metrics(params, variant, scores, read_record(TrainMetrics, trained / "metrics.json"))
+    write_record(metrics, folder / "metrics.json")
+    _roc_table(scores, variant.corrupted if known else None).to_csv(folder / "roc.csv", index=False)
+    _draw(folder / "pictures", data, variant, trajectory, scores, metrics)
+    _log(params, read_record(RunRecord, trained / "run.json"), folder, scores, metrics)
+    if not known:
+        print(f"{name}: no label is known to be corrupted: scores, but no AUROC")
+    for key, judged in metrics.scores.items():
+        print(f"{name}: {key} AUROC {judged.auroc:.4f} [{judged.auroc_low:.4f}, {judged.auroc_high:.4f}]")
+
+
+def _table(data: PreparedData, variant: VariantData, trajectory: Trajectory, scores: Scores) -> pd.DataFrame:
+    """scores.csv: a row per training sample, the highest curvature first."""
+    names = np.asarray(data.record.classes, dtype=object)
+    corrupted = variant.corrupted
+    known = bool(corrupted.any())
+    columns: dict[str, object] = {
+        "id": variant.ids,
+        "image": data.split("train")["image"].to_numpy(),
+        "given_label": names[variant.given],
+        "clean_label": names[variant.clean] if known else "",
+        "predicted_label": names[trajectory.last("predicted")],
+        "corrupted": corrupted.astype(int) if known else "",
+    }
+    for key, values in scores.items():
+        columns[key] = values
+        columns[f"{key}_rank"] = ranks(values)
+    return pd.DataFrame(columns).sort_values("curvature_rank")
+
+
+def _metrics(params: Params, variant: VariantData, scores: Scores, trained: TrainMetrics) -> EvaluateMetrics:
+    corrupted, options = variant.corrupted, params.evaluate
+    judged = {}
+    if 0 < corrupted.sum() < len(corrupted):
+        for key, values in scores.items():
+            found = detection(
+                corrupted,
+                values,
+                resamples=options.bootstrap,
+                confidence=options.confidence,
+                seed=options.seed,
+            )
+            judged[key] = ScoreMetrics(**asdict(found))
+    return EvaluateMetrics(
+        samples=len(corrupted),
+        corrupted=int(corrupted.sum()),
+        test_accuracy=trained.test_accuracy,
+        scores=judged,
+    )
+
+
+def _roc_table(scores: Scores, corrupted: NDArray[np.bool_] | None) -> pd.DataFrame:
+    """The share of corrupted samples found (one column per score) at each share of clean ones flagged."""
+    if corrupted is None:
+        return pd.DataFrame(columns=["false_positive_rate", *scores])
+    columns = {"false_positive_rate": ROC_GRID}
+    for key, values in scores.items():
+        false_positive, true_positive = roc_points(corrupted, values)
+        columns[key] = true_positive[np.searchsorted(false_positive, ROC_GRID, side="right") - 1]
+    return pd.DataFrame(columns)
+
+
+def _draw(
+    folder: Path,
+    data: PreparedData,
+    variant: VariantData,
+    trajectory: Trajectory,
+    scores: Scores,
+    metrics: EvaluateMetrics,
+) -> None:
+    corrupted = variant.corrupted if metrics.scores else None
+    if corrupted is not None:
+        aurocs = {key: judged.auroc for key, judged in metrics.scores.items()}
+        pictures.roc_curves(scores, corrupted, aurocs, folder / "roc.png")
+    pictures.histograms(scores, corrupted, folder / "histograms.png")
+    curvature = trajectory.read("curvature")
+    pictures.curvature_by_epoch(trajectory.epochs, curvature, corrupted, folder / "curvature.png")
+
+    top = np.argsort(scores["curvature"])[::-1][:SHEET]
+    where = data.split("train")["image"].to_numpy()[top]
+    names, predicted = data.record.classes, trajectory.last("predicted")
+    captions = [
+        f"{variant.ids[row][-24:]}\ngiven {names[variant.given[row]]}\npredicted {names[int(predicted[row])]}"  # type: ignore[call-overload]
+        for row in top
+    ]
+    marked = variant.corrupted[top].tolist()
+    pictures.contact_sheet(data.images(where.tolist()), captions, marked, folder / "highest_curvature.png")
+
+
+def _log(params: Params, record: RunRecord, folder: Path, scores: Scores, metrics: EvaluateMetrics) -> None:
+    """Add to the run that training opened; where this store lacks it, open one and say so."""
+    run = Run.find(params.tracking, record)
+    if run is None:
+        run = Run.open(
+            params.tracking,
+            record.variant,
+            name=f"{record.variant} (evaluated)",
+            parameters=params.model_dump(mode="json", exclude={"variants", "tracking"}),
+            tags={"trained_in_run": record.run_id, "trained_on_store": record.tracking_uri},
+        )
+        print(f"this MLflow store does not have the run that trained {record.variant} "
+              f"({record.run_id}): logging to a new run, {run.id}")  # fmt: skip
+    for key, values in scores.items():
+        run.array(f"scores/{key}", values.astype(np.float32))
+    run.file(folder / "scores.csv", "scores")
+    run.file(folder / "metrics.json")
+    for picture in sorted((folder / "pictures").glob("*.png")):
+        run.file(picture, "pictures")
+    numbers = {
+        f"{key}.{measure}": value
+        for key, judged in metrics.scores.items()
+        for measure, value in judged.model_dump().items()
+    }
+    run.metrics({"final_test_accuracy": metrics.test_accuracy, **numbers})
+    run.end()
+
+
+if __name__ == "__main__":
+    main()
