@@ -26,7 +26,6 @@ from memtrack.stages import load_with_variant
 Scores = dict[str, NDArray[np.float64]]
 SHEET = 50
 """So many images are on the contact sheet."""
-ROC_GRID = np.linspace(0, 1, 201)
 
 
 @entry_point
@@ -96,14 +95,14 @@ def _metrics(params: Params, variant: VariantData, scores: Scores, trained: Trai
 
 
 def _roc_table(scores: Scores, corrupted: NDArray[np.bool_] | None) -> pd.DataFrame:
-    """The share of corrupted samples found (one column per score) at each share of clean ones flagged."""
+    """The corners of the ROC curves; no rows where no label is known to be corrupted."""
+    columns = ["score", "false_positive_rate", "true_positive_rate"]
     if corrupted is None:
-        return pd.DataFrame(columns=["false_positive_rate", *scores])
-    columns = {"false_positive_rate": ROC_GRID}
-    for key, values in scores.items():
-        false_positive, true_positive = roc_points(corrupted, values)
-        columns[key] = true_positive[np.searchsorted(false_positive, ROC_GRID, side="right") - 1]
-    return pd.DataFrame(columns)
+        return pd.DataFrame(columns=columns)
+    points = {key: roc_points(corrupted, values) for key, values in scores.items()}
+    return pd.concat(
+        [pd.DataFrame(dict(zip(columns, (key, *point), strict=True))) for key, point in points.items()]
+    )
 
 
 def _draw(
