@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from memtrack.io import params
-from memtrack.io.problems import InputError, entry_point
+from memtrack.io.problems import InputError, Problem, entry_point
 
 SCHEMA_FILE = Path(__file__).parent / "params.schema.json"
 
@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.write_schema:
         SCHEMA_FILE.write_text(schema(), encoding="utf-8")
-    problems = []
+    problems: list[Problem] = []
     for file in arguments.files:
         try:
             params.load(file)

@@ -56,7 +56,9 @@ def _add(table: Table, name: str, metrics: EvaluateMetrics) -> None:
     for row, (score, judged) in enumerate(ordered):
         interval = f"{judged.auroc_low:.4f} to {judged.auroc_high:.4f}"
         first = row == 0
-        table.add_row(name if first else "", score, f"{judged.auroc:.4f}", interval, accuracy if first else "")
+        table.add_row(
+            name if first else "", score, f"{judged.auroc:.4f}", interval, accuracy if first else ""
+        )
     table.add_section()
 
 

@@ -112,7 +112,12 @@ class FiniteDifference:
         ]
 
     def estimate(
-        self, model: nn.Module, inputs: Tensor, labels: Tensor, gradient: Tensor, probes: list[Tensor]
+        self,
+        model: nn.Module,
+        inputs: Tensor,
+        labels: Tensor,
+        gradient: Tensor,
+        probes: list[Tensor],
     ) -> Tensor:
         """The curvature of each sample, given its gradient; the model is already `measuring`."""
         total = torch.zeros(len(inputs), device=inputs.device)

@@ -56,9 +56,7 @@ def bootstrap_auroc(corrupted: Flags, values: Values, *, resamples: int, seed: i
     return results / (len(positive) * len(negative))
 
 
-def detection(
-    corrupted: Flags, values: Values, *, resamples: int, confidence: float, seed: int
-) -> Detection:
+def detection(corrupted: Flags, values: Values, *, resamples: int, confidence: float, seed: int) -> Detection:
     """Judge the scores `values` (N,) by the flags `corrupted` (N,).
 
     Args:

@@ -30,7 +30,12 @@ def cnn(shape: Shape, classes: int, *, width: int, depth: int, dropout: float) -
             layers += [nn.BatchNorm2d(size), nn.ReLU()]
             channels = size
         size *= 2
-    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels, classes)]
+    head = [
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Dropout(dropout),
+        nn.Linear(channels, classes),
+    ]
     return nn.Sequential(*layers, *head)
 
 
@@ -61,15 +66,17 @@ def torchvision_model(shape: Shape, classes: int, *, name: str, small_stem: bool
     path, first = next(
         (path, module) for path, module in model.named_modules() if isinstance(module, nn.Conv2d)
     )
-    patches = first.kernel_size == first.stride  # a vision transformer cuts the image here
-    if small_stem and not patches and max(first.stride) > 1:
-        small = {"kernel_size": 3, "stride": 1, "padding": 1}
+    kernel: Any = first.kernel_size
+    stride: Any = first.stride
+    padding: Any = first.padding
+    patches = kernel == stride  # a vision transformer cuts the image here
+    if small_stem and not patches and max(stride) > 1:
+        kernel, stride, padding = (3, 3), (1, 1), (1, 1)
         if hasattr(model, "maxpool"):
             model.maxpool = nn.Identity()
-    else:
-        small = {"kernel_size": first.kernel_size, "stride": first.stride, "padding": first.padding}
-    if first.in_channels != shape[0] or small["kernel_size"] != first.kernel_size:
-        stem = nn.Conv2d(shape[0], first.out_channels, bias=first.bias is not None, **small)
+    if (first.in_channels, first.stride) != (shape[0], stride):
+        bias = first.bias is not None
+        stem = nn.Conv2d(shape[0], first.out_channels, kernel, stride, padding, bias=bias)
         parent, _, leaf = path.rpartition(".")
         setattr(model.get_submodule(parent), leaf, stem)
     return model
@@ -91,5 +98,3 @@ BUILDERS: dict[str, Callable[..., nn.Module]] = {
 def build(kind: str, shape: Shape, classes: int, **options: Any) -> nn.Module:
     """A network by kind; its parameters come from torch's global generator, so seed that first."""
     return BUILDERS[kind](shape, classes, **options)
-
-

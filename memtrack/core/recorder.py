@@ -69,10 +69,7 @@ def record_epoch(
             }
             for name, values in measured.items():
                 parts[name].append(values.cpu().numpy())
-    record = {
-        name: np.concatenate(parts[name]).astype(kind, copy=False)
-        for name, kind in QUANTITIES.items()
-    }
+    record = {name: np.concatenate(parts[name]).astype(kind, copy=False) for name, kind in QUANTITIES.items()}
     for name, array in record.items():
         if not np.isfinite(array).all():
             count = int((~np.isfinite(array)).sum())

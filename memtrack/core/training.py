@@ -108,7 +108,7 @@ def train_epoch(
         logits = model(augment(inputs) if augment else inputs)
         loss = cross_entropy(logits, labels)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         schedule.step()
         correct = (logits.detach().argmax(1) == labels).sum()

@@ -70,7 +70,7 @@ class PreparedData:
         """The rows of a split, in id order."""
         return self.samples[self.samples["split"] == name]
 
-    def codes(self, labels: Sequence[str] | pd.Series) -> NDArray[np.int64]:  # type: ignore[type-arg]
+    def codes(self, labels: Sequence[str] | pd.Series) -> NDArray[np.int64]:
         """Class names to class numbers."""
         return class_numbers(labels, self.record.classes)
 
@@ -85,7 +85,7 @@ class PreparedData:
         return np.stack([decode(root / name, size=files.size, mode=files.mode) for name in where])
 
 
-def class_numbers(labels: Sequence[str] | pd.Series, classes: Sequence[str]) -> NDArray[np.int64]:  # type: ignore[type-arg]
+def class_numbers(labels: Sequence[str] | pd.Series, classes: Sequence[str]) -> NDArray[np.int64]:
     """Class names to class numbers; a KeyError for a name that is no class."""
     number = {name: index for index, name in enumerate(classes)}
     return np.array([number[label] for label in labels], dtype=np.int64)
@@ -137,9 +137,7 @@ def write_prepared(collected: Collected, params: DataParams, folder: Path) -> Da
     return record
 
 
-def _move(
-    samples: pd.DataFrame, amount: float | int, source: str, target: str, seed: int, key: str
-) -> None:
+def _move(samples: pd.DataFrame, amount: float | int, source: str, target: str, seed: int, key: str) -> None:
     rows = samples.index[samples["split"] == source].to_numpy()
     try:
         _, moved = train_test_split(
@@ -202,9 +200,7 @@ def _read_all(collected: Collected, params: DataParams, samples: pd.DataFrame) -
     return np.concatenate([part[0] for part in parts])
 
 
-def _statistics(
-    sums: NDArray[np.int64], pixels: int
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _statistics(sums: NDArray[np.int64], pixels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel, pixels in [0, 1], from exact whole numbers."""
     total = sums.sum(axis=0) / (len(sums) * pixels)
     mean = total[:, 0] / 255

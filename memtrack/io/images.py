@@ -10,9 +10,7 @@ from PIL import Image, ImageOps
 
 Pixels = NDArray[np.uint8]
 
-EXTENSIONS = frozenset(
-    {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif"}
-)
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif"})
 
 
 def decode(path: Path, *, size: int, mode: str) -> Pixels:

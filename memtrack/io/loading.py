@@ -55,7 +55,7 @@ class Batches:
         self._loader = DataLoader(
             _Images(data, data.split(split)["image"].tolist()),
             batch_size=None,
-            sampler=_Cuts(self),  # type: ignore[arg-type]
+            sampler=_Cuts(self),
             num_workers=workers,
             persistent_workers=workers > 0,
         )

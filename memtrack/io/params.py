@@ -201,7 +201,8 @@ class TorchvisionModel(Section):
     kind: Literal["torchvision"]
     name: str = Field("resnet18", description="A name that torchvision.models.list_models knows.")
     small_stem: bool = Field(
-        True, description="Do not shrink the image in the first layers (for images up to 64 pixels)."
+        True,
+        description="Do not shrink the image in the first layers (for images up to 64 pixels).",
     )
 
 
@@ -338,9 +339,7 @@ class CurvatureParams(Section):
 class EvaluateParams(Section):
     """Bootstrap intervals."""
 
-    bootstrap: Annotated[int, Field(ge=10, le=100_000)] = Field(
-        1000, description="Resamples per interval."
-    )
+    bootstrap: Annotated[int, Field(ge=10, le=100_000)] = Field(1000, description="Resamples per interval.")
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
     seed: Seed = 0
 
@@ -387,10 +386,8 @@ def cross_field_problems(params: Params) -> list[tuple[tuple[str | int, ...], st
         if len(set(chosen.epochs)) < len(chosen.epochs):
             found.append((where, "names an epoch twice"))
     elif chosen.interval > last:
-        found.append(
-            (("record", "epochs", "interval"), f"would record nothing: train.epochs is {last}")
-        )
-    for name, variant in params.variants.items():
+        found.append((("record", "epochs", "interval"), f"would record nothing: train.epochs is {last}"))
+    for name in params.variants:
         found += [(("variants", name, "labels"), text) for text in _labels_problem(name, params)]
     return found
 
@@ -428,4 +425,3 @@ def base_variant(variant: Variant) -> str | None:
 def load(path: Path = PARAMS_FILE) -> Params:
     """Read and check a parameter file; `InputError` with every mistake in it."""
     return validate(Params, read_yaml(path), cross_field_problems)
-

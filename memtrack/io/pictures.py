@@ -36,7 +36,9 @@ def title(score: str) -> str:
     return NAMES.get(score, score.replace("_", " "))
 
 
-def roc_curves(scores: Mapping[str, Values], corrupted: Flags, aurocs: Mapping[str, float], path: Path) -> None:
+def roc_curves(
+    scores: Mapping[str, Values], corrupted: Flags, aurocs: Mapping[str, float], path: Path
+) -> None:
     """ROC curves of all scores, the AUROC in the legend."""
     figure, axes = _figure(5.5, 5)
     axes.plot([0, 1], [0, 1], color="0.7", linestyle=":", linewidth=1)
@@ -95,7 +97,12 @@ def contact_sheet(images: Pixels, captions: Sequence[str], marked: Sequence[bool
         axes.axis("off")
     for axes, image, caption, mark in zip(grid.flat, images, captions, marked, strict=False):
         grey = image.shape[0] == 1
-        axes.imshow(image[0] if grey else image.transpose(1, 2, 0), cmap="gray" if grey else None, vmin=0, vmax=255)
+        axes.imshow(
+            image[0] if grey else image.transpose(1, 2, 0),
+            cmap="gray" if grey else None,
+            vmin=0,
+            vmax=255,
+        )
         axes.set_title(caption, fontsize=7, color=CORRUPTED if mark else "black")
     _save(figure, path)
 

@@ -45,4 +45,8 @@ class Progress(Generic[T]):
                 said = now
                 left = f", {(now - start) / done * (self.total - done):.0f} s left" if self.total else ""
                 note = f", {self._note}" if self._note else ""
-                print(f"{self.what}: {done}/{self.total or '?'}{note}{left}", file=sys.stderr, flush=True)
+                print(
+                    f"{self.what}: {done}/{self.total or '?'}{note}{left}",
+                    file=sys.stderr,
+                    flush=True,
+                )

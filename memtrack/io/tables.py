@@ -29,7 +29,11 @@ def required_columns(table: pd.DataFrame, columns: Sequence[str], path: Path) ->
     """`InputError` naming each column that is missing and what there is."""
     have = [str(name) for name in table.columns]
     problems = [
-        Problem(path, 1, message=f"no column {name!r}{nearest(name, have)} (there are: {', '.join(have)})")
+        Problem(
+            path,
+            1,
+            message=f"no column {name!r}{nearest(name, have)} (there are: {', '.join(have)})",
+        )
         for name in columns
         if name not in have
     ]

@@ -257,4 +257,3 @@ def _experiment(client: mlflow.MlflowClient, name: str, uri: str) -> str:
     embedded = uri.startswith("sqlite:///")
     place = (project_root() / "mlruns" / name).as_uri() if embedded else None
     return str(client.create_experiment(name, artifact_location=place))
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -28,8 +29,15 @@ def validate(model: type[M], source: SourceFile, cross_check: CrossCheck[M] | No
     broken = list(cross_check(result)) if cross_check else []
     if broken:
         raise InputError(
-            [Problem(source.path, source.line(loc), loc, f"{_shown(_at(source.content, loc))}: {text}")
-             for loc, text in broken]
+            [
+                Problem(
+                    source.path,
+                    source.line(loc),
+                    loc,
+                    f"{_shown(_at(source.content, loc))}: {text}",
+                )
+                for loc, text in broken
+            ]
         )
     return result
 
@@ -61,7 +69,8 @@ def _problem(model: type[BaseModel], source: SourceFile, detail: ErrorDetails) -
     elif kind == "literal_error":
         text = _shown(detail["input"])
         message = f"{text}: should be {context['expected']}" + nearest(
-            str(detail["input"]), [part.strip(" '") for part in context["expected"].replace(" or ", ",").split(",")]
+            str(detail["input"]),
+            [part.strip(" '") for part in context["expected"].replace(" or ", ",").split(",")],
         )
     else:
         text = detail["msg"].removeprefix("Value error, ").replace("Input should", "should")
@@ -76,21 +85,22 @@ def _locate(model: Any, content: Any, raw: Iterable[int | str]) -> tuple[Loc, An
     parts = [part for part in raw if part != "[key]"]
     for index, part in enumerate(parts):
         members = _members(owner)
-        tagged = [m for m in members if _tag(m) == part]
+        tagged = [member for member in members if _tag(member) == part]
         if len(members) > 1 and tagged:
             owner = tagged[0]
             continue
         loc.append(part)
-        present = isinstance(content, (dict, list)) and _has(content, part)
-        content = content[part] if present else None  # type: ignore[call-overload,index]
-        if index < len(parts) - 1 or present:
-            inner = _inner(owner, part)
-            owner = inner if inner is not None else owner
+        content = _child(content, part)
+        if index < len(parts) - 1 or content is not None:
+            owner = _inner(owner, part) or owner
     return tuple(loc), owner
 
 
-def _has(content: Any, part: int | str) -> bool:
-    return part in content if isinstance(content, dict) else isinstance(part, int) and part < len(content)
+def _child(content: Any, part: int | str) -> Any:
+    """The value of a key or at an index, None where there is none."""
+    if isinstance(content, dict):
+        return content.get(part)
+    return content[part] if isinstance(content, list) and isinstance(part, int) else None
 
 
 def _strip(annotation: Any) -> Any:
@@ -141,9 +151,7 @@ def _suggestion(word: str, choices: list[str]) -> str:
 
 
 def _at(content: Any, loc: Loc) -> Any:
-    for part in loc:
-        content = content[part] if isinstance(content, (dict, list)) and _has(content, part) else None  # type: ignore[call-overload,index]
-    return content
+    return functools.reduce(_child, loc, content)
 
 
 def _shown(value: Any) -> str:

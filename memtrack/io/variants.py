@@ -6,7 +6,6 @@ labels.csv has a row per training sample in id order: id, clean_label, given_lab
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -114,7 +113,10 @@ def _labels_from_file(params: FromFile, data: PreparedData) -> NDArray[np.int64]
         elif sample not in known:
             example = data.samples["id"].iloc[0]
             problems.append(
-                Problem(path, message=f"{where}: no sample has the id {sample!r} (ids look like {example!r})")
+                Problem(
+                    path,
+                    message=f"{where}: no sample has the id {sample!r} (ids look like {example!r})",
+                )
             )
         elif label in classes:
             given[sample] = classes.index(label)
@@ -123,7 +125,10 @@ def _labels_from_file(params: FromFile, data: PreparedData) -> NDArray[np.int64]
         else:
             hint = nearest(label, classes)
             problems.append(
-                Problem(path, message=f"{where}: {label!r} is not among the classes{hint} ({', '.join(classes)})")
+                Problem(
+                    path,
+                    message=f"{where}: {label!r} is not among the classes{hint} ({', '.join(classes)})",
+                )
             )
     train = data.split("train")["id"].tolist()
     if not problems:  # a mistaken id would be said twice

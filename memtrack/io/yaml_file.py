@@ -79,9 +79,7 @@ def _walk(node: Node, loc: Loc, path: Path, lines: dict[Loc, int], problems: lis
         key = SafeConstructor().construct_scalar(key_node)
         here = (*loc, key)
         if here in lines:
-            problems.append(
-                Problem(path, line, here, message=f"given twice, first in line {lines[here]}")
-            )
+            problems.append(Problem(path, line, here, message=f"given twice, first in line {lines[here]}"))
         lines[here] = line
         _walk(value_node, here, path, lines, problems)
 

@@ -34,7 +34,11 @@ def main() -> None:
     params, name = load_with_variant(__doc__)
     trained, folder = TRAIN_RESULTS / name, EVALUATE_RESULTS / name
     folder.mkdir(parents=True, exist_ok=True)
-    data, variant, trajectory = PreparedData(), VariantData(name), Trajectory(trained / "trajectory")
+    data, variant, trajectory = (
+        PreparedData(),
+        VariantData(name),
+        Trajectory(trained / "trajectory"),
+    )
     if trajectory.ids.tolist() != variant.ids:
         text = "was recorded on other samples than the variant has now: run `dvc repro`"
         raise InputError([Problem(trajectory.folder, message=text)])
@@ -125,7 +129,7 @@ def _draw(
     where = data.split("train")["image"].to_numpy()[top]
     names, predicted = data.record.classes, trajectory.last("predicted")
     captions = [
-        f"{variant.ids[row][-24:]}\ngiven {names[variant.given[row]]}\npredicted {names[int(predicted[row])]}"  # type: ignore[call-overload]
+        f"{variant.ids[row][-24:]}\ngiven {names[variant.given[row]]}\npredicted {names[int(predicted[row])]}"
         for row in top
     ]
     marked = variant.corrupted[top].tolist()

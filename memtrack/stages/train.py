@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +34,7 @@ from memtrack.stages import load_with_variant
 @entry_point
 def main() -> None:
     """Run the stage for the variant named on the command line."""
-    params, name = load_with_variant(__doc__)
-    Training(params, name).run()
+    Training(*load_with_variant(__doc__)).run()
 
 
 class Training:
@@ -64,13 +65,12 @@ class Training:
     def batches(self, split: str, labels: NDArray[np.int64], batch_size: int) -> Batches:
         """The batches of a split."""
         workers = self.params.train.workers
-        return Batches(
-            self.data, split, labels, batch_size=batch_size, device=self.device, workers=workers
-        )
+        return Batches(self.data, split, labels, batch_size=batch_size, device=self.device, workers=workers)
 
     def run(self) -> None:
         """Train, record and log."""
         train, given = self.params.train, self.variant.given
+        shutil.rmtree(self.folder, ignore_errors=True)  # DVC does so too before it runs a stage
         trajectory = Trajectory.create(self.folder / "trajectory", self.variant.ids)
         fit = self.batches("train", given, train.batch_size)
         sweep = self.batches("train", given, self.params.record.batch_size)
@@ -79,7 +79,7 @@ class Training:
         schedule = training.build_schedule(
             optimizer, epochs=train.epochs, steps=len(fit), **train.schedule.model_dump()
         )
-        augmentation = training.Augmentation(train.augment.crop, train.augment.flip)
+        augment = training.Augmentation(train.augment.crop, train.augment.flip)
 
         run = self._open_run()
         write_record(run.record, self.folder / "run.json")
@@ -95,7 +95,7 @@ class Training:
                     fit.shuffled(seed=train.seed, epoch=epoch),
                     optimizer,
                     schedule,
-                    lambda images, draws=draws: augmentation(images, draws),
+                    partial(augment, generator=draws),
                 )
                 metrics = {
                     "train_loss": result.loss,
@@ -176,9 +176,7 @@ def _model(params: Params, data: PreparedData) -> nn.Module:
         hint = nearest(chosen.name, models.classifier_names())
         raise _mistake((*where, "name"), f"torchvision has no classifier {chosen.name!r}{hint}")
     try:
-        model = models.build(
-            shape=record.shape, classes=len(record.classes), **chosen.model_dump()
-        )
+        model = models.build(shape=record.shape, classes=len(record.classes), **chosen.model_dump())
         model.eval()(torch.zeros(2, *record.shape))
     except (RuntimeError, ValueError, AssertionError) as error:
         size = "x".join(map(str, record.shape))

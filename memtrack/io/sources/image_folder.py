@@ -19,9 +19,7 @@ def collect(params: ImageFolder) -> Collected:
     train = _images_by_class(root, params.train, problems, beside=params.test)
     test = _images_by_class(root, params.test, problems) if params.test is not None else {}
     if train and len(train) < 2:
-        problems.append(
-            Problem(root / params.train, message="one class folder: at least two are needed")
-        )
+        problems.append(Problem(root / params.train, message="one class folder: at least two are needed"))
     problems += [
         Problem(root / str(params.test) / name, message="a class that the training folder lacks")
         for name in sorted(set(test) - set(train))
