@@ -83,7 +83,9 @@ class Run:
         client = mlflow.MlflowClient(tracking_uri=uri)
         with _first_comes_first(uri):
             experiment = _experiment(client, params.experiment, uri)
-        run = client.create_run(experiment, run_name=name)
+        in_experiment = os.environ.get("DVC_EXP_NAME")
+        shown = f"{name} ({in_experiment})" if in_experiment else name
+        run = client.create_run(experiment, run_name=shown)
         record = RunRecord(
             run_id=run.info.run_id, tracking_uri=uri, experiment=params.experiment, variant=variant
         )
@@ -256,4 +258,6 @@ def _experiment(client: mlflow.MlflowClient, name: str, uri: str) -> str:
         return str(found.experiment_id)
     embedded = uri.startswith("sqlite:///")
     place = (project_root() / "mlruns" / name).as_uri() if embedded else None
-    return str(client.create_experiment(name, artifact_location=place))
+    # the kind opens MLflow's pages in their view of training runs
+    tags = {"mlflow.experimentKind": "custom_model_development"}
+    return str(client.create_experiment(name, artifact_location=place, tags=tags))

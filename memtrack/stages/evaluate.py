@@ -156,7 +156,7 @@ def _log(params: Params, record: RunRecord, folder: Path, scores: Scores, metric
     for picture in sorted((folder / "pictures").glob("*.png")):
         run.file(picture, "pictures")
     numbers = {
-        f"{key}.{measure}": value
+        f"{measure}/{key}": value
         for key, judged in metrics.scores.items()
         for measure, value in judged.model_dump().items()
     }

@@ -1,0 +1,280 @@
+"""The curvature estimate, against exact derivatives and closed forms."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import pytest
+import torch
+from cases import CLASSES, IMAGE, image_network, sample_hessian, samples, smooth_network
+from torch import Tensor, nn
+
+from memtrack.core.curvature import FiniteDifference, Norm, curvature, rademacher_probe
+
+NORMS: list[Norm] = ["plain", "squared"]
+
+
+class TestAgainstTheHessian:
+    @pytest.mark.parametrize("activation", [nn.Tanh, nn.Softplus])
+    @pytest.mark.parametrize("norm", NORMS)
+    @pytest.mark.parametrize("probes", [1, 3])
+    def test_small_step_gives_the_length_of_hessian_times_probe(
+        self, activation: type[nn.Module], norm: Norm, probes: int
+    ) -> None:
+        network = smooth_network(activation)
+        inputs, labels = samples(6, (5,))
+        found = curvature(network, inputs, labels, scale=1e-6, probes=probes, norm=norm, seed=4, epoch=9)
+        directions = [
+            rademacher_probe((5,), seed=4, epoch=9, probe=number).double() for number in range(probes)
+        ]
+        power = 2 if norm == "squared" else 1
+        expected = []
+        for sample, label in zip(inputs, labels, strict=True):
+            hessian = sample_hessian(network, sample, label)
+            lengths = [math.hypot(*(hessian @ direction).tolist()) for direction in directions]
+            expected.append(sum(length**power for length in lengths) / probes)
+        assert found.tolist() == pytest.approx(expected, rel=1e-4)
+
+    def test_many_probes_converge_to_their_mean_over_all_directions(self) -> None:
+        """The mean of ||Hv||^2 is Tr(H^2); the bounds are 4 standard errors, from all 2^4 v."""
+        network = smooth_network(inputs=4)
+        inputs, labels = samples(5, (4,))
+        probes = 1500
+        plain = curvature(network, inputs, labels, scale=1e-6, probes=probes)
+        squared = curvature(network, inputs, labels, scale=1e-6, probes=probes, norm="squared")
+        corners = torch.tensor(list(itertools.product([-1.0, 1.0], repeat=4)), dtype=torch.float64)
+        for number, (sample, label) in enumerate(zip(inputs, labels, strict=True)):
+            hessian = sample_hessian(network, sample, label)
+            lengths = (corners @ hessian).norm(dim=1)
+            trace = torch.trace(hessian @ hessian).item()
+            error = lengths.square().std(correction=0).item() / math.sqrt(probes)
+            assert abs(squared[number].item() - trace) < 4 * error + 1e-4 * trace
+            error = lengths.std(correction=0).item() / math.sqrt(probes)
+            mean = lengths.mean().item()
+            assert abs(plain[number].item() - mean) < 4 * error + 1e-4 * mean
+
+    @pytest.mark.parametrize("norm", NORMS)
+    @pytest.mark.parametrize("scale", [0.1, 1.0, 3.0])
+    def test_closed_form_at_a_large_step(self, norm: Norm, scale: float) -> None:
+        """Loss log(1 + e^-wx) at x = 0: the gradient moves by w/2 tanh(wh/2), whatever v's sign."""
+        weight = 1.7
+        network = nn.Linear(1, 2, bias=False)
+        network.weight.data = torch.tensor([[0.0], [weight]])
+        found = curvature(network, torch.zeros(1, 1), torch.tensor([1]), scale=scale, probes=4, norm=norm)
+        length = weight / 2 * math.tanh(weight * scale / 2) / scale
+        assert found.item() == pytest.approx(length**2 if norm == "squared" else length, rel=1e-5)
+
+    @pytest.mark.parametrize("norm", NORMS)
+    def test_scales_with_the_curvature_of_the_loss(self, norm: Norm) -> None:
+        """Inputs in units twice as small have a Hessian four times smaller."""
+        network, (inputs, labels) = smooth_network(), samples(4, (5,))
+        halved = smooth_network()
+        assert isinstance(halved[0], nn.Linear)
+        halved[0].weight.data /= 2
+        before = curvature(network, inputs, labels, scale=0.1, norm=norm)
+        after = curvature(halved, 2 * inputs, labels, scale=0.2, norm=norm)
+        factor = 16 if norm == "squared" else 4
+        torch.testing.assert_close(after * factor, before, rtol=1e-5, atol=0)
+
+
+class TestEachSampleAlone:
+    """The value of a sample does not depend on which other samples are measured with it."""
+
+    @pytest.mark.parametrize("size", [1, 7])
+    @pytest.mark.parametrize("norm", NORMS)
+    @pytest.mark.parametrize("images", [False, True])
+    def test_batch_size(self, size: int, norm: Norm, images: bool) -> None:
+        network = image_network() if images else smooth_network()
+        inputs, labels = samples(20, IMAGE if images else (5,))
+        options: dict[str, Any] = {"scale": 0.1, "probes": 2, "norm": norm}
+        whole = curvature(network, inputs, labels, **options)
+        parts = [
+            curvature(network, batch, given, **options)
+            for batch, given in zip(inputs.split(size), labels.split(size), strict=True)
+        ]
+        assert whole.min() > 0
+        torch.testing.assert_close(torch.cat(parts), whole, rtol=1e-5, atol=0)
+
+    @pytest.mark.parametrize("images", [False, True])
+    def test_order(self, images: bool) -> None:
+        network = image_network() if images else smooth_network()
+        inputs, labels = samples(20, IMAGE if images else (5,))
+        order = torch.randperm(20, generator=torch.Generator().manual_seed(1))
+        straight = curvature(network, inputs, labels, scale=0.1)
+        shuffled = curvature(network, inputs[order], labels[order], scale=0.1)
+        assert straight.unique().numel() == 20
+        torch.testing.assert_close(shuffled, straight[order], rtol=1e-5, atol=0)
+
+
+class TestProbes:
+    def test_entries_are_signs_with_equal_chance(self) -> None:
+        probe = rademacher_probe((100, 100), seed=0, epoch=0, probe=0)
+        assert probe.dtype == torch.float32
+        assert probe.shape == (100, 100)
+        assert set(probe.unique().tolist()) == {-1.0, 1.0}
+        assert abs(probe.mean().item()) < 4 / 100
+
+    def test_pinned(self) -> None:
+        """The same on every machine and for every release of the code."""
+        probe = rademacher_probe((2, 4), seed=3, epoch=5, probe=1)
+        assert probe.tolist() == [[1, -1, 1, 1], [1, -1, -1, 1]]
+
+    @pytest.mark.parametrize("change", [{"seed": 1}, {"epoch": 1}, {"probe": 1}])
+    def test_differ_by_seed_epoch_and_number(self, change: dict[str, int]) -> None:
+        base = {"seed": 0, "epoch": 0, "probe": 0}
+        one = rademacher_probe((1000,), **base)
+        other = rademacher_probe((1000,), **base | change)
+        assert abs((one * other).mean().item()) < 4 / math.sqrt(1000)
+
+    @pytest.mark.parametrize("norm", NORMS)
+    def test_are_nested(self, norm: Norm) -> None:
+        """A run with n probes is the mean of the first n probes, each measured alone."""
+        network, (inputs, labels) = smooth_network(), samples(5, (5,))
+        with torch.no_grad():
+            single = []
+            for number in range(4):
+                direction = rademacher_probe((5,), seed=2, epoch=6, probe=number)
+                estimator = FiniteDifference(0.1, 1, norm)
+                gradient = gradients(network, inputs, labels)
+                single.append(estimator.estimate(network, inputs, labels, gradient, [direction]))
+        for probes in range(1, 5):
+            found = curvature(network, inputs, labels, scale=0.1, probes=probes, norm=norm, seed=2, epoch=6)
+            expected = torch.stack(single[:probes]).mean(0)
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=0)
+
+    def test_result_is_fixed_by_seed_and_epoch(self) -> None:
+        network, (inputs, labels) = smooth_network(), samples(5, (5,))
+
+        def run(seed: int, epoch: int) -> list[float]:
+            return curvature(network, inputs, labels, scale=0.1, seed=seed, epoch=epoch).tolist()
+
+        first = run(3, 8)
+        assert run(3, 8) == first
+        assert run(4, 8) != first
+        assert run(3, 9) != first
+
+    def test_no_global_generator_is_used(self) -> None:
+        state = torch.get_rng_state()
+        curvature(smooth_network(), *samples(5, (5,)), scale=0.1, probes=3)
+        assert torch.equal(torch.get_rng_state(), state)
+
+
+def gradients(network: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+    """Softmax minus one-hot, pulled back to the inputs."""
+    with torch.enable_grad():
+        inputs = inputs.clone().requires_grad_(True)
+        logits = network(inputs)
+        residual = logits.detach().softmax(1) - nn.functional.one_hot(labels, CLASSES)
+        (gradient,) = torch.autograd.grad(logits, inputs, residual)
+    return gradient
+
+
+class FailsAtCall(nn.Module):
+    """A network that raises in one of its calls (none for 0)."""
+
+    def __init__(self, network: nn.Module, call: int) -> None:
+        super().__init__()
+        self.network = network
+        self.call = call
+        self.calls = 0
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.calls += 1
+        if self.calls == self.call:
+            raise RuntimeError("out of memory")
+        logits: Tensor = self.network(inputs)
+        return logits
+
+
+class TestLeavesTheModelAsFound:
+    @pytest.mark.parametrize("call", [0, 1, 2], ids=["success", "first call", "second call"])
+    def test_flags_gradients_and_buffers(self, call: int) -> None:
+        network = image_network()
+        network[1].eval()  # as when a part is fine-tuned
+        network[0][0].weight.requires_grad_(False)
+        for parameter in network[1].parameters():
+            parameter.requires_grad_(False)
+        network[4].weight.grad = torch.full_like(network[4].weight, 0.5)
+        model = FailsAtCall(network, call)
+        modes = [module.training for module in model.modules()]
+        flags = [parameter.requires_grad for parameter in model.parameters()]
+        state = {name: value.clone() for name, value in model.state_dict().items()}
+        assert set(modes) == set(flags) == {True, False}
+
+        inputs, labels = samples(6, IMAGE)
+        if call:
+            with pytest.raises(RuntimeError, match="out of memory"):
+                curvature(model, inputs, labels, scale=0.1)
+        else:
+            curvature(model, inputs, labels, scale=0.1)
+
+        assert [module.training for module in model.modules()] == modes
+        assert [parameter.requires_grad for parameter in model.parameters()] == flags
+        for name, value in model.state_dict().items():
+            assert torch.equal(value, state[name]), name
+        for name, parameter in network.named_parameters():
+            if name == "4.weight":
+                assert parameter.grad is not None
+                assert (parameter.grad == 0.5).all()
+            else:
+                assert parameter.grad is None, name
+
+    def test_model_can_still_be_trained(self) -> None:
+        network, (inputs, labels) = image_network(), samples(6, IMAGE)
+        curvature(network, inputs, labels, scale=0.1)
+        nn.functional.cross_entropy(network(inputs), labels).backward()
+        assert all(parameter.grad is not None for parameter in network.parameters())
+
+    def test_inputs_are_not_touched(self) -> None:
+        inputs, labels = samples(6, (5,))
+        before = inputs.clone()
+        found = curvature(smooth_network(), inputs, labels, scale=0.1)
+        assert torch.equal(inputs, before)
+        assert not inputs.requires_grad
+        assert inputs.grad is None
+        assert not found.requires_grad
+
+    def test_measures_in_eval_mode(self) -> None:
+        training, evaluating = image_network(), image_network().eval()
+        inputs, labels = samples(6, IMAGE)
+        found = curvature(training, inputs, labels, scale=0.1)
+        assert torch.equal(found, curvature(evaluating, inputs, labels, scale=0.1))
+
+    def test_works_under_no_grad(self) -> None:
+        network, (inputs, labels) = smooth_network(), samples(6, (5,))
+        expected = curvature(network, inputs, labels, scale=0.1)
+        with torch.no_grad():
+            assert torch.equal(curvature(network, inputs, labels, scale=0.1), expected)
+
+
+class TestArguments:
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"scale": 0.0}, "scale"),
+            ({"scale": -0.1}, "scale"),
+            ({"scale": math.nan}, "scale"),
+            ({"scale": math.inf}, "scale"),
+            ({"scale": 0.1, "probes": 0}, "probes"),
+            ({"scale": 0.1, "probes": -1}, "probes"),
+            ({"scale": 0.1, "norm": "l1"}, "norm"),
+        ],
+    )
+    def test_out_of_range(self, options: dict[str, Any], message: str) -> None:
+        with pytest.raises(ValueError, match=f"^{message}"):
+            curvature(smooth_network(), *samples(2, (5,)), **options)
+
+    @pytest.mark.parametrize("kind", [torch.uint8, torch.int64])
+    def test_integer_inputs(self, kind: torch.dtype) -> None:
+        inputs = torch.zeros(2, 5, dtype=kind)
+        with pytest.raises(ValueError, match="floating point"):
+            curvature(smooth_network(), inputs, torch.tensor([0, 1]), scale=0.1)
+
+    @pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+    def test_result_is_one_float32_per_sample(self, kind: torch.dtype) -> None:
+        inputs, labels = samples(6, (5,))
+        found = curvature(smooth_network().to(kind), inputs.to(kind), labels, scale=0.1)
+        assert found.shape == (6,)
+        assert found.dtype == torch.float32

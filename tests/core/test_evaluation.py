@@ -1,0 +1,158 @@
+"""The evaluation, against pair counting, scikit-learn and small cases worked by hand."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from memtrack.core.evaluation import (
+    Flags,
+    Values,
+    auroc,
+    bootstrap_auroc,
+    detection,
+    roc_points,
+)
+
+
+def made_case(kind: str, count: int = 60) -> tuple[Flags, Values]:
+    """Scores that tell about a quarter of the samples apart, not perfectly."""
+    generator = np.random.default_rng(12)
+    corrupted = generator.random(count) < 0.25
+    values = generator.normal(size=count) + 0.8 * corrupted
+    if kind == "ties":
+        values = np.round(values)
+    if kind == "all equal":
+        values = np.zeros(count)
+    return corrupted, values
+
+
+CASES = pytest.mark.parametrize("kind", ["distinct", "ties", "all equal"])
+
+
+def counted_pairs(corrupted: Flags, values: Values) -> float:
+    """The share of (corrupted, clean) pairs in the right order; a tie is half a pair."""
+    pairs = list(itertools.product(values[corrupted], values[~corrupted]))
+    return sum((high > low) + (high == low) / 2 for high, low in pairs) / len(pairs)
+
+
+def drawn_aurocs(corrupted: Flags, values: Values, resamples: int, seed: int) -> list[float]:
+    """The AUROC (scikit-learn) of sets that are drawn one by one: the corrupted, then the clean."""
+    generator = np.random.Generator(np.random.PCG64(seed))
+    positive, negative = values[corrupted], values[~corrupted]
+    found = []
+    for _ in range(resamples):
+        one = positive[generator.integers(0, len(positive), len(positive))]
+        zero = negative[generator.integers(0, len(negative), len(negative))]
+        truth = [1] * len(one) + [0] * len(zero)
+        found.append(roc_auc_score(truth, np.concatenate([one, zero])))
+    return found
+
+
+class TestAuroc:
+    @CASES
+    def test_counts_pairs(self, kind: str) -> None:
+        corrupted, values = made_case(kind)
+        assert auroc(corrupted, values) == pytest.approx(counted_pairs(corrupted, values))
+
+    def test_by_hand(self) -> None:
+        """Pairs 3>1, 3>2, 2>1 and the tie 2=2: 3.5 of 4."""
+        corrupted = np.array([True, False, True, False])
+        assert auroc(corrupted, np.array([3.0, 1.0, 2.0, 2.0])) == pytest.approx(3.5 / 4)
+
+
+class TestBootstrap:
+    @CASES
+    @pytest.mark.parametrize("seed", [0, 9])
+    def test_each_value_is_the_auroc_of_a_drawn_set(self, kind: str, seed: int) -> None:
+        corrupted, values = made_case(kind)
+        found = bootstrap_auroc(corrupted, values, resamples=40, seed=seed)
+        assert found.shape == (40,)
+        np.testing.assert_allclose(found, drawn_aurocs(corrupted, values, 40, seed), atol=1e-12)
+
+    def test_depends_on_the_order_of_the_scores_alone(self) -> None:
+        corrupted, values = made_case("ties")
+        found = bootstrap_auroc(corrupted, values, resamples=20, seed=1)
+        stretched = bootstrap_auroc(corrupted, np.exp(5 * values), resamples=20, seed=1)
+        assert found.tolist() == stretched.tolist()
+
+    def test_one_corrupted_sample(self) -> None:
+        corrupted = np.array([False, True, False, False])
+        values = np.array([1.0, 2.0, 3.0, 2.0])
+        found = bootstrap_auroc(corrupted, values, resamples=30, seed=2)
+        np.testing.assert_allclose(found, drawn_aurocs(corrupted, values, 30, 2), atol=1e-12)
+
+
+class TestDetection:
+    @CASES
+    @pytest.mark.parametrize("confidence", [0.5, 0.95])
+    def test_fields(self, kind: str, confidence: float) -> None:
+        corrupted, values = made_case(kind)
+        found = detection(corrupted, values, resamples=80, confidence=confidence, seed=3)
+        draws = drawn_aurocs(corrupted, values, 80, 3)
+        assert found.auroc == pytest.approx(roc_auc_score(corrupted, values))
+        assert found.auroc_low == pytest.approx(np.percentile(draws, 50 - 50 * confidence))
+        assert found.auroc_high == pytest.approx(np.percentile(draws, 50 + 50 * confidence))
+        assert found.average_precision == pytest.approx(average_precision_score(corrupted, values))
+
+    @pytest.mark.parametrize(
+        ("values", "expected"),
+        [
+            ([9.0, 8.0, 7.0, 1.0, 2.0, 3.0], 2 / 3),
+            ([9.0, 1.0, 8.0, 7.0, 2.0, 3.0], 3 / 3),
+            ([1.0, 9.0, 2.0, 3.0, 8.0, 7.0], 0 / 3),
+            ([5.0, 5.0, 5.0, 5.0, 5.0, 5.0], 2 / 3),
+        ],
+        ids=["two of three", "perfect", "upside down", "ties in id order"],
+    )
+    def test_precision_at_count_by_hand(self, values: list[float], expected: float) -> None:
+        corrupted = np.array([True, False, True, True, False, False])
+        found = detection(corrupted, np.array(values), resamples=5, confidence=0.9, seed=0)
+        assert found.precision_at_count == pytest.approx(expected)
+
+    def test_average_precision_by_hand(self) -> None:
+        """Corrupted samples in places 1, 3 and 4: the mean of 1/1, 2/3 and 3/4."""
+        corrupted = np.array([True, False, True, True, False])
+        values = np.array([5.0, 4.0, 3.0, 2.0, 1.0])
+        found = detection(corrupted, values, resamples=5, confidence=0.9, seed=0)
+        assert found.average_precision == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
+
+    def test_interval_holds_the_estimate_and_grows_with_confidence(self) -> None:
+        corrupted, values = made_case("distinct", count=300)
+        narrow, wide = (
+            detection(corrupted, values, resamples=300, confidence=confidence, seed=0)
+            for confidence in (0.8, 0.99)
+        )
+        assert wide.auroc_low < narrow.auroc_low < narrow.auroc
+        assert narrow.auroc < narrow.auroc_high < wide.auroc_high
+
+    def test_perfect_scores_leave_no_doubt(self) -> None:
+        corrupted = np.arange(20) < 5
+        found = detection(corrupted, -np.arange(20.0), resamples=20, confidence=0.95, seed=0)
+        assert (found.auroc_low, found.auroc, found.auroc_high) == (1, 1, 1)
+        assert found.average_precision == pytest.approx(1)
+        assert found.precision_at_count == 1
+
+    @pytest.mark.parametrize("flag", [False, True])
+    def test_both_kinds_are_needed(self, flag: bool) -> None:
+        with pytest.raises(ValueError, match="of 6 samples are corrupted"):
+            detection(np.full(6, flag), np.arange(6.0), resamples=5, confidence=0.9, seed=0)
+
+
+class TestRocPoints:
+    def test_by_hand(self) -> None:
+        """From the top: corrupted, clean, two tied of each kind, clean."""
+        corrupted = np.array([True, False, True, False, False])
+        false_positive, true_positive = roc_points(corrupted, np.array([9.0, 8.0, 5.0, 5.0, 1.0]))
+        assert false_positive == pytest.approx([0, 0, 1 / 3, 2 / 3, 1])
+        assert true_positive == pytest.approx([0, 1 / 2, 1 / 2, 1, 1])
+
+    @CASES
+    def test_the_area_below_is_the_auroc(self, kind: str) -> None:
+        corrupted, values = made_case(kind)
+        false_positive, true_positive = roc_points(corrupted, values)
+        area = np.trapezoid(true_positive, false_positive)
+        assert area == pytest.approx(counted_pairs(corrupted, values))

@@ -1,0 +1,57 @@
+"""What the tests of the edges share: an empty project, small images, no network."""
+
+from __future__ import annotations
+
+import socket
+import urllib.request
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+Picture = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that is the current one and the project."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> Sequence[str]:
+    """No network; the list of attempts to reach it."""
+    attempts: list[str] = []
+
+    def refuse(*arguments: object, **_: object) -> NoReturn:
+        attempts.append(repr(arguments))
+        raise URLError("no network in this test")
+
+    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    return attempts
+
+
+@pytest.fixture
+def picture() -> Picture:
+    """Write an image file: of the given pixels, or 8x8 pixels of noise drawn from `seed`."""
+
+    def write(path: str | Path, pixels: NDArray[np.uint8] | None = None, seed: int = 0) -> Path:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if pixels is None:
+            draw = np.random.default_rng(seed)
+            pixels = draw.integers(0, 256, size=(8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+        return path
+
+    return write

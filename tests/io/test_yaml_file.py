@@ -1,0 +1,244 @@
+"""Parameter files are read as DVC reads them, and the line of every key is known."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dvc.utils.serialize import load_yaml
+
+from memtrack.io.problems import InputError
+from memtrack.io.yaml_file import read_yaml
+
+SCALARS: list[tuple[str, Any]] = [  # as YAML 1.2 has it
+    ("1e-3", 0.001),
+    ("1E3", 1000.0),
+    ("1.e-3", 0.001),
+    (".5", 0.5),
+    ("+1", 1),
+    ("-0.0", -0.0),
+    ("1_000", 1000),
+    ("010", 10),
+    ("08", 8),
+    ("0o10", 8),
+    ("0x10", 16),
+    ("190:20:30", "190:20:30"),
+    ("1,000", "1,000"),
+    ("0.1.2", "0.1.2"),
+    ("no", "no"),
+    ("yes", "yes"),
+    ("on", "on"),
+    ("off", "off"),
+    ("y", "y"),
+    ("true", True),
+    ("False", False),
+    ("tRue", "tRue"),
+    ("null", None),
+    ("~", None),
+    ("", None),
+    ("'~'", "~"),
+    ('"null"', "null"),
+    ("'1e-3'", "1e-3"),
+    ("'it''s'", "it's"),
+    (r'"\u00e9"', "é"),
+    (".inf", math.inf),
+    ("-.inf", -math.inf),
+    ("2001-12-14", datetime.date(2001, 12, 14)),
+    ("!!str 3", "3"),
+    ("!!float 3", 3.0),
+    ("[1e-3, no, ~]", [0.001, "no", None]),
+    ("{a: on, b: 1e3}", {"a": "on", "b": 1000.0}),
+    ("data/raw # the folder", "data/raw"),
+    ("|\n  two\n  lines\n", "two\nlines\n"),
+    (">-\n  one\n  line\n", "one line"),
+]
+
+DOCUMENTS: list[tuple[str, Any]] = [
+    ("a: &here 1e-3\nb: *here\nc: [*here, *here]\n", {"a": 0.001, "b": 0.001, "c": [0.001, 0.001]}),
+    ("a: &here {x: 1}\nb: *here\n", {"a": {"x": 1}, "b": {"x": 1}}),
+    ("a: 1\r\nb: no\r\n", {"a": 1, "b": "no"}),
+    ("\ufeffa: 1\n", {"a": 1}),
+    ("---\na: 1\n...\n", {"a": 1}),
+    ("no: 1\non: 2\n'10': 3\n", {"no": 1, "on": 2, "10": 3}),
+    ('{"a": {"b": 1e-3}, "c": [1, null, true]}', {"a": {"b": 0.001}, "c": [1, None, True]}),
+]
+
+
+def written(text: str) -> Path:
+    path = Path("file.yaml")
+    path.write_bytes(text.encode())
+    return path
+
+
+def problem(text: str) -> str:
+    with pytest.raises(InputError) as caught:
+        read_yaml(written(text))
+    return str(caught.value)
+
+
+def same(one: object, other: object) -> bool:
+    """Equal and of the same type all the way down (1, 1.0 and True are three values)."""
+    return repr(one) == repr(other)
+
+
+@pytest.mark.parametrize(("text", "value"), SCALARS)
+def test_a_value_is_what_dvc_reads(text: str, value: object) -> None:
+    path = written(f"key: {text}\n")
+    content = read_yaml(path).content
+    assert same(content, {"key": value})
+    assert same(content, load_yaml(str(path)))
+
+
+@pytest.mark.parametrize(("text", "value"), DOCUMENTS)
+def test_a_file_is_what_dvc_reads(text: str, value: object) -> None:
+    path = written(text)
+    content = read_yaml(path).content
+    assert same(content, value)
+    assert same(content, load_yaml(str(path)))
+
+
+def test_nan_is_what_dvc_reads() -> None:
+    path = written("key: .nan\n")
+    assert math.isnan(read_yaml(path).content["key"])
+    assert math.isnan(load_yaml(str(path))["key"])
+
+
+def test_lines_of_keys_and_items() -> None:
+    text = """\
+# a comment
+
+data:
+  kind: digits
+
+  classes:
+    - cat
+    # another comment
+    - dog
+  note: |
+    data:
+      kind: not a key
+variants: {clean: {kind: none},
+  noisy: {kind: symmetric}}
+"last one": 1
+"""
+    source = read_yaml(written(text))
+    lines = {
+        ("data",): 3,
+        ("data", "kind"): 4,
+        ("data", "classes"): 6,
+        ("data", "classes", 0): 7,
+        ("data", "classes", 1): 9,
+        ("data", "note"): 10,
+        ("variants",): 13,
+        ("variants", "clean", "kind"): 13,
+        ("variants", "noisy"): 14,
+        ("variants", "noisy", "kind"): 14,
+        ("last one",): 15,
+    }
+    assert {loc: source.line(loc) for loc in lines} == lines
+
+
+def test_a_key_that_is_not_there_has_the_line_of_its_nearest_parent() -> None:
+    source = read_yaml(written("# one\na:\n  b:\n    c: 1\n"))
+    assert source.line(("a", "b", "x")) == 3
+    assert source.line(("a", "b", "c", "x", "y")) == 4
+    assert source.line(("a", "x", "y")) == 2
+    assert source.line(("x",)) == 1
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("seed", range(5))
+def test_lines_of_a_random_file(seed: int, newline: str) -> None:
+    draw = random.Random(seed)
+    where: dict[tuple[str | int, ...], str] = {}
+
+    def mapping(loc: tuple[str | int, ...], depth: int) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        for _ in range(draw.randint(1, 4)):
+            key = f"key {len(where)}"
+            where[(*loc, key)] = f'"{key}"'  # each key is in the file once
+            made[key] = mapping((*loc, key), depth - 1) if depth and draw.random() < 0.6 else 1
+        return made
+
+    text = json.dumps(mapping((), 4), indent=2)
+    lines = text.split("\n")
+    source = read_yaml(written(text.replace("\n", newline)))
+    for loc, quoted in where.items():
+        (line,) = [number for number, line in enumerate(lines, 1) if quoted in line]
+        assert source.line(loc) == line
+
+
+def test_all_duplicate_keys_are_named_with_both_lines() -> None:
+    said = problem("a: 1\nb:\n  c: 1\n  d: 2\n  c: 3\na: 2\n")
+    assert said.splitlines() == [
+        "file.yaml:5: b.c: given twice, first in line 3",
+        "file.yaml:6: a: given twice, first in line 1",
+    ]
+
+
+def test_the_same_key_in_two_mappings_is_no_duplicate() -> None:
+    content = read_yaml(written("a: {kind: 1}\nb: {kind: 2}\nkind: 3\n")).content
+    assert content == {"a": {"kind": 1}, "b": {"kind": 2}, "kind": 3}
+
+
+@pytest.mark.parametrize("key", ["10", "1.5", "~", "true", "2001-12-14", "[1, 2]"])
+def test_a_key_that_is_not_text(key: str) -> None:
+    said = problem(f"a:\n  b: 1\n  {key}: 2\n")
+    assert said.startswith("file.yaml:3: a: the key ")
+    assert "is not text: put it in quotes" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a: 1\nb: [1, 2\nc: 3\n", 3),
+        ("a: 1\nb: 'open\n", 3),
+        ("a: 1\n b: 2\n", 2),
+        ("a: b: c\n", 1),
+        ("a: 1\nb: @c\n", 2),
+        ("a: 1\nb: *nowhere\n", 2),
+        ("a: 1\n---\nb: 2\n", 2),
+    ],
+)
+def test_broken_yaml_has_a_line(text: str, line: int) -> None:
+    assert problem(text).startswith(f"file.yaml:{line}: broken YAML: ")
+    with pytest.raises(Exception, match="corrupted"):
+        load_yaml("file.yaml")
+
+
+@pytest.mark.parametrize("indentation", ["\t", "  \t", "\t  "])
+def test_a_tab_in_the_indentation(indentation: str) -> None:
+    said = problem(f"a:\n  b: 1\n{indentation}c: 2\n")
+    assert said == "file.yaml:3: a tab in the indentation: YAML wants spaces"
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "# nothing\n", "---\n", "null\n"])
+def test_an_empty_file(text: str) -> None:
+    if text == "null\n":
+        assert "expected keys and values" in problem(text)
+    else:
+        assert problem(text) == "file.yaml:1: is empty: expected keys and values"
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "text\n", "3\n", "[]\n"])
+def test_no_mapping_at_the_top(text: str) -> None:
+    assert problem(text) == "file.yaml:1: expected keys and values ('key: value')"
+
+
+def test_files_that_cannot_be_read() -> None:
+    with pytest.raises(InputError, match=r"^nowhere\.yaml: no such file$"):
+        read_yaml(Path("nowhere.yaml"))
+    Path("folder").mkdir()
+    with pytest.raises(InputError, match=r"^folder: cannot be read: "):
+        read_yaml(Path("folder"))
+    Path("latin.yaml").write_bytes("name: é\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"^latin\.yaml: cannot be read: .*utf-8"):
+        read_yaml(Path("latin.yaml"))
+    Path("control.yaml").write_bytes(b"name: \x01\n")
+    with pytest.raises(InputError, match=r"^control\.yaml: is not YAML: "):
+        read_yaml(Path("control.yaml"))
