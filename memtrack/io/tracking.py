@@ -31,7 +31,7 @@ from mlflow.utils.mlflow_tags import (
 from torch import nn
 
 from memtrack.core.trajectory import write_array
-from memtrack.io.params import Section, TrackingParams
+from memtrack.io.params import PARAMS_FILE, Section, TrackingParams
 from memtrack.io.paths import project_root
 from memtrack.io.problems import InputError, Problem
 from memtrack.io.tracking_uri import tracking_uri
@@ -78,10 +78,8 @@ class Run:
         tags: Mapping[str, str],
     ) -> Run:
         """Start a run named `name` with flattened parameters and tags."""
-        uri = tracking_uri(params)
-        mlflow.set_tracking_uri(uri)
-        client = mlflow.MlflowClient(tracking_uri=uri)
-        with _first_comes_first(uri):
+        client, uri = _connect(params), tracking_uri(params)
+        with _one_at_a_time():
             experiment = _experiment(client, params.experiment, uri)
         in_experiment = os.environ.get("DVC_EXP_NAME")
         shown = f"{name} ({in_experiment})" if in_experiment else name
@@ -99,9 +97,7 @@ class Run:
     @classmethod
     def find(cls, params: TrackingParams, record: RunRecord) -> Run | None:
         """The run of `record` on the present store, or None if that store does not have it."""
-        uri = tracking_uri(params)
-        mlflow.set_tracking_uri(uri)
-        client = mlflow.MlflowClient(tracking_uri=uri)
+        client, uri = _connect(params), tracking_uri(params)
         try:
             run = client.get_run(record.run_id)
         except MlflowException as error:
@@ -242,11 +238,25 @@ def project_tags(variant: str) -> dict[str, str]:
     return {key: value for key, value in found.items() if value}
 
 
-def _first_comes_first(uri: str) -> FileLock:
-    """Two stages at once must not both create the tables of a new SQLite store."""
-    local = uri.startswith("sqlite:///")
-    folder = project_root() if local else Path(tempfile.gettempdir())
-    return FileLock(folder / "mlflow.db.lock")
+def _one_at_a_time() -> FileLock:
+    """Two stages at once must not both create the tables or the experiment of a new store."""
+    return FileLock(project_root() / "mlflow.db.lock")
+
+
+def _connect(params: TrackingParams) -> mlflow.MlflowClient:
+    """A client of the present store; `InputError` where that does not answer."""
+    uri = tracking_uri(params)
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # MLflow's 7 take minutes
+    mlflow.set_tracking_uri(uri)
+    try:
+        with _one_at_a_time():
+            client = mlflow.MlflowClient(tracking_uri=uri)
+            client.search_experiments(max_results=1)
+    except MlflowException as error:
+        named = "MLFLOW_TRACKING_URI" if os.environ.get("MLFLOW_TRACKING_URI") else "tracking.uri"
+        text = f"the MLflow store {uri} ({named}) cannot be used: {str(error)[:300]}"
+        raise InputError([Problem(PARAMS_FILE, None, ("tracking", "uri"), text)]) from None
+    return client
 
 
 def _experiment(client: mlflow.MlflowClient, name: str, uri: str) -> str:
@@ -254,7 +264,7 @@ def _experiment(client: mlflow.MlflowClient, name: str, uri: str) -> str:
     if found is not None:
         if found.lifecycle_stage == "deleted":
             text = f"the experiment {name!r} was deleted in MLflow: restore it or choose another name"
-            raise InputError([Problem(Path("params.yaml"), None, ("tracking", "experiment"), text)])
+            raise InputError([Problem(PARAMS_FILE, None, ("tracking", "experiment"), text)])
         return str(found.experiment_id)
     embedded = uri.startswith("sqlite:///")
     place = (project_root() / "mlruns" / name).as_uri() if embedded else None

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
+
+# Threads of torch that wait should sleep, not spin: two trainings on the same cores (dvc queue -j 2)
+# otherwise slow each other down many times over. It must be set before torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from memtrack.io import params
 from memtrack.io.problems import InputError, Problem

@@ -11,7 +11,7 @@ CLASSES = 3
 IMAGE = (2, 6, 5)
 
 
-def smooth_network(activation: type[nn.Module] = nn.Tanh, inputs: int = 5) -> nn.Module:
+def smooth_network(activation: type[nn.Module] = nn.Tanh, inputs: int = 5) -> nn.Sequential:
     """A twice differentiable network of float64 vectors."""
     with torch.random.fork_rng():
         torch.manual_seed(7)
@@ -22,7 +22,7 @@ def smooth_network(activation: type[nn.Module] = nn.Tanh, inputs: int = 5) -> nn
         return network
 
 
-def image_network() -> nn.Module:
+def image_network() -> nn.Sequential:
     """A float64 CNN in training mode, with dropout and used batch norm statistics."""
     with torch.random.fork_rng():
         torch.manual_seed(11)

@@ -91,8 +91,8 @@ class TestDetection:
     @pytest.mark.parametrize("confidence", [0.5, 0.95])
     def test_fields(self, kind: str, confidence: float) -> None:
         corrupted, values = made_case(kind)
-        found = detection(corrupted, values, resamples=80, confidence=confidence, seed=3)
-        draws = drawn_aurocs(corrupted, values, 80, 3)
+        found = detection(corrupted, values, resamples=40, confidence=confidence, seed=3)
+        draws = drawn_aurocs(corrupted, values, 40, 3)
         assert found.auroc == pytest.approx(roc_auc_score(corrupted, values))
         assert found.auroc_low == pytest.approx(np.percentile(draws, 50 - 50 * confidence))
         assert found.auroc_high == pytest.approx(np.percentile(draws, 50 + 50 * confidence))
@@ -112,6 +112,15 @@ class TestDetection:
         corrupted = np.array([True, False, True, True, False, False])
         found = detection(corrupted, np.array(values), resamples=5, confidence=0.9, seed=0)
         assert found.precision_at_count == pytest.approx(expected)
+
+    def test_precision_at_count_takes_the_first_of_many_ties(self) -> None:
+        generator = np.random.default_rng(4)
+        corrupted = generator.random(1000) < 0.3
+        values = generator.integers(0, 3, 1000).astype(np.float64)
+        top = sorted(range(1000), key=lambda sample: (-values[sample], sample))
+        top = top[: corrupted.sum()]
+        found = detection(corrupted, values, resamples=5, confidence=0.9, seed=0)
+        assert found.precision_at_count == pytest.approx(sum(corrupted[top]) / corrupted.sum())
 
     def test_average_precision_by_hand(self) -> None:
         """Corrupted samples in places 1, 3 and 4: the mean of 1/1, 2/3 and 3/4."""

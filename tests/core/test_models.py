@@ -59,11 +59,14 @@ class TestOutput:
 
 
 class TestCnn:
-    def test_blocks_double_the_channels_and_halve_the_image(self) -> None:
-        model = build("cnn", (1, 28, 28), 10, width=4, depth=5, dropout=0.0)
-        sizes = [(4, 28), (8, 14), (16, 7), (32, 3), (64, 3)]
-        expected = [(2, channels, size, size) for channels, size in sizes for _ in range(2)]
-        assert shapes(model, (1, 28, 28), nn.Conv2d) == expected
+    @pytest.mark.parametrize(("size", "sizes"), [(28, [28, 14, 7, 3, 3]), (8, [8, 4, 2, 2]), (1, [1, 1])])
+    def test_blocks_double_the_channels_and_halve_the_image(self, size: int, sizes: list[int]) -> None:
+        """The image is halved between blocks while it is larger than 3 pixels."""
+        image = (1, size, size)
+        model = build("cnn", image, 10, width=4, depth=len(sizes), dropout=0.0)
+        channels = [4 * 2**block for block in range(len(sizes))]
+        blocks = [(2, *each) for each in zip(channels, sizes, sizes, strict=True)]
+        assert shapes(model, image, nn.Conv2d) == [each for each in blocks for _ in range(2)]
 
     def test_the_stated_layers_are_there(self) -> None:
         model = build("cnn", (3, 8, 8), 10, width=4, depth=3, dropout=0.25)

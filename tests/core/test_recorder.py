@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
-from cases import CLASSES, IMAGE, image_network, in_batches, sample_gradient, samples
+from cases import IMAGE, image_network, in_batches, sample_gradient, samples
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -17,50 +20,59 @@ EPOCH = 4
 SCALE = 0.05
 
 
-def by_hand(quantity: str, network: nn.Module, inputs: Tensor, labels: Tensor) -> list[float]:
-    """A quantity of every sample, one sample at a time and in float64."""
+Record = dict[str, NDArray[Any]]
+
+
+@cache
+def by_hand() -> dict[str, list[float]]:
+    """Every quantity of every sample, one sample at a time and in float64."""
+    network = image_network().eval()
     directions = [rademacher_probe(IMAGE, seed=8, epoch=EPOCH, probe=number) for number in (0, 1)]
-    found = []
-    for sample, label in zip(inputs, labels.tolist(), strict=True):
+    found: dict[str, list[float]] = {}
+    for sample, label in zip(*samples(COUNT, IMAGE), strict=True):
         with torch.no_grad():
             logits = network(sample[None])[0].numpy()
-        softmax = np.exp(logits) / np.exp(logits).sum()
-        others = [logits[other] for other in range(CLASSES) if other != label]
+        own, others = logits[label], np.delete(logits, label)
         gradient = sample_gradient(network, sample, label).numpy()
         bends = [
             sample_gradient(network, sample + SCALE * direction.double(), label).numpy() - gradient
             for direction in directions
         ]
         values = {
-            "loss": -np.log(softmax[label]),
-            "probability": softmax[label],
-            "margin": logits[label] - max(others),
-            "correct": float(logits[label] > max(others)),
-            "predicted": [logits[each] for each in range(CLASSES)].index(max(logits)),
+            "loss": -np.log(np.exp(own) / np.exp(logits).sum()),
+            "probability": np.exp(own) / np.exp(logits).sum(),
+            "margin": own - others.max(),
+            "correct": float(own > others.max()),
+            "predicted": logits.tolist().index(max(logits)),
             "gradient_norm": np.sqrt((gradient**2).sum()),
             "curvature": np.mean([np.sqrt((bend**2).sum()) / SCALE for bend in bends]),
         }
-        found.append(float(values[quantity]))
+        for name, value in values.items():
+            found.setdefault(name, []).append(float(value))
     return found
 
 
-def record(network: nn.Module, inputs: Tensor, labels: Tensor, size: int) -> dict[str, NDArray]:
+@cache
+def recorded(size: int) -> Record:
+    """The record of the same samples, measured in batches of `size`."""
+    return record(image_network(), size)
+
+
+def record(network: nn.Module, size: int) -> Record:
     estimator = FiniteDifference(SCALE, probes=2, seed=8)
-    return record_epoch(network, in_batches(inputs, labels, size), estimator, epoch=EPOCH)
+    return record_epoch(network, in_batches(*samples(COUNT, IMAGE), size), estimator, epoch=EPOCH)
 
 
 @pytest.mark.parametrize("size", [1, 5, COUNT], ids=lambda size: f"batches of {size}")
 @pytest.mark.parametrize("quantity", list(QUANTITIES))
-def test_each_quantity_by_brute_force_however_the_batches_are_cut(quantity: str, size: int) -> None:
-    inputs, labels = samples(COUNT, IMAGE)
-    found = record(image_network(), inputs, labels, size)[quantity]
-    expected = by_hand(quantity, image_network().eval(), inputs, labels)
+def test_by_brute_force_however_the_batches_are_cut(quantity: str, size: int) -> None:
+    expected = by_hand()[quantity]
     assert len(set(expected)) > 1
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(recorded(size)[quantity], expected, rtol=1e-5, atol=1e-7)
 
 
 def test_types_and_shapes() -> None:
-    found = record(image_network(), *samples(COUNT, IMAGE), size=5)
+    found = recorded(5)
     assert {name: (array.dtype, array.shape) for name, array in found.items()} == {
         "loss": (np.float32, (COUNT,)),
         "probability": (np.float32, (COUNT,)),
@@ -121,7 +133,7 @@ def test_leaves_the_model_as_found() -> None:
     network[1].eval()
     modes = [module.training for module in network.modules()]
     state = {name: value.clone() for name, value in network.state_dict().items()}
-    record(network, *samples(COUNT, IMAGE), size=5)
+    record(network, size=5)
     assert [module.training for module in network.modules()] == modes
     assert all(parameter.requires_grad for parameter in network.parameters())
     assert all(parameter.grad is None for parameter in network.parameters())

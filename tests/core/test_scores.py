@@ -110,3 +110,11 @@ def test_ranks(values: list[float], expected: list[int]) -> None:
     found = ranks(np.array(values, dtype=np.float64))
     assert found.dtype == np.int64
     assert found.tolist() == expected
+
+
+def test_ranks_of_many_samples() -> None:
+    """Enough of them, with many ties, that a sort that does not keep the order shows."""
+    values = np.random.default_rng(0).integers(0, 5, 1000).astype(np.float64)
+    order = sorted(range(1000), key=lambda sample: (-values[sample], sample))
+    found = ranks(values)
+    assert [found[sample] for sample in order] == list(range(1, 1001))

@@ -1,0 +1,195 @@
+"""The real thing: `dvc repro` in a clone, in the order in which a user would do these things."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from sklearn.metrics import roc_auc_score
+
+from conftest import Project
+
+ALL = {
+    "prepare",
+    *(f"{stage}@{name}" for stage in ("corrupt", "train", "evaluate") for name in ("clean", "noisy")),
+}
+
+
+def runs(project: Project, variant: str) -> list[Run]:
+    """The runs of a variant in the project's own store, newest first."""
+    client = MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
+    experiment = client.get_experiment_by_name("memtrack")
+    return list(client.search_runs([experiment.experiment_id], f"tags.variant = '{variant}'"))
+
+
+def artifact(run: Run, name: str) -> Path:
+    return Path(run.info.artifact_uri.removeprefix("file://")) / name
+
+
+@pytest.fixture(scope="module")
+def reproduced(project: Project) -> Project:
+    """The project after its first `dvc repro`."""
+    output = project.run("dvc", "repro")
+    assert set(project.ran(output)) == ALL
+    assert "clean: no label is known to be corrupted" in output
+    return project
+
+
+def test_scores_agree_with_the_arrays_and_scikit_learn(reproduced: Project) -> None:
+    folder = reproduced.folder / "results"
+    table = pd.read_csv(folder / "evaluate/noisy/scores.csv").set_index("id")
+    ids = np.load(folder / "train/noisy/trajectory/ids.npy", allow_pickle=False)
+    assert set(ids) == {f"train/{side}/{n:02d}.png" for side in ("left", "right") for n in range(16)}
+    epochs = [np.load(folder / f"train/noisy/trajectory/curvature/epoch_000{e}.npy") for e in (1, 2)]
+    assert all(array.dtype == np.float32 and array.shape == (32,) for array in epochs)
+    np.testing.assert_allclose(table.loc[ids, "curvature"], np.mean(epochs, axis=0), rtol=1e-6)
+    assert table["corrupted"].sum() == 8
+    assert ((table["given_label"] != table["clean_label"]) == table["corrupted"].astype(bool)).all()
+    metrics = json.loads((folder / "evaluate/noisy/metrics.json").read_text())
+    for score, judged in metrics["scores"].items():
+        assert judged["auroc"] == pytest.approx(roc_auc_score(table["corrupted"], table[score]))
+    assert json.loads((folder / "evaluate/clean/metrics.json").read_text())["scores"] == {}
+    pictures = {path.name for path in (folder / "evaluate/noisy/pictures").iterdir()}
+    assert pictures == {"roc.png", "histograms.png", "curvature.png", "highest_curvature.png"}
+
+
+def test_mlflow_holds_the_run(reproduced: Project) -> None:
+    (run,) = runs(reproduced, "noisy")
+    assert run.info.status == "FINISHED"
+    assert run.data.params["curvature.perturbation_scale"] == "0.1"
+    assert run.data.params["variant.rate"] == "0.25"
+    lock = (reproduced.folder / "dvc.lock").read_text()
+    assert run.data.tags["dvc_data_hash"] in lock
+    head = reproduced.run("git", "rev-parse", "HEAD").strip()
+    assert run.data.tags["mlflow.source.git.commit"] == head
+    (dataset,) = run.inputs.dataset_inputs
+    assert dataset.dataset.digest == run.data.tags["dvc_variant_hash"][:36]
+
+    trajectory = reproduced.folder / "results/train/noisy/trajectory"
+    np.testing.assert_array_equal(
+        np.load(artifact(run, "curvature/epoch_0002.npy")), np.load(trajectory / "curvature/epoch_0002.npy")
+    )
+    np.testing.assert_array_equal(
+        np.load(artifact(run, "curvature/ids.npy")), np.load(trajectory / "ids.npy")
+    )
+    for name in ("scores/curvature.npy", "scores/memorization.npy", "scores/scores.csv", "pictures/roc.png"):
+        assert artifact(run, name).is_file()
+
+    client = MlflowClient(f"sqlite:///{reproduced.folder}/mlflow.db")
+    for metric in ("train_loss", "test_accuracy", "mean_curvature", "curvature_auroc_so_far"):
+        assert [point.step for point in client.get_metric_history(run.info.run_id, metric)] == [1, 2]
+    table = pd.read_csv(artifact(run, "scores/scores.csv"))
+    expected = roc_auc_score(table["corrupted"], table["mean_margin"])
+    assert run.data.metrics["auroc/mean_margin"] == pytest.approx(expected)
+    with sqlite3.connect(reproduced.folder / "mlflow.db") as store:
+        (points,) = store.execute(
+            "select count(*) from metrics where run_uuid = ?", (run.info.run_id,)
+        ).fetchone()
+    assert points < 32 + 20, "metrics are per epoch and per score, never per sample"
+
+
+def test_the_logged_model_answers_like_the_last_checkpoint(reproduced: Project) -> None:
+    (run,) = runs(reproduced, "noisy")
+    mlflow.set_tracking_uri(f"sqlite:///{reproduced.folder}/mlflow.db")
+    (output,) = run.outputs.model_outputs
+    model = mlflow.pyfunc.load_model(f"models:/{output.model_id}")
+    assert model.metadata.signature.inputs.inputs[0].shape == (-1, 1, 8, 8)
+    assert model.predict(np.zeros((3, 1, 8, 8), dtype=np.float32)).shape == (3, 2)
+
+
+def test_a_second_run_has_nothing_to_do(reproduced: Project) -> None:
+    assert reproduced.ran(reproduced.run("dvc", "repro")) == []
+    assert "up to date" in reproduced.run("dvc", "status")
+    assert "auroc" in reproduced.run("dvc", "metrics", "show")
+    reproduced.run("dvc", "plots", "show", "--out", "plots")
+    assert "true_positive_rate" in (reproduced.folder / "plots/index.html").read_text()
+    shutil.rmtree(reproduced.folder / "plots")
+    assert "symmetric" not in reproduced.run("git", "status", "--short")
+
+
+def test_the_table_of_results(reproduced: Project) -> None:
+    output = reproduced.run("python", "-m", "memtrack.results")
+    judged = json.loads((reproduced.folder / "results/evaluate/noisy/metrics.json").read_text())
+    assert f"{judged['scores']['curvature']['auroc']:.4f}" in output
+    assert f"mlflow ui --backend-store-uri sqlite:///{reproduced.folder}/mlflow.db" in output
+
+
+def test_another_clone_pulls_and_opens_a_run_of_its_own(reproduced: Project, tmp_path: Path) -> None:
+    reproduced.run("dvc", "remote", "add", "--default", "shelf", str(tmp_path / "shelf"))
+    reproduced.commit()
+    reproduced.run("dvc", "push")
+    reproduced.run("git", "clone", "-q", ".", str(tmp_path / "clone"))
+    clone = Project(tmp_path / "clone")
+    clone.run("dvc", "pull")
+    assert "up to date" in clone.run("dvc", "status")
+    output = clone.run("dvc", "repro", "--force", "--single-item", "evaluate@noisy")
+    assert "does not have the run that trained noisy" in output
+    (run,) = runs(clone, "noisy")
+    (original,) = runs(reproduced, "noisy")
+    assert run.data.tags["trained_in_run"] == original.info.run_id
+    assert run.data.metrics["auroc/curvature"] == original.data.metrics["auroc/curvature"]
+
+
+def test_an_experiment_in_a_throw_away_copy_lands_in_the_one_store(reproduced: Project) -> None:
+    before = len(runs(reproduced, "noisy"))
+    reproduced.run(
+        "dvc", "exp", "run", "--temp", "--name", "wider", "-S", "curvature.perturbation_scale=0.3",
+        "evaluate@noisy",
+    )  # fmt: skip
+    newest, *_ = found = runs(reproduced, "noisy")
+    assert len(found) == before + 1
+    assert newest.data.params["curvature.perturbation_scale"] == "0.3"
+    assert newest.data.tags["dvc_experiment"] == "wider"
+    assert newest.info.run_name == "noisy (wider)"
+    assert artifact(newest, "curvature/epoch_0002.npy").is_relative_to(reproduced.folder / "mlruns")
+    assert artifact(newest, "scores/scores.csv").is_file()
+
+
+def test_only_what_depends_on_a_change_runs(reproduced: Project) -> None:
+    reproduced.edit("curvature.probes", 2)
+    assert reproduced.ran(reproduced.run("dvc", "repro", "evaluate@clean")) == [
+        "train@clean",
+        "evaluate@clean",
+    ]
+    reproduced.edit("curvature.probes", 1)
+
+    labels = reproduced.folder.parent / "people.csv"
+    ids = np.load(reproduced.folder / "results/train/noisy/trajectory/ids.npy")
+    rows = pd.DataFrame({"id": ids, "label": [name.split("/")[1] for name in ids]})
+    rows.loc[:2, "label"] = "right"
+    rows.to_csv(labels, index=False)
+    reproduced.edit("variants.people", {"kind": "from_file", "labels": str(labels)})
+    output = reproduced.run("dvc", "repro")
+    assert reproduced.ran(output) == ["corrupt@people", "train@people", "evaluate@people"]
+
+    rows.loc[3, "label"] = "right"
+    rows.to_csv(labels, index=False)
+    status = json.loads(reproduced.run("dvc", "status", "--json"))
+    assert set(status) == {"corrupt@people"}
+
+    image = reproduced.folder.parent / "images/train/left/00.png"
+    shutil.copy(reproduced.folder.parent / "images/train/left/01.png", image)
+    status = json.loads(reproduced.run("dvc", "status", "--json"))
+    assert set(status) == {"corrupt@people", "prepare"}
+    assert reproduced.ran(reproduced.run("dvc", "repro", "prepare")) == ["prepare"]
+
+
+def test_bad_input_is_said_without_a_traceback(reproduced: Project) -> None:
+    reproduced.edit("curvature.probes", 0)
+    output = reproduced.run("python", "-m", "memtrack.stages.train", "noisy", status=2)
+    assert "curvature.probes: 0: should be greater than or equal to 1" in output
+    assert "Traceback" not in output
+    reproduced.edit("curvature.probes", 1)
+    reproduced.edit("train.optimizer.lr", 1e30)
+    output = reproduced.run("python", "-m", "memtrack.stages.train", "noisy", status=1)
+    assert "diverged" in output
+    assert "Traceback" not in output
+    assert runs(reproduced, "noisy")[0].info.status == "FAILED"
