@@ -141,7 +141,8 @@ def curvature(
 ) -> Tensor:
     """Per-sample curvature of the cross-entropy loss; see `FiniteDifference` for the formula.
 
-    The model may be any classifier; it is measured in eval mode and left as it was found.
+    The model may be any classifier whose samples do not touch each other in eval mode (batch norm
+    with running statistics does not); it is measured in eval mode and left as it was found.
 
     Args:
         model: maps inputs to logits (B, classes).

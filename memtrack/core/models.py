@@ -19,7 +19,7 @@ def cnn(shape: Shape, classes: int, *, width: int, depth: int, dropout: float) -
     next with twice as many; images are halved between blocks while they are larger than 3 pixels;
     then the mean over the image, dropout and a linear layer.
     """
-    channels, height, size = shape[0], shape[1], width
+    channels, height, size = shape[0], min(shape[1:]), width
     layers: list[nn.Module] = []
     for block in range(depth):
         if block and height > 3:
@@ -72,14 +72,27 @@ def torchvision_model(shape: Shape, classes: int, *, name: str, small_stem: bool
     patches = kernel == stride  # a vision transformer cuts the image here
     if small_stem and not patches and max(stride) > 1:
         kernel, stride, padding = (3, 3), (1, 1), (1, 1)
-        if hasattr(model, "maxpool"):
-            model.maxpool = nn.Identity()
+        _drop_first_pooling(model)
     if (first.in_channels, first.stride) != (shape[0], stride):
         bias = first.bias is not None
         stem = nn.Conv2d(shape[0], first.out_channels, kernel, stride, padding, bias=bias)
-        parent, _, leaf = path.rpartition(".")
-        setattr(model.get_submodule(parent), leaf, stem)
+        _replace(model, path, stem)
     return model
+
+
+def _drop_first_pooling(model: nn.Module) -> None:
+    """Leave out a max-pooling between the first convolution and the second."""
+    convolutions = 0
+    for path, module in model.named_modules():
+        convolutions += isinstance(module, nn.Conv2d)
+        if isinstance(module, nn.MaxPool2d) and convolutions == 1:
+            _replace(model, path, nn.Identity())
+            return
+
+
+def _replace(model: nn.Module, path: str, module: nn.Module) -> None:
+    parent, _, leaf = path.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, module)
 
 
 def classifier_names() -> list[str]:

@@ -54,7 +54,8 @@ def build_schedule(
         return CosineAnnealingLR(optimizer, total)
     highest = [group["lr"] for group in optimizer.param_groups]
     # one step more than are taken, so that the last one is still within the cycle
-    return OneCycleLR(optimizer, highest, total_steps=total + 1, pct_start=options["warmup"])
+    rising = max(options["warmup"], 2 / (total + 1))  # torch divides by zero on a rise of one step
+    return OneCycleLR(optimizer, highest, total_steps=total + 1, pct_start=rising, cycle_momentum=False)
 
 
 @dataclass(frozen=True)

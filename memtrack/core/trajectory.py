@@ -16,11 +16,14 @@ def write_array(path: Path, array: ArrayLike) -> None:
     """Write a .npy file so that it is either whole or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        np.save(file, np.asarray(array), allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    try:
+        with part.open("wb") as file:
+            np.save(file, np.asarray(array), allow_pickle=False)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 class Trajectory:

@@ -7,6 +7,7 @@ the rest. The order of the rows is the order of the ids everywhere in memtrack.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -202,8 +203,9 @@ def _read_all(collected: Collected, params: DataParams, samples: pd.DataFrame) -
 
 def _statistics(sums: NDArray[np.int64], pixels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel, pixels in [0, 1], from exact whole numbers."""
-    total = sums.sum(axis=0) / (len(sums) * pixels)
-    mean = total[:, 0] / 255
-    std = np.sqrt(np.maximum(total[:, 1] / 255**2 - mean**2, 0))
-    std[std == 0] = 1.0  # a constant channel stays as it is
-    return tuple(mean.tolist()), tuple(std.tolist())
+    count = len(sums) * pixels
+    channels = [(int(first), int(second)) for first, second in sums.sum(axis=0)]  # Python's integers
+    mean = tuple(first / count / 255 for first, _ in channels)
+    # a constant channel stays as it is
+    std = tuple(math.sqrt(count * second - first**2) / count / 255 or 1.0 for first, second in channels)
+    return mean, std

@@ -22,6 +22,8 @@ def decode(path: Path, *, size: int, mode: str) -> Pixels:
     try:
         with Image.open(path) as opened:
             image = ImageOps.exif_transpose(opened)
+            if image.mode == "F":
+                raise OSError("pixels of 32-bit floats: save it with 8 or 16 bits")
             if image.mode.startswith("I"):  # 16 bits a pixel; Pillow would cut off at 255
                 image = Image.fromarray((np.asarray(image, dtype=np.uint32) >> 8).astype(np.uint8))
             pixels = np.asarray(image.convert(mode).resize((size, size), Image.Resampling.BILINEAR))

@@ -57,7 +57,6 @@ class Batches:
             batch_size=None,
             sampler=_Cuts(self),
             num_workers=workers,
-            persistent_workers=workers > 0,
         )
 
     def cuts(self) -> list[Rows]:
@@ -83,7 +82,7 @@ class Batches:
 
 
 class _Cuts:
-    """A sampler that asks for the current cuts at each pass (worker processes live on)."""
+    """A sampler that asks for the current cuts at each pass."""
 
     def __init__(self, batches: Batches) -> None:
         self._batches = batches

@@ -16,6 +16,7 @@ from pydantic import (
     ConfigDict,
     Field,
     Strict,
+    field_validator,
     model_validator,
 )
 
@@ -130,6 +131,14 @@ class Table(Files):
     classes: Annotated[tuple[str, ...], Strict(False), Field(min_length=2)] | None = Field(
         None, description="The class names, in order; null: those in the table, sorted."
     )
+
+    @field_validator("classes")
+    @classmethod
+    def _no_class_twice(cls, classes: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        twice = sorted({name for name in classes or () if (classes or ()).count(name) > 1})
+        if twice:
+            raise ValueError(f"names a class twice: {', '.join(twice)}")
+        return classes
 
 
 DataParams = Annotated[Digits | Torchvision | ImageFolder | Table, Field(discriminator="kind")]
@@ -290,14 +299,6 @@ class TrainParams(Section):
     schedule: ScheduleParams
     augment: Augment = Augment()
 
-    @model_validator(mode="after")
-    def _milestones_within_training(self) -> TrainParams:
-        if isinstance(self.schedule, Step):
-            late = [m for m in self.schedule.milestones if m > self.epochs]
-            if late:
-                raise ValueError(f"schedule.milestones {late} are after the last epoch, {self.epochs}")
-        return self
-
 
 # --- recording, evaluation, tracking ------------------------------------------------------------
 
@@ -377,6 +378,11 @@ class Params(Section):
 def cross_field_problems(params: Params) -> list[tuple[tuple[str | int, ...], str]]:
     """Rules between sections: (where, what is wrong) for each one broken."""
     found: list[tuple[tuple[str | int, ...], str]] = []
+    if isinstance(params.train.schedule, Step):
+        late = [epoch for epoch in params.train.schedule.milestones if epoch > params.train.epochs]
+        if late:
+            text = f"{late} are after the last epoch: train.epochs is {params.train.epochs}"
+            found.append((("train", "schedule", "milestones"), text))
     chosen, last = params.record.epochs, params.train.epochs
     if isinstance(chosen, EpochList):
         where = ("record", "epochs", "epochs")
@@ -404,11 +410,11 @@ def _labels_problem(name: str, params: Params) -> list[str]:
             return [f"should be {PREPARED} or {VARIANTS}/NAME (kind: from_file reads a file)"]
         return []
     chain = [name]
-    while base is not None:
+    if base not in params.variants:
+        return [f"there is no variant {base!r}; there are: {', '.join(params.variants)}"]
+    while base is not None and base in params.variants:
         if base == name:
             return [f"the variant refers to itself: {' -> '.join([*chain, base])}"]
-        if base not in params.variants:
-            return [f"there is no variant {base!r}; there are: {', '.join(params.variants)}"]
         if base in chain:
             return []  # a circle that this variant leads to but is not part of: said at its members
         chain.append(base)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import json
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin
@@ -16,6 +17,7 @@ from memtrack.io.problems import InputError, Problem
 from memtrack.io.yaml_file import Loc, SourceFile, read_yaml
 
 M = TypeVar("M", bound=BaseModel)
+_PLAIN = {"dictionary": "keys and values", "tuple": "a list", "list": "a list"}
 CrossCheck = Callable[[M], Iterable[tuple[Loc, str]]]
 
 
@@ -24,21 +26,22 @@ def validate(model: type[M], source: SourceFile, cross_check: CrossCheck[M] | No
     try:
         result = model.model_validate(source.content)
     except ValidationError as error:
-        problems = [_problem(model, source, detail) for detail in error.errors()]
-        raise InputError(sorted(problems, key=lambda problem: problem.line or 0)) from None
+        details = error.errors()
+        inner = [detail["loc"] for detail in details]
+        problems = [
+            _problem(model, source, detail)
+            for detail in details
+            # a list counts as too short when an entry of it is wrong, which is said already
+            if detail["type"] != "too_short" or not any(loc[:-1] == detail["loc"] for loc in inner)
+        ]
+        raise InputError(_by_line(problems)) from None
     broken = list(cross_check(result)) if cross_check else []
     if broken:
-        raise InputError(
-            [
-                Problem(
-                    source.path,
-                    source.line(loc),
-                    loc,
-                    f"{_shown(_at(source.content, loc))}: {text}",
-                )
-                for loc, text in broken
-            ]
-        )
+        problems = [
+            Problem(source.path, source.line(loc), loc, f"{_shown(_at(source.content, loc))}: {text}")
+            for loc, text in broken
+        ]
+        raise InputError(_by_line(problems))
     return result
 
 
@@ -65,7 +68,8 @@ def _problem(model: type[BaseModel], source: SourceFile, detail: ErrorDetails) -
     elif kind == "union_tag_invalid":
         loc, tags = (*loc, "kind"), _kinds(owner)
         value = _at(source.content, loc)
-        message = f"{_shown(value)}: unknown kind" + _suggestion(str(value), tags)
+        hint = _suggestion(str(value), tags) if value is not None else f" (allowed: {', '.join(tags)})"
+        message = f"{_shown(value)}: unknown kind{hint}"
     elif kind == "literal_error":
         text = _shown(detail["input"])
         message = f"{text}: should be {context['expected']}" + nearest(
@@ -74,6 +78,7 @@ def _problem(model: type[BaseModel], source: SourceFile, detail: ErrorDetails) -
         )
     else:
         text = detail["msg"].removeprefix("Value error, ").replace("Input should", "should")
+        text = re.sub("a valid (dictionary|tuple|list)( or .*)?$", lambda m: _PLAIN[m[1]], text)
         message = text if isinstance(detail["input"], dict) else f"{_shown(detail['input'])}: {text}"
     return Problem(source.path, source.line(loc), loc, message)
 
@@ -140,10 +145,15 @@ def _kinds(owner: Any) -> list[str]:
     return [str(_tag(member)) for member in _members(owner)]
 
 
+def _by_line(problems: list[Problem]) -> list[Problem]:
+    return sorted(problems, key=lambda problem: problem.line or 0)
+
+
 def nearest(word: str, choices: Iterable[str]) -> str:
     """A hint at the choice that `word` was probably meant to be, or nothing."""
-    close = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    by_lower = {choice.lower(): choice for choice in choices}
+    close = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.5)
+    return f"; did you mean {by_lower[close[0]]!r}?" if close else ""
 
 
 def _suggestion(word: str, choices: list[str]) -> str:

@@ -103,10 +103,12 @@ def _labels_from_file(params: FromFile, data: PreparedData) -> NDArray[np.int64]
     table = read_table(path)
     required_columns(table, [params.id_column, params.label_column], path)
     classes, known = list(data.record.classes), set(data.samples["id"])
+    numbers = {str(number): number for number in range(len(classes))}
     given: dict[str, int] = {}
     problems: list[Problem] = []
-    rows = zip(table[params.id_column], table[params.label_column], strict=True)
-    for row, (sample, label) in enumerate(rows):
+    numbered = not any(name.isdecimal() for name in classes)  # else a number is a class's name
+    rows = zip(table.index, table[params.id_column], table[params.label_column], strict=True)
+    for row, sample, label in rows:
         where = row_name(path, row)
         if sample in given:
             problems.append(Problem(path, message=f"{where}: the id {sample!r} is there twice"))
@@ -120,8 +122,8 @@ def _labels_from_file(params: FromFile, data: PreparedData) -> NDArray[np.int64]
             )
         elif label in classes:
             given[sample] = classes.index(label)
-        elif label.isdecimal() and int(label) < len(classes):
-            given[sample] = int(label)
+        elif numbered and label in numbers:
+            given[sample] = numbers[label]
         else:
             hint = nearest(label, classes)
             problems.append(

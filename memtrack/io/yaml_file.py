@@ -13,6 +13,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from memtrack.io.problems import InputError, Problem
 
 Loc = tuple[str | int, ...]
+MERGE = "tag:yaml.org,2002:merge"
 
 
 class SourceFile:
@@ -46,7 +47,7 @@ def read_yaml(path: Path) -> SourceFile:
         root = yaml.compose(text)
     except MarkedYAMLError as error:
         raise InputError([_syntax_problem(path, text, error)]) from None
-    except YAMLError as error:
+    except (YAMLError, RecursionError) as error:
         raise InputError([Problem(path, message=f"is not YAML: {error}")]) from None
     if root is None:
         raise InputError([Problem(path, line=1, message="is empty: expected keys and values")])
@@ -55,10 +56,17 @@ def read_yaml(path: Path) -> SourceFile:
 
     lines: dict[Loc, int] = {}
     problems: list[Problem] = []
-    _walk(root, (), path, lines, problems)
-    if problems:
-        raise InputError(problems)
-    return SourceFile(path, YAML(typ="safe", pure=True).load(text), lines)
+    try:
+        _walk(root, (), path, lines, problems)
+        if problems:
+            raise InputError(problems)
+        return SourceFile(path, YAML(typ="safe", pure=True).load(text), lines)
+    except MarkedYAMLError as error:
+        raise InputError([_syntax_problem(path, text, error)]) from None
+    except RecursionError:
+        raise InputError([Problem(path, message="is nested too deeply, or refers to itself")]) from None
+    except (YAMLError, ValueError) as error:
+        raise InputError([Problem(path, message=f"has a value that cannot be read: {error}")]) from None
 
 
 def _walk(node: Node, loc: Loc, path: Path, lines: dict[Loc, int], problems: list[Problem]) -> None:
@@ -70,6 +78,8 @@ def _walk(node: Node, loc: Loc, path: Path, lines: dict[Loc, int], problems: lis
         return
     for key_node, value_node in node.value:
         line = key_node.start_mark.line + 1
+        if key_node.tag == MERGE:
+            continue  # as DVC does: the loader merges, and a merged key has its parent's line
         if not (isinstance(key_node, ScalarNode) and key_node.tag == "tag:yaml.org,2002:str"):
             text = getattr(key_node, "value", "?")
             problems.append(

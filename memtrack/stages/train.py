@@ -52,7 +52,8 @@ class Training:
             raise _mistake(("train", "device"), str(error)) from None
         torch.manual_seed(train.seed)
         torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs time
+        # a debugging aid that costs time
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         self.model = _model(params, self.data).to(self.device)
         self.estimator = FiniteDifference(
             params.curvature.perturbation_scale,

@@ -149,7 +149,7 @@ def test_missing_files_that_may_not_be_downloaded(name: str, network: Sequence[s
     Path("store").mkdir()
     params = torchvision(name, download=False)
     (said,) = problems(params)
-    assert said.startswith(f"params.yaml: data.root: store holds no whole {name} ")
+    assert said.startswith(f"params.yaml: data.root: no usable {name}, ")
     assert "download is false" in said
     assert not network
     assert not list(Path("store").iterdir())
@@ -169,7 +169,7 @@ def test_a_missing_test_part_is_not_whole(network: Sequence[str]) -> None:
     write_idx(Path("store/MNIST/raw"), "train", noise(4, 5, 4), noise(4) % 10)
     params = torchvision("MNIST", download=False)
     (said,) = problems(params)
-    assert "holds no whole MNIST" in said
+    assert "no usable MNIST" in said
     assert not network
 
 
@@ -446,18 +446,30 @@ def test_one_class_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content"),
+    ("name", "content", "expected"),
     [
-        ("labels.tsv", b"path\tlabel\n"),
-        ("labels.csv", b""),
-        ("labels.csv", b"path,label\na,b\nc,d,e\n"),
-        ("labels.csv", "path,label\na,é\n".encode("latin-1")),
-        ("labels.parquet", b"not Parquet"),
+        ("labels.tsv", b"path\tlabel\n", ": expected a .csv or a .parquet file"),
+        ("labels.csv", b"", ":1: is empty: expected a line of column names"),
+        ("labels.csv", b"path,label\na,b\nc,d,e\n", ":3: 3 cells, but the header has 2"),
+        ("labels.csv", b"path,label\n\na,b\nc\n", ":4: 1 cells, but the header has 2"),
+        ("labels.csv", "path,label\na,é\n".encode("latin-1"), ": cannot be read as a table: "),
+        ("labels.parquet", b"not Parquet", ": cannot be read as a table: "),
     ],
 )
-def test_files_that_are_no_tables(name: str, content: bytes) -> None:
+def test_files_that_are_no_tables(name: str, content: bytes, expected: str) -> None:
     Path("photos").mkdir()
     (Path("photos") / name).write_bytes(content)
     (said,) = problems(table(table=name))
-    assert said.startswith(f"photos/{name}: ")
-    assert "expected a .csv or a .parquet" in said or "cannot be read as a table: " in said
+    assert said.startswith(f"photos/{name}{expected}")
+
+
+def test_test_images_below_the_training_folder_are_no_class() -> None:
+    for side in ("a", "b"):
+        for place in (f"photos/{side}", f"photos/splits/test/{side}"):
+            Path(place).mkdir(parents=True)
+            Image.new("L", (8, 8)).save(f"{place}/0.png")
+    found = collect(folder(test="splits/test"))
+    assert found.classes == ("a", "b")
+    assert sorted(found.ids) == ["a/0.png", "b/0.png", "splits/test/a/0.png", "splits/test/b/0.png"]
+    (said,) = problems(folder(test="."))
+    assert "data.test: is the same folder as data.train" in said

@@ -11,11 +11,14 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from project_clone import Project
+from safetensors.torch import load_model
 from sklearn.metrics import roc_auc_score
 
-from conftest import Project
+from memtrack.core import models
 
 ALL = {
     "prepare",
@@ -102,7 +105,11 @@ def test_the_logged_model_answers_like_the_last_checkpoint(reproduced: Project) 
     (output,) = run.outputs.model_outputs
     model = mlflow.pyfunc.load_model(f"models:/{output.model_id}")
     assert model.metadata.signature.inputs.inputs[0].shape == (-1, 1, 8, 8)
-    assert model.predict(np.zeros((3, 1, 8, 8), dtype=np.float32)).shape == (3, 2)
+    inputs = np.random.default_rng(0).normal(size=(3, 1, 8, 8)).astype(np.float32)
+    network = models.cnn((1, 8, 8), 2, width=4, depth=1, dropout=0.0).eval()
+    load_model(network, reproduced.folder / "results/train/noisy/checkpoints/epoch_0002.safetensors")
+    expected = network(torch.from_numpy(inputs)).detach().numpy()
+    np.testing.assert_allclose(model.predict(inputs), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_second_run_has_nothing_to_do(reproduced: Project) -> None:

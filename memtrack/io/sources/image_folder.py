@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from memtrack.io.images import EXTENSIONS
-from memtrack.io.params import ImageFolder
+from memtrack.io.params import PARAMS_FILE, ImageFolder
 from memtrack.io.paths import input_path
 from memtrack.io.problems import InputError, Problem
 from memtrack.io.sources.collected import Collected
@@ -16,7 +16,10 @@ def collect(params: ImageFolder) -> Collected:
     """All images below the class folders; the id is the path relative to root."""
     root = input_path(params.root)
     problems: list[Problem] = []
-    train = _images_by_class(root, params.train, problems, beside=params.test)
+    if params.test is not None and (root / params.train).resolve() == (root / params.test).resolve():
+        text = "is the same folder as data.train: leave it out for a held-out share"
+        raise InputError([Problem(PARAMS_FILE, None, ("data", "test"), text)])
+    train = _images_by_class(root, params.train, problems, without=params.test)
     test = _images_by_class(root, params.test, problems) if params.test is not None else {}
     if train and len(train) < 2:
         problems.append(Problem(root / params.train, message="one class folder: at least two are needed"))
@@ -43,17 +46,19 @@ def collect(params: ImageFolder) -> Collected:
 
 
 def _images_by_class(
-    root: Path, below: str, problems: list[Problem], beside: str | None = None
+    root: Path, below: str, problems: list[Problem], without: str | None = None
 ) -> dict[str, list[str]]:
     folder = root / below
     if not folder.is_dir():
         problems.append(Problem(folder, message="no such folder (data.root and data.train or test)"))
         return {}
-    other = (root / beside).resolve() if beside is not None else None
+    other = (root / without).resolve() if without is not None else None
     classes = sorted(
         entry.name
         for entry in folder.iterdir()
-        if entry.is_dir() and not entry.name.startswith(".") and entry.resolve() != other
+        if entry.is_dir()
+        and not entry.name.startswith(".")
+        and not (other is not None and other.is_relative_to(entry.resolve()))
     )
     found = {name: _images(root, folder / name) for name in classes}
     if not any(found.values()):
@@ -71,9 +76,15 @@ def _images_by_class(
 
 
 def _images(root: Path, folder: Path) -> list[str]:
-    return [
-        (Path(where) / name).relative_to(root).as_posix()
-        for where, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if Path(name).suffix.lower() in EXTENSIONS
-    ]
+    found: list[str] = []
+    entered: set[Path] = set()
+    for where, folders, names in os.walk(folder, followlinks=True):
+        here = Path(where)
+        if here.resolve() in entered:  # a link that leads back
+            folders.clear()
+            continue
+        entered.add(here.resolve())
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        images = [name for name in names if Path(name).suffix.lower() in EXTENSIONS]
+        found += [(here / name).relative_to(root).as_posix() for name in images]
+    return found

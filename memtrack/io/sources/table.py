@@ -12,6 +12,8 @@ from memtrack.io.problems import InputError, Problem
 from memtrack.io.sources.collected import Collected
 from memtrack.io.tables import read_table, required_columns, row_name
 
+SPLIT_KEY = "data.split_column"
+
 
 def collect(params: Table) -> Collected:
     """All rows, in the table's order within each split; the id is the path relative to root."""
@@ -26,13 +28,16 @@ def collect(params: Table) -> Collected:
     labels = table[params.label_column].tolist()
     splits = table[params.split_column].tolist() if params.split_column is not None else None
     classes = params.classes or tuple(sorted(set(labels) - {""}))
-    problems = _row_problems(path, root, ids, labels, splits, classes)
+    problems = _row_problems(path, root, table.index.tolist(), ids, labels, splits, classes)
     if not ids:
         problems.append(Problem(path, message="has no rows"))
     elif len(classes) < 2:
-        problems.append(Problem(path, message=f"one class ({classes}): at least two are needed"))
+        problems.append(Problem(path, message=f"one class ({', '.join(classes)}): at least two are needed"))
     if splits is not None:
         trained = {label for label, split in zip(labels, splits, strict=True) if split == "train"}
+        if "test" not in splits and ids:
+            text = f"no row has the split 'test': add some, or leave out {SPLIT_KEY} for a held-out share"
+            problems.append(Problem(path, message=text))
     else:
         trained = set(labels)
     problems += [
@@ -56,6 +61,7 @@ def collect(params: Table) -> Collected:
 def _row_problems(
     path: Path,
     root: Path,
+    rows: list[int],
     ids: list[str],
     labels: list[str],
     splits: list[str] | None,
@@ -63,7 +69,7 @@ def _row_problems(
 ) -> list[Problem]:
     problems: list[Problem] = []
     first: dict[str, int] = {}
-    for row, (sample, label) in enumerate(zip(ids, labels, strict=True)):
+    for row, sample, label, split in zip(rows, ids, labels, splits or ["train"] * len(ids), strict=True):
         said = []
         if sample in first:
             said.append(f"{sample} stands in {row_name(path, first[sample])} already")
@@ -74,7 +80,7 @@ def _row_problems(
             said.append(f"no such image: {root / sample}")
         if label not in classes:
             said.append(f"label {label!r} is not among the classes: {', '.join(classes)}")
-        if splits is not None and splits[row] not in ("train", "test"):
-            said.append(f"split {splits[row]!r}: should be 'train' or 'test'")
+        if split not in ("train", "test"):
+            said.append(f"split {split!r}: should be 'train' or 'test'")
         problems += [Problem(path, message=f"{row_name(path, row)}: {text}") for text in said]
     return problems

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from torchvision import datasets
 
@@ -33,19 +35,28 @@ def collect(params: Torchvision) -> Collected:
 def _open(params: Torchvision, *, train: bool) -> datasets.VisionDataset:
     make, root = getattr(datasets, params.name), input_path(params.root)
     try:
-        return make(root, train=train, download=False)
-    except RuntimeError:  # torchvision: not found, or not whole
-        if not params.download:
-            raise _missing(params, "download is false") from None
+        try:
+            data = make(root, train=train, download=False)
+        except RuntimeError as error:  # torchvision: not found, or not whole
+            if not params.download:
+                raise _unusable(params, f"{error} (data.download is false)") from None
+            data = _download(params, root, train)
+        if len(data.data) != len(data.targets) or max(data.targets) >= len(data.classes):
+            raise ValueError("images and labels do not belong together")
+    except InputError:
+        raise
+    except Exception as error:  # readers of damaged files and downloads raise many types
+        raise _unusable(params, f"{type(error).__name__}: {error}") from None
+    return data
+
+
+def _download(params: Torchvision, root: Path, train: bool) -> datasets.VisionDataset:
     try:
-        return make(root, train=train, download=True)
+        return getattr(datasets, params.name)(root, train=train, download=True)
     except Exception as error:
-        raise _missing(params, f"the download failed: {error}") from None
+        raise _unusable(params, f"the download failed: {error}") from None
 
 
-def _missing(params: Torchvision, why: str) -> InputError:
-    root = input_path(params.root)
-    return InputError(
-        [Problem(PARAMS_FILE, None, ("data", "root"),
-                 f"{root} holds no whole {params.name} as torchvision lays it out, and {why}")]
-    )  # fmt: skip
+def _unusable(params: Torchvision, why: str) -> InputError:
+    text = f"no usable {params.name}, laid out as torchvision does, in {input_path(params.root)}: {why}"
+    return InputError([Problem(PARAMS_FILE, None, ("data", "root"), text)])
