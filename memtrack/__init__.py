@@ -1,1 +1,34 @@
-"""memtrack: find the training samples that a network had to memorize."""
+"""memtrack: find the training samples that a network had to memorize.
+
+The public interface of the core, for use in any training loop. Names are imported when they are
+first used, so that `import memtrack` loads nothing heavy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from memtrack.core.curvature import FiniteDifference, curvature
+    from memtrack.core.evaluation import detection
+    from memtrack.core.recorder import record_epoch
+    from memtrack.core.scores import SCORES
+    from memtrack.core.trajectory import Trajectory
+
+__all__ = ["SCORES", "FiniteDifference", "Trajectory", "curvature", "detection", "record_epoch"]
+
+_HOME = {
+    "SCORES": "scores",
+    "FiniteDifference": "curvature",
+    "Trajectory": "trajectory",
+    "curvature": "curvature",
+    "detection": "evaluation",
+    "record_epoch": "recorder",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'memtrack' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"memtrack.core.{_HOME[name]}"), name)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 Flags = NDArray[np.bool_]
@@ -42,8 +41,8 @@ def bootstrap_auroc(corrupted: Flags, values: Values, *, resamples: int, seed: i
     sum over values of positives x (negatives below + half of those equal).
     """
     generator = np.random.Generator(np.random.PCG64(seed))
-    level = rankdata(values, method="dense").astype(np.int64) - 1
-    levels = int(level.max()) + 1
+    distinct, level = np.unique(values, return_inverse=True)
+    levels = len(distinct)
     positive, negative = level[corrupted], level[~corrupted]
     results = np.empty(resamples)
     for index in range(resamples):

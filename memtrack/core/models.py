@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torchvision.models as zoo
 from torch import nn
 
 Shape = tuple[int, int, int]
@@ -58,6 +57,8 @@ def torchvision_model(shape: Shape, classes: int, *, name: str, small_stem: bool
     Raises:
         ValueError: for a name that `classifier_names` does not list.
     """
+    import torchvision.models as zoo  # takes a second, and the other networks do without
+
     if name not in classifier_names():
         raise ValueError(f"torchvision has no classifier {name!r}")
     # googlenet and inception_v3 would return a tuple from their auxiliary classifiers
@@ -97,6 +98,8 @@ def _replace(model: nn.Module, path: str, module: nn.Module) -> None:
 
 def classifier_names() -> list[str]:
     """The names of torchvision's image classifiers."""
+    import torchvision.models as zoo
+
     names: list[str] = zoo.list_models(module=zoo)
     return names
 
