@@ -141,8 +141,8 @@ class Run:
 
         A network that torch cannot export is left out, and a tag says so: its checkpoint is there.
         """
-        inputs = TensorSpec(np.dtype(np.float32), (-1, *shape), "inputs")
-        outputs = TensorSpec(np.dtype(np.float32), (-1, classes), "logits")
+        inputs = TensorSpec(np.dtype(np.float32), (-1, *shape))
+        outputs = TensorSpec(np.dtype(np.float32), (-1, classes))
         model = model.cpu().eval()
         try:
             with mlflow.start_run(run_id=self.id, log_system_metrics=False):
