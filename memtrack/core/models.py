@@ -18,17 +18,17 @@ def cnn(shape: Shape, classes: int, *, width: int, depth: int, dropout: float) -
     next with twice as many; images are halved between blocks while they are larger than 3 pixels;
     then the mean over the image, dropout and a linear layer.
     """
-    channels, height, size = shape[0], min(shape[1:]), width
+    channels, side, wide = shape[0], min(shape[1:]), width
     layers: list[nn.Module] = []
     for block in range(depth):
-        if block and height > 3:
+        if block and side > 3:
             layers.append(nn.MaxPool2d(2))
-            height //= 2
+            side //= 2
         for _ in range(2):
-            layers += [nn.Conv2d(channels, size, 3, padding=1, bias=False)]
-            layers += [nn.BatchNorm2d(size), nn.ReLU()]
-            channels = size
-        size *= 2
+            layers += [nn.Conv2d(channels, wide, 3, padding=1, bias=False)]
+            layers += [nn.BatchNorm2d(wide), nn.ReLU()]
+            channels = wide
+        wide *= 2
     head = [
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),

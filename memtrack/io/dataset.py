@@ -7,6 +7,7 @@ the rest. The order of the rows is the order of the ids everywhere in memtrack.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from pydantic import Field, Strict
 from sklearn.model_selection import train_test_split
 
 from memtrack.io.images import Pixels, decode
-from memtrack.io.params import PARAMS_FILE, DataParams, Files, Section
+from memtrack.io.params import PARAMS_FILE, DataParams, Files, HeldOut, Section, mistake
 from memtrack.io.paths import PREPARED_FOLDER, input_path
 from memtrack.io.problems import InputError, Problem
 from memtrack.io.progress import Progress
@@ -40,6 +41,7 @@ class FileImages(Section):
     root: str
     size: int
     mode: Literal["RGB", "L"]
+    sha256: str = Field(description="Of the pixels of all files: what trains on them reruns on a change.")
 
 
 class DatasetRecord(Section):
@@ -100,8 +102,9 @@ def write_prepared(collected: Collected, params: DataParams, folder: Path) -> Da
     samples["image"] = samples["id"] if collected.images is None else np.arange(len(samples)).astype(str)
     if collected.images is not None:
         np.save(folder / IMAGES, np.ascontiguousarray(collected.images), allow_pickle=False)
-    sums = _read_all(collected, params, samples)
+    sums, content = _read_all(collected, params, samples)
     if collected.splits is None:
+        assert isinstance(params, HeldOut)
         _move(samples, params.test_share, "train", "test", params.seed, "data.test_share")
     training = int((samples["split"] == "train").sum())
     if params.train_limit is not None and params.train_limit < training:
@@ -129,8 +132,8 @@ def write_prepared(collected: Collected, params: DataParams, folder: Path) -> Da
         test=count.get("test", 0),
         unused=count.get("unused", 0),
         skipped=count.get("skipped", 0),
-        files=FileImages(root=params.root, size=params.image_size, mode=params.mode)
-        if isinstance(params, Files)
+        files=FileImages(root=params.root, size=params.image_size, mode=params.mode, sha256=content)
+        if isinstance(params, Files) and content is not None
         else None,
     )
     samples.to_csv(folder / SAMPLES, index=False)
@@ -148,8 +151,8 @@ def _move(samples: pd.DataFrame, amount: float | int, source: str, target: str, 
             random_state=np.random.RandomState(np.random.PCG64(seed)),
         )
     except ValueError as error:
-        raise InputError([Problem(PARAMS_FILE, None, tuple(key.split(".")),
-                                  f"the split by classes cannot be made: {error}")]) from None  # fmt: skip
+        text = f"the split by classes cannot be made: {error}"
+        raise mistake(*key.split("."), message=text) from None
     samples.loc[moved, "split"] = target
 
 
@@ -159,25 +162,32 @@ def _sums(images: Pixels) -> NDArray[np.int64]:
     return np.stack([pixels.sum(axis=2), (pixels**2).sum(axis=2)], axis=2)
 
 
-def _read_files(params: Files, names: Sequence[str]) -> tuple[NDArray[np.int64], list[str]]:
-    """The sums of each image file, and why it cannot be read ('' where it can)."""
-    root, sums, reasons = input_path(params.root), [], []
+def _read_files(params: Files, names: Sequence[str]) -> tuple[NDArray[np.int64], list[str], bytes]:
+    """The sums of each image file, why it cannot be read ('' where it can), and a hash of all pixels."""
+    root, sums, reasons, content = input_path(params.root), [], [], hashlib.sha256()
     for name in names:
         try:
             image = decode(root / name, size=params.image_size, mode=params.mode)
             sums.append(_sums(image[None])[0])
+            content.update(image.tobytes())
             reasons.append("")
         except OSError as error:
             sums.append(np.zeros((len(params.mode), 2), dtype=np.int64))
             reasons.append(str(error))
-    return np.stack(sums), reasons
+    return np.stack(sums), reasons, content.digest()
 
 
-def _read_all(collected: Collected, params: DataParams, samples: pd.DataFrame) -> NDArray[np.int64]:
-    """Read every image once, deal with broken files, and give the sums of `_sums` (N, channels, 2)."""
+def _read_all(
+    collected: Collected, params: DataParams, samples: pd.DataFrame
+) -> tuple[NDArray[np.int64], str | None]:
+    """Read every image once; mark broken files as skipped in `samples`, or raise.
+
+    Returns:
+        the sums of `_sums` (N, channels, 2), and for files a hash of all their pixels.
+    """
     if collected.images is not None:
         array = collected.images
-        return np.concatenate([_sums(array[i : i + CHUNK]) for i in range(0, len(array), CHUNK)])
+        return np.concatenate([_sums(array[i : i + CHUNK]) for i in range(0, len(array), CHUNK)]), None
     assert isinstance(params, Files)
     names = samples["id"].tolist()
     chunks = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
@@ -198,7 +208,8 @@ def _read_all(collected: Collected, params: DataParams, samples: pd.DataFrame) -
     if broken:
         print(f"{InputError(broken)}\nskipped {len(broken)} broken images (data.on_error: skip)")
     samples.loc[[bool(reason) for reason in reasons], "split"] = "skipped"
-    return np.concatenate([part[0] for part in parts])
+    content = hashlib.sha256(b"".join(part[2] for part in parts)).hexdigest()
+    return np.concatenate([part[0] for part in parts]), content
 
 
 def _statistics(sums: NDArray[np.int64], pixels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -75,7 +75,7 @@ class Batches:
             yield inputs, self.labels[torch.from_numpy(rows)].to(self.device)
 
     def shuffled(self, *, seed: int, epoch: int) -> Batches:
-        """The same batches in another order, drawn from (seed, epoch)."""
+        """Put the samples into another order, drawn from (seed, epoch); returns itself."""
         generator = np.random.Generator(np.random.PCG64([seed, epoch]))
         self._order = generator.permutation(len(self._order))
         return self

@@ -20,12 +20,14 @@ from pydantic import (
     model_validator,
 )
 
+from memtrack.io.problems import InputError, Problem
 from memtrack.io.validation import validate
 from memtrack.io.yaml_file import read_yaml
 
 PARAMS_FILE = Path("params.yaml")
 PREPARED = "data/prepared"
 VARIANTS = "data/variants"
+OUTPUTS = tuple(PurePosixPath(folder) for folder in (PREPARED, VARIANTS, "results"))
 VARIANT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
@@ -80,13 +82,16 @@ class Source(Section):
     train_limit: Annotated[int, Field(ge=2)] | None = Field(
         None, description="Keep so many training samples (a seeded, stratified draw); null: all."
     )
-    test_share: Share = Field(
-        0.2, description="Share of the samples held out where the source has no test split."
-    )
     seed: Seed = Field(0, description="Seed of the held-out share and of train_limit.")
 
 
-class Digits(Source):
+class HeldOut(Source):
+    """What sources have that may come without a test split."""
+
+    test_share: Share = Field(0.2, description="Share of the samples held out where there is no test split.")
+
+
+class Digits(HeldOut):
     """scikit-learn's 1,797 scanned digits, 8x8 pixels: nothing to download."""
 
     kind: Literal["digits"]
@@ -100,7 +105,7 @@ class Torchvision(Source):
     download: bool = Field(True, description="Download what is not under root; false: an error.")
 
 
-class Files(Source):
+class Files(HeldOut):
     """What sources made of image files have."""
 
     image_size: Annotated[int, Field(ge=4, le=1024)] = Field(
@@ -171,7 +176,7 @@ class Symmetric(Variant):
 
 
 class FromFile(Variant):
-    """Labels that people gave, from a CSV file."""
+    """Labels that people gave, from a CSV or Parquet table."""
 
     kind: Literal["from_file"]
     id_column: str = Field("id", description="Column with the sample ids.")
@@ -288,7 +293,7 @@ class TrainParams(Section):
     """How the network is trained."""
 
     epochs: Count
-    batch_size: Count = 64
+    batch_size: Annotated[int, Field(ge=2)] = 64
     seed: Seed = 0
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     workers: Annotated[int, Field(ge=0, le=64)] = Field(
@@ -321,7 +326,7 @@ class RecordParams(Section):
     """Which epochs are recorded, and in batches of how many samples."""
 
     epochs: Annotated[Every | EpochList, Field(discriminator="kind")]
-    batch_size: Count = Field(128, description="Changes the speed, never the numbers.")
+    batch_size: Count = Field(128, description="Changes the speed; the numbers to rounding alone.")
 
 
 class CurvatureParams(Section):
@@ -378,6 +383,9 @@ class Params(Section):
 def cross_field_problems(params: Params) -> list[tuple[tuple[str | int, ...], str]]:
     """Rules between sections: (where, what is wrong) for each one broken."""
     found: list[tuple[tuple[str | int, ...], str]] = []
+    root = PurePosixPath(params.data.root)
+    if any(out == root or root in out.parents or out in root.parents for out in OUTPUTS):
+        found.append((("data", "root"), "should not hold, or lie in, what the stages write"))
     if isinstance(params.train.schedule, Step):
         late = [epoch for epoch in params.train.schedule.milestones if epoch > params.train.epochs]
         if late:
@@ -426,6 +434,15 @@ def base_variant(variant: Variant) -> str | None:
     """The name of the variant that `variant` starts from, or None."""
     path = PurePosixPath(variant.labels)
     return path.name if str(path.parent) == VARIANTS else None
+
+
+def mistake(*loc: str, message: str) -> InputError:
+    """An error that a stage finds in params.yaml, with the line of the key."""
+    try:
+        line = read_yaml(PARAMS_FILE).line(loc)
+    except InputError:
+        line = None
+    return InputError([Problem(PARAMS_FILE, line, loc, message)])
 
 
 def load(path: Path = PARAMS_FILE) -> Params:

@@ -19,10 +19,17 @@ def project_root() -> Path:
 
 
 def input_path(text: str) -> Path:
-    """A path of params.yaml: as it stands here, or else below the real project.
+    """Where a path of params.yaml is, also in the copy of the project that an experiment runs in.
 
-    A copy made for an experiment holds what git and DVC track; anything else a relative path names
-    is in the project itself.
+    Such a copy holds what git and DVC track. Files that are in it, and folders that DVC tracks, are
+    taken from it; any other folder is the one in the real project.
     """
     path = Path(text)
-    return path if path.exists() else project_root() / path
+    if path.is_file() or any(parent.with_name(f"{parent.name}.dvc").exists() for parent in _upward(path)):
+        return path
+    there = project_root() / path
+    return there if there.exists() and not Path.cwd().samefile(project_root()) else path
+
+
+def _upward(path: Path) -> list[Path]:
+    return [step for step in (path, *path.parents) if step.name]

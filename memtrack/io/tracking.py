@@ -28,12 +28,13 @@ from mlflow.utils.mlflow_tags import (
     MLFLOW_SOURCE_NAME,
     MLFLOW_USER,
 )
+from sqlalchemy.exc import SQLAlchemyError
 from torch import nn
 
 from memtrack.core.trajectory import write_array
-from memtrack.io.params import PARAMS_FILE, Section, TrackingParams
+from memtrack.io.params import Section, TrackingParams, mistake
 from memtrack.io.paths import project_root
-from memtrack.io.problems import InputError, Problem
+from memtrack.io.problems import InputError
 from memtrack.io.tracking_uri import tracking_uri
 from memtrack.io.yaml_file import read_yaml
 
@@ -78,7 +79,7 @@ class Run:
         tags: Mapping[str, str],
     ) -> Run:
         """Start a run named `name` with flattened parameters and tags."""
-        client, uri = _connect(params), tracking_uri(params)
+        client, uri = _connect(params)
         with _one_at_a_time():
             experiment = _experiment(client, params.experiment, uri)
         in_experiment = os.environ.get("DVC_EXP_NAME")
@@ -97,7 +98,7 @@ class Run:
     @classmethod
     def find(cls, params: TrackingParams, record: RunRecord) -> Run | None:
         """The run of `record` on the present store, or None if that store does not have it."""
-        client, uri = _connect(params), tracking_uri(params)
+        client, uri = _connect(params)
         try:
             run = client.get_run(record.run_id)
         except MlflowException as error:
@@ -243,20 +244,24 @@ def _one_at_a_time() -> FileLock:
     return FileLock(project_root() / "mlflow.db.lock")
 
 
-def _connect(params: TrackingParams) -> mlflow.MlflowClient:
-    """A client of the present store; `InputError` where that does not answer."""
+def _connect(params: TrackingParams) -> tuple[mlflow.MlflowClient, str]:
+    """A client of the present store and its URI; `InputError` where it does not answer."""
     uri = tracking_uri(params)
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # MLflow's 7 take minutes
+    from_environment = "MLFLOW_TRACKING_URI" in os.environ  # the next line would set it
     mlflow.set_tracking_uri(uri)
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # MLflow's 7 take minutes
     try:
         with _one_at_a_time():
             client = mlflow.MlflowClient(tracking_uri=uri)
             client.search_experiments(max_results=1)
-    except MlflowException as error:
-        named = "MLFLOW_TRACKING_URI" if os.environ.get("MLFLOW_TRACKING_URI") else "tracking.uri"
-        text = f"the MLflow store {uri} ({named}) cannot be used: {str(error)[:300]}"
-        raise InputError([Problem(PARAMS_FILE, None, ("tracking", "uri"), text)]) from None
-    return client
+    except (MlflowException, ImportError, OSError, SQLAlchemyError) as error:
+        named = " (from MLFLOW_TRACKING_URI)" if from_environment else ""
+        text = (
+            f"the MLflow store {uri}{named} cannot be used: give a server (http://...), a database "
+            f"(sqlite:///FILE), or null for mlflow.db in the project. MLflow says: {error}"
+        )
+        raise mistake("tracking", "uri", message=text[:900]) from None
+    return client, uri
 
 
 def _experiment(client: mlflow.MlflowClient, name: str, uri: str) -> str:
@@ -264,10 +269,11 @@ def _experiment(client: mlflow.MlflowClient, name: str, uri: str) -> str:
     if found is not None:
         if found.lifecycle_stage == "deleted":
             text = f"the experiment {name!r} was deleted in MLflow: restore it or choose another name"
-            raise InputError([Problem(PARAMS_FILE, None, ("tracking", "experiment"), text)])
+            raise mistake("tracking", "experiment", message=text)
         return str(found.experiment_id)
-    embedded = uri.startswith("sqlite:///")
-    place = (project_root() / "mlruns" / name).as_uri() if embedded else None
+    # beside a SQLite store: MLflow's own choice is the working directory, which may be a copy
+    database = uri.removeprefix("sqlite:///")
+    place = (Path(database).parent / "mlruns" / name).as_uri() if database != uri else None
     # the kind opens MLflow's pages in their view of training runs
     tags = {"mlflow.experimentKind": "custom_model_development"}
     return str(client.create_experiment(name, artifact_location=place, tags=tags))

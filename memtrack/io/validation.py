@@ -78,6 +78,7 @@ def _problem(model: type[BaseModel], source: SourceFile, detail: ErrorDetails) -
         )
     else:
         text = detail["msg"].removeprefix("Value error, ").replace("Input should", "should")
+        text = re.sub("^Dictionary should have at least 1 item.*", "should have at least one entry", text)
         text = re.sub("a valid (dictionary|tuple|list)( or .*)?$", lambda m: _PLAIN[m[1]], text)
         message = text if isinstance(detail["input"], dict) else f"{_shown(detail['input'])}: {text}"
     return Problem(source.path, source.line(loc), loc, message)

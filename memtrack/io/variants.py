@@ -56,6 +56,11 @@ class VariantData:
         """Which samples carry another label than their clean one, (N,)."""
         return self.clean != self.given
 
+    @property
+    def flags_known(self) -> bool:
+        """Whether some samples are known to be corrupted, and not all: what an AUROC needs."""
+        return 0 < int(self.corrupted.sum()) < len(self.ids)
+
 
 def write_variant(name: str, params: VariantParams, data: PreparedData) -> VariantSummary:
     """Make the variant `name`; `InputError` where a label file does not fit the data set."""

@@ -10,7 +10,6 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from memtrack.io import params
-from memtrack.io.problems import InputError, Problem
 from memtrack.io.validation import nearest
 
 
@@ -23,5 +22,5 @@ def load_with_variant(doc: str | None) -> tuple[params.Params, str]:
     if name not in loaded.variants:
         hint = nearest(name, loaded.variants)
         text = f"no variant {name!r}{hint} (there are: {', '.join(loaded.variants)})"
-        raise InputError([Problem(params.PARAMS_FILE, None, ("variants",), text)])
+        raise params.mistake("variants", message=text)
     return loaded, name

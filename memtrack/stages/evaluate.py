@@ -43,7 +43,7 @@ def main() -> None:
         text = "was recorded on other samples than the variant has now: run `dvc repro`"
         raise InputError([Problem(trajectory.folder, message=text)])
     scores = {key: score(trajectory) for key, score in SCORES.items()}
-    known = 0 < variant.corrupted.sum() < len(variant.ids)
+    known = variant.flags_known
 
     table = _table(data, variant, trajectory, scores)
     table.to_csv(folder / "scores.csv", index=False)
@@ -62,7 +62,7 @@ def _table(data: PreparedData, variant: VariantData, trajectory: Trajectory, sco
     """scores.csv: a row per training sample, the highest curvature first."""
     names = np.asarray(data.record.classes, dtype=object)
     corrupted = variant.corrupted
-    known = bool(corrupted.any())
+    known = variant.flags_known
     columns: dict[str, object] = {
         "id": variant.ids,
         "image": data.split("train")["image"].to_numpy(),
@@ -80,7 +80,7 @@ def _table(data: PreparedData, variant: VariantData, trajectory: Trajectory, sco
 def _metrics(params: Params, variant: VariantData, scores: Scores, trained: TrainMetrics) -> EvaluateMetrics:
     corrupted, options = variant.corrupted, params.evaluate
     judged = {}
-    if 0 < corrupted.sum() < len(corrupted):
+    if variant.flags_known:
         for key, values in scores.items():
             found = detection(
                 corrupted,
@@ -117,7 +117,7 @@ def _draw(
     scores: Scores,
     metrics: EvaluateMetrics,
 ) -> None:
-    corrupted = variant.corrupted if metrics.scores else None
+    corrupted = variant.corrupted if variant.flags_known else None
     if corrupted is not None:
         aurocs = {key: judged.auroc for key, judged in metrics.scores.items()}
         pictures.roc_curves(scores, corrupted, aurocs, folder / "roc.png")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 from safetensors.torch import save_model
 from torch import nn
@@ -20,9 +22,9 @@ from memtrack.core.scores import SCORES
 from memtrack.core.trajectory import Trajectory, write_array
 from memtrack.io.dataset import PreparedData
 from memtrack.io.loading import Batches
-from memtrack.io.params import PARAMS_FILE, Params
+from memtrack.io.params import Params, mistake
 from memtrack.io.paths import TRAIN_RESULTS, VARIANTS_FOLDER
-from memtrack.io.problems import InputError, Problem, entry_point
+from memtrack.io.problems import entry_point
 from memtrack.io.progress import Progress
 from memtrack.io.results import TrainMetrics, append_history
 from memtrack.io.tracking import Run, data_hash
@@ -49,7 +51,7 @@ class Training:
         try:
             self.device = training.pick_device(train.device)
         except ValueError as error:
-            raise _mistake(("train", "device"), str(error)) from None
+            raise mistake("train", "device", message=str(error)) from None
         torch.manual_seed(train.seed)
         torch.use_deterministic_algorithms(True, warn_only=True)
         # a debugging aid that costs time
@@ -116,7 +118,8 @@ class Training:
                 run.metrics(metrics, step=epoch)
             self._finish(run, trajectory, metrics)
         except BaseException as error:
-            run.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            with suppress(MlflowException):  # the first error is the one to say
+                run.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             raise
 
     def _recorded_metrics(self, record: EpochRecord) -> dict[str, float]:
@@ -125,7 +128,7 @@ class Training:
         self.curvature_sum += values
         corrupted = self.variant.corrupted
         metrics = {"mean_curvature": float(values.mean())}
-        if 0 < corrupted.sum() < len(corrupted):
+        if self.variant.flags_known:
             metrics["curvature_auroc_so_far"] = auroc(corrupted, self.curvature_sum)
         return metrics
 
@@ -176,18 +179,16 @@ def _model(params: Params, data: PreparedData) -> nn.Module:
     where = ("train", "model")
     if chosen.kind == "torchvision" and chosen.name not in models.classifier_names():
         hint = nearest(chosen.name, models.classifier_names())
-        raise _mistake((*where, "name"), f"torchvision has no classifier {chosen.name!r}{hint}")
+        raise mistake(*where, "name", message=f"torchvision has no classifier {chosen.name!r}{hint}")
     try:
         model = models.build(shape=record.shape, classes=len(record.classes), **chosen.model_dump())
         model.eval()(torch.zeros(2, *record.shape))
     except (RuntimeError, ValueError, AssertionError) as error:
         size = "x".join(map(str, record.shape))
-        raise _mistake(where, f"cannot take images of {size} (channels x height x width): {error}") from None
+        raise mistake(
+            *where, message=f"cannot take images of {size} (channels x height x width): {error}"
+        ) from None
     return model
-
-
-def _mistake(loc: tuple[str, ...], message: str) -> InputError:
-    return InputError([Problem(PARAMS_FILE, None, loc, message)])
 
 
 if __name__ == "__main__":

@@ -217,7 +217,14 @@ def test_names_that_no_variant_can_have(bad: str) -> None:
     assert re.match(r"params\.yaml:6: variants\..*a variant is part of its stage's name", said)
 
 
-@pytest.mark.parametrize("path", ["data/raw", "/data/raw", "raw", "a..b/c", "data/~x", "."])
+@pytest.mark.parametrize("root", [".", "data", "data/prepared", "data/variants/clean", "results/train"])
+def test_a_root_among_the_outputs(root: str) -> None:
+    (said,) = problems(changed(("root: data/raw", f"root: {root}")))
+    assert "data.root" in said
+    assert "should not hold, or lie in, what the stages write" in said
+
+
+@pytest.mark.parametrize("path", ["data/raw", "/data/raw", "raw", "a..b/c", "data/~x"])
 def test_paths_that_can_be_given(path: str) -> None:
     assert params.load(changed(("root: data/raw", f"root: {path}"))).data.root == path
 

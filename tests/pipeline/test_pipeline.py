@@ -182,11 +182,15 @@ def test_only_what_depends_on_a_change_runs(reproduced: Project) -> None:
     status = json.loads(reproduced.run("dvc", "status", "--json"))
     assert set(status) == {"corrupt@people"}
 
-    image = reproduced.folder.parent / "images/train/left/00.png"
-    shutil.copy(reproduced.folder.parent / "images/train/left/01.png", image)
+    # two images of a class change places: no table and no statistic can tell, the pixels do
+    first, second = (reproduced.folder.parent / f"images/train/left/0{n}.png" for n in (0, 1))
+    contents = first.read_bytes(), second.read_bytes()
+    first.write_bytes(contents[1])
+    second.write_bytes(contents[0])
     status = json.loads(reproduced.run("dvc", "status", "--json"))
     assert set(status) == {"corrupt@people", "prepare"}
     assert reproduced.ran(reproduced.run("dvc", "repro", "prepare")) == ["prepare"]
+    assert {"train@clean", "train@noisy"} <= set(json.loads(reproduced.run("dvc", "status", "--json")))
 
 
 def test_bad_input_is_said_without_a_traceback(reproduced: Project) -> None:
@@ -195,6 +199,12 @@ def test_bad_input_is_said_without_a_traceback(reproduced: Project) -> None:
     assert "curvature.probes: 0: should be greater than or equal to 1" in output
     assert "Traceback" not in output
     reproduced.edit("curvature.probes", 1)
+    for uri in ("nonsense", "postgresql://nowhere/x"):
+        reproduced.edit("tracking.uri", uri)
+        output = reproduced.run("python", "-m", "memtrack.stages.train", "noisy", status=2)
+        assert f"tracking.uri: the MLflow store {uri} cannot be used" in output
+        assert "Traceback" not in output
+    reproduced.edit("tracking.uri", None)
     reproduced.edit("train.optimizer.lr", 1e30)
     output = reproduced.run("python", "-m", "memtrack.stages.train", "noisy", status=1)
     assert "diverged" in output

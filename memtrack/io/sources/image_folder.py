@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from memtrack.io.images import EXTENSIONS
-from memtrack.io.params import PARAMS_FILE, ImageFolder
+from memtrack.io.params import ImageFolder, mistake
 from memtrack.io.paths import input_path
 from memtrack.io.problems import InputError, Problem
 from memtrack.io.sources.collected import Collected
@@ -18,7 +18,7 @@ def collect(params: ImageFolder) -> Collected:
     problems: list[Problem] = []
     if params.test is not None and (root / params.train).resolve() == (root / params.test).resolve():
         text = "is the same folder as data.train: leave it out for a held-out share"
-        raise InputError([Problem(PARAMS_FILE, None, ("data", "test"), text)])
+        raise mistake("data", "test", message=text)
     train = _images_by_class(root, params.train, problems, without=params.test)
     test = _images_by_class(root, params.test, problems) if params.test is not None else {}
     if train and len(train) < 2:

@@ -12,8 +12,6 @@ from memtrack.io.problems import InputError, Problem
 from memtrack.io.sources.collected import Collected
 from memtrack.io.tables import read_table, required_columns, row_name
 
-SPLIT_KEY = "data.split_column"
-
 
 def collect(params: Table) -> Collected:
     """All rows, in the table's order within each split; the id is the path relative to root."""
@@ -36,7 +34,9 @@ def collect(params: Table) -> Collected:
     if splits is not None:
         trained = {label for label, split in zip(labels, splits, strict=True) if split == "train"}
         if "test" not in splits and ids:
-            text = f"no row has the split 'test': add some, or leave out {SPLIT_KEY} for a held-out share"
+            text = (
+                "no row has the split 'test': add some, or leave out data.split_column for a held-out share"
+            )
             problems.append(Problem(path, message=text))
     else:
         trained = set(labels)

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from torchvision import datasets
 
-from memtrack.io.params import PARAMS_FILE, Torchvision
+from memtrack.io.params import Torchvision, mistake
 from memtrack.io.paths import input_path
-from memtrack.io.problems import InputError, Problem
+from memtrack.io.problems import InputError
 from memtrack.io.sources.collected import Collected, stack_grey_or_colour
 
 
@@ -59,4 +59,4 @@ def _download(params: Torchvision, root: Path, train: bool) -> datasets.VisionDa
 
 def _unusable(params: Torchvision, why: str) -> InputError:
     text = f"no usable {params.name}, laid out as torchvision does, in {input_path(params.root)}: {why}"
-    return InputError([Problem(PARAMS_FILE, None, ("data", "root"), text)])
+    return mistake("data", "root", message=text)
