@@ -274,6 +274,4 @@ def _experiment(client: mlflow.MlflowClient, name: str, uri: str) -> str:
     # beside a SQLite store: MLflow's own choice is the working directory, which may be a copy
     database = uri.removeprefix("sqlite:///")
     place = (Path(database).parent / "mlruns" / name).as_uri() if database != uri else None
-    # the kind opens MLflow's pages in their view of training runs
-    tags = {"mlflow.experimentKind": "custom_model_development"}
-    return str(client.create_experiment(name, artifact_location=place, tags=tags))
+    return str(client.create_experiment(name, artifact_location=place))
