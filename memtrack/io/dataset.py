@@ -20,7 +20,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field, Strict
-from sklearn.model_selection import train_test_split
 
 from memtrack.io.images import Pixels, decode
 from memtrack.io.params import PARAMS_FILE, DataParams, Files, HeldOut, Section, mistake
@@ -142,6 +141,8 @@ def write_prepared(collected: Collected, params: DataParams, folder: Path) -> Da
 
 
 def _move(samples: pd.DataFrame, amount: float | int, source: str, target: str, seed: int, key: str) -> None:
+    from sklearn.model_selection import train_test_split  # takes a second; stage prepare alone needs it
+
     rows = samples.index[samples["split"] == source].to_numpy()
     try:
         _, moved = train_test_split(

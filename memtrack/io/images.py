@@ -31,9 +31,9 @@ def decode(path: Path, *, size: int, mode: str) -> Pixels:
         raise
     except Exception as error:  # Pillow's decoders raise many types for broken files
         raise OSError(f"{type(error).__name__}: {error}") from error
-    return to_channels_first(pixels)
+    return np.ascontiguousarray(channels_first(pixels[None])[0])
 
 
-def to_channels_first(pixels: Pixels) -> Pixels:
-    """(..., H, W) or (..., H, W, 3) of one image to (channels, H, W)."""
-    return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+def channels_first(images: Pixels) -> Pixels:
+    """Grey (N, H, W) or colour (N, H, W, 3) images to (N, channels, H, W)."""
+    return images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)

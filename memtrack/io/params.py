@@ -62,6 +62,7 @@ SubPath = Annotated[str, AfterValidator(_below)]
 VariantName = Annotated[str, AfterValidator(_variant_name)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Share = Annotated[float, Field(gt=0, lt=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 

@@ -5,21 +5,16 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import Field
-
-from memtrack.io.params import Section
-
-Share = Annotated[float, Field(ge=0, le=1)]
+from memtrack.io.params import Fraction, Section
 
 
 class TrainMetrics(Section):
     """metrics.json of stage train: the last epoch's numbers, and the mean memorization score."""
 
     train_loss: float
-    train_accuracy: Share
-    test_accuracy: Share
+    train_accuracy: Fraction
+    test_accuracy: Fraction
     mean_curvature: float
     recorded_epochs: int
 
@@ -27,11 +22,11 @@ class TrainMetrics(Section):
 class ScoreMetrics(Section):
     """How well a score finds the corrupted samples; see `memtrack.core.evaluation.Detection`."""
 
-    auroc: Share
-    auroc_low: Share
-    auroc_high: Share
-    average_precision: Share
-    precision_at_count: Share
+    auroc: Fraction
+    auroc_low: Fraction
+    auroc_high: Fraction
+    average_precision: Fraction
+    precision_at_count: Fraction
 
 
 class EvaluateMetrics(Section):
@@ -39,7 +34,7 @@ class EvaluateMetrics(Section):
 
     samples: int
     corrupted: int
-    test_accuracy: Share
+    test_accuracy: Fraction
     scores: dict[str, ScoreMetrics]
 
 

@@ -6,23 +6,19 @@ labels.csv has a row per training sample in id order: id, clean_label, given_lab
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import Field
 
 from memtrack.core import noise
 from memtrack.io.dataset import PreparedData, class_numbers
-from memtrack.io.params import FromFile, NoNoise, Section, Symmetric, VariantParams, base_variant
+from memtrack.io.params import Fraction, FromFile, NoNoise, Section, Symmetric, VariantParams, base_variant
 from memtrack.io.paths import VARIANTS_FOLDER, input_path
 from memtrack.io.problems import InputError, Problem
 from memtrack.io.tables import read_table, required_columns, row_name
 from memtrack.io.validation import nearest, read_record, write_record
 
 LABELS, SUMMARY = "labels.csv", "summary.json"
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class VariantSummary(Section):
@@ -31,8 +27,8 @@ class VariantSummary(Section):
     kind: str
     labels: str
     seed: int | None
-    asked_rate: Share | None
-    realized_rate: Share
+    asked_rate: Fraction | None
+    realized_rate: Fraction
     samples: int
     corrupted: int
     classes: list[str]

@@ -34,11 +34,8 @@ def main() -> None:
     params, name = load_with_variant(__doc__)
     trained, folder = TRAIN_RESULTS / name, EVALUATE_RESULTS / name
     folder.mkdir(parents=True, exist_ok=True)
-    data, variant, trajectory = (
-        PreparedData(),
-        VariantData(name),
-        Trajectory(trained / "trajectory"),
-    )
+    data, variant = PreparedData(), VariantData(name)
+    trajectory = Trajectory(trained / "trajectory")
     if trajectory.ids.tolist() != variant.ids:
         text = "was recorded on other samples than the variant has now: run `dvc repro`"
         raise InputError([Problem(trajectory.folder, message=text)])

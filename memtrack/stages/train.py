@@ -74,6 +74,7 @@ class Training:
     def run(self) -> None:
         """Train, record and log."""
         train, given = self.params.train, self.variant.given
+        run = self._open_run()  # before anything is removed: the store may not answer
         shutil.rmtree(self.folder, ignore_errors=True)  # DVC does so too before it runs a stage
         trajectory = Trajectory.create(self.folder / "trajectory", self.variant.ids)
         fit = self.batches("train", given, train.batch_size)
@@ -85,7 +86,6 @@ class Training:
         )
         augment = training.Augmentation(train.augment.crop, train.augment.flip)
 
-        run = self._open_run()
         write_record(run.record, self.folder / "run.json")
         run.file(trajectory.folder / "ids.npy", "curvature")
         progress = Progress(range(1, train.epochs + 1), f"train {self.variant.name}")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from numpy.typing import NDArray
-
 from memtrack.io.images import Pixels
 
 
@@ -24,8 +22,3 @@ class Collected:
     splits: list[str] | None
     classes: tuple[str, ...]
     images: Pixels | None
-
-
-def stack_grey_or_colour(images: NDArray) -> Pixels:  # type: ignore[type-arg]
-    """(N, H, W) or (N, H, W, 3) to (N, channels, H, W)."""
-    return images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)

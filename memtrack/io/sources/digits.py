@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from sklearn.datasets import load_digits
 
+from memtrack.io.images import channels_first
 from memtrack.io.params import Digits
-from memtrack.io.sources.collected import Collected, stack_grey_or_colour
+from memtrack.io.sources.collected import Collected
 
 
 def collect(params: Digits) -> Collected:
@@ -18,5 +19,5 @@ def collect(params: Digits) -> Collected:
         labels=[str(label) for label in digits.target],
         splits=None,
         classes=tuple(str(name) for name in digits.target_names),
-        images=stack_grey_or_colour(images),
+        images=channels_first(images),
     )

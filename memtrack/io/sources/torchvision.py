@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 from torchvision import datasets
 
+from memtrack.io.images import channels_first
 from memtrack.io.params import Torchvision, mistake
 from memtrack.io.paths import input_path
 from memtrack.io.problems import InputError
-from memtrack.io.sources.collected import Collected, stack_grey_or_colour
+from memtrack.io.sources.collected import Collected
 
 
 def collect(params: Torchvision) -> Collected:
@@ -28,7 +29,7 @@ def collect(params: Torchvision) -> Collected:
         labels=[names[target] for target in targets],
         splits=[split for split, count in counts.items() for _ in range(count)],
         classes=names,
-        images=stack_grey_or_colour(images),
+        images=channels_first(images),
     )
 
 
