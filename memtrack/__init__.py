@@ -10,17 +10,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from memtrack.core.curvature import FiniteDifference, curvature
+    from memtrack.core.curvature import ForwardDifference, curvature
     from memtrack.core.evaluation import detection
     from memtrack.core.recorder import record_epoch
     from memtrack.core.scores import SCORES
     from memtrack.core.trajectory import Trajectory
 
-__all__ = ["SCORES", "FiniteDifference", "Trajectory", "curvature", "detection", "record_epoch"]
+__all__ = ["SCORES", "ForwardDifference", "Trajectory", "curvature", "detection", "record_epoch"]
 
 _HOME = {
     "SCORES": "scores",
-    "FiniteDifference": "curvature",
+    "ForwardDifference": "curvature",
     "Trajectory": "trajectory",
     "curvature": "curvature",
     "detection": "evaluation",

@@ -1,18 +1,37 @@
-"""Input-space curvature of the loss, by finite differences of its gradient."""
+"""Input-space curvature of the loss: three estimators of the length of Hessian times probe.
+
+All estimate ||H v||, H the Hessian of one sample's loss in its input and v a random direction, in loss
+per squared unit of normalized input. They differ in how far from the sample they look:
+
+- `ForwardDifference`, the paper's: n + 1 gradients, at x and x + h v. The default.
+- `CentralDifference`: 2 n gradients, at x + h v and x - h v. For a smooth network its error falls with
+  h^2 instead of h; take it to measure a Hessian at a step that rounding still allows.
+- `HessianProduct`: the exact product at x itself, the limit h -> 0. Take it to check the other two on a
+  smooth network, or where a derivative at one point is what you mean.
+
+A network of ReLUs is linear in pieces: its gradient jumps at the kinks between them and its exact
+Hessian sees only the bend of the softmax within one piece. A step of length h crosses kinks, and their
+jumps are most of what it finds; the more it crosses, the further the network bends around the sample.
+So there h is not a numerical nuisance but the size of the neighbourhood that is looked at: as h shrinks
+the forward and the central difference fall to the exact product, which ranks samples worse.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+
+from memtrack.core.measuring import Network, differentiating, loss_gradient, measuring, summed_loss
+from memtrack.core.precision import SMALLEST_SCALE, Precision
 
 Norm = Literal["plain", "squared"]
+Method = Literal["forward", "central", "hessian"]
 
 
 def rademacher_probe(shape: Sequence[int], *, seed: int, epoch: int, probe: int) -> Tensor:
@@ -33,68 +52,35 @@ def rademacher_probe(shape: Sequence[int], *, seed: int, epoch: int, probe: int)
     return torch.from_numpy(signs.astype(np.float32) * 2 - 1)
 
 
-@contextmanager
-def measuring(model: nn.Module) -> Iterator[None]:
-    """`model` in eval mode with frozen parameters; everything is put back, also after an error."""
-    modes = {module: module.training for module in model.modules()}
-    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    try:
-        model.eval()
-        for parameter, _ in flags:
-            parameter.requires_grad_(False)
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
-
-
-def loss_gradient(model: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The logits and the gradient of each sample's cross-entropy loss with respect to its input.
-
-    The losses are summed, not averaged: in eval mode the samples do not touch each other, so the
-    gradient of the sum holds each sample's own gradient, whatever the size of the batch.
-
-    Returns:
-        logits (B, classes), without a graph, and gradients of the shape of `inputs`.
-    """
-    with torch.enable_grad():
-        inputs = inputs.detach().requires_grad_(True)
-        logits = model(inputs)
-        loss = cross_entropy(logits, labels, reduction="sum")
-        (gradient,) = torch.autograd.grad(loss, inputs)
-    return logits.detach(), gradient
-
-
 @dataclass(frozen=True)
-class FiniteDifference:
-    """The paper's estimate of how sharply the loss bends around a sample.
+class Estimator(ABC):
+    """What the estimators have in common: probes v_k with entries +1 and -1, and how lengths are averaged.
 
-    With g(x) the gradient of the loss at x, probes v_k with entries +1 and -1, and scale h:
+        plain:    (1/n) sum_k ||p_k||
+        squared:  (1/n) sum_k ||p_k||^2
 
-        plain:    (1/n) sum_k ||g(x + h v_k) - g(x)|| / h
-        squared:  (1/n) sum_k ||g(x + h v_k) - g(x)||^2 / h^2
-
-    For a twice differentiable network and h -> 0 the difference is h H v, H the Hessian of the loss
-    in the input, and since E ||H v||^2 = Tr(H^2), `squared` estimates Tr(H^2) = ||H||_F^2; `plain`
-    estimates E ||H v||, a little below its root. Dividing by h (which the authors' code leaves out;
-    it changes no ranking) makes values at different h comparable. The unit is loss per squared unit
-    of normalized input for `plain`, its square for `squared`.
+    where p_k is the estimate of H v_k. E ||H v||^2 = Tr(H^2) for Rademacher v, so `squared` estimates
+    Tr(H^2) = ||H||_F^2, and `plain` E ||H v||, a little below its root. Differences are divided by h (the
+    authors' code does not; it changes no ranking), so values at different h are comparable.
 
     Attributes:
-        scale: h > 0, in units of the normalized input, for every entry of the input.
+        scale: h > 0, the step along every entry of a probe, in units of the normalized input.
         probes: n >= 1. Probes are nested: the first k of n are those of a run with k.
         norm: `plain` as in the authors' code, `squared` as in the paper.
         seed: the probes are drawn from (seed, epoch, number of the probe).
+        precision: of the network's arithmetic; `bfloat16` is autocast.
 
-    Source: Garg, Ravikumar & Roy, ICML 2024 (arXiv 2307.05831), section 3.
+    Raises:
+        ValueError: if one is out of its range, or h too small for the precision.
+
+    Source: Garg, Ravikumar & Roy, ICML 2024 (arXiv 2307.05831), section 3; Hutchinson 1989 for v.
     """
 
     scale: float
     probes: int = 1
     norm: Norm = "plain"
     seed: int = 0
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         if not 0 < self.scale < float("inf"):
@@ -103,29 +89,104 @@ class FiniteDifference:
             raise ValueError(f"probes is {self.probes}: at least one is needed")
         if self.norm not in ("plain", "squared"):
             raise ValueError(f"norm is {self.norm!r}: it should be 'plain' or 'squared'")
+        if self.precision not in SMALLEST_SCALE:
+            raise ValueError(f"precision is {self.precision!r}: it should be 'float32' or 'bfloat16'")
 
-    def directions(self, shape: Sequence[int], epoch: int) -> list[Tensor]:
-        """The probes for inputs of `shape` in `epoch`."""
+    def directions(self, inputs: Tensor, epoch: int) -> list[Tensor]:
+        """The probes of `epoch` for samples like `inputs` (B, ...), on the device where they are.
+
+        Raises:
+            ValueError: if the inputs are not floating point, or h is lost in the rounding of gradients.
+        """
+        if not inputs.is_floating_point():
+            raise ValueError(f"inputs are {inputs.dtype}: they should be normalized floating point")
+        least = SMALLEST_SCALE[self.precision]
+        coarse = inputs.dtype != torch.float64 or self.precision != "float32"
+        if coarse and self.scale < least and not isinstance(self, HessianProduct):
+            raise ValueError(
+                f"scale (h) is {self.scale}: at {self.precision} it should be at least {least}, or the "
+                "difference of the gradients is lost in their rounding"
+            )
         return [
-            rademacher_probe(shape, seed=self.seed, epoch=epoch, probe=number)
+            rademacher_probe(inputs.shape[1:], seed=self.seed, epoch=epoch, probe=number).to(inputs.device)
             for number in range(self.probes)
         ]
 
+    @abstractmethod
+    def products(
+        self, network: Network, inputs: Tensor, labels: Tensor, gradient: Tensor, directions: Sequence[Tensor]
+    ) -> Iterator[Tensor]:
+        """For each direction the estimate of H v, of the shape of `inputs`, given the gradient there."""
+
     def estimate(
-        self,
-        model: nn.Module,
-        inputs: Tensor,
-        labels: Tensor,
-        gradient: Tensor,
-        probes: list[Tensor],
+        self, network: Network, inputs: Tensor, labels: Tensor, gradient: Tensor, directions: Sequence[Tensor]
     ) -> Tensor:
-        """The curvature of each sample, given its gradient; the model is already `measuring`."""
+        """The curvature of each sample (B,), given its gradient; the model is already `measuring`."""
         total = torch.zeros(len(inputs), device=inputs.device)
-        for probe in probes:
-            _, moved = loss_gradient(model, inputs + self.scale * probe.to(inputs.device), labels)
-            length = (moved - gradient).flatten(1).norm(dim=1) / self.scale
+        for product in self.products(network, inputs, labels, gradient, directions):
+            length = product.flatten(1).norm(dim=1)
             total += length.square() if self.norm == "squared" else length
-        return total / len(probes)
+        return total / len(directions)
+
+
+@dataclass(frozen=True)
+class ForwardDifference(Estimator):
+    """(g(x + h v) - g(x)) / h, g the gradient of the loss: the paper's estimator, n + 1 gradients."""
+
+    def products(
+        self, network: Network, inputs: Tensor, labels: Tensor, gradient: Tensor, directions: Sequence[Tensor]
+    ) -> Iterator[Tensor]:
+        """Differences between each displaced gradient and the one that is given."""
+        for direction in directions:
+            moved = inputs + self.scale * direction
+            yield (loss_gradient(network, moved, labels, self.precision)[1] - gradient) / self.scale
+
+
+@dataclass(frozen=True)
+class CentralDifference(Estimator):
+    """(g(x + h v) - g(x - h v)) / 2h: for a smooth network the error falls with h^2; 2 n gradients."""
+
+    def products(
+        self, network: Network, inputs: Tensor, labels: Tensor, gradient: Tensor, directions: Sequence[Tensor]
+    ) -> Iterator[Tensor]:
+        """Differences between the gradients on both sides; the one that is given is not used."""
+        for direction in directions:
+            step = self.scale * direction
+            ahead, behind = (loss_gradient(network, moved, labels, self.precision)[1]
+                             for moved in (inputs + step, inputs - step))  # fmt: skip
+            yield (ahead - behind) / (2 * self.scale)
+
+
+@dataclass(frozen=True)
+class HessianProduct(Estimator):
+    """H v itself, by differentiating g . v once more: the limit h -> 0, which `scale` does not change.
+
+    One gradient with its graph and n backward passes through it. Autograd must be able to differentiate
+    the network twice, which it cannot through what torch.compile makes.
+
+    Source: Pearlmutter, Neural Computation 1994.
+    """
+
+    def products(
+        self, network: Network, inputs: Tensor, labels: Tensor, gradient: Tensor, directions: Sequence[Tensor]
+    ) -> Iterator[Tensor]:
+        """Derivatives of the gradient along each direction."""
+        with differentiating(inputs):
+            leaf, _, loss = summed_loss(network, inputs, labels, self.precision)
+            (slope,) = torch.autograd.grad(loss, leaf, create_graph=True)
+            for direction in directions:
+                along = (slope * direction).sum()
+                # a network of straight pieces only may have no second derivative at all
+                (product,) = torch.autograd.grad(along, leaf, retain_graph=True, materialize_grads=True)
+                yield product
+
+
+ESTIMATORS: dict[Method, type[Estimator]] = {
+    "forward": ForwardDifference,
+    "central": CentralDifference,
+    "hessian": HessianProduct,
+}
+"""The estimators by the name that a parameter file gives them."""
 
 
 def curvature(
@@ -138,33 +199,38 @@ def curvature(
     norm: Norm = "plain",
     seed: int = 0,
     epoch: int = 0,
+    method: Method = "forward",
+    precision: Precision = "float32",
 ) -> Tensor:
-    """Per-sample curvature of the cross-entropy loss; see `FiniteDifference` for the formula.
+    """Per-sample curvature of the cross-entropy loss; see `Estimator` for the formula.
 
-    The model may be any classifier whose samples do not touch each other in eval mode (batch norm
-    with running statistics does not); it is measured in eval mode and left as it was found.
+    The model may be any classifier whose samples do not touch each other in eval mode (batch norm with
+    running statistics does not); it is measured in eval mode and left as it was found. A compiled model
+    (torch.compile) works too.
 
     Args:
         model: maps inputs to logits (B, classes).
         inputs: floating point (B, ...), normalized as in training.
         labels: int64 (B,), the given labels.
-        scale, probes, norm, seed: as in `FiniteDifference`.
+        scale, probes, norm, seed, precision: as in `Estimator`.
         epoch: >= 0; enters the draw of the probes.
+        method: which of `ESTIMATORS`.
 
     Returns:
-        float32 (B,).
+        float32 (B,), in loss per squared unit of normalized input (its square for `squared`).
 
     Raises:
-        ValueError: if an argument is out of its range or the inputs are not floating point.
+        ValueError: if an argument is out of its range, the inputs are not floating point, h is too small
+            for the precision, or a batch norm has no running statistics.
 
     >>> model = nn.Linear(3, 2)
     >>> curvature(model, torch.zeros(4, 3), torch.zeros(4, dtype=torch.int64), scale=0.1).shape
     torch.Size([4])
     """
-    if not inputs.is_floating_point():
-        raise ValueError(f"inputs are {inputs.dtype}: they should be normalized floating point")
-    estimator = FiniteDifference(scale, probes, norm, seed)
-    directions = estimator.directions(inputs.shape[1:], epoch)
+    if method not in ESTIMATORS:
+        raise ValueError(f"method is {method!r}: it should be one of {', '.join(ESTIMATORS)}")
+    estimator = ESTIMATORS[method](scale, probes, norm, seed, precision)
+    directions = estimator.directions(inputs, epoch)
     with measuring(model):
-        _, gradient = loss_gradient(model, inputs, labels)
+        _, gradient = loss_gradient(model, inputs, labels, precision)
         return estimator.estimate(model, inputs, labels, gradient, directions)

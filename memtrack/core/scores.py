@@ -38,7 +38,7 @@ def curvature(trajectory: Trajectory) -> NDArray[np.float64]:
 
     Source: Garg, Ravikumar & Roy, ICML 2024.
     """
-    return trajectory.read("curvature").mean(axis=0)
+    return trajectory.mean("curvature")
 
 
 @score
@@ -56,7 +56,7 @@ def cumulative_loss(trajectory: Trajectory) -> NDArray[np.float64]:
 
     Source: Ravikumar et al., ICML 2025 (there a sum: the same ranking).
     """
-    return trajectory.read("loss").mean(axis=0)
+    return trajectory.mean("loss")
 
 
 @score
@@ -65,7 +65,7 @@ def mean_margin(trajectory: Trajectory) -> NDArray[np.float64]:
 
     Source: Pleiss et al., NeurIPS 2020, equation 1.
     """
-    return -trajectory.read("margin").mean(axis=0)
+    return -trajectory.mean("margin")
 
 
 @score
@@ -74,4 +74,4 @@ def gradient_norm(trajectory: Trajectory) -> NDArray[np.float64]:
 
     Source: Arpit et al., ICML 2017, section 4 (there the L1 norm).
     """
-    return trajectory.read("gradient_norm").mean(axis=0)
+    return trajectory.mean("gradient_norm")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
@@ -121,6 +123,62 @@ def train_epoch(
             "(train.optimizer.lr) usually mends it"
         )
     return EpochResult(loss=float(total[0]) / seen, accuracy=float(total[1]) / seen)
+
+
+class Trainer:
+    """A network in training, one epoch at a time, with all that the next epoch starts from.
+
+    An epoch draws its random numbers (dropout, augmentation) from (seed, epoch) alone, so training that
+    goes on from a saved `state` makes the same steps as training that was never interrupted.
+
+    Args:
+        model: on its device.
+        optimizer, schedule: the arguments of `build_optimizer` and `build_schedule`, with `kind`.
+        epochs: of the whole training. steps: batches per epoch.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        optimizer: Mapping[str, Any],
+        schedule: Mapping[str, Any],
+        augment: Augmentation,
+        epochs: int,
+        steps: int,
+        seed: int,
+    ) -> None:
+        self.model = model
+        self.optimizer = build_optimizer(model, **optimizer)
+        self.schedule = build_schedule(self.optimizer, epochs=epochs, steps=steps, **schedule)
+        self._augment = augment
+        self._seed = seed
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the next batch."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def run_epoch(self, epoch: int, batches: Iterable[tuple[Tensor, Tensor]]) -> EpochResult:
+        """Train on `batches` once; see `train_epoch`."""
+        seed = int(np.random.SeedSequence([self._seed, epoch]).generate_state(1)[0])
+        torch.manual_seed(seed)
+        augment = partial(self._augment, generator=torch.Generator().manual_seed(seed))
+        return train_epoch(self.model, batches, self.optimizer, self.schedule, augment)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that training goes on from: tensors and plain numbers, which live on."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state` of a trainer that was made with the same arguments."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
 
 
 @torch.no_grad()

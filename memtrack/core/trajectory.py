@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,13 +17,18 @@ from numpy.typing import ArrayLike, NDArray
 from memtrack.core.recorder import QUANTITIES, EpochRecord
 
 
-def write_array(path: Path, array: ArrayLike) -> None:
-    """Write a .npy file so that it is either whole or not there."""
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write that appears under its name when it is whole and on the disk, or not at all.
+
+    Raises:
+        OSError: when the disk is full, with nothing left behind.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     try:
         with part.open("wb") as file:
-            np.save(file, np.asarray(array), allow_pickle=False)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
@@ -26,11 +36,28 @@ def write_array(path: Path, array: ArrayLike) -> None:
         part.unlink(missing_ok=True)
 
 
+def write_array(path: Path, array: ArrayLike) -> None:
+    """Write a .npy file so that it is either whole or not there; objects are refused."""
+    array = np.asarray(array)
+    if array.dtype.hasobject:
+        raise ValueError(f"{path}: an array of objects would have to be pickled")
+    with whole_file(path) as file:  # np.save does not say that a disk is full
+        file.write(_header(array.dtype, array.shape))
+        file.write(array.tobytes())
+
+
+def file_hash(path: Path) -> str:
+    """The sha256 of a file, as a hexadecimal number."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 class Trajectory:
     """A folder of arrays: `ids.npy` (N,) and, for each quantity, `QUANTITY/epoch_0003.npy` (N,).
 
-    Every array is in the order of `ids`. An epoch counts as recorded when all its arrays are there;
-    the last quantity in `QUANTITIES` is written last.
+    Every array is in the order of `ids`. `epochs/epoch_0003.json` holds the hashes of an epoch's arrays
+    and is written last: an epoch without it does not count. An epoch of a million samples is seven
+    files of 5 MB or less; nothing here keeps more than one of them in memory, except `read`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -38,7 +65,7 @@ class Trajectory:
 
     @classmethod
     def create(cls, folder: Path, ids: Sequence[str]) -> Trajectory:
-        """An empty trajectory of the samples `ids`."""
+        """An empty trajectory of the samples `ids`; epochs that are there already stay."""
         trajectory = cls(folder)
         write_array(folder / "ids.npy", np.asarray(ids, dtype=np.str_))
         return trajectory
@@ -52,24 +79,88 @@ class Trajectory:
     @property
     def epochs(self) -> tuple[int, ...]:
         """The epochs that are recorded, rising."""
-        found = [
-            {int(file.stem.removeprefix("epoch_")) for file in (self.folder / name).glob("*.npy")}
-            for name in QUANTITIES
-        ]
-        return tuple(sorted(set.intersection(*found)))
+        return tuple(sorted(int(file.stem[6:]) for file in (self.folder / "epochs").glob("epoch_*.json")))
 
     def file(self, quantity: str, epoch: int) -> Path:
         """Where the array of a quantity in an epoch is."""
         return self.folder / quantity / f"epoch_{epoch:04d}.npy"
 
-    def write(self, epoch: int, record: EpochRecord) -> None:
-        """Add a recorded epoch."""
+    def _hashes(self, epoch: int) -> Path:
+        return self.folder / "epochs" / f"epoch_{epoch:04d}.json"
+
+    def files(self, epoch: int) -> list[Path]:
+        """All files of an epoch, the one that makes it count last."""
+        return [*(self.file(name, epoch) for name in QUANTITIES), self._hashes(epoch)]
+
+    def write(self, epoch: int, parts: Iterable[EpochRecord]) -> None:
+        """Add a recorded epoch, batch by batch as `record_epoch` yields them.
+
+        Raises:
+            OSError: when the disk is full. ValueError: when the batches do not hold N samples. In both
+                cases the epoch does not count, and no part of it is left.
+        """
+        self._hashes(epoch).unlink(missing_ok=True)
+        try:
+            digests = self._write_arrays(epoch, parts)
+            with whole_file(self._hashes(epoch)) as file:
+                file.write(json.dumps(digests, indent=2).encode() + b"\n")
+        except BaseException:
+            self.discard(epoch)
+            raise
+
+    def _write_arrays(self, epoch: int, parts: Iterable[EpochRecord]) -> dict[str, str]:
+        """Write each quantity as the batches come; the hashes of the files."""
+        count, written = len(self.ids), 0
+        hashes = {name: hashlib.sha256() for name in QUANTITIES}
+        with ExitStack() as stack:
+            files = {name: stack.enter_context(whole_file(self.file(name, epoch))) for name in QUANTITIES}
+
+            def add(name: str, content: bytes) -> None:
+                files[name].write(content)
+                hashes[name].update(content)
+
+            for name, kind in QUANTITIES.items():
+                add(name, _header(np.dtype(kind), (count,)))
+            for part in parts:
+                written += len(part["loss"])
+                for name, kind in QUANTITIES.items():
+                    add(name, part[name].astype(kind, copy=False).tobytes())
+            if written != count:
+                raise ValueError(f"epoch {epoch}: {written} samples were recorded of {count}")
+        return {name: digest.hexdigest() for name, digest in hashes.items()}
+
+    def damaged(self, epoch: int) -> Path | None:
+        """The first file of an epoch that is not what was written, or None where all are."""
+        try:
+            expected = dict(json.loads(self._hashes(epoch).read_text()))
+        except (OSError, ValueError, TypeError):
+            return self._hashes(epoch)
         for name in QUANTITIES:
-            write_array(self.file(name, epoch), record[name])
+            path = self.file(name, epoch)
+            if not path.is_file() or file_hash(path) != expected.get(name):
+                return path
+        return None
+
+    def discard(self, epoch: int) -> None:
+        """Remove an epoch."""
+        for path in reversed(self.files(epoch)):
+            path.unlink(missing_ok=True)
+
+    def each(self, quantity: str) -> Iterator[NDArray[np.float64]]:
+        """The recorded epochs of a quantity one after the other, each (N,) in float64."""
+        for epoch in self.epochs:
+            yield self._load(quantity, epoch).astype(np.float64)
 
     def read(self, quantity: str) -> NDArray[np.float64]:
         """All recorded epochs of a quantity, (T, N), in float64 so that sums over epochs are exact."""
-        return np.stack([self._load(quantity, epoch) for epoch in self.epochs]).astype(np.float64)
+        return np.stack(list(self.each(quantity)))
+
+    def mean(self, quantity: str) -> NDArray[np.float64]:
+        """The mean of a quantity over the recorded epochs, (N,)."""
+        total = np.zeros(len(self.ids))
+        for values in self.each(quantity):
+            total += values
+        return total / len(self.epochs)
 
     def last(self, quantity: str) -> NDArray[np.generic]:
         """The last recorded epoch of a quantity, (N,), in its own type."""
@@ -78,3 +169,11 @@ class Trajectory:
     def _load(self, quantity: str, epoch: int) -> NDArray[np.generic]:
         array: NDArray[np.generic] = np.load(self.file(quantity, epoch), allow_pickle=False)
         return array
+
+
+def _header(kind: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """The head of a .npy file."""
+    file = io.BytesIO()
+    description = {"descr": kind.str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, description)
+    return file.getvalue()

@@ -30,8 +30,9 @@ class Batches:
     """(inputs, labels) of one split: in id order, or shuffled by (seed, epoch).
 
     Inputs are float32 (B, channels, height, width), normalized by the mean and standard deviation of
-    the training images; labels int64 (B,). A batch of one is added to the batch before it, since
-    batch norm cannot train on it.
+    the training images; labels int64 (B,). A last batch of one is added to the batch before it, since
+    batch norm cannot train on it; so is one of fewer than 16 where batches are larger, since small
+    matrix products round otherwise.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Batches:
     def cuts(self) -> list[Rows]:
         """The rows of each batch."""
         starts = list(range(self._batch_size, len(self._order), self._batch_size))
-        if starts and len(self._order) - starts[-1] == 1:
+        if starts and len(self._order) - starts[-1] < (16 if self._batch_size >= 16 else 2):
             starts.pop()
         return np.split(self._order, starts)
 

@@ -6,6 +6,7 @@ key `kind` makes it. `load` gives the whole file or an `InputError` that lists e
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
@@ -20,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from memtrack.core.precision import SMALLEST_SCALE
 from memtrack.io.problems import InputError, Problem
 from memtrack.io.validation import validate
 from memtrack.io.yaml_file import read_yaml
@@ -323,16 +325,51 @@ class EpochList(Section):
     epochs: Annotated[tuple[Count, ...], Strict(False), Field(min_length=1)]
 
 
-class RecordParams(Section):
-    """Which epochs are recorded, and in batches of how many samples."""
+class First(Section):
+    """Record the first `count` epochs."""
 
-    epochs: Annotated[Every | EpochList, Field(discriminator="kind")]
-    batch_size: Count = Field(128, description="Changes the speed; the numbers to rounding alone.")
+    kind: Literal["first"]
+    count: Count
+
+
+class Geometric(Section):
+    """Record epochs 1, about `ratio`, `ratio` squared, ... and the last: dense early, sparse late."""
+
+    kind: Literal["geometric"]
+    ratio: Annotated[float, Field(gt=1, le=100)] = 1.5
+
+
+RecordedEpochs = Annotated[Every | EpochList | First | Geometric, Field(discriminator="kind")]
+
+
+class RecordParams(Section):
+    """Which epochs are recorded, and how."""
+
+    epochs: RecordedEpochs
+    batch_size: Count | None = Field(
+        None,
+        description="Of the sweep over the training set; null: the fastest, by a short measurement. "
+        "Changes the speed; the numbers to rounding at most.",
+    )
+    checkpoints: Literal["all", "recorded"] = Field(
+        "all",
+        description="Keep the network after every epoch, or after recorded ones only. With all, any other "
+        "choice of epochs is recorded later without training again.",
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="Of the sweep's arithmetic; bfloat16 wants perturbation_scale >= 0.03."
+    )
+    compile: bool = Field(False, description="Compile the network for the sweep (torch.compile).")
 
 
 class CurvatureParams(Section):
-    """The finite-difference estimate of the curvature."""
+    """The estimate of the curvature."""
 
+    method: Literal["forward", "central", "hessian"] = Field(
+        "forward",
+        description="forward: the paper's difference; central: to both sides; hessian: the exact product, "
+        "which does not use perturbation_scale.",
+    )
     perturbation_scale: Positive = Field(
         description="h, the length of the step along each entry of a probe, in normalized input units."
     )
@@ -375,10 +412,17 @@ class Params(Section):
 
     def recorded_epochs(self) -> tuple[int, ...]:
         """The epochs that are recorded, rising, the first epoch being 1."""
-        chosen = self.record.epochs
-        if isinstance(chosen, EpochList):
-            return tuple(sorted(chosen.epochs))
-        return tuple(range(chosen.interval, self.train.epochs + 1, chosen.interval))
+        last = self.train.epochs
+        match self.record.epochs:
+            case EpochList(epochs=epochs):
+                return tuple(sorted(epochs))
+            case First(count=count):
+                return tuple(range(1, count + 1))
+            case Geometric(ratio=ratio):
+                powers = range(math.ceil(math.log(last, ratio)) + 1)
+                return tuple(sorted({min(round(ratio**power), last) for power in powers}))
+            case Every(interval=interval):
+                return tuple(range(interval, last + 1, interval))
 
 
 def cross_field_problems(params: Params) -> list[tuple[tuple[str | int, ...], str]]:
@@ -400,8 +444,17 @@ def cross_field_problems(params: Params) -> list[tuple[tuple[str | int, ...], st
             found.append((where, f"{late} do not exist: train.epochs is {last}"))
         if len(set(chosen.epochs)) < len(chosen.epochs):
             found.append((where, "names an epoch twice"))
-    elif chosen.interval > last:
+    elif isinstance(chosen, First) and chosen.count > last:
+        found.append((("record", "epochs", "count"), f"is more than there are: train.epochs is {last}"))
+    elif isinstance(chosen, Every) and chosen.interval > last:
         found.append((("record", "epochs", "interval"), f"would record nothing: train.epochs is {last}"))
+    scale, least = params.curvature.perturbation_scale, SMALLEST_SCALE[params.record.precision]
+    if scale < least and params.curvature.method != "hessian":
+        text = (
+            f"should be at least {least} at record.precision: {params.record.precision}, or the "
+            "difference of the gradients is lost in their rounding"
+        )
+        found.append((("curvature", "perturbation_scale"), text))
     for name in params.variants:
         found += [(("variants", name, "labels"), text) for text in _labels_problem(name, params)]
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -70,16 +70,22 @@ def histograms(scores: Mapping[str, Values], corrupted: Flags | None, path: Path
     _save(figure, path)
 
 
-def curvature_by_epoch(epochs: Sequence[int], curvature: Values, corrupted: Flags | None, path: Path) -> None:
-    """Median curvature (T, N) over the epochs with its middle half, clean and corrupted apart."""
+def curvature_by_epoch(
+    epochs: Sequence[int], curvature: Iterable[Values], corrupted: Flags | None, path: Path
+) -> None:
+    """Median curvature over the epochs, each (N,), with its middle half; clean and corrupted apart."""
     figure, axes = _figure(6, 4)
-    groups = (
-        [("all samples", CLEAN, np.ones(curvature.shape[1], dtype=bool))]
+    everyone = slice(None)
+    groups: list[tuple[str, str, slice | Flags]] = (
+        [("all samples", CLEAN, everyone)]
         if corrupted is None
         else [("clean", CLEAN, ~corrupted), ("corrupted", CORRUPTED, corrupted)]
     )
-    for label, colour, members in groups:
-        low, middle, high = np.quantile(curvature[:, members], [0.25, 0.5, 0.75], axis=1)
+    quartiles = [
+        [np.quantile(values[members], [0.25, 0.5, 0.75]) for _, _, members in groups] for values in curvature
+    ]
+    for (label, colour, _), found in zip(groups, zip(*quartiles, strict=True), strict=True):
+        low, middle, high = np.transpose(found)
         axes.plot(epochs, middle, color=colour, label=label)
         axes.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
     axes.set(xlabel="epoch", ylabel="curvature (median, middle half)", yscale="log")

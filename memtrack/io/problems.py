@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import sys
 from collections.abc import Callable, Sequence
@@ -51,6 +52,16 @@ def entry_point(main: Callable[..., int | None]) -> Callable[..., None]:
         except InputError as error:
             print(error, file=sys.stderr)
             sys.exit(2)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            place = f" ({error.filename})" if error.filename else ""
+            print(
+                f"the disk is full{place}: what is complete is kept; make room and run the same command "
+                "again, and it goes on from there",
+                file=sys.stderr,
+            )
+            sys.exit(1)
         except FloatingPointError as error:  # a training that diverged says how to mend it
             print(error, file=sys.stderr)
             sys.exit(1)

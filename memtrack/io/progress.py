@@ -15,9 +15,16 @@ LINE_EVERY = 10.0
 
 
 class Progress(Generic[T]):
-    """Iterate with a bar; `note` adds words (loss, accuracy) to it."""
+    """Iterate with a bar; `note` adds words (loss, accuracy) to it.
 
-    def __init__(self, items: Iterable[T], what: str, total: int | None = None) -> None:
+    An `inner` one stands below the bar of a loop around it, goes when it is done, and where the output
+    is no terminal says nothing unless it takes long.
+    """
+
+    def __init__(
+        self, items: Iterable[T], what: str, total: int | None = None, *, inner: bool = False
+    ) -> None:
+        self.inner = inner
         self.items = items
         self.what = what
         self.total = len(items) if total is None and isinstance(items, Sized) else total
@@ -31,7 +38,7 @@ class Progress(Generic[T]):
         self._note = ", ".join(f"{name} {value:.4g}" for name, value in words.items())
 
     def _bar(self) -> Iterator[T]:
-        with tqdm(self.items, desc=self.what, total=self.total) as bar:
+        with tqdm(self.items, desc=self.what, total=self.total, leave=not self.inner) as bar:
             for item in bar:
                 yield item
                 bar.set_postfix_str(self._note, refresh=False)
@@ -41,7 +48,7 @@ class Progress(Generic[T]):
         for done, item in enumerate(self.items, 1):
             yield item
             now = time.monotonic()
-            if done == self.total or now - said >= LINE_EVERY:
+            if (done == self.total and not self.inner) or now - said >= LINE_EVERY:
                 said = now
                 left = f", {(now - start) / done * (self.total - done):.0f} s left" if self.total else ""
                 note = f", {self._note}" if self._note else ""

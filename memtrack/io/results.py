@@ -49,11 +49,9 @@ COLUMNS = (
 )
 
 
-def append_history(path: Path, epoch: int, metrics: Mapping[str, float]) -> None:
-    """Add an epoch's row to a CSV file; numbers that this epoch does not have stay empty."""
-    first = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
+def write_history(path: Path, rows: Mapping[int, Mapping[str, float]]) -> None:
+    """A CSV file with a row for each epoch; numbers that an epoch does not have stay empty."""
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, restval="")
-        if first:
-            writer.writeheader()
-        writer.writerow({"epoch": epoch, **metrics})
+        writer.writeheader()
+        writer.writerows({"epoch": epoch, **numbers} for epoch, numbers in rows.items())

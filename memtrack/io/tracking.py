@@ -6,67 +6,49 @@ import getpass
 import logging
 import os
 import subprocess
+import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
-from filelock import FileLock
-from mlflow.data.dataset_source import DatasetSource
-from mlflow.data.filesystem_dataset_source import FileSystemDatasetSource
-from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import DatasetInput, InputTag, LoggedModel, Metric, Param, RunTag
-from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
-from mlflow.utils.mlflow_tags import (
-    MLFLOW_DATASET_CONTEXT,
-    MLFLOW_GIT_COMMIT,
-    MLFLOW_SOURCE_NAME,
-    MLFLOW_USER,
-)
-from sqlalchemy.exc import SQLAlchemyError
+from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_SOURCE_NAME, MLFLOW_USER
 from torch import nn
 
 from memtrack.core.trajectory import write_array
-from memtrack.io.params import Section, TrackingParams, mistake
-from memtrack.io.paths import project_root
+from memtrack.io import store
+from memtrack.io.outbox import FINISHED, Outbox, waiting
+from memtrack.io.params import TrackingParams, mistake
 from memtrack.io.problems import InputError
+from memtrack.io.store import RunRecord
 from memtrack.io.tracking_uri import tracking_uri
 from memtrack.io.yaml_file import read_yaml
 
 LOCK_FILE = Path("dvc.lock")
-logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # "creating tables ..."
+LONGEST = 6000
+"""So many characters of a parameter or a tag are kept, as MLflow allows."""
+
 logging.getLogger("mlflow.models.model").setLevel(logging.ERROR)  # it tries the example as JSON
-logging.getLogger("alembic").setLevel(logging.WARNING)
-
-_BATCH = 100  # MLflow takes so many parameters or metrics at once
-_LONGEST = 6000  # and so many characters of a parameter
-
-
-class RunRecord(Section):
-    """run.json: the MLflow run that training opened."""
-
-    run_id: str
-    tracking_uri: str
-    experiment: str
-    variant: str
 
 
 class Run:
-    """An open run. Nothing here is per sample except files."""
+    """A run in MLflow, written through an outbox: training never waits for the store, nor needs it.
 
-    def __init__(self, client: mlflow.MlflowClient, record: RunRecord) -> None:
-        self.client = client
+    Nothing here is per sample except files.
+    """
+
+    def __init__(self, record: RunRecord) -> None:
         self.record = record
-
-    @property
-    def id(self) -> str:
-        """MLflow's id of the run."""
-        return self.record.run_id
+        self._outbox = Outbox(record.key)
+        self._next_try = 0.0
+        self._away = False
 
     @classmethod
     def open(
@@ -77,129 +59,156 @@ class Run:
         name: str,
         parameters: Mapping[str, Any],
         tags: Mapping[str, str],
+        key: str | None = None,
     ) -> Run:
-        """Start a run named `name` with flattened parameters and tags."""
-        client, uri = _connect(params)
-        with _one_at_a_time():
-            experiment = _experiment(client, params.experiment, uri)
+        """Start a run named `name` with flattened parameters and tags.
+
+        Args:
+            key: of a run that another store may have; the one that this store has is used, or opened.
+
+        Raises:
+            InputError: where tracking.uri or tracking.experiment cannot be used. A server that does not
+                answer is no error.
+        """
+        uri = tracking_uri(params)
         in_experiment = os.environ.get("DVC_EXP_NAME")
-        shown = f"{name} ({in_experiment})" if in_experiment else name
-        run = client.create_run(experiment, run_name=shown)
         record = RunRecord(
-            run_id=run.info.run_id, tracking_uri=uri, experiment=params.experiment, variant=variant
+            key=key or uuid.uuid4().hex, tracking_uri=uri, experiment=params.experiment, variant=variant
         )
-        opened = cls(client, record)
-        flat = [Param(key, str(value)[:_LONGEST]) for key, value in flatten(parameters).items()]
-        for start in range(0, len(flat), _BATCH):
-            client.log_batch(run.info.run_id, params=flat[start : start + _BATCH])
-        opened.tag({"variant": variant, **project_tags(variant), **tags})
-        return opened
+        run = cls(record)
+        run._outbox.add(
+            open={
+                "record": record.model_dump(),
+                "name": f"{name} ({in_experiment})" if in_experiment else name,
+                "parameters": {name: str(value)[:LONGEST] for name, value in flatten(parameters).items()},
+                "tags": {"variant": variant, store.KEY_TAG: record.key, **project_tags(variant), **tags},
+                "expected": key is not None,
+            }
+        )
+        try:
+            run._check_store()
+        except InputError:
+            run._outbox.forget()
+            raise
+        run.send()
+        run._send_earlier()
+        return run
 
     @classmethod
-    def find(cls, params: TrackingParams, record: RunRecord) -> Run | None:
-        """The run of `record` on the present store, or None if that store does not have it."""
-        client, uri = _connect(params)
-        try:
-            run = client.get_run(record.run_id)
-        except MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                return None
-            raise
-        if run.info.lifecycle_stage == "deleted":
-            return None
-        return cls(client, record.model_copy(update={"tracking_uri": uri}))
+    def resume(cls, record: RunRecord) -> Run:
+        """Go on with a run that an interrupted process opened."""
+        run = cls(record)
+        run.log(status="RUNNING")
+        return run
 
-    def tag(self, tags: Mapping[str, str]) -> None:
-        """Set tags."""
-        self.client.log_batch(self.id, tags=[RunTag(key, value) for key, value in tags.items()])
+    def logged(self, step: int) -> bool:
+        """Whether an epoch was logged before the process was interrupted."""
+        return any(message.get("step") == step for message in self._outbox.messages())
 
-    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Log numbers at an epoch."""
-        now = int(time.time() * 1000)
-        entries = [Metric(key, value, now, step) for key, value in values.items()]
-        self.client.log_batch(self.id, metrics=entries)
+    def log(
+        self,
+        *,
+        files: Mapping[str, Path] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        step: int = 0,
+        **more: Any,
+    ) -> None:
+        """Log numbers at an epoch, files as artifacts by their names, tags, a data set, or a status.
 
-    def file(self, path: Path, folder: str | None = None) -> None:
-        """Log a file as an artifact."""
-        self.client.log_artifact(self.id, str(path), folder)
+        A run that was finished, all of it sent, before the process was interrupted stays as it is.
+        """
+        if not self._outbox.exists:
+            return
+        message = {"metrics": dict(metrics), "step": step} if metrics else {}
+        self._outbox.add(files, **message, **more)
+        self.send()
 
     def array(self, name: str, values: Any) -> None:
         """Log an array as the artifact `name`.npy."""
         with tempfile.TemporaryDirectory() as temporary:
-            path = Path(temporary) / f"{Path(name).name}.npy"
+            path = Path(temporary) / "array.npy"
             write_array(path, values)
-            self.file(path, str(Path(name).parent))
+            self.log(files={f"{name}.npy": path})
 
-    def dataset(self, name: str, digest: str, folder: Path) -> None:
-        """Log the data set as an input."""
-        source: DatasetSource = _Folder(str(folder))
-        entry = MetaDataset(source, name=name, digest=digest[:36])
-        tag = InputTag(MLFLOW_DATASET_CONTEXT, "training")
-        self.client.log_inputs(self.id, [DatasetInput(entry._to_mlflow_entity(), [tag])])
-
-    def model(self, model: nn.Module, shape: tuple[int, ...], classes: int) -> LoggedModel | None:
+    def model(self, model: nn.Module, shape: tuple[int, ...], classes: int) -> None:
         """Log the network with its signature, as an exported graph (nothing is pickled).
 
         A network that torch cannot export is left out, and a tag says so: its checkpoint is there.
         """
         inputs = TensorSpec(np.dtype(np.float32), (-1, *shape))
         outputs = TensorSpec(np.dtype(np.float32), (-1, classes))
-        model = model.cpu().eval()
-        try:
-            with mlflow.start_run(run_id=self.id, log_system_metrics=False):
-                return mlflow.pytorch.log_model(
-                    model,
-                    name="model",
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary) / "model"
+            try:
+                mlflow.pytorch.save_model(
+                    model.cpu().eval(),
+                    folder,
                     signature=ModelSignature(Schema([inputs]), Schema([outputs])),
                     input_example=np.zeros((2, *shape), dtype=np.float32),
                     pip_requirements=["torch"],
                     serialization_format="pt2",
                 )
-        except MlflowException:
-            raise
-        except Exception as error:  # torch.export raises many types
-            self.tag({"model_not_logged": f"{type(error).__name__}: {error}"[:_LONGEST]})
-            return None
+            except OSError:
+                raise
+            except Exception as error:  # torch.export raises many types
+                self.log(tags={"model_not_logged": f"{type(error).__name__}: {error}"[:LONGEST]})
+            else:
+                self.log(files={"model": folder}, model=True)
 
-    def end(self, status: str = "FINISHED") -> None:
-        """Close the run with a status: FINISHED, FAILED or KILLED."""
-        self.client.set_terminated(self.id, status)
+    def end(self, status: str = FINISHED) -> None:
+        """Close the run with a status: FINISHED, or FAILED or KILLED, after which it may be resumed."""
+        self._next_try = 0.0
+        self.log(status=status)
 
+    def send(self) -> None:
+        """Give the store what it lacks. Where it does not answer, say so once and go on.
 
-class _Folder(FileSystemDatasetSource):  # type: ignore[misc]
-    """A data set's folder in the project."""
+        A store that was away is asked again so seldom that asking takes a tenth of the time at most.
+        """
+        if time.monotonic() < self._next_try:
+            return
+        start = time.monotonic()
+        try:
+            sent = store.upload(self._outbox)
+        except store.ERRORS as error:
+            taken = time.monotonic() - start
+            self._next_try = time.monotonic() + max(2.0, 10 * taken)
+            if not self._away:
+                self._away = True
+                print(
+                    f"the MLflow store {self.record.tracking_uri} does not answer; this goes on, and what "
+                    "it lacks is kept in .memtrack/mlflow and sent when it is back: in this run, by the "
+                    f"next stage, or by `python -m memtrack.upload`. MLflow says: {str(error)[:300]}",
+                    file=sys.stderr,
+                )
+        else:
+            if self._away:
+                print(f"the MLflow store is back: {sent} messages sent", file=sys.stderr)
+            self._away = False
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def _send_earlier(self) -> None:
+        """What runs before this one could not send."""
+        for outbox in [] if self._away else waiting():
+            with suppress(*store.ERRORS):
+                store.upload(outbox)
 
-    @property
-    def uri(self) -> str:
-        return self._path
-
-    @staticmethod
-    def _get_source_type() -> str:
-        return "dvc"
-
-    def load(self, dst_path: str | None = None) -> str:
-        """Where the folder is; `dvc pull` brings it."""
-        return self._path
-
-    @staticmethod
-    def _can_resolve(raw_source: Any) -> bool:
-        return False
-
-    @classmethod
-    def _resolve(cls, raw_source: Any) -> _Folder:
-        return cls(str(raw_source))
-
-    def to_dict(self) -> dict[str, str]:
-        """For MLflow."""
-        return {"uri": self._path}
-
-    @classmethod
-    def from_dict(cls, source_dict: dict[str, str]) -> _Folder:
-        """For MLflow."""
-        return cls(source_dict["uri"])
+    def _check_store(self) -> None:
+        """`InputError` where the store cannot be used, however long one waits."""
+        uri, experiment = self.record.tracking_uri, self.record.experiment
+        named = " (from MLFLOW_TRACKING_URI)" if "MLFLOW_TRACKING_URI" in os.environ else ""
+        try:
+            store.open_experiment(self.record)
+        except store.DeletedExperiment:
+            text = f"the experiment {experiment!r} was deleted in MLflow: restore it or choose another name"
+            raise mistake("tracking", "experiment", message=text) from None
+        except store.ERRORS as error:
+            if store.may_come_back(uri, error):
+                return
+            text = (
+                f"the MLflow store {uri}{named} cannot be used: give a server (http://...), a database "
+                f"(sqlite:///FILE), or null for mlflow.db in the project. MLflow says: {error}"
+            )
+            raise mistake("tracking", "uri", message=text[:900]) from None
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -237,41 +246,3 @@ def project_tags(variant: str) -> dict[str, str]:
         MLFLOW_USER: getpass.getuser(),
     }
     return {key: value for key, value in found.items() if value}
-
-
-def _one_at_a_time() -> FileLock:
-    """Two stages at once must not both create the tables or the experiment of a new store."""
-    return FileLock(project_root() / "mlflow.db.lock")
-
-
-def _connect(params: TrackingParams) -> tuple[mlflow.MlflowClient, str]:
-    """A client of the present store and its URI; `InputError` where it does not answer."""
-    uri = tracking_uri(params)
-    from_environment = "MLFLOW_TRACKING_URI" in os.environ  # the next line would set it
-    mlflow.set_tracking_uri(uri)
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # MLflow's 7 take minutes
-    try:
-        with _one_at_a_time():
-            client = mlflow.MlflowClient(tracking_uri=uri)
-            client.search_experiments(max_results=1)
-    except (MlflowException, ImportError, OSError, SQLAlchemyError) as error:
-        named = " (from MLFLOW_TRACKING_URI)" if from_environment else ""
-        text = (
-            f"the MLflow store {uri}{named} cannot be used: give a server (http://...), a database "
-            f"(sqlite:///FILE), or null for mlflow.db in the project. MLflow says: {error}"
-        )
-        raise mistake("tracking", "uri", message=text[:900]) from None
-    return client, uri
-
-
-def _experiment(client: mlflow.MlflowClient, name: str, uri: str) -> str:
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        if found.lifecycle_stage == "deleted":
-            text = f"the experiment {name!r} was deleted in MLflow: restore it or choose another name"
-            raise mistake("tracking", "experiment", message=text)
-        return str(found.experiment_id)
-    # beside a SQLite store: MLflow's own choice is the working directory, which may be a copy
-    database = uri.removeprefix("sqlite:///")
-    place = (Path(database).parent / "mlruns" / name).as_uri() if database != uri else None
-    return str(client.create_experiment(name, artifact_location=place))

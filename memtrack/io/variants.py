@@ -41,8 +41,9 @@ class VariantData:
     def __init__(self, name: str) -> None:
         folder = VARIANTS_FOLDER / name
         self.name = name
+        self.table = folder / LABELS
         self.summary = read_record(VariantSummary, folder / SUMMARY)
-        table = pd.read_csv(folder / LABELS, dtype=str, keep_default_na=False)
+        table = pd.read_csv(self.table, dtype=str, keep_default_na=False)
         self.ids: list[str] = table["id"].tolist()
         self.clean = class_numbers(table["clean_label"], self.summary.classes)
         self.given = class_numbers(table["given_label"], self.summary.classes)

@@ -18,7 +18,8 @@ from memtrack.io.params import Params
 from memtrack.io.paths import EVALUATE_RESULTS, TRAIN_RESULTS
 from memtrack.io.problems import InputError, Problem, entry_point
 from memtrack.io.results import EvaluateMetrics, ScoreMetrics, TrainMetrics
-from memtrack.io.tracking import Run, RunRecord
+from memtrack.io.store import RunRecord
+from memtrack.io.tracking import Run
 from memtrack.io.validation import read_record, write_record
 from memtrack.io.variants import VariantData
 from memtrack.stages import load_with_variant
@@ -119,7 +120,7 @@ def _draw(
         aurocs = {key: judged.auroc for key, judged in metrics.scores.items()}
         pictures.roc_curves(scores, corrupted, aurocs, folder / "roc.png")
     pictures.histograms(scores, corrupted, folder / "histograms.png")
-    curvature = trajectory.read("curvature")
+    curvature = trajectory.each("curvature")
     pictures.curvature_by_epoch(trajectory.epochs, curvature, corrupted, folder / "curvature.png")
 
     top = np.argsort(scores["curvature"])[::-1][:SHEET]
@@ -134,30 +135,25 @@ def _draw(
 
 
 def _log(params: Params, record: RunRecord, folder: Path, scores: Scores, metrics: EvaluateMetrics) -> None:
-    """Add to the run that training opened; where this store lacks it, open one and say so."""
-    run = Run.find(params.tracking, record)
-    if run is None:
-        run = Run.open(
-            params.tracking,
-            record.variant,
-            name=f"{record.variant} (evaluated)",
-            parameters=params.model_dump(mode="json", exclude={"variants", "tracking"}),
-            tags={"trained_in_run": record.run_id, "trained_on_store": record.tracking_uri},
-        )
-        print(f"this MLflow store does not have the run that trained {record.variant} "
-              f"({record.run_id}): logging to a new run, {run.id}")  # fmt: skip
+    """Add to the run that training opened; where this store lacks it, one is opened."""
+    run = Run.open(
+        params.tracking,
+        record.variant,
+        name=f"{record.variant} (evaluated)",
+        parameters=params.model_dump(mode="json", exclude={"variants", "tracking"}),
+        tags={"trained_on_store": record.tracking_uri},
+        key=record.key,
+    )
     for key, values in scores.items():
         run.array(f"scores/{key}", values.astype(np.float32))
-    run.file(folder / "scores.csv", "scores")
-    run.file(folder / "metrics.json")
-    for picture in sorted((folder / "pictures").glob("*.png")):
-        run.file(picture, "pictures")
+    drawn = {f"pictures/{path.name}": path for path in sorted((folder / "pictures").glob("*.png"))}
+    files = {"scores/scores.csv": folder / "scores.csv", "metrics.json": folder / "metrics.json", **drawn}
     numbers = {
         f"{measure}/{key}": value
         for key, judged in metrics.scores.items()
         for measure, value in judged.model_dump().items()
     }
-    run.metrics({"final_test_accuracy": metrics.test_accuracy, **numbers})
+    run.log(files=files, metrics={"final_test_accuracy": metrics.test_accuracy, **numbers})
     run.end()
 
 

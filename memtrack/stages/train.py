@@ -1,176 +1,244 @@
-"""Stage `train`: train on one variant and record its trajectory, in results/train/NAME."""
+"""Stage `train`: train on one variant and record its trajectory, in results/train/NAME.
+
+What a finished or an interrupted run of the same training has left is used: epochs that were trained
+are not trained again, and epochs that were recorded with the same settings are not recorded again.
+"""
 
 from __future__ import annotations
 
 import shutil
-from contextlib import suppress
-from functools import partial
-from pathlib import Path
+from contextlib import closing, suppress
+from typing import cast
 
 import numpy as np
 import torch
-from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
-from safetensors.torch import save_model
 from torch import nn
 
 from memtrack.core import models, training
-from memtrack.core.curvature import FiniteDifference
+from memtrack.core.curvature import ESTIMATORS
 from memtrack.core.evaluation import auroc
-from memtrack.core.recorder import EpochRecord, record_epoch
+from memtrack.core.recorder import fastest_batch_size, record_epoch
 from memtrack.core.scores import SCORES
-from memtrack.core.trajectory import Trajectory, write_array
+from memtrack.core.trajectory import write_array
+from memtrack.io.checkpoints import EpochMetrics
 from memtrack.io.dataset import PreparedData
+from memtrack.io.fingerprint import recording_fingerprint, training_fingerprint
 from memtrack.io.loading import Batches
 from memtrack.io.params import Params, mistake
 from memtrack.io.paths import TRAIN_RESULTS, VARIANTS_FOLDER
 from memtrack.io.problems import entry_point
 from memtrack.io.progress import Progress
-from memtrack.io.results import TrainMetrics, append_history
+from memtrack.io.results import TrainMetrics, write_history
+from memtrack.io.store import RunRecord
 from memtrack.io.tracking import Run, data_hash
-from memtrack.io.validation import nearest, write_record
+from memtrack.io.validation import nearest, read_record, write_record
 from memtrack.io.variants import VariantData
+from memtrack.io.workplace import Workplace
 from memtrack.stages import load_with_variant
+
+TRIED = 256
+"""So many samples per thread are swept to find the fastest batch size."""
 
 
 @entry_point
 def main() -> None:
     """Run the stage for the variant named on the command line."""
-    Training(*load_with_variant(__doc__)).run()
+    params, name = load_with_variant(__doc__)
+    data, variant = PreparedData(), VariantData(name)
+    try:
+        device = training.pick_device(params.train.device)
+    except ValueError as error:
+        raise mistake("train", "device", message=str(error)) from None
+    fingerprint = training_fingerprint(params, data, variant, device)
+    recording = recording_fingerprint(params)
+    with Workplace.claimed(name, fingerprint, recording, variant.ids) as place:
+        Training(params, data, variant, device, place).run()
 
 
 class Training:
-    """One training run: the network, its batches, and where its records go."""
+    """One training: every epoch is trained, kept, recorded and logged, unless it was before."""
 
-    def __init__(self, params: Params, name: str) -> None:
-        self.params = params
-        self.folder = TRAIN_RESULTS / name
-        self.data = PreparedData()
-        self.variant = VariantData(name)
-        train = params.train
-        try:
-            self.device = training.pick_device(train.device)
-        except ValueError as error:
-            raise mistake("train", "device", message=str(error)) from None
-        torch.manual_seed(train.seed)
+    def __init__(
+        self, params: Params, data: PreparedData, variant: VariantData, device: torch.device, place: Workplace
+    ) -> None:
+        self.params, self.data, self.variant = params, data, variant
+        self.device, self.place = device, place
+        self.results = TRAIN_RESULTS / variant.name
+        self.recorded = params.recorded_epochs()
+        self.epochs = range(1, params.train.epochs + 1)
+        every_epoch = params.record.checkpoints == "all"
+        self.kept = set(self.epochs) if every_epoch else {*self.recorded, params.train.epochs}
+        options = params.curvature
+        self.estimator = ESTIMATORS[options.method](
+            options.perturbation_scale, options.probes, options.norm, options.seed, params.record.precision
+        )
+        torch.manual_seed(params.train.seed)
         torch.use_deterministic_algorithms(True, warn_only=True)
         # a debugging aid that costs time
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        self.model = _model(params, self.data).to(self.device)
-        self.estimator = FiniteDifference(
-            params.curvature.perturbation_scale,
-            params.curvature.probes,
-            params.curvature.norm,
-            params.curvature.seed,
-        )
-        self.recorded = params.recorded_epochs()
-        self.curvature_sum: NDArray[np.float64] = np.zeros(len(self.variant.ids))
-
-    def batches(self, split: str, labels: NDArray[np.int64], batch_size: int) -> Batches:
-        """The batches of a split."""
-        workers = self.params.train.workers
-        return Batches(self.data, split, labels, batch_size=batch_size, device=self.device, workers=workers)
+        self.model = _model(params, data).to(device)
+        self.swept = cast(nn.Module, torch.compile(self.model)) if params.record.compile else self.model
+        self.curvature_sum: NDArray[np.float64] = np.zeros(len(variant.ids))
 
     def run(self) -> None:
-        """Train, record and log."""
-        train, given = self.params.train, self.variant.given
-        run = self._open_run()  # before anything is removed: the store may not answer
-        shutil.rmtree(self.folder, ignore_errors=True)  # DVC does so too before it runs a stage
-        trajectory = Trajectory.create(self.folder / "trajectory", self.variant.ids)
-        fit = self.batches("train", given, train.batch_size)
-        sweep = self.batches("train", given, self.params.record.batch_size)
-        test = self.batches("test", self.data.codes(self.data.split("test")["label"]), 512)
-        optimizer = training.build_optimizer(self.model, **train.optimizer.model_dump())
-        schedule = training.build_schedule(
-            optimizer, epochs=train.epochs, steps=len(fit), **train.schedule.model_dump()
-        )
-        augment = training.Augmentation(train.augment.crop, train.augment.flip)
-
-        write_record(run.record, self.folder / "run.json")
-        run.file(trajectory.folder / "ids.npy", "curvature")
-        progress = Progress(range(1, train.epochs + 1), f"train {self.variant.name}")
+        """Train, record and log what is not there yet, then bring it all to results/."""
+        place = self.place
+        place.adopt(self.results)
+        place.repair()
+        place.keep_only(self.recorded, self.kept)
+        for other in place.others():
+            print(f"{other}: an unfinished training with other settings; it stays until you remove it")
+        run = self._open_run()  # before anything is computed: its settings may be wrong
         try:
-            for epoch in progress:
-                torch.manual_seed(_epoch_seed(train.seed, epoch))
-                draws = torch.Generator().manual_seed(_epoch_seed(train.seed, epoch))
-                lr = optimizer.param_groups[0]["lr"]
-                result = training.train_epoch(
-                    self.model,
-                    fit.shuffled(seed=train.seed, epoch=epoch),
-                    optimizer,
-                    schedule,
-                    partial(augment, generator=draws),
-                )
-                metrics = {
-                    "train_loss": result.loss,
-                    "train_accuracy": result.accuracy,
-                    "test_accuracy": training.accuracy(self.model, test),
-                    "learning_rate": lr,
-                }
-                progress.note(loss=result.loss, accuracy=result.accuracy)
-                if epoch in self.recorded:
-                    record = record_epoch(self.model, sweep, self.estimator, epoch=epoch)
-                    trajectory.write(epoch, record)
-                    save_checkpoint(self.model, self.folder / "checkpoints", epoch)
-                    metrics |= self._recorded_metrics(record)
-                    run.file(trajectory.file("curvature", epoch), "curvature")
-                append_history(self.folder / "history.csv", epoch, metrics)
-                run.metrics(metrics, step=epoch)
-            self._finish(run, trajectory, metrics)
+            rows = self._epochs(run)
+            self._finish(run, rows)
         except BaseException as error:
-            with suppress(MlflowException):  # the first error is the one to say
+            with suppress(OSError):  # the first error is the one to say
                 run.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             raise
 
-    def _recorded_metrics(self, record: EpochRecord) -> dict[str, float]:
+    def _epochs(self, run: Run) -> dict[int, dict[str, float]]:
+        """Every epoch, trained and recorded now or before; for each its metrics."""
+        place, train = self.place, self.params.train
+        missing = [
+            epoch for epoch in self.epochs if place.checkpoints.missing(epoch, weights=epoch in self.kept)
+        ]
+        given = self.variant.given
+        fit = self._batches("train", given, train.batch_size)
+        test = self._batches("test", self.data.codes(self.data.split("test")["label"]), 512)
+        trainer = training.Trainer(
+            self.model,
+            optimizer=train.optimizer.model_dump(),
+            schedule=train.schedule.model_dump(),
+            augment=training.Augmentation(train.augment.crop, train.augment.flip),
+            epochs=train.epochs,
+            steps=len(fit),
+            seed=train.seed,
+        )
+        start, state = self._start(missing)
+        rows: dict[int, dict[str, float]] = {}
+        progress = Progress(self.epochs, f"train {self.variant.name}")
+        for epoch in progress:
+            to_train = epoch > start and epoch <= max(missing, default=0)
+            if to_train:
+                if epoch == start + 1 and state is not None:
+                    trainer.load_state(state)
+                self._train(trainer, fit, test, epoch)
+            metrics = place.checkpoints.metrics(epoch).model_dump(exclude={"weights"})
+            progress.note(loss=metrics["train_loss"], accuracy=metrics["train_accuracy"])
+            files = {}
+            if epoch in self.recorded:
+                if epoch not in place.trajectory.epochs:
+                    if not to_train:
+                        place.checkpoints.load(epoch, self.model)
+                    self._record(epoch)
+                metrics |= self._recorded_metrics(epoch)
+                array = place.trajectory.file("curvature", epoch)
+                files = {f"curvature/{array.name}": array}
+            if not run.logged(epoch):
+                run.log(files=files, metrics=metrics, step=epoch)
+            rows[epoch] = metrics
+        return rows
+
+    def _start(self, missing: list[int]) -> tuple[int, dict[str, object] | None]:
+        """The epoch after which training goes on, and its state; 0 is the beginning."""
+        states = self.place.states
+        if not missing:
+            print(f"{self.variant.name}: was trained before with these settings: recording alone")
+            return self.epochs[-1], None
+        for epoch in states.epochs():
+            if epoch < missing[0]:
+                state = states.read(epoch, self.device)
+                if state is not None:
+                    print(f"{self.variant.name}: going on after epoch {epoch}")
+                    return epoch, state
+                print(f"{states.file(epoch)}: is damaged: going on from an earlier epoch")
+            states.discard(epoch)
+        if self.place.checkpoints.epochs:
+            print(f"{self.variant.name}: epoch {missing[0]} has no checkpoint: training from the beginning")
+        return 0, None
+
+    def _train(self, trainer: training.Trainer, fit: Batches, test: Batches, epoch: int) -> None:
+        rate = trainer.learning_rate
+        result = trainer.run_epoch(epoch, fit.shuffled(seed=self.params.train.seed, epoch=epoch))
+        metrics = EpochMetrics(
+            train_loss=result.loss,
+            train_accuracy=result.accuracy,
+            test_accuracy=training.accuracy(self.model, test),
+            learning_rate=rate,
+        )
+        self.place.checkpoints.write(epoch, metrics, self.model if epoch in self.kept else None)
+        self.place.states.write(epoch, trainer.state())
+
+    def _record(self, epoch: int) -> None:
+        sweep = self._batches("train", self.variant.given, self._batch_size())
+        with closing(record_epoch(self.swept, sweep, self.estimator, epoch=epoch)) as parts:
+            bar = Progress(parts, f"record epoch {epoch}", total=len(sweep), inner=True)
+            self.place.trajectory.write(epoch, bar)
+
+    def _batch_size(self) -> int:
+        """Of the sweep; where it is to be measured, once and for all."""
+        asked, file = self.params.record.batch_size, self.place.batch_size
+        if asked is not None:
+            return asked
+        if not file.exists():
+            count = TRIED * (torch.get_num_threads() if self.device.type == "cpu" else 16)
+            tried = next(iter(self._batches("train", self.variant.given, count)))
+            file.write_text(str(fastest_batch_size(self.swept, *tried, self.estimator)))
+        return int(file.read_text())
+
+    def _batches(self, split: str, labels: NDArray[np.int64], batch_size: int) -> Batches:
+        workers = self.params.train.workers
+        return Batches(self.data, split, labels, batch_size=batch_size, device=self.device, workers=workers)
+
+    def _recorded_metrics(self, epoch: int) -> dict[str, float]:
         """Mean curvature of the epoch and, where flags exist, the AUROC of the score so far."""
-        values = record["curvature"].astype(np.float64)
+        values = np.load(self.place.trajectory.file("curvature", epoch)).astype(np.float64)
         self.curvature_sum += values
-        corrupted = self.variant.corrupted
         metrics = {"mean_curvature": float(values.mean())}
         if self.variant.flags_known:
-            metrics["curvature_auroc_so_far"] = auroc(corrupted, self.curvature_sum)
+            metrics["curvature_auroc_so_far"] = auroc(self.variant.corrupted, self.curvature_sum)
         return metrics
 
     def _open_run(self) -> Run:
-        params, name = self.params, self.variant.name
+        params, name, known = self.params, self.variant.name, self.place.run
+        if known.exists():
+            return Run.resume(read_record(RunRecord, known))
         sections = params.model_dump(mode="json", exclude={"variants", "tracking"})
         sections["variant"] = params.variants[name].model_dump(mode="json")
         run = Run.open(
             params.tracking, name, name=name, parameters=sections, tags={"source": params.data.kind}
         )
+        write_record(run.record, known)
         folder = VARIANTS_FOLDER / name
         digest = data_hash(f"corrupt@{name}", folder) or "unrecorded"
-        run.dataset(f"{params.data.kind}-{name}", digest, folder)
+        run.log(
+            dataset={"name": f"{params.data.kind}-{name}", "digest": digest[:36], "folder": str(folder)},
+            files={"curvature/ids.npy": self.place.trajectory.folder / "ids.npy"},
+        )
         return run
 
-    def _finish(self, run: Run, trajectory: Trajectory, last: dict[str, float]) -> None:
-        """The paper's memorization score, the metrics and the network."""
-        score = SCORES["curvature"](trajectory).astype(np.float32)
-        write_array(self.folder / "memorization.npy", score)
-        run.file(self.folder / "memorization.npy", "scores")
+    def _finish(self, run: Run, rows: dict[int, dict[str, float]]) -> None:
+        """The paper's memorization score, the metrics and the network; all of it to results/."""
+        place, results, last = self.place, self.results, rows[self.epochs[-1]]
+        results.mkdir(parents=True, exist_ok=True)
+        score = SCORES["curvature"](place.trajectory).astype(np.float32)
+        write_array(results / "memorization.npy", score)
         metrics = TrainMetrics(
             **{key: last[key] for key in ("train_loss", "train_accuracy", "test_accuracy")},
             mean_curvature=float(score.mean()),
-            recorded_epochs=len(trajectory.epochs),
+            recorded_epochs=len(self.recorded),
         )
-        write_record(metrics, self.folder / "metrics.json")
-        record = self.data.record
-        run.model(self.model, record.shape, len(record.classes))
+        write_record(metrics, results / "metrics.json")
+        write_history(results / "history.csv", rows)
+        shutil.copy2(place.run, results / "run.json")
+        run.log(files={"scores/memorization.npy": results / "memorization.npy"})
+        place.checkpoints.load(self.epochs[-1], self.model)
+        run.model(self.model, self.data.record.shape, len(self.data.record.classes))
         run.end()
-
-
-def save_checkpoint(model: nn.Module, folder: Path, epoch: int) -> None:
-    """The network's weights after `epoch`, whole or not there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"epoch_{epoch:04d}.safetensors"
-    part = path.with_name(path.name + ".part")
-    save_model(model, str(part))
-    part.replace(path)
-
-
-def _epoch_seed(seed: int, epoch: int) -> int:
-    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+        place.publish(results)
+        place.remove()
 
 
 def _model(params: Params, data: PreparedData) -> nn.Module:

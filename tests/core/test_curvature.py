@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,23 +12,42 @@ import torch
 from cases import CLASSES, IMAGE, image_network, sample_hessian, samples, smooth_network
 from torch import Tensor, nn
 
-from memtrack.core.curvature import FiniteDifference, Norm, curvature, rademacher_probe
+from memtrack.core.curvature import (
+    ESTIMATORS,
+    CentralDifference,
+    Estimator,
+    ForwardDifference,
+    HessianProduct,
+    Method,
+    Norm,
+    curvature,
+    rademacher_probe,
+)
+from memtrack.core.precision import SMALLEST_SCALE, Precision
 
+METHODS: list[Method] = ["forward", "central", "hessian"]
 NORMS: list[Norm] = ["plain", "squared"]
 CORNERS = torch.tensor(list(itertools.product([-1.0, 1.0], repeat=4)), dtype=torch.float64)
 """All directions in four dimensions."""
 
 
 class TestAgainstTheHessian:
+    @pytest.mark.parametrize(
+        ("method", "scale", "rel"),
+        [("forward", 1e-6, 1e-4), ("central", 1e-4, 1e-6), ("hessian", 1.0, 1e-6)],
+        ids=METHODS,
+    )
     @pytest.mark.parametrize("activation", [nn.Tanh, nn.Softplus])
     @pytest.mark.parametrize("norm", NORMS)
     @pytest.mark.parametrize("probes", [1, 3])
-    def test_small_step_gives_the_length_of_hessian_times_probe(
-        self, activation: type[nn.Module], norm: Norm, probes: int
+    def test_length_of_hessian_times_probe(
+        self, activation: type[nn.Module], norm: Norm, probes: int, method: Method, scale: float, rel: float
     ) -> None:
+        """The differences at a small step, the product at any."""
         network = smooth_network(activation)
         inputs, labels = samples(6, (5,))
-        found = curvature(network, inputs, labels, scale=1e-6, probes=probes, norm=norm, seed=4, epoch=9)
+        options: dict[str, Any] = {"probes": probes, "norm": norm, "seed": 4, "epoch": 9}
+        found = curvature(network, inputs, labels, scale=scale, method=method, **options)
         directions = [
             rademacher_probe((5,), seed=4, epoch=9, probe=number).double() for number in range(probes)
         ]
@@ -37,13 +57,42 @@ class TestAgainstTheHessian:
             hessian = sample_hessian(network, sample, label)
             lengths = [math.hypot(*(hessian @ direction).tolist()) for direction in directions]
             expected.append(sum(length**power for length in lengths) / probes)
-        assert found.tolist() == pytest.approx(expected, rel=1e-4)
+        assert found.tolist() == pytest.approx(expected, rel=rel)
+
+    @pytest.mark.parametrize(("method", "order"), [("forward", 1), ("central", 2)])
+    @pytest.mark.parametrize("activation", [nn.Tanh, nn.Softplus])
+    def test_error_falls_with_the_step(self, activation: type[nn.Module], method: Method, order: int) -> None:
+        """By 2^order where the step is halved; in float64, at powers of two, that the step is exact."""
+        network, (inputs, labels) = smooth_network(activation), samples(6, (5,))
+        direction = rademacher_probe((5,), seed=0, epoch=0, probe=0)
+        pairs = zip(inputs, labels, strict=True)
+        exact = torch.stack([sample_hessian(network, *pair) @ direction.double() for pair in pairs])
+        gradient = gradients(network, inputs, labels)
+        errors = []
+        for power in range(6, 11):
+            estimator = ESTIMATORS[method](2.0**-power)
+            (found,) = estimator.products(network, inputs, labels, gradient, [direction])
+            errors.append((found - exact).norm().item())
+        slopes = [math.log2(one / next_) for one, next_ in itertools.pairwise(errors)]
+        assert slopes == pytest.approx([order] * 4, abs=0.1)
+
+    @pytest.mark.parametrize("norm", NORMS)
+    def test_closed_form_of_softmax_regression(self, norm: Norm) -> None:
+        """H = W^T (diag(p) - p p^T) W."""
+        network, (inputs, labels) = nn.Linear(5, CLASSES).double(), samples(6, (5,))
+        weight = network.weight.detach()
+        found = curvature(network, inputs, labels, scale=1.0, norm=norm, seed=2, method="hessian")
+        direction = rademacher_probe((5,), seed=2, epoch=0, probe=0).double()
+        for number, shares in enumerate(network(inputs).detach().softmax(1)):
+            hessian = weight.T @ (shares.diag() - shares.outer(shares)) @ weight
+            length = (hessian @ direction).norm().item()
+            assert found[number].item() == pytest.approx(length**2 if norm == "squared" else length, rel=1e-6)
 
     def test_squared_over_all_directions_is_the_squared_hessian_norm(self) -> None:
         """The mean of ||Hv||^2 over all 2^4 sign vectors v is Tr(H^2), with no randomness left."""
         network, (inputs, labels) = smooth_network(inputs=4), samples(5, (4,))
         gradient = gradients(network, inputs, labels)
-        estimator = FiniteDifference(1e-6, norm="squared")
+        estimator = ForwardDifference(1e-6, norm="squared")
         found = estimator.estimate(network, inputs, labels, gradient, list(CORNERS))
         traces = [
             sample_hessian(network, *pair).square().sum().item() for pair in zip(inputs, labels, strict=True)
@@ -86,16 +135,166 @@ class TestAgainstTheHessian:
         torch.testing.assert_close(after * factor, before, rtol=1e-5, atol=0)
 
 
+HEIGHT, KINK = 1.7, 0.05
+"""Of a network with one hidden unit: logits (0, HEIGHT relu(x - KINK)), and its loss for label 1 is
+log(1 + exp(-HEIGHT relu(x - KINK)))."""
+
+
+def kinked_network() -> nn.Sequential:
+    hidden, last = nn.Linear(1, 1), nn.Linear(1, 2, bias=False)
+    network = nn.Sequential(hidden, nn.ReLU(), last).double()
+    hidden.weight.data.fill_(1.0)
+    hidden.bias.data.fill_(-KINK)
+    last.weight.data = torch.tensor([[0.0], [HEIGHT]], dtype=torch.float64)
+    return network
+
+
+def kinked_slope(x: float) -> float:
+    """The derivative of that loss: none below the kink, where the unit is off."""
+    return -HEIGHT / (1 + math.exp(HEIGHT * (x - KINK))) if x > KINK else 0.0
+
+
+def kinked_estimate(kind: type[Estimator], x: float, scale: float, sign: float) -> float:
+    network, label = kinked_network(), torch.tensor([1])
+    inputs = torch.tensor([[x]], dtype=torch.float64)
+    gradient = torch.tensor([[kinked_slope(x)]], dtype=torch.float64)
+    return kind(scale).estimate(network, inputs, label, gradient, [torch.tensor([sign])]).item()
+
+
+STEPS = pytest.mark.parametrize(
+    ("x", "scale", "sign", "ahead", "behind"),
+    [
+        (0.0, 0.1, 1, True, False),
+        (0.0, 0.1, -1, False, True),
+        (0.0, 0.02, 1, False, False),
+        (0.0, 0.02, -1, False, False),
+        (0.08, 0.1, 1, False, True),
+        (0.08, 0.1, -1, True, False),
+        (0.08, 0.01, 1, False, False),
+    ],
+)
+"""Steps from x by scale * sign: whether the kink lies ahead of it, or behind as far away."""
+
+
+class TestKinks:
+    """A network that is linear in pieces, so that only what crosses a kink sees it."""
+
+    @STEPS
+    def test_forward_sees_the_kink_only_if_the_step_crosses_it(
+        self, x: float, scale: float, sign: float, ahead: bool, behind: bool
+    ) -> None:
+        found = kinked_estimate(ForwardDifference, x, scale, sign)
+        jump = kinked_slope(x + scale * sign) - kinked_slope(x)
+        assert found == pytest.approx(abs(jump) / scale, rel=1e-5)
+        assert (found > HEIGHT**2 / 4) == ahead  # more than the softmax alone can bend
+
+    @STEPS
+    def test_central_sees_the_kink_if_either_side_crosses_it(
+        self, x: float, scale: float, sign: float, ahead: bool, behind: bool
+    ) -> None:
+        found = kinked_estimate(CentralDifference, x, scale, sign)
+        jump = kinked_slope(x + scale) - kinked_slope(x - scale)
+        assert found == pytest.approx(abs(jump) / (2 * scale), rel=1e-5)
+        assert (found > HEIGHT**2 / 4) == (ahead or behind)
+
+    @STEPS
+    def test_hessian_misses_the_kink(
+        self, x: float, scale: float, sign: float, ahead: bool, behind: bool
+    ) -> None:
+        """It is p (1 - p) HEIGHT^2 where the unit is on, and nothing where it is off."""
+        share = -kinked_slope(x) / HEIGHT
+        expected = share * (1 - share) * HEIGHT**2 if x > KINK else 0.0
+        assert kinked_estimate(HessianProduct, x, scale, sign) == pytest.approx(expected, rel=1e-6)
+
+
+class TestPrecision:
+    @pytest.mark.parametrize("method", ["forward", "central"])
+    @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+    def test_a_step_that_rounding_swallows_is_refused(self, method: Method, precision: Precision) -> None:
+        network, (inputs, labels) = smooth_network().float(), samples(3, (5,))
+        least = SMALLEST_SCALE[precision]
+        options: dict[str, Any] = {"method": method, "precision": precision}
+        with pytest.raises(ValueError, match=rf"\(h\) is {0.9 * least}: at {precision}.* least {least},"):
+            curvature(network, inputs.float(), labels, scale=0.9 * least, **options)
+        curvature(network, inputs.float(), labels, scale=least, **options)
+
+    @pytest.mark.parametrize("method", ["forward", "central"])
+    def test_float64_may_take_it(self, method: Method) -> None:
+        network, (inputs, labels) = smooth_network(), samples(3, (5,))
+        assert curvature(network, inputs, labels, scale=1e-6, method=method).min() > 0
+        with pytest.raises(ValueError, match="at bfloat16"):
+            curvature(network, inputs, labels, scale=1e-6, method=method, precision="bfloat16")
+
+    @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+    def test_the_product_takes_no_step(self, precision: Precision) -> None:
+        network, (inputs, labels) = smooth_network().float(), samples(3, (5,))
+        found = [
+            curvature(network, inputs.float(), labels, scale=scale, method="hessian", precision=precision)
+            for scale in (1e-9, 1.0)
+        ]
+        assert torch.equal(*found)
+
+    @pytest.mark.parametrize("method", METHODS)
+    @pytest.mark.parametrize("norm", NORMS)
+    def test_bfloat16_is_close_to_float32(self, method: Method, norm: Norm) -> None:
+        """Within 15% (30% of the square) at h = 0.1, though a bfloat16 has 8 bits; and not the same."""
+        network, (inputs, labels) = smooth_network().float(), samples(8, (5,))
+        options: dict[str, Any] = {"scale": 0.1, "probes": 4, "norm": norm, "method": method}
+        whole = curvature(network, inputs.float(), labels, **options)
+        short = curvature(network, inputs.float(), labels, precision="bfloat16", **options)
+        assert short.dtype == torch.float32
+        torch.testing.assert_close(short, whole, rtol=0.3 if norm == "squared" else 0.15, atol=0)
+        assert ((short - whole).abs() / whole).max() > 1e-4
+
+    @pytest.mark.parametrize("method", METHODS)
+    @pytest.mark.parametrize("images", [False, True])
+    def test_float32_holds_within_an_autocast_around_it(self, method: Method, images: bool) -> None:
+        network = (image_network() if images else smooth_network()).float()
+        inputs, labels = samples(6, IMAGE if images else (5,))
+        expected = curvature(network, inputs.float(), labels, scale=0.1, method=method)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = curvature(network, inputs.float(), labels, scale=0.1, method=method)
+        assert torch.equal(found, expected)
+
+
+class TestCompiledModel:
+    @pytest.fixture(autouse=True)
+    def _forgotten(self) -> Iterator[None]:
+        yield
+        torch.compiler.reset()
+
+    @pytest.mark.parametrize(
+        ("backend", "methods"), [("eager", METHODS), ("aot_eager", ["forward", "central"])]
+    )
+    def test_gives_the_same_numbers(self, backend: str, methods: list[Method]) -> None:
+        network, (inputs, labels) = image_network(), samples(6, IMAGE)
+        compiled: Any = torch.compile(image_network(), backend=backend)
+        for method in methods:
+            found = curvature(compiled, inputs, labels, scale=0.1, method=method)
+            expected = curvature(network, inputs, labels, scale=0.1, method=method)
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=0)
+        assert all(module.training for module in compiled.modules())
+        assert all(parameter.requires_grad for parameter in compiled.parameters())
+
+    def test_that_cannot_be_differentiated_twice_is_an_error(self) -> None:
+        """Not a number that is wrong."""
+        compiled: Any = torch.compile(image_network(), backend="aot_eager")
+        with pytest.raises(RuntimeError):
+            curvature(compiled, *samples(6, IMAGE), scale=0.1, method="hessian")
+        assert all(module.training for module in compiled.modules())
+
+
 class TestEachSampleAlone:
     """The value of a sample does not depend on which other samples are measured with it."""
 
     @pytest.mark.parametrize("size", [1, 7])
     @pytest.mark.parametrize("norm", NORMS)
     @pytest.mark.parametrize("images", [False, True])
-    def test_batch_size(self, size: int, norm: Norm, images: bool) -> None:
+    @pytest.mark.parametrize("method", METHODS)
+    def test_batch_size(self, size: int, norm: Norm, images: bool, method: Method) -> None:
         network = image_network() if images else smooth_network()
         inputs, labels = samples(14, IMAGE if images else (5,))
-        options: dict[str, Any] = {"scale": 0.1, "probes": 2, "norm": norm}
+        options: dict[str, Any] = {"scale": 0.1, "probes": 2, "norm": norm, "method": method}
         whole = curvature(network, inputs, labels, **options)
         parts = [
             curvature(network, batch, given, **options)
@@ -143,7 +342,7 @@ class TestProbes:
             single = []
             for number in range(4):
                 direction = rademacher_probe((5,), seed=2, epoch=6, probe=number)
-                estimator = FiniteDifference(0.1, 1, norm)
+                estimator = ForwardDifference(0.1, 1, norm)
                 gradient = gradients(network, inputs, labels)
                 single.append(estimator.estimate(network, inputs, labels, gradient, [direction]))
         for probes in range(1, 5):
@@ -197,7 +396,8 @@ class FailsAtCall(nn.Module):
 
 class TestLeavesTheModelAsFound:
     @pytest.mark.parametrize("call", [0, 1, 2], ids=["success", "first call", "second call"])
-    def test_flags_gradients_and_buffers(self, call: int) -> None:
+    @pytest.mark.parametrize("method", METHODS)
+    def test_flags_gradients_and_buffers(self, call: int, method: Method) -> None:
         network = image_network()
         network[1].eval()  # as when a part is fine-tuned
         network[0][0].weight.requires_grad_(False)
@@ -213,9 +413,9 @@ class TestLeavesTheModelAsFound:
         inputs, labels = samples(6, IMAGE)
         if call:
             with pytest.raises(RuntimeError, match="out of memory"):
-                curvature(model, inputs, labels, scale=0.1)
+                curvature(model, inputs, labels, scale=0.1, method=method)
         else:
-            curvature(model, inputs, labels, scale=0.1)
+            curvature(model, inputs, labels, scale=0.1, method=method)
 
         assert [module.training for module in model.modules()] == modes
         assert [parameter.requires_grad for parameter in model.parameters()] == flags
@@ -249,11 +449,14 @@ class TestLeavesTheModelAsFound:
         found = curvature(training, inputs, labels, scale=0.1)
         assert torch.equal(found, curvature(evaluating, inputs, labels, scale=0.1))
 
-    def test_works_under_no_grad(self) -> None:
+    @pytest.mark.parametrize("method", METHODS)
+    def test_works_under_no_grad(self, method: Method) -> None:
         network, (inputs, labels) = smooth_network(), samples(6, (5,))
-        expected = curvature(network, inputs, labels, scale=0.1)
+        expected = curvature(network, inputs, labels, scale=0.1, method=method)
         with torch.no_grad():
-            assert torch.equal(curvature(network, inputs, labels, scale=0.1), expected)
+            found = curvature(network, inputs, labels, scale=0.1, method=method)
+            assert not torch.is_grad_enabled()
+        assert torch.equal(found, expected)
 
 
 class TestArguments:
@@ -267,6 +470,8 @@ class TestArguments:
             ({"scale": 0.1, "probes": 0}, "probes"),
             ({"scale": 0.1, "probes": -1}, "probes"),
             ({"scale": 0.1, "norm": "l1"}, "norm"),
+            ({"scale": 0.1, "method": "backward"}, "method"),
+            ({"scale": 0.1, "precision": "float16"}, "precision"),
         ],
     )
     def test_out_of_range(self, options: dict[str, Any], message: str) -> None:
@@ -280,8 +485,9 @@ class TestArguments:
             curvature(smooth_network(), inputs, torch.tensor([0, 1]), scale=0.1)
 
     @pytest.mark.parametrize("kind", [torch.float32, torch.float64])
-    def test_result_is_one_float32_per_sample(self, kind: torch.dtype) -> None:
+    @pytest.mark.parametrize("method", METHODS)
+    def test_result_is_one_float32_per_sample(self, kind: torch.dtype, method: Method) -> None:
         inputs, labels = samples(6, (5,))
-        found = curvature(smooth_network().to(kind), inputs.to(kind), labels, scale=0.1)
+        found = curvature(smooth_network().to(kind), inputs.to(kind), labels, scale=0.1, method=method)
         assert found.shape == (6,)
         assert found.dtype == torch.float32

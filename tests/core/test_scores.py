@@ -44,7 +44,7 @@ def write(folder: Path, table: Table, order: list[int] | None = None) -> Traject
         for name, kind in QUANTITIES.items():
             values = np.asarray(table[name][epoch] if name in table else [0] * count, dtype=kind)
             record[name] = values if order is None else values[order]
-        trajectory.write(epoch + 1, record)
+        trajectory.write(epoch + 1, [record])
     return trajectory
 
 
@@ -83,7 +83,7 @@ def test_a_score_follows_its_sample(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", list(SCORES))
 def test_an_incomplete_epoch_is_left_out(tmp_path: Path, name: str) -> None:
     trajectory = write(tmp_path, WORKED)
-    (tmp_path / "correct" / "epoch_0002.npy").unlink()
+    (tmp_path / "epochs" / "epoch_0002.json").unlink()
     one_epoch = {quantity: rows[:1] for quantity, rows in WORKED.items()}
     expected = SCORES[name](write(tmp_path / "one", one_epoch))
     assert SCORES[name](trajectory).tolist() == expected.tolist()

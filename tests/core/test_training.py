@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from cases import CLASSES, IMAGE, samples
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW
 from torch.optim.lr_scheduler import LRScheduler
 
 from memtrack.core.training import (
     Augmentation,
+    Trainer,
     accuracy,
     build_optimizer,
     build_schedule,
@@ -281,6 +285,125 @@ class TestTrainEpoch:
         batches = [*easy_batches(), (torch.full((2, 4), value), torch.tensor([0, 1]))]
         with pytest.raises(FloatingPointError, match="diverged"):
             train_epoch(model, batches, optimizer, constant_schedule(optimizer))
+
+
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "sgd": {"kind": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-3},
+    "plain sgd": {"kind": "sgd", "lr": 0.05},
+    "adamw": {"kind": "adamw", "lr": 0.01, "weight_decay": 0.01},
+}
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "constant": {"kind": "constant"},
+    "step": {"kind": "step", "milestones": [1, 3], "factor": 0.3},
+    "cosine": {"kind": "cosine"},
+    "one_cycle": {"kind": "one_cycle", "warmup": 0.4},
+}
+EPOCHS = 4
+
+
+def trainer(optimizer: str, schedule: str, *, weights: int = 0, seed: int = 3) -> Trainer:
+    """Of a network with batch norm and dropout, on augmented images."""
+    with torch.random.fork_rng():
+        torch.manual_seed(weights)
+        network = nn.Sequential(
+            nn.Conv2d(IMAGE[0], 4, 3, padding=1),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Dropout(0.4),
+            nn.Linear(4 * IMAGE[1] * IMAGE[2], CLASSES),
+        )
+    return Trainer(
+        network,
+        optimizer=OPTIMIZERS[optimizer],
+        schedule=SCHEDULES[schedule],
+        augment=Augmentation(crop=1, flip=True),
+        epochs=EPOCHS,
+        steps=3,
+        seed=seed,
+    )
+
+
+def image_batches(epoch: int) -> list[Batch]:
+    """Three batches, of 8, 8 and 5 samples, in an order of the epoch."""
+    inputs, labels = samples(21, IMAGE)
+    order = torch.randperm(21, generator=seeded(epoch))
+    return list(zip(inputs.float()[order].split(8), labels[order].split(8), strict=True))
+
+
+def plain(state: Any) -> Any:
+    """A state with lists for tensors, which == compares by every bit."""
+    if isinstance(state, Tensor):
+        return state.tolist()
+    if isinstance(state, dict):
+        return {name: plain(value) for name, value in state.items()}
+    return [plain(value) for value in state] if isinstance(state, list | tuple) else state
+
+
+def through_a_file(state: dict[str, Any]) -> Any:
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+@cache
+def uninterrupted(optimizer: str, schedule: str) -> list[tuple[Any, Any, float]]:
+    """State, result and next learning rate after each epoch of a training."""
+    training, found = trainer(optimizer, schedule), []
+    for epoch in range(1, EPOCHS + 1):
+        result = training.run_epoch(epoch, image_batches(epoch))
+        found.append((plain(training.state()), result, training.learning_rate))
+    return found
+
+
+class TestTrainer:
+    @pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
+    @pytest.mark.parametrize("schedule", list(SCHEDULES))
+    @pytest.mark.parametrize("after", [1, 3])
+    def test_goes_on_from_a_file_as_if_it_had_not_stopped(
+        self, optimizer: str, schedule: str, after: int
+    ) -> None:
+        """Bit for bit, whatever random numbers were drawn and weights were there before."""
+        stopped = trainer(optimizer, schedule)
+        for epoch in range(1, after + 1):
+            stopped.run_epoch(epoch, image_batches(epoch))
+        state = through_a_file(stopped.state())
+        going_on = trainer(optimizer, schedule, weights=1)
+        torch.rand(17)
+        going_on.load_state(state)
+        for epoch in range(after + 1, EPOCHS + 1):
+            result = going_on.run_epoch(epoch, image_batches(epoch))
+            found = plain(going_on.state()), result, going_on.learning_rate
+            assert found == uninterrupted(optimizer, schedule)[epoch - 1]
+
+    @pytest.mark.parametrize("schedule", list(SCHEDULES))
+    def test_learning_rate_is_that_of_the_schedule(self, schedule: str) -> None:
+        options = {name: value for name, value in SCHEDULES[schedule].items() if name != "kind"}
+        rates = learning_rates(schedule, epochs=EPOCHS, steps=3, lr=0.05, **options)
+        training = trainer("plain sgd", schedule)
+        found = [training.learning_rate] + [each[2] for each in uninterrupted("plain sgd", schedule)]
+        assert found[:-1] == pytest.approx(rates[::3])
+
+    def test_random_numbers_are_drawn_from_seed_and_epoch_alone(self) -> None:
+        def result(seed: int, epoch: int) -> float:
+            torch.rand(seed + epoch)
+            return trainer("sgd", "constant", seed=seed).run_epoch(epoch, image_batches(0)).loss
+
+        assert result(3, 2) == result(3, 2)
+        assert len({result(3, 2), result(3, 1), result(4, 2)}) == 3
+
+    def test_runs_what_train_epoch_runs(self) -> None:
+        """With the augmentation; of the weights nothing else changes."""
+        training, other = trainer("sgd", "cosine"), trainer("sgd", "cosine")
+        seed = int(np.random.SeedSequence([3, 1]).generate_state(1)[0])
+        draws = seeded(seed)
+        augmented = [(Augmentation(1, True)(images, draws), labels) for images, labels in image_batches(1)]
+        found = training.run_epoch(1, image_batches(1))
+        torch.manual_seed(seed)
+        expected = train_epoch(other.model, augmented, other.optimizer, other.schedule)
+        assert found == expected
+        assert plain(training.state()) == plain(other.state())
 
 
 class NegatedInTraining(nn.Module):

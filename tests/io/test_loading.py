@@ -11,6 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from memtrack.core.curvature import ForwardDifference
+from memtrack.core.models import build
+from memtrack.core.recorder import QUANTITIES, joined, record_epoch
 from memtrack.io.dataset import PreparedData, write_prepared
 from memtrack.io.loading import Batches
 from memtrack.io.params import Digits, ImageFolder
@@ -168,6 +171,24 @@ def test_workers_change_nothing_for_files(files: PreparedData) -> None:
             assert torch.equal(inputs, other)
             assert torch.equal(labels, same)
             assert torch.equal(inputs, plain[labels])
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_workers_change_no_bit_of_a_record(files: PreparedData) -> None:
+    model = build("cnn", (3, 6, 6), 2, width=4, depth=2, dropout=0.5)
+    model.train()(torch.randn(32, 3, 6, 6))  # running statistics that are not those it began with
+    helped = batches(files, 4, workers=4)
+    ALIVE.append(helped)
+    labels = np.random.default_rng(2).integers(0, 2, size=N)
+    estimator = ForwardDifference(0.05, probes=2, seed=3)
+    records = []
+    for made in (batches(files, 4), helped):
+        made.labels = torch.from_numpy(labels)
+        parts = record_epoch(model, made, estimator, epoch=2)
+        records.append({name: array.tobytes() for name, array in joined(parts).items()})
+    assert records[0] == records[1]
+    assert records[0].keys() == QUANTITIES.keys()
+    assert len(np.unique(np.frombuffer(records[0]["curvature"], np.float32))) > N // 2
 
 
 def test_files_are_normalized(files: PreparedData) -> None:

@@ -120,8 +120,20 @@ def test_what_a_file_says_is_what_is_loaded() -> None:
             "schedule": {"kind": "step", "milestones": [10, 20], "factor": 0.5},
             "augment": {"crop": 2, "flip": True},
         },
-        "record": {"epochs": {"kind": "list", "epochs": [20, 1, 10]}, "batch_size": 256},
-        "curvature": {"perturbation_scale": 0.01, "probes": 10, "norm": "squared", "seed": 4},
+        "record": {
+            "epochs": {"kind": "list", "epochs": [20, 1, 10]},
+            "batch_size": 256,
+            "checkpoints": "recorded",
+            "precision": "bfloat16",
+            "compile": True,
+        },
+        "curvature": {
+            "method": "central",
+            "perturbation_scale": 0.03,
+            "probes": 10,
+            "norm": "squared",
+            "seed": 4,
+        },
         "evaluate": {"bootstrap": 200, "confidence": 0.9, "seed": 5},
         "tracking": {"uri": "http://127.0.0.1:5000", "experiment": "every key"},
     }
@@ -162,11 +174,33 @@ def test_recorded_epochs_of_an_interval(epochs: int, interval: int, recorded: tu
 
 
 @pytest.mark.parametrize(
+    ("kind", "recorded"),
+    [
+        ("first\n    count: 3", (1, 2, 3)),
+        ("first\n    count: 10", tuple(range(1, 11))),
+        ("geometric\n    ratio: 2", (1, 2, 4, 8, 10)),
+        ("geometric\n    ratio: 3.0", (1, 3, 9, 10)),
+        ("geometric", (1, 2, 3, 5, 8, 10)),
+        ("geometric\n    ratio: 100", (1, 10)),
+    ],
+)
+def test_other_choices_of_epochs(kind: str, recorded: tuple[int, ...]) -> None:
+    assert params.load(changed(("kind: every", f"kind: {kind}"))).recorded_epochs() == recorded
+
+
+def test_a_geometric_choice_of_one_epoch() -> None:
+    path = changed(("epochs: 10", "epochs: 1"), ("kind: every", "kind: geometric"))
+    assert params.load(path).recorded_epochs() == (1,)
+
+
+@pytest.mark.parametrize(
     ("change", "wrong", "right"),
     [  # the last value that is refused and the first that is taken
         ("  probes: 1\n", "  probes: 0\n", "  probes: 1\n"),
         ("  probes: 1\n", "  probes: 10001\n", "  probes: 10000\n"),
-        ("scale: 0.1", "scale: 0.0", "scale: 1e-300"),
+        ("scale: 0.1", "scale: 0.0", "scale: 0.0001"),
+        ("scale: 0.1", "scale: 0.000099", "scale: 0.0001"),
+        ("scale: 0.1", "scale: 0.0", "scale: 1e-300\n  method: hessian"),
         ("scale: 0.1", "scale: -0.1", "scale: 1e+300"),
         ("epochs: 10", "epochs: 10\n  seed: -1", "epochs: 10\n  seed: 0"),
         (

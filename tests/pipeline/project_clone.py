@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -56,6 +57,33 @@ class Project:
         """Commit all."""
         self.run("git", "add", "-A")
         self.run("git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qm", "test")
+
+
+class Stages:
+    """Runs stages of a project many times over without importing them again; see forking.py."""
+
+    def __init__(self, project: Project) -> None:
+        self.output = project.folder.parent / "output.txt"
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("forking.py"))],
+            cwd=project.folder, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            env=project.environment | {"PYTHONPATH": str(project.folder)},
+        )  # fmt: skip
+
+    def run(self, *command: str, status: int = 0, code: str = "") -> str:
+        """Run a stage, after `code`; its output. A negative status is the signal that ended it."""
+        job = {"command": command, "code": code, "output": str(self.output)}
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print(json.dumps(job), file=self.process.stdin, flush=True)
+        ended = int(self.process.stdout.readline())
+        output = self.output.read_text()
+        assert ended == status, output
+        return output
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.communicate(timeout=30)
 
 
 def write_images(folder: Path, classes: tuple[str, ...], count: int, seed: int) -> None:

@@ -141,16 +141,18 @@ def test_another_clone_pulls_and_opens_a_run_of_its_own(reproduced: Project, tmp
     assert "does not have the run that trained noisy" in output
     (run,) = runs(clone, "noisy")
     (original,) = runs(reproduced, "noisy")
-    assert run.data.tags["trained_in_run"] == original.info.run_id
+    assert run.info.run_id != original.info.run_id
+    assert run.data.tags["memtrack_run"] == original.data.tags["memtrack_run"]
     assert run.data.metrics["auroc/curvature"] == original.data.metrics["auroc/curvature"]
 
 
 def test_an_experiment_in_a_throw_away_copy_lands_in_the_one_store(reproduced: Project) -> None:
     before = len(runs(reproduced, "noisy"))
-    reproduced.run(
+    output = reproduced.run(
         "dvc", "exp", "run", "--temp", "--name", "wider", "-S", "curvature.perturbation_scale=0.3",
         "evaluate@noisy",
     )  # fmt: skip
+    assert "recording alone" in output, "the copy has the checkpoints"
     newest, *_ = found = runs(reproduced, "noisy")
     assert len(found) == before + 1
     assert newest.data.params["curvature.perturbation_scale"] == "0.3"
@@ -167,6 +169,7 @@ def test_only_what_depends_on_a_change_runs(reproduced: Project) -> None:
         "evaluate@clean",
     ]
     reproduced.edit("curvature.probes", 1)
+    assert "clean: was trained before with these settings" in reproduced.run("dvc", "repro")
 
     labels = reproduced.folder.parent / "people.csv"
     ids = np.load(reproduced.folder / "results/train/noisy/trajectory/ids.npy")

@@ -1,0 +1,147 @@
+"""The network after each epoch, and the states that an interrupted training goes on from."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+from memtrack.core.trajectory import file_hash, whole_file
+from memtrack.io.params import Section
+from memtrack.io.problems import InputError
+from memtrack.io.validation import read_record
+
+KEPT_STATES = 2
+
+
+class EpochMetrics(Section):
+    """What training says of an epoch; beside the network's weights, whose sha256 it holds."""
+
+    train_loss: float
+    train_accuracy: float
+    test_accuracy: float
+    learning_rate: float
+    weights: str | None = None
+
+
+class Checkpoints:
+    """A folder with, for each epoch, `epoch_0003.json` and, where kept, `epoch_0003.safetensors`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def weights(self, epoch: int) -> Path:
+        """Where the weights after `epoch` are."""
+        return self.folder / f"epoch_{epoch:04d}.safetensors"
+
+    def _metrics(self, epoch: int) -> Path:
+        return self.folder / f"epoch_{epoch:04d}.json"
+
+    @property
+    def epochs(self) -> tuple[int, ...]:
+        """The epochs that are there, rising."""
+        return tuple(sorted(int(file.stem[6:]) for file in self.folder.glob("epoch_*.json")))
+
+    def files(self, epoch: int) -> list[Path]:
+        """The files that an epoch may have, the one that makes it count last."""
+        return [self.weights(epoch), self._metrics(epoch)]
+
+    def write(self, epoch: int, metrics: EpochMetrics, model: nn.Module | None) -> None:
+        """Keep an epoch's metrics and, where `model` is given, its weights; whole or not at all."""
+        digest = None
+        if model is not None:
+            save_weights(model, self.weights(epoch))
+            digest = file_hash(self.weights(epoch))
+        with whole_file(self._metrics(epoch)) as file:
+            kept = metrics.model_copy(update={"weights": digest})
+            file.write(kept.model_dump_json(indent=2).encode() + b"\n")
+
+    def metrics(self, epoch: int) -> EpochMetrics:
+        """What training said of `epoch`."""
+        return read_record(EpochMetrics, self._metrics(epoch))
+
+    def load(self, epoch: int, model: nn.Module) -> None:
+        """Put the weights after `epoch` into `model`."""
+        load_model(model, self.weights(epoch))
+
+    def drop_weights(self, epoch: int) -> None:
+        """Keep the metrics of an epoch alone."""
+        self.write(epoch, self.metrics(epoch), None)
+        self.weights(epoch).unlink(missing_ok=True)
+
+    def missing(self, epoch: int, *, weights: bool) -> bool:
+        """Whether the epoch is not there at all, or lacks the weights that are asked for."""
+        wanted = self.files(epoch) if weights else self.files(epoch)[1:]
+        return not all(path.exists() for path in wanted)
+
+    def damaged(self, epoch: int) -> Path | None:
+        """The first file of an epoch that is not what was written, or None where all are."""
+        try:
+            expected = self.metrics(epoch).weights
+        except InputError:
+            return self._metrics(epoch)
+        path = self.weights(epoch)
+        found = file_hash(path) if path.exists() else None
+        return path if found != expected else None
+
+    def discard(self, epoch: int) -> None:
+        """Remove an epoch."""
+        for path in reversed(self.files(epoch)):
+            path.unlink(missing_ok=True)
+
+
+class States:
+    """The last states of a training, newest first in use; see `Trainer.state`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def write(self, epoch: int, state: dict[str, Any]) -> None:
+        """Keep the state after `epoch` and drop all but the last two."""
+        with whole_file(self.file(epoch)) as file:
+            torch.save(state, file)
+        for old in self.epochs()[KEPT_STATES:]:
+            self.file(old).unlink(missing_ok=True)
+
+    def epochs(self) -> list[int]:
+        """The epochs of which there is a state, falling."""
+        return sorted((int(file.stem[6:]) for file in self.folder.glob("epoch_*.pt")), reverse=True)
+
+    def read(self, epoch: int, device: torch.device) -> dict[str, Any] | None:
+        """The state after `epoch`, or None where the file is damaged. Runs no code from the file."""
+        try:
+            state: dict[str, Any] = torch.load(self.file(epoch), map_location=device, weights_only=True)
+        except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
+            return None
+        return state
+
+    def discard(self, epoch: int) -> None:
+        """Remove a state."""
+        self.file(epoch).unlink(missing_ok=True)
+
+    def file(self, epoch: int) -> Path:
+        """Where the state after `epoch` is."""
+        return self.folder / f"epoch_{epoch:04d}.pt"
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write a network's weights as a safetensors file, whole or not there; OSError on a full disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    try:
+        save_model(model, str(part))
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    except SafetensorError as error:
+        full = "No space left" in str(error)
+        raise OSError(errno.ENOSPC if full else errno.EIO, str(error), str(path)) from error
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,84 @@
+"""What shapes a training and a recording: two that agree may share their results, others never."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from memtrack.core import curvature, measuring, models, precision, recorder, training
+from memtrack.core.trajectory import file_hash
+from memtrack.io import images, loading
+from memtrack.io.dataset import PreparedData
+from memtrack.io.params import Params, Section
+from memtrack.io.validation import write_record
+from memtrack.io.variants import VariantData
+
+
+class Fingerprint(Section):
+    """The causes of a result, by name. Written beside the result as a JSON file."""
+
+    causes: dict[str, Any]
+
+    @property
+    def key(self) -> str:
+        """A short name for it."""
+        return hashlib.sha256(json.dumps(self.causes, sort_keys=True).encode()).hexdigest()[:12]
+
+    def matches(self, path: Path) -> bool:
+        """Whether `path` holds this fingerprint; a missing or broken file does not."""
+        try:
+            return self.causes == json.loads(path.read_text(encoding="utf-8"))["causes"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+    def write(self, path: Path) -> None:
+        """Write it to `path`."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_record(self, path)
+
+
+def training_fingerprint(
+    params: Params, data: PreparedData, variant: VariantData, device: torch.device
+) -> Fingerprint:
+    """All that shapes the network after every epoch: data, labels, recipe, seeds, device and code."""
+    return Fingerprint(
+        causes={
+            "data": {path.name: file_hash(path) for path in sorted(data.folder.iterdir())},
+            "labels": file_hash(variant.table),
+            "train": params.train.model_dump(mode="json", exclude={"workers", "device"}),
+            "device": device.type,
+            "torch": torch.__version__,
+            "code": code_hash([models, training, loading, images]),
+        }
+    )
+
+
+def recording_fingerprint(params: Params) -> Fingerprint:
+    """All that shapes an epoch's record, given the network. Which epochs are recorded is not part of
+    it: a record is the same whatever other epochs are recorded."""
+    return Fingerprint(
+        causes={
+            "curvature": params.curvature.model_dump(mode="json"),
+            "precision": params.record.precision,
+            "compile": params.record.compile,
+            "code": code_hash([curvature, measuring, precision, recorder]),
+        }
+    )
+
+
+def code_hash(modules: Iterable[Any]) -> str:
+    """A hash of what modules do: comments, docstrings and layout do not count."""
+    content = hashlib.sha256()
+    for module in modules:
+        tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+                node.value.value = None
+        content.update(ast.dump(tree).encode())
+    return content.hexdigest()

@@ -1,0 +1,115 @@
+"""What is to be told to MLflow, kept in .memtrack/mlflow until the tracking store has it.
+
+One folder a run: journal.jsonl has a line for each message, in order; `sent` says how many the store
+has; files/ holds copies of what is to be uploaded. A message that is sent twice changes nothing: the
+run is found by its key, numbers keep the time at which they were measured, files are overwritten.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from memtrack.core.trajectory import whole_file
+from memtrack.io.paths import project_root
+
+FOLDER = Path(".memtrack/mlflow")
+FINISHED = "FINISHED"
+"""The status of a run that needs no outbox any more; one that was killed or failed may go on."""
+
+
+class Outbox:
+    """The messages of one run. The first one says how to open the run; nothing is sent before it."""
+
+    def __init__(self, key: str) -> None:
+        self.folder = project_root() / FOLDER / key
+        self._journal = self.folder / "journal.jsonl"
+        self._sent = self.folder / "sent"
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is anything that the store may not have."""
+        return self._journal.exists()
+
+    def messages(self) -> list[dict[str, Any]]:
+        """All messages, sent or not; a line that was cut off when the process was killed is not one."""
+        if not self.exists:
+            return []
+        return [json.loads(line) for line in self._journal.read_bytes()[: self._whole_lines()].splitlines()]
+
+    def pending(self) -> int:
+        """How many messages the store does not have yet."""
+        return len(self.messages()) - self._count()
+
+    def add(self, files: Mapping[str, Path] | None = None, **message: Any) -> None:
+        """Add a message, with the time, and copies of files or folders to upload under these names.
+
+        Raises:
+            OSError: when the disk is full.
+        """
+        with self._lock():
+            number = len(self.messages())
+            kept = {}
+            for name, path in (files or {}).items():
+                copy = self.folder / "files" / str(number) / name
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                if path.is_dir():
+                    shutil.copytree(path, copy, dirs_exist_ok=True)
+                else:
+                    shutil.copy2(path, copy)
+                kept[name] = str(copy.relative_to(self.folder))
+            line = json.dumps({"time": int(time.time() * 1000), "files": kept, **message})
+            with self._journal.open("ab") as file:
+                file.truncate(self._whole_lines())
+                file.write(line.encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+
+    def send(self, upload: Callable[[dict[str, Any]], None]) -> int:
+        """Give the pending messages to `upload` until it raises; how many were sent.
+
+        When the last message says that the run is finished, the folder is removed.
+        """
+        done = 0
+        with self._lock():
+            messages, sent = self.messages(), self._count()
+            for number, message in enumerate(messages[sent:], sent):
+                message["files"] = {name: self.folder / path for name, path in message["files"].items()}
+                upload(message)
+                with whole_file(self._sent) as file:
+                    file.write(str(number + 1).encode())
+                shutil.rmtree(self.folder / "files" / str(number), ignore_errors=True)
+                done += 1
+            if messages and messages[-1].get("status") == FINISHED:
+                self.forget()
+        return done
+
+    def forget(self) -> None:
+        """Remove all messages."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        Path(f"{self.folder}.lock").unlink(missing_ok=True)
+
+    def _whole_lines(self) -> int:
+        return self._journal.read_bytes().rfind(b"\n") + 1 if self.exists else 0
+
+    def _count(self) -> int:
+        return int(self._sent.read_text()) if self._sent.exists() else 0
+
+    def _lock(self) -> FileLock:
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(exist_ok=True)
+        return FileLock(f"{self.folder}.lock")
+
+
+def waiting() -> list[Outbox]:
+    """The outboxes of all runs that the store does not have in full."""
+    found = sorted((project_root() / FOLDER).glob("*/journal.jsonl"))
+    outboxes = [Outbox(path.parent.name) for path in found]
+    return [outbox for outbox in outboxes if outbox.pending()]

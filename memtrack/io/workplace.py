@@ -1,0 +1,133 @@
+"""Where a training lives until it is whole: .memtrack/train/VARIANT-KEY-1 in the project.
+
+DVC removes a stage's outputs before it runs the stage, and a queued experiment runs in a copy that is
+removed afterwards. What is half done is therefore kept apart from both, one folder for each fingerprint
+of a training: an interrupted training is found again and goes on; another one does not touch it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from memtrack.core.trajectory import Trajectory
+from memtrack.io.checkpoints import Checkpoints, States
+from memtrack.io.fingerprint import Fingerprint
+from memtrack.io.paths import project_root
+
+FOLDER = Path(".memtrack/train")
+TRAINING, RECORDING = "training.json", "recording.json"
+
+
+class Workplace:
+    """The checkpoints, states and trajectory of one training, whole epochs only."""
+
+    def __init__(self, folder: Path, training: Fingerprint, recording: Fingerprint, ids: list[str]) -> None:
+        self.folder = folder
+        self.training = training
+        self.recording = recording
+        self.checkpoints = Checkpoints(folder / "checkpoints")
+        self.states = States(folder / "states")
+        self.trajectory = Trajectory.create(folder / f"trajectory-{recording.key}", ids)
+        training.write(self.checkpoints.folder / TRAINING)
+        recording.write(self.trajectory.folder / RECORDING)
+
+    @property
+    def run(self) -> Path:
+        """The record of the MLflow run that this recording logs to."""
+        return self.folder / f"run-{self.recording.key}.json"
+
+    @property
+    def batch_size(self) -> Path:
+        """The batch size of the sweep that was measured to be the fastest."""
+        return self.folder / f"batch_size-{self.recording.key}"
+
+    @classmethod
+    @contextmanager
+    def claimed(
+        cls, name: str, training: Fingerprint, recording: Fingerprint, ids: list[str]
+    ) -> Iterator[Workplace]:
+        """The workplace of a training, for this process alone while it lives.
+
+        If another process is at the same training (two queued experiments that differ in h, say), this
+        one works beside it.
+        """
+        root = project_root() / FOLDER
+        for slot in count(1):
+            folder = root / f"{name}-{training.key}-{slot}"
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder / "lock", timeout=0)
+            with suppress(Timeout), lock:
+                if not (folder / "lock").exists():  # its owner finished between our two steps
+                    continue
+                yield cls(folder, training, recording, ids)
+                return
+
+    def adopt(self, results: Path) -> None:
+        """Take over what a finished run of the same training left in `results`, without touching it."""
+        published, trajectory = Checkpoints(results / "checkpoints"), Trajectory(results / "trajectory")
+        if not self.training.matches(published.folder / TRAINING):
+            return
+        for epoch in set(published.epochs) - set(self.checkpoints.epochs):
+            _link(published.files(epoch), published.folder, self.checkpoints.folder)
+        if not self.recording.matches(trajectory.folder / RECORDING):
+            return
+        for epoch in set(trajectory.epochs) - set(self.trajectory.epochs):
+            _link(trajectory.files(epoch), trajectory.folder, self.trajectory.folder)
+
+    def repair(self) -> None:
+        """Remove every epoch of which a file is not what was written, and say so: it is made again."""
+        for part in (self.checkpoints, self.trajectory):
+            for epoch in part.epochs:
+                path = part.damaged(epoch)
+                if path is not None:
+                    print(f"{path}: is damaged or was not written to its end: epoch {epoch} is done again")
+                    part.discard(epoch)
+
+    def keep_only(self, recorded: Iterable[int], weights: Iterable[int]) -> None:
+        """Remove records and weights of other epochs, which another choice of epochs has left."""
+        for epoch in set(self.trajectory.epochs) - set(recorded):
+            self.trajectory.discard(epoch)
+        for epoch in set(self.checkpoints.epochs) - set(weights):
+            self.checkpoints.drop_weights(epoch)
+
+    def publish(self, results: Path) -> None:
+        """Move the checkpoints and the trajectory to `results`, where DVC expects them."""
+        for source, name in ((self.checkpoints, "checkpoints"), (self.trajectory, "trajectory")):
+            target = results / name
+            if target.exists():
+                shutil.rmtree(target)
+            shutil.move(source.folder, target)
+
+    def remove(self) -> None:
+        """Everything is published."""
+        shutil.rmtree(self.folder)
+
+    def others(self) -> list[Path]:
+        """Where other trainings of this variant were left unfinished and nobody is at work."""
+        variant = self.folder.name.rsplit("-", 2)[0]
+        found = []
+        for path in sorted(self.folder.parent.glob(f"{variant}-*-*")):
+            if path != self.folder and path.name.rsplit("-", 2)[0] == variant:
+                with suppress(Timeout), FileLock(path / "lock", timeout=0):
+                    found.append(path)
+        return found
+
+
+def _link(files: Iterable[Path], source: Path, target: Path) -> None:
+    """Give files of a folder a second name in another one, or copy them where that cannot be."""
+    for path in files:
+        if path.exists():
+            second = target / path.relative_to(source)
+            second.parent.mkdir(parents=True, exist_ok=True)
+            second.unlink(missing_ok=True)
+            try:
+                os.link(path.resolve(), second)
+            except OSError:
+                shutil.copy2(path, second)

@@ -1,0 +1,94 @@
+"""How a stage ends: with a status and words that help, and a traceback for what nobody foresaw."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from memtrack.io.problems import SHOWN, InputError, Problem, entry_point
+
+
+def ended(error: BaseException | int | None) -> object:
+    """The status of a stage that raises or returns `error`."""
+
+    @entry_point
+    def main() -> int | None:
+        if isinstance(error, BaseException):
+            raise error
+        return error
+
+    with pytest.raises(SystemExit) as end:
+        main()
+    return end.value.code
+
+
+@pytest.mark.parametrize(("returned", "status"), [(None, 0), (0, 0), (1, 1), (3, 3)])
+def test_a_stage_that_ends_well(
+    returned: int | None, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ended(returned) == status
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_mistake_of_the_person(capsys: pytest.CaptureFixture[str]) -> None:
+    problems = [Problem(Path("params.yaml"), 3, ("train", "lr"), "is missing")]
+    problems += [Problem(Path("labels.csv"), number) for number in range(SHOWN)]
+    assert ended(InputError(problems)) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("params.yaml:3: train.lr: is missing\nlabels.csv:0: ")
+    assert err.endswith("... and 1 more\n")
+    assert len(err.splitlines()) == SHOWN + 1
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("name", ["some/file", None])
+def test_a_full_disk(name: str | None, number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(OSError(number, os.strerror(number), name)) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("the disk is full (some/file): " if name else "the disk is full: ")
+    assert "run the same command again" in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device")
+def test_a_disk_that_is_really_full(capsys: pytest.CaptureFixture[str]) -> None:
+    @entry_point
+    def main() -> None:
+        Path("/dev/full").write_text("more than there is room for")
+
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 1
+    assert "the disk is full" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EACCES, "Permission denied", "some/file"),
+        OSError("the disk is full"),
+        FileNotFoundError(errno.ENOENT, "No such file", "some/file"),
+        ValueError("no"),
+        MemoryError(),
+        ZeroDivisionError(),
+    ],
+)
+def test_what_nobody_foresaw_has_its_traceback(error: BaseException) -> None:
+    with pytest.raises(type(error)) as caught:
+        ended(error)
+    assert caught.value is error
+
+
+def test_a_training_that_diverged(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(FloatingPointError("the loss is not finite")) == 1
+    assert capsys.readouterr().err == "the loss is not finite\n"
+
+
+def test_an_interruption(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(KeyboardInterrupt()) == 130
+    assert capsys.readouterr().err == "interrupted\n"

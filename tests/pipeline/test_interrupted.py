@@ -1,0 +1,249 @@
+"""Training that is killed, damaged or out of disk ends with the bytes of training that was not."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from project_clone import Project, Stages
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """All files of a training's results but the one that names its MLflow run."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "run.json"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@pytest.fixture(scope="module")
+def stages(project: Project) -> Iterator[Stages]:
+    """Twenty epochs with dropout and augmentation, on the second of two variants; labels are made."""
+    project.edit("train.epochs", 20)
+    project.edit("train.model.dropout", 0.3)
+    project.edit("train.augment", {"crop": 1, "flip": True})
+    project.edit("record.batch_size", 7)
+    running = Stages(project)
+    running.run("prepare")
+    running.run("corrupt", "noisy")
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="module")
+def reference(stages: Stages, project: Project) -> dict[str, bytes]:
+    """What the training leaves that nothing interrupts."""
+    train(stages)
+    return content(results(project))
+
+
+@pytest.fixture(autouse=True)
+def afresh(project: Project, reference: dict[str, bytes]) -> Iterator[None]:
+    """No results and nothing half done."""
+    shutil.rmtree(results(project))
+    shutil.rmtree(project.folder / ".memtrack")
+    parameters = (project.folder / "params.yaml").read_text()
+    yield
+    results(project).mkdir(parents=True, exist_ok=True)
+    (project.folder / ".memtrack").mkdir(exist_ok=True)
+    (project.folder / "params.yaml").write_text(parameters)
+
+
+def results(project: Project) -> Path:
+    return project.folder / "results/train/noisy"
+
+
+def train(stages: Stages, code: str = "", **options: Any) -> str:
+    """Run the stage; the network is not exported for MLflow, which takes seconds."""
+    return stages.run("train", "noisy", code=f"train.Run.model = lambda *_: None\n{code}", **options)
+
+
+def newest_run(project: Project) -> Run:
+    client = MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
+    experiment = client.get_experiment_by_name("memtrack")
+    return client.search_runs([experiment.experiment_id], max_results=1)[0]
+
+
+def steps(project: Project, run: Run) -> list[int]:
+    """The epochs of a run's mean curvature, in the order of logging."""
+    client = MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
+    return [point.step for point in client.get_metric_history(run.info.run_id, "mean_curvature")]
+
+
+def unfinished(project: Project) -> list[Path]:
+    """The folders of trainings that are not finished."""
+    return list((project.folder / ".memtrack/train").iterdir())
+
+
+def interrupted(stages: Stages, project: Project, after: int) -> Path:
+    """End a training in the epoch after `after`, as if by SIGKILL; the folder where it lives."""
+    code = f"""
+usual = train.Training._train
+def once(self, trainer, fit, test, epoch):
+    if epoch == {after + 1}:
+        os._exit(9)
+    usual(self, trainer, fit, test, epoch)
+train.Training._train = once
+"""
+    train(stages, code=code, status=9)
+    (folder,) = unfinished(project)
+    return folder
+
+
+def test_killed_ten_times_at_random(stages: Stages, project: Project, reference: dict[str, bytes]) -> None:
+    start = time.monotonic()
+    train(stages)
+    taken = time.monotonic() - start
+    shutil.rmtree(results(project))
+    draw = random.Random()
+    reached = set()
+    for moment in [draw.uniform(0, taken / 5) for _ in range(10)]:
+        code = f"""
+import threading
+usual = train.Training.run
+def run(self):
+    threading.Timer({moment}, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    usual(self)
+train.Training.run = run
+"""
+        output = train(stages, code=code, status=-signal.SIGKILL)
+        reached.update(len(list(folder.glob("checkpoints/epoch_*.json"))) for folder in unfinished(project))
+        print(f"killed after {moment:.2f} s at epoch {max(reached)}: {output}")
+    train(stages)
+    assert content(results(project)) == reference
+    assert len(reached) > 2, "the kills fell into the start alone"
+    assert steps(project, newest_run(project)) == list(range(1, 21))
+
+
+def test_an_interrupt_is_resumed_in_the_same_mlflow_run(
+    stages: Stages, project: Project, reference: dict[str, bytes]
+) -> None:
+    code = """
+usual = train.Training._record
+def record(self, epoch):
+    if epoch == 6:
+        raise KeyboardInterrupt
+    usual(self, epoch)
+train.Training._record = record
+"""
+    train(stages, code=code, status=130)
+    interrupted = newest_run(project)
+    assert interrupted.info.status == "KILLED"
+    train(stages)
+    assert content(results(project)) == reference
+    finished = newest_run(project)
+    assert finished.info.run_id == interrupted.info.run_id
+    assert finished.info.status == "FINISHED"
+    assert steps(project, finished) == list(range(1, 21))
+
+
+@pytest.mark.parametrize("name", ["states/epoch_0005.pt", "checkpoints/epoch_0005.safetensors",
+                                  "checkpoints/epoch_0002.safetensors", "checkpoints/epoch_0003.json",
+                                  "trajectory-*/curvature/epoch_0004.npy",
+                                  "trajectory-*/epochs/epoch_0001.json"])  # fmt: skip
+def test_a_damaged_file_is_said_and_its_epoch_done_again(
+    stages: Stages, project: Project, reference: dict[str, bytes], name: str
+) -> None:
+    (path,) = interrupted(stages, project, after=5).glob(name)
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 2)
+    output = train(stages)
+    assert f"{path.name}: is damaged" in output
+    assert content(results(project)) == reference
+
+
+def test_damaged_results_are_not_recorded_from(
+    stages: Stages, project: Project, reference: dict[str, bytes]
+) -> None:
+    train(stages)
+    checkpoint = results(project) / "checkpoints/epoch_0007.safetensors"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-1] + b"?")
+    output = train(stages)
+    assert "epoch_0007.safetensors: is damaged" in output
+    assert content(results(project)) == reference
+
+
+def test_other_recording_parameters_do_not_train(
+    stages: Stages, project: Project, reference: dict[str, bytes]
+) -> None:
+    train(stages)
+    project.edit("curvature.probes", 2)
+    project.edit("record.epochs", {"kind": "list", "epochs": [20, 3]})
+    output = train(stages)
+    assert "recording alone" in output
+    after = content(results(project))
+    kept = {name for name in reference if name.startswith("checkpoints/")}
+    assert {name: after[name] for name in kept} == {name: reference[name] for name in kept}
+    arrays = {name for name in after if name.startswith("trajectory/curvature/")}
+    assert arrays == {f"trajectory/curvature/epoch_00{epoch}.npy" for epoch in ("03", "20")}
+    assert all(after[name] != reference[name] for name in arrays)
+    same = "trajectory/gradient_norm/epoch_0003.npy"
+    assert after[same] == reference[same]
+
+    project.edit("curvature.probes", 1)
+    project.edit("record.epochs", {"kind": "every", "interval": 1})
+    assert "recording alone" in train(stages)
+    assert content(results(project)) == reference
+
+
+def test_another_training_touches_nothing_and_uses_nothing(
+    stages: Stages, project: Project, reference: dict[str, bytes]
+) -> None:
+    first = interrupted(stages, project, after=3)
+    before = content(first)
+    project.edit("train.optimizer.lr", 0.01)
+    output = train(stages)
+    project.edit("train.optimizer.lr", 0.05)
+    assert f"{first.name}: an unfinished training with other settings" in output
+    assert content(first) == before
+    assert (
+        content(results(project))["checkpoints/epoch_0001.json"] != reference["checkpoints/epoch_0001.json"]
+    )
+    assert "going on after epoch 3" in train(stages)
+    assert content(results(project)) == reference
+
+
+def test_checkpoints_of_recorded_epochs_alone(
+    stages: Stages, project: Project, reference: dict[str, bytes]
+) -> None:
+    project.edit("record.checkpoints", "recorded")
+    project.edit("record.epochs", {"kind": "every", "interval": 8})
+    train(stages)
+    kept = {path.name for path in (results(project) / "checkpoints").glob("*.safetensors")}
+    assert kept == {f"epoch_00{epoch}.safetensors" for epoch in ("08", "16", "20")}
+    project.edit("record.epochs", {"kind": "every", "interval": 1})
+    project.edit("record.checkpoints", "all")
+    assert "epoch 1 has no checkpoint: training from the beginning" in train(stages)
+    assert content(results(project)) == reference
+
+
+@pytest.fixture
+def small_disk(project: Project) -> Iterator[Path]:
+    """A file system of 200 kB where unfinished trainings live."""
+    place = project.folder / ".memtrack"
+    place.mkdir(exist_ok=True)
+    command = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(place)]
+    if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("making a small file system takes the right to mount")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_full_disk_is_said_and_loses_nothing(
+    stages: Stages, project: Project, reference: dict[str, bytes], small_disk: Path
+) -> None:
+    output = train(stages, status=1)
+    assert "the disk is full" in output
+    assert "Traceback" not in output
+    assert not list(small_disk.rglob("*.part"))
+    subprocess.run(["mount", "-o", "remount,size=20m", str(small_disk)], check=True)
+    assert "going on after epoch" in train(stages)
+    assert content(results(project)) == reference

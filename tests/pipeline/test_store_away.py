@@ -1,0 +1,180 @@
+"""A tracking server that stops, hangs and starts again in the middle of a training."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from project_clone import Project
+
+EPOCHS = 40
+
+
+class Server:
+    """`mlflow server` with its own database, on a free port of this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as found:
+            found.bind(("127.0.0.1", 0))
+            self.port = found.getsockname()[1]
+        self.folder = folder
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port),
+             "--workers", "1", "--backend-store-uri", f"sqlite:///{self.folder}/server.db",
+             "--artifacts-destination", str(self.folder / "artifacts")],
+            cwd=self.folder, start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        wait_for(self.answers, 120)
+
+    def answers(self) -> bool:
+        try:
+            return requests.get(f"{self.uri}/health", timeout=1).ok
+        except requests.RequestException:
+            return False
+
+    def signal(self, number: int) -> None:
+        """To the server and the workers it has started."""
+        assert self.process is not None
+        os.killpg(self.process.pid, number)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.signal(signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+
+def wait_for(condition: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    started = Server(tmp_path_factory.mktemp("server"))
+    started.start()
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="module")
+def tracked(project: Project, server: Server) -> Project:
+    """A project whose runs go to the server."""
+    project.edit("train.epochs", EPOCHS)
+    project.edit("tracking.uri", server.uri)
+    project.environment["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "2"
+    project.run("python", "-m", "memtrack.stages.prepare")
+    for variant in ("clean", "noisy"):
+        project.run("python", "-m", "memtrack.stages.corrupt", variant)
+    return project
+
+
+def start_training(project: Project, variant: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "memtrack.stages.train", variant],
+        cwd=project.folder, env=project.environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def trained(project: Project, variant: str) -> int:
+    """How many epochs a training that is under way has behind it."""
+    return len(list((project.folder / ".memtrack/train").glob(f"{variant}-*/checkpoints/epoch_*.json")))
+
+
+def the_run(server: Server, variant: str) -> Run:
+    client = MlflowClient(server.uri)
+    experiment = client.get_experiment_by_name("memtrack")
+    (run,) = client.search_runs([experiment.experiment_id], f"tags.variant = '{variant}'")
+    return run
+
+
+def assert_complete(project: Project, server: Server, variant: str, tmp_path: Path) -> None:
+    """The server has every epoch once, the arrays as they are on the disk, and the network."""
+    client, run = MlflowClient(server.uri), the_run(server, variant)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["train.epochs"] == str(EPOCHS)
+    assert run.inputs.dataset_inputs
+    for metric in ("train_loss", "mean_curvature"):
+        steps = [point.step for point in client.get_metric_history(run.info.run_id, metric)]
+        assert sorted(steps) == list(range(1, EPOCHS + 1))
+    arrays = {Path(entry.path).name for entry in client.list_artifacts(run.info.run_id, "curvature")}
+    assert arrays == {"ids.npy", *(f"epoch_{epoch:04d}.npy" for epoch in range(1, EPOCHS + 1))}
+    for epoch in (1, EPOCHS // 2, EPOCHS):
+        name = f"curvature/epoch_{epoch:04d}.npy"
+        there = np.load(client.download_artifacts(run.info.run_id, name, str(tmp_path)))
+        here = np.load(project.folder / f"results/train/{variant}/trajectory/{name}")
+        np.testing.assert_array_equal(there, here)
+    (output,) = run.outputs.model_outputs
+    assert client.get_logged_model(output.model_id).status.name == "READY"
+
+
+def test_a_server_that_stops_for_good_and_one_that_comes_back(
+    tracked: Project, server: Server, tmp_path: Path
+) -> None:
+    training = start_training(tracked, "noisy")
+    wait_for(lambda: trained(tracked, "noisy") > 3, 120)
+    server.stop()
+    output, _ = training.communicate(timeout=300)
+    assert training.returncode == 0, output
+    assert output.count("does not answer") == 1
+    assert "python -m memtrack.upload" in output
+    assert (tracked.folder / "results/train/noisy/metrics.json").exists()
+    assert "messages are waiting" in tracked.run("python", "-m", "memtrack.upload", status=1)
+
+    # a training that starts while the server is away: the server comes back before it ends
+    training = start_training(tracked, "clean")
+    wait_for(lambda: trained(tracked, "clean") > 3, 120)
+    training.send_signal(signal.SIGSTOP)
+    server.start()
+    training.send_signal(signal.SIGCONT)
+    output, _ = training.communicate(timeout=300)
+    assert training.returncode == 0, output
+    assert output.count("does not answer") == 1
+    assert "the MLflow store is back" in output
+    assert_complete(tracked, server, "clean", tmp_path)
+
+    output = tracked.run("python", "-m", "memtrack.upload")
+    assert "messages sent" in output
+    assert_complete(tracked, server, "noisy", tmp_path)
+    assert "nothing is waiting" in tracked.run("python", "-m", "memtrack.upload")
+
+
+def test_a_server_that_hangs(tracked: Project, server: Server, tmp_path: Path) -> None:
+    tracked.edit("curvature.seed", 1)  # another recording: another run
+    MlflowClient(server.uri).delete_run(the_run(server, "noisy").info.run_id)
+    training = start_training(tracked, "noisy")
+    wait_for(lambda: trained(tracked, "noisy") > 0, 120)
+    server.signal(signal.SIGSTOP)
+    try:
+        wait_for(lambda: training.poll() is not None, 120)
+    finally:
+        server.signal(signal.SIGCONT)
+    output, _ = training.communicate(timeout=300)
+    assert training.returncode == 0, output
+    wait_for(server.answers, 60)
+    # the next stage sends what the one before could not
+    tracked.run("python", "-m", "memtrack.stages.evaluate", "noisy")
+    assert_complete(tracked, server, "noisy", tmp_path)
+    assert "auroc/curvature" in the_run(server, "noisy").data.metrics
