@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import io
 import os
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,8 @@ class Checkpoints:
         with whole_file(self._metrics(epoch)) as file:
             kept = metrics.model_copy(update={"weights": digest})
             file.write(kept.model_dump_json(indent=2).encode() + b"\n")
+        if model is None:
+            self.weights(epoch).unlink(missing_ok=True)
 
     def metrics(self, epoch: int) -> EpochMetrics:
         """What training said of `epoch`."""
@@ -74,7 +77,6 @@ class Checkpoints:
     def drop_weights(self, epoch: int) -> None:
         """Keep the metrics of an epoch alone."""
         self.write(epoch, self.metrics(epoch), None)
-        self.weights(epoch).unlink(missing_ok=True)
 
     def missing(self, epoch: int, *, weights: bool) -> bool:
         """Whether the epoch is not there at all, or lacks the weights that are asked for."""
@@ -88,8 +90,9 @@ class Checkpoints:
         except InputError:
             return self._metrics(epoch)
         path = self.weights(epoch)
-        found = file_hash(path) if path.exists() else None
-        return path if found != expected else None
+        if expected is None:
+            return None
+        return None if path.is_file() and file_hash(path) == expected else path
 
     def discard(self, epoch: int) -> None:
         """Remove an epoch."""
@@ -98,15 +101,18 @@ class Checkpoints:
 
 
 class States:
-    """The last states of a training, newest first in use; see `Trainer.state`."""
+    """The last states of a training, each a file of a sha256 and what it is of; see `Trainer.state`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def write(self, epoch: int, state: dict[str, Any]) -> None:
         """Keep the state after `epoch` and drop all but the last two."""
+        content = io.BytesIO()
+        torch.save(state, content)
         with whole_file(self.file(epoch)) as file:
-            torch.save(state, file)
+            file.write(hashlib.sha256(content.getbuffer()).digest())
+            file.write(content.getbuffer())
         for old in self.epochs()[KEPT_STATES:]:
             self.file(old).unlink(missing_ok=True)
 
@@ -115,11 +121,15 @@ class States:
         return sorted((int(file.stem[6:]) for file in self.folder.glob("epoch_*.pt")), reverse=True)
 
     def read(self, epoch: int, device: torch.device) -> dict[str, Any] | None:
-        """The state after `epoch`, or None where the file is damaged. Runs no code from the file."""
+        """The state after `epoch`, or None where the file is damaged or missing; runs no code from it."""
         try:
-            state: dict[str, Any] = torch.load(self.file(epoch), map_location=device, weights_only=True)
-        except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
+            content = self.file(epoch).read_bytes()
+        except OSError:
             return None
+        size = hashlib.sha256().digest_size
+        if hashlib.sha256(content[size:]).digest() != content[:size]:
+            return None
+        state: dict[str, Any] = torch.load(io.BytesIO(content[size:]), map_location=device, weights_only=True)
         return state
 
     def discard(self, epoch: int) -> None:

@@ -78,7 +78,11 @@ def code_hash(modules: Iterable[Any]) -> str:
     for module in modules:
         tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
         for node in ast.walk(tree):
-            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-                node.value.value = None
+            if isinstance(getattr(node, "body", None), list):
+                node.body = [  # type: ignore[attr-defined]
+                    step
+                    for step in node.body  # type: ignore[attr-defined]
+                    if not (isinstance(step, ast.Expr) and isinstance(step.value, ast.Constant))
+                ]
         content.update(ast.dump(tree).encode())
     return content.hexdigest()

@@ -15,12 +15,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import BaseFileLock, FileLock
 
 from memtrack.core.trajectory import whole_file
 from memtrack.io.paths import project_root
 
 FOLDER = Path(".memtrack/mlflow")
+GONE = ".gone"
 FINISHED = "FINISHED"
 """The status of a run that needs no outbox any more; one that was killed or failed may go on."""
 
@@ -30,6 +31,7 @@ class Outbox:
 
     def __init__(self, key: str) -> None:
         self.folder = project_root() / FOLDER / key
+        self.lock = FileLock(f"{self.folder}.lock")
         self._journal = self.folder / "journal.jsonl"
         self._sent = self.folder / "sent"
 
@@ -44,6 +46,11 @@ class Outbox:
             return []
         return [json.loads(line) for line in self._journal.read_bytes()[: self._whole_lines()].splitlines()]
 
+    @property
+    def store(self) -> str:
+        """The URI of the store that the messages are for."""
+        return str(self.messages()[0]["open"]["record"]["tracking_uri"])
+
     def pending(self) -> int:
         """How many messages the store does not have yet."""
         return len(self.messages()) - self._count()
@@ -54,7 +61,7 @@ class Outbox:
         Raises:
             OSError: when the disk is full.
         """
-        with self._lock():
+        with self._made():
             number = len(self.messages())
             kept = {}
             for name, path in (files or {}).items():
@@ -78,7 +85,7 @@ class Outbox:
         When the last message says that the run is finished, the folder is removed.
         """
         done = 0
-        with self._lock():
+        with self._made():
             messages, sent = self.messages(), self._count()
             for number, message in enumerate(messages[sent:], sent):
                 message["files"] = {name: self.folder / path for name, path in message["files"].items()}
@@ -92,9 +99,11 @@ class Outbox:
         return done
 
     def forget(self) -> None:
-        """Remove all messages."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        Path(f"{self.folder}.lock").unlink(missing_ok=True)
+        """Remove all messages, at once: what is half removed would be sent again in part."""
+        gone = self.folder.with_name(f"{self.folder.name}-{time.time_ns()}{GONE}")
+        self.folder.rename(gone)
+        shutil.rmtree(gone)
+        Path(self.lock.lock_file).unlink(missing_ok=True)
 
     def _whole_lines(self) -> int:
         return self._journal.read_bytes().rfind(b"\n") + 1 if self.exists else 0
@@ -102,14 +111,14 @@ class Outbox:
     def _count(self) -> int:
         return int(self._sent.read_text()) if self._sent.exists() else 0
 
-    def _lock(self) -> FileLock:
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        self.folder.mkdir(exist_ok=True)
-        return FileLock(f"{self.folder}.lock")
+    def _made(self) -> BaseFileLock:
+        """The lock, with the folder there."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self.lock
 
 
 def waiting() -> list[Outbox]:
     """The outboxes of all runs that the store does not have in full."""
     found = sorted((project_root() / FOLDER).glob("*/journal.jsonl"))
-    outboxes = [Outbox(path.parent.name) for path in found]
+    outboxes = [Outbox(path.parent.name) for path in found if path.parent.suffix != GONE]
     return [outbox for outbox in outboxes if outbox.pending()]

@@ -32,7 +32,7 @@ from memtrack.io.params import Section
 from memtrack.io.paths import project_root
 
 KEY_TAG = "memtrack_run"
-ERRORS = (MlflowException, RequestException, SQLAlchemyError, ImportError, OSError)
+ERRORS = (MlflowException, RequestException, SQLAlchemyError, ImportError, OSError, ValueError)
 """What MLflow raises where a store cannot be used."""
 
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "ENDPOINT_NOT_FOUND", "PERMISSION_DENIED",
@@ -63,12 +63,15 @@ def upload(messages: outbox.Outbox) -> int:
     Raises:
         one of `ERRORS`: what was sent until then counts as sent.
     """
-    if not messages.pending():
+    if not messages.exists:
         return 0
     key = messages.folder.name
-    if key not in _found:
-        _found[key] = _find_or_create(messages.messages()[0]["open"])
-    return messages.send(partial(_give, *_found[key]))
+    with messages.lock:  # two that send at once must not both open the run
+        if not messages.pending():
+            return 0
+        if key not in _found:
+            _found[key] = _find_or_create(messages.messages()[0]["open"])
+        return messages.send(partial(_give, *_found[key]))
 
 
 _found: dict[str, tuple[mlflow.MlflowClient, str, str]] = {}
@@ -121,17 +124,17 @@ def _give(client: mlflow.MlflowClient, experiment: str, run: str, message: dict[
 
 def _give_model(client: mlflow.MlflowClient, experiment: str, run: str, folder: Path) -> None:
     """A model that mlflow.pytorch.save_model wrote, as log_model would log it."""
-    outputs = client.get_run(run).outputs
-    if outputs is not None and outputs.model_outputs:
-        return
-    model = client.create_logged_model(experiment, name="model", source_run_id=run)
+    made = client.search_logged_models([experiment], filter_string=f"source_run_id = '{run}'")
+    model = made[0] if made else client.create_logged_model(experiment, name="model", source_run_id=run)
     description = Model.load(folder)
     description.run_id, description.model_id, description.model_uuid = run, model.model_id, model.model_id
     description.artifact_path = model.artifact_location
     description.save(folder / "MLmodel")
     client.log_model_artifacts(model.model_id, str(folder))
     client.finalize_logged_model(model.model_id, "READY")
-    client.log_outputs(run, [LoggedModelOutput(model.model_id, step=0)])
+    outputs = client.get_run(run).outputs
+    if outputs is None or not outputs.model_outputs:
+        client.log_outputs(run, [LoggedModelOutput(model.model_id, step=0)])
 
 
 def open_experiment(record: RunRecord) -> tuple[mlflow.MlflowClient, str]:
@@ -158,7 +161,8 @@ def open_experiment(record: RunRecord) -> tuple[mlflow.MlflowClient, str]:
 
 def may_come_back(uri: str, error: Exception) -> bool:
     """Whether this is a server that is away, and not one that refuses or an address that is none."""
-    refused = isinstance(error, InvalidUrlException) or getattr(error, "error_code", "") in _REFUSALS
+    no_address = isinstance(error, InvalidUrlException) or type(error) is ValueError
+    refused = no_address or getattr(error, "error_code", "") in _REFUSALS
     return uri.startswith(("http://", "https://")) and not refused
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
 import logging
 import os
 import subprocess
@@ -47,6 +48,9 @@ class Run:
     def __init__(self, record: RunRecord) -> None:
         self.record = record
         self._outbox = Outbox(record.key)
+        if self._outbox.exists and self._outbox.store != record.tracking_uri:  # it waits for another store
+            digest = hashlib.sha256(record.tracking_uri.encode()).hexdigest()[:8]
+            self._outbox = Outbox(f"{record.key}-{digest}")
         self._next_try = 0.0
         self._away = False
 
@@ -76,6 +80,7 @@ class Run:
             key=key or uuid.uuid4().hex, tracking_uri=uri, experiment=params.experiment, variant=variant
         )
         run = cls(record)
+        run._check_store()
         run._outbox.add(
             open={
                 "record": record.model_dump(),
@@ -85,11 +90,6 @@ class Run:
                 "expected": key is not None,
             }
         )
-        try:
-            run._check_store()
-        except InputError:
-            run._outbox.forget()
-            raise
         run.send()
         run._send_earlier()
         return run

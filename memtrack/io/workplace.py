@@ -11,7 +11,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -59,8 +59,9 @@ class Workplace:
         one works beside it.
         """
         root = project_root() / FOLDER
-        for slot in count(1):
-            folder = root / f"{name}-{training.key}-{slot}"
+        stem = f"{name}-{training.key}-"
+        there = sorted(root.glob(f"{stem}*"))
+        for folder in chain(there, (root / f"{stem}{slot}" for slot in count(1))):
             folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(folder / "lock", timeout=0)
             with suppress(Timeout), lock:
@@ -74,8 +75,9 @@ class Workplace:
         published, trajectory = Checkpoints(results / "checkpoints"), Trajectory(results / "trajectory")
         if not self.training.matches(published.folder / TRAINING):
             return
-        for epoch in set(published.epochs) - set(self.checkpoints.epochs):
-            _link(published.files(epoch), published.folder, self.checkpoints.folder)
+        for epoch in published.epochs:
+            if self.checkpoints.missing(epoch, weights=published.weights(epoch).exists()):
+                _link(published.files(epoch), published.folder, self.checkpoints.folder)
         if not self.recording.matches(trajectory.folder / RECORDING):
             return
         for epoch in set(trajectory.epochs) - set(self.trajectory.epochs):
@@ -91,11 +93,16 @@ class Workplace:
                     part.discard(epoch)
 
     def keep_only(self, recorded: Iterable[int], weights: Iterable[int]) -> None:
-        """Remove records and weights of other epochs, which another choice of epochs has left."""
+        """Remove records and weights of other epochs, and what an interrupted epoch has left."""
         for epoch in set(self.trajectory.epochs) - set(recorded):
             self.trajectory.discard(epoch)
         for epoch in set(self.checkpoints.epochs) - set(weights):
             self.checkpoints.drop_weights(epoch)
+        for part, others in ((self.checkpoints, {TRAINING}), (self.trajectory, {RECORDING, "ids.npy"})):
+            whole = {path for epoch in part.epochs for path in part.files(epoch)}
+            for path in part.folder.rglob("*"):
+                if path.is_file() and path not in whole and path.name not in others:
+                    path.unlink()
 
     def publish(self, results: Path) -> None:
         """Move the checkpoints and the trajectory to `results`, where DVC expects them."""

@@ -109,6 +109,7 @@ def test_labels_are_those_that_were_given(arrays: PreparedData) -> None:
         (23, [23]),
         (24, [23]),
         (2, [2] * 10 + [3]),
+        (16, [23]),  # 7 would be few
     ],
 )
 def test_a_batch_of_one_joins_the_batch_before(size: int, lengths: list[int], arrays: PreparedData) -> None:

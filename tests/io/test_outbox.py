@@ -1,0 +1,363 @@
+"""The outbox: what is put in comes out, once, whole and in order, whoever dies in between."""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memtrack.io.outbox import Outbox, waiting
+
+Message = dict[str, Any]
+FORK = multiprocessing.get_context("fork")
+
+
+def numbers(messages: list[Message]) -> list[int]:
+    return [message["number"] for message in messages]
+
+
+def left() -> list[str]:
+    """What is in the folder of all outboxes."""
+    return sorted(path.name for path in Path(".memtrack/mlflow").iterdir())
+
+
+class Store:
+    """Takes messages and the content of their files; fails when told to."""
+
+    def __init__(self) -> None:
+        self.taken: list[Message] = []
+        self.failing: set[int] = set()
+
+    def __call__(self, message: Message) -> None:
+        if message["number"] in self.failing:
+            raise ConnectionError("the store is away")
+        files = {}
+        for name, path in message["files"].items():
+            inside = [one for one in path.rglob("*") if one.is_file()] if path.is_dir() else [path]
+            files[name] = {str(one.relative_to(path)): one.read_text() for one in inside}
+        self.taken.append({**message, "files": files})
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+@pytest.fixture
+def box() -> Outbox:
+    """Five messages, each with a file."""
+    made = Outbox("run")
+    for number in range(5):
+        Path("one.txt").write_text(f"file of {number}")
+        made.add({"some/one.txt": Path("one.txt")}, number=number)
+    return made
+
+
+def file_of(number: int) -> dict[str, dict[str, str]]:
+    return {"some/one.txt": {".": f"file of {number}"}}
+
+
+# --- in and out ---------------------------------------------------------------------------------
+
+
+def test_an_outbox_begins_empty(store: Store) -> None:
+    made = Outbox("run")
+    assert not made.exists
+    assert made.messages() == []
+    assert made.pending() == 0
+    assert made.send(store) == 0
+    assert waiting() == []
+
+
+def test_messages_come_out_in_order_with_their_files(box: Outbox, store: Store) -> None:
+    assert (box.exists, box.pending()) == (True, 5)
+    assert box.send(store) == 5
+    assert numbers(store.taken) == [0, 1, 2, 3, 4]
+    assert [message["files"] for message in store.taken] == [file_of(number) for number in range(5)]
+    assert (box.exists, box.pending(), box.send(store)) == (True, 0, 0)
+    assert numbers(box.messages()) == [0, 1, 2, 3, 4]
+    assert not [path for path in (box.folder / "files").rglob("*") if path.is_file()]
+
+
+def test_values_come_back_as_they_were(store: Store) -> None:
+    made, text = Outbox("run"), "line\nbreak\r\u2028\x85 \u00e9 \U0001f600 \x00 \"'\\"
+    nested = {"a": [1, 2.5, None, True], "b": {"c": 1e-300, "d": 0.1 + 0.2, text: text}}
+    made.add(number=0, tags=nested)
+    made.add(number=1, metrics={"x": float("inf"), "y": -0.0})
+    made.send(store)
+    assert store.taken[0]["tags"] == nested
+    assert [repr(value) for value in store.taken[1]["metrics"].values()] == ["inf", "-0.0"]
+
+
+def test_messages_carry_the_time_at_which_they_were_added(box: Outbox, store: Store) -> None:
+    before = time.time() * 1000
+    box.add(number=5)
+    after = time.time() * 1000
+    times = [message["time"] for message in box.messages()]
+    assert before - 1 <= times[5] <= after
+    assert times == sorted(times)
+    box.send(store)
+    assert [message["time"] for message in store.taken] == times
+
+
+def test_files_are_copies(store: Store) -> None:
+    folder = Path("model")
+    (folder / "data").mkdir(parents=True)
+    for path in (folder / "MLmodel", folder / "data/weights", Path("plain.txt")):
+        path.write_text("first")
+    made = Outbox("run")
+    made.add({"model": folder, "plain.txt": Path("plain.txt")}, number=0)
+    (folder / "data/weights").write_text("second")
+    (folder / "more").write_text("second")
+    (folder / "MLmodel").unlink()
+    Path("plain.txt").unlink()
+    made.send(store)
+    whole = {"MLmodel": "first", "data/weights": "first"}
+    assert store.taken[0]["files"] == {"model": whole, "plain.txt": {".": "first"}}
+
+
+def test_each_run_has_its_own_outbox(box: Outbox, store: Store) -> None:
+    other = Outbox("other")
+    other.add(number=10)
+    assert [one.folder.name for one in waiting()] == ["other", "run"]
+    assert other.send(store) == 1
+    assert numbers(store.taken) == [10]
+    assert [one.folder.name for one in waiting()] == ["run"]
+    assert box.pending() == 5
+
+
+def test_the_outbox_is_in_the_project_when_the_stage_runs_in_a_copy(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "copy").mkdir()
+    monkeypatch.chdir(project / "copy")
+    monkeypatch.setenv("DVC_ROOT", str(project))
+    Outbox("run").add(number=0)
+    assert (project / ".memtrack/mlflow/run").is_dir()
+    assert len(waiting()) == 1
+    assert not any((project / "copy").iterdir())
+
+
+@pytest.mark.parametrize("status", ["RUNNING", "KILLED", "FAILED", None])
+def test_a_run_that_may_go_on_is_kept(status: str | None, box: Outbox, store: Store) -> None:
+    box.add(number=5, status=status)
+    assert box.send(store) == 6
+    assert box.exists
+    assert numbers(box.messages()) == [0, 1, 2, 3, 4, 5]
+    assert waiting() == []
+    box.add(number=6)
+    assert [one.send(store) for one in waiting()] == [1]
+    assert numbers(store.taken) == list(range(7))
+
+
+def test_nothing_is_left_of_a_finished_run(box: Outbox, store: Store) -> None:
+    box.add(number=5, status="FINISHED")
+    store.failing = {5}
+    with pytest.raises(ConnectionError):
+        box.send(store)
+    assert (box.exists, box.pending()) == (True, 1)
+    store.failing = set()
+    assert box.send(store) == 1
+    assert not box.exists
+    assert left() == []
+    assert numbers(store.taken) == list(range(6))
+
+
+def test_a_finished_run_to_which_more_is_told_is_kept(box: Outbox, store: Store) -> None:
+    """Evaluation adds to a run that training could not send."""
+    box.add(number=5, status="FINISHED")
+    box.add(number=6)
+    assert box.send(store) == 7
+    assert box.exists
+    box.add(number=7, status="FINISHED")
+    assert box.send(store) == 1
+    assert left() == []
+
+
+# --- interruptions ------------------------------------------------------------------------------
+
+
+def test_a_line_cut_off_anywhere_is_no_message_and_is_overwritten(box: Outbox, store: Store) -> None:
+    journal = box.folder / "journal.jsonl"
+    whole = journal.read_bytes()
+    start = whole[:-1].rindex(b"\n") + 1
+    for length in range(start, len(whole)):
+        journal.write_bytes(whole[:length])
+        assert numbers(box.messages()) == [0, 1, 2, 3]
+        assert box.pending() == 4
+        Path("one.txt").write_text("file of 9")
+        box.add({"some/one.txt": Path("one.txt")}, number=9)
+        assert numbers(box.messages()) == [0, 1, 2, 3, 9]
+    box.send(store)
+    assert numbers(store.taken) == [0, 1, 2, 3, 9]
+    assert store.taken[-1]["files"] == file_of(9)
+
+
+def test_a_first_line_cut_off_is_an_empty_outbox(store: Store) -> None:
+    made = Outbox("run")
+    made.add(number=0)
+    journal = made.folder / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-1])
+    assert (made.messages(), made.pending(), waiting()) == ([], 0, [])
+    assert made.send(store) == 0
+    made.add(number=1)
+    assert made.send(store) == 1
+    assert numbers(store.taken) == [1]
+
+
+@pytest.mark.parametrize("call", ["copy2", "copytree"])
+def test_a_message_whose_files_cannot_be_copied_is_none(
+    call: str, box: Outbox, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path("model")
+    folder.mkdir()
+    (folder / "a").write_text("file of 5")
+    path = folder if call == "copytree" else folder / "a"
+
+    def full(_: Path, target: Path, **__: object) -> None:
+        target.mkdir() if call == "copytree" else target.write_text("the first half")
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, call, full)
+        with pytest.raises(OSError, match="full"):
+            box.add({"some/model": path}, number=5)
+    assert numbers(box.messages()) == [0, 1, 2, 3, 4]
+    box.add({"some/model": path}, number=5)
+    box.send(store)
+    inside = "a" if call == "copytree" else "."
+    assert store.taken[5]["files"] == {"some/model": {inside: "file of 5"}}
+
+
+def test_what_fails_stays_with_all_that_follows(box: Outbox, store: Store) -> None:
+    store.failing = {2}
+    for _ in range(3):
+        with pytest.raises(ConnectionError):
+            box.send(store)
+        assert numbers(store.taken) == [0, 1]
+        assert box.pending() == 3
+    box.add(number=5)
+    assert [one.pending() for one in waiting()] == [4]
+    store.failing = {4}
+    with pytest.raises(ConnectionError):
+        box.send(store)
+    store.failing = set()
+    assert box.send(store) == 2
+    assert numbers(store.taken) == [0, 1, 2, 3, 4, 5]
+    assert [message["files"] for message in store.taken[:5]] == [file_of(number) for number in range(5)]
+
+
+@pytest.mark.parametrize("last", range(5))
+def test_a_message_that_was_taken_before_a_kill_comes_again_whole(
+    last: int, box: Outbox, store: Store
+) -> None:
+    def killed(message: Message) -> None:
+        store(message)
+        if message["number"] == last:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        box.send(killed)
+    Outbox("run").send(store)
+    expected = [*range(last + 1), *range(last, 5)]
+    assert numbers(store.taken) == expected
+    assert [message["files"] for message in store.taken] == [file_of(number) for number in expected]
+
+
+def killed_within_rmtree(*names: str) -> Callable[..., None]:
+    """`shutil.rmtree` of a process that is killed when it has removed some of the files."""
+
+    def rmtree(folder: Path, **_: object) -> None:
+        for name in names:
+            (Path(folder) / name).unlink()
+        raise KeyboardInterrupt
+
+    return rmtree
+
+
+def test_killed_while_a_finished_run_is_forgotten_then_evaluated(
+    box: Outbox, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box.send(store)
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", killed_within_rmtree("journal.jsonl"))
+        with pytest.raises(KeyboardInterrupt):
+            box.forget()
+    again = Outbox("run")
+    again.add(number=7)
+    assert again.pending() == 1
+    again.send(store)
+    assert numbers(store.taken)[5:] == [7]
+
+
+def test_killed_while_a_finished_run_is_forgotten(
+    box: Outbox, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box.send(store)
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", killed_within_rmtree("sent"))
+        with pytest.raises(KeyboardInterrupt):
+            box.forget()
+    for one in waiting():
+        one.send(store)
+    assert waiting() == []
+
+
+# --- several at once ----------------------------------------------------------------------------
+
+
+def add_many(name: str, count: int) -> None:
+    """As one stage does."""
+    made, path = Outbox("run"), Path(f"{name}.txt")
+    for number in range(count):
+        path.write_text(f"{name} {number}")
+        made.add({"one.txt": path}, number=number, name=name)
+
+
+def check_all(store: Store, names: list[str], count: int) -> None:
+    """Every message of each adder is there once, in its order, with its own file."""
+    for name in names:
+        own = [message for message in store.taken if message["name"] == name]
+        assert numbers(own) == list(range(count))
+        assert [one["files"]["one.txt"]["."] for one in own] == [
+            f"{name} {number}" for number in range(count)
+        ]
+    assert len(store.taken) == len(names) * count
+
+
+def test_threads_and_processes_that_add_at_once_lose_nothing(store: Store) -> None:
+    names = ["first", "second", "third", "fourth"]
+    adders: list[Any] = [FORK.Process(target=add_many, args=(name, 25)) for name in names[:2]]
+    adders += [threading.Thread(target=add_many, args=(name, 25)) for name in names[2:]]
+    for adder in adders:
+        adder.start()
+    sent = 0
+    while any(adder.is_alive() for adder in adders):
+        sent += Outbox("run").send(store)  # another stage sends what is waiting
+    for adder in adders:
+        adder.join(60)
+    sent += Outbox("run").send(store)
+    assert sent == 100
+    check_all(store, names, 25)
+
+
+def test_two_that_send_at_once_send_each_message_once(box: Outbox, store: Store) -> None:
+    def slowly(message: Message) -> None:
+        time.sleep(0.005)
+        store(message)
+
+    sent: list[int] = []
+    senders = [threading.Thread(target=lambda: sent.append(Outbox("run").send(slowly))) for _ in range(3)]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join(60)
+    assert sorted(sent) == [0, 0, 5]
+    assert Counter(numbers(store.taken)) == Counter(range(5))
