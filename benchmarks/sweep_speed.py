@@ -29,7 +29,7 @@ from memtrack.core.recorder import fastest_batch_size, record_epoch
 SHAPE = (3, 32, 32)
 NETWORKS: dict[str, tuple[int, Callable[[], nn.Module]]] = {
     "CNN 16-32-64": (2048, lambda: models.cnn(SHAPE, 10, width=16, depth=3, dropout=0.5)),
-    "ResNet-18": (256, lambda: models.torchvision_model(SHAPE, 10, name="resnet18", small_stem=True)),
+    "ResNet-18": (128, lambda: models.torchvision_model(SHAPE, 10, name="resnet18", small_stem=True)),
 }
 
 
@@ -106,10 +106,13 @@ def main() -> None:
     parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--images", type=int, help="instead of the default for the network")
+    parser.add_argument("--network", choices=NETWORKS, help="this one alone")
+    parser.add_argument("--probes", type=int, nargs="+", default=[1, 10])
     options = parser.parse_args()
     device = torch.device(options.device)
     print(f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}, {options.precision}")
-    for name, (count, build) in NETWORKS.items():
+    for name in [options.network] if options.network else NETWORKS:
+        count, build = NETWORKS[name]
         count = options.images or count
         torch.manual_seed(0)
         model = build().to(device)
@@ -120,10 +123,10 @@ def main() -> None:
         model.train()
         for images in inputs[:256].split(64):
             model(images)  # so that the running statistics are some
-        one, ten = (ForwardDifference(0.1, n, precision=options.precision) for n in (1, 10))
-        batch = fastest_batch_size(model, inputs, labels, one)
+        estimators = [ForwardDifference(0.1, n, precision=options.precision) for n in options.probes]
+        batch = fastest_batch_size(model, inputs, labels, estimators[0])
         print(f"\n{name}, {count} images of 3x32x32, batch {batch}")
-        for estimator in (one, ten):
+        for estimator in estimators:
             n = estimator.probes
             work = (model, inputs, labels, batch)
             contenders: dict[str, Callable[[], object]] = {
