@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,26 +35,69 @@ def auroc(corrupted: Flags, values: Values) -> float:
     return float(roc_auc_score(corrupted, values))
 
 
-def bootstrap_auroc(corrupted: Flags, values: Values, *, resamples: int, seed: int) -> Values:
-    """The AUROC of `resamples` bootstrap samples, (resamples,).
+def bootstrap_aurocs(
+    corrupted: Flags, scores: Sequence[Values], *, resamples: int, seed: int
+) -> NDArray[np.float64]:
+    """The AUROC of each score on the same `resamples` bootstrap samples, (len(scores), resamples).
 
     Corrupted and clean samples are drawn separately with replacement (a stratified bootstrap), so
     that every resample has both. The AUROC is taken from the counts of each distinct value:
     sum over values of positives x (negatives below + half of those equal).
     """
     generator = np.random.Generator(np.random.PCG64(seed))
-    distinct, level = np.unique(values, return_inverse=True)
-    levels = len(distinct)
-    positive, negative = level[corrupted], level[~corrupted]
-    results = np.empty(resamples)
+    levels = [np.unique(values, return_inverse=True)[1] for values in scores]
+    positive, negative = np.flatnonzero(corrupted), np.flatnonzero(~corrupted)
+    results = np.empty((len(scores), resamples))
     for index in range(resamples):
-        drawn = generator.integers(0, len(positive), len(positive))
-        positives = np.bincount(positive[drawn], minlength=levels)
-        drawn = generator.integers(0, len(negative), len(negative))
-        negatives = np.bincount(negative[drawn], minlength=levels)
-        below = np.cumsum(negatives) - negatives
-        results[index] = positives @ (below + negatives / 2)
+        chosen = positive[generator.integers(0, len(positive), len(positive))]
+        others = negative[generator.integers(0, len(negative), len(negative))]
+        for row, level in enumerate(levels):
+            positives = np.bincount(level[chosen], minlength=len(level))
+            negatives = np.bincount(level[others], minlength=len(level))
+            below = np.cumsum(negatives) - negatives
+            results[row, index] = positives @ (below + negatives / 2)
     return results / (len(positive) * len(negative))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The AUROC of two scores on the same samples, and first minus second with its bootstrap interval."""
+
+    first: float
+    second: float
+    difference: float
+    low: float
+    high: float
+
+
+def paired_difference(
+    corrupted: Flags, first: Values, second: Values, *, resamples: int, confidence: float, seed: int
+) -> Difference:
+    """Compare two scores (N,) on the same samples: each resample is drawn for both."""
+    ours, theirs = bootstrap_aurocs(corrupted, [first, second], resamples=resamples, seed=seed)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(ours - theirs, [tail, 1 - tail])
+    one, other = auroc(corrupted, first), auroc(corrupted, second)
+    return Difference(one, other, one - other, float(low), float(high))
+
+
+def clean_needed(corrupted: Flags, values: Values, standard_error: float) -> int:
+    """How many clean samples, drawn at random beside all corrupted ones, give the AUROC of all.
+
+    That AUROC is the mean over the clean samples of the share of corrupted ones above each; the mean of
+    k of M drawn without replacement has the standard error sqrt(V (1/k - 1/M)), V their variance.
+
+    Args:
+        values: a score of the samples, to take V from.
+        standard_error: that is wanted, above 0.
+
+    Source: DeLong, DeLong & Clarke-Pearson, Biometrics 1988 (V is their S01).
+    """
+    above = np.sort(values[corrupted])
+    clean = values[~corrupted]
+    below_or_equal = np.searchsorted(above, clean, "left") + np.searchsorted(above, clean, "right")
+    variance = float(np.var(1 - below_or_equal / (2 * len(above)), ddof=1))
+    return math.ceil(variance / (standard_error**2 + variance / len(clean))) if variance else 1
 
 
 def detection(corrupted: Flags, values: Values, *, resamples: int, confidence: float, seed: int) -> Detection:
@@ -69,7 +114,7 @@ def detection(corrupted: Flags, values: Values, *, resamples: int, confidence: f
     count = int(corrupted.sum())
     if not 0 < count < len(corrupted):
         raise ValueError(f"{count} of {len(corrupted)} samples are corrupted: AUROC wants both kinds")
-    draws = bootstrap_auroc(corrupted, values, resamples=resamples, seed=seed)
+    (draws,) = bootstrap_aurocs(corrupted, [values], resamples=resamples, seed=seed)
     tail = (1 - confidence) / 2
     low, high = np.quantile(draws, [tail, 1 - tail])
     top = np.argsort(-values, kind="stable")[:count]

@@ -30,11 +30,13 @@ class Fingerprint(Section):
         """A short name for it."""
         return hashlib.sha256(json.dumps(self.causes, sort_keys=True).encode()).hexdigest()[:12]
 
-    def matches(self, path: Path) -> bool:
-        """Whether `path` holds this fingerprint; a missing or broken file does not."""
+    def matches(self, path: Path, *, but: Iterable[str] = ()) -> bool:
+        """Whether `path` holds this fingerprint, the causes named in `but` left out; a missing or broken
+        file does not."""
         try:
-            return self.causes == json.loads(path.read_text(encoding="utf-8"))["causes"]
-        except (OSError, ValueError, KeyError, TypeError):
+            causes = json.loads(path.read_text(encoding="utf-8"))["causes"]
+            return all(causes.get(name) == self.causes.get(name) for name in {*causes, *self.causes} - {*but})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return False
 
     def write(self, path: Path) -> None:

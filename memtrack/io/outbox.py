@@ -118,7 +118,8 @@ class Outbox:
 
 
 def waiting() -> list[Outbox]:
-    """The outboxes of all runs that the store does not have in full."""
-    found = sorted((project_root() / FOLDER).glob("*/journal.jsonl"))
+    """The outboxes of all runs that the store does not have in full, in the order they were opened in."""
+    found = (project_root() / FOLDER).glob("*/journal.jsonl")
     outboxes = [Outbox(path.parent.name) for path in found if path.parent.suffix != GONE]
-    return [outbox for outbox in outboxes if outbox.pending()]
+    pending = [outbox for outbox in outboxes if outbox.pending()]
+    return sorted(pending, key=lambda outbox: (outbox.messages()[0]["time"], outbox.folder.name))

@@ -11,6 +11,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -91,6 +92,42 @@ def curvature_by_epoch(
     axes.set(xlabel="epoch", ylabel="curvature (median, middle half)", yscale="log")
     axes.set_title("Curvature during training")
     axes.legend()
+    _save(figure, path)
+
+
+def auroc_over_scale(points: pd.DataFrame, default: float | None, path: Path) -> None:
+    """AUROC over h, a line for each number of probes; `points` has a row for each h and n."""
+    figure, axes = _figure(6, 4)
+    numbers = sorted(points["probes"].unique())
+    colours = plt.get_cmap("viridis")(np.linspace(0, 0.9, max(1, len(numbers))))
+    for number, colour in zip(numbers, colours, strict=False):
+        line = points[points["probes"] == number]
+        axes.plot(line["perturbation_scale"], line["auroc"], ".-", color=colour, label=f"n = {number}")
+    if default is not None:
+        axes.axvline(default, color="0.6", linestyle=":", label="params.yaml")
+    axes.set(xscale="log", xlabel="perturbation scale h (normalized input units)", ylabel="AUROC")
+    axes.set_title("Which h finds the corrupted labels?")
+    if numbers:
+        axes.legend(fontsize="small")
+    _save(figure, path)
+
+
+def score_histogram(values: Values, corrupted: Flags, what: str, path: Path) -> None:
+    """The distribution of one score, clean and corrupted apart."""
+    figure, axes = _figure(5, 3.2)
+    edges = np.histogram_bin_edges(values, bins=40)
+    for members, colour, label in ((~corrupted, CLEAN, "clean"), (corrupted, CORRUPTED, "corrupted")):
+        axes.hist(values[members], edges, color=colour, alpha=0.7, label=label, density=True)
+    axes.set(title=what, xlabel="score", ylabel="density", yscale="log")
+    axes.legend(fontsize="small")
+    _save(figure, path)
+
+
+def save_axes(drawn: Axes | NDArray[np.object_], path: Path) -> None:
+    """Save the figure that axes, which another library has drawn, are part of."""
+    first: Axes = np.ravel(np.asarray(drawn, dtype=object))[0]
+    figure = first.get_figure(root=True)
+    assert figure is not None
     _save(figure, path)
 
 

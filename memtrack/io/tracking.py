@@ -64,11 +64,13 @@ class Run:
         parameters: Mapping[str, Any],
         tags: Mapping[str, str],
         key: str | None = None,
+        expected: bool = False,
     ) -> Run:
         """Start a run named `name` with flattened parameters and tags.
 
         Args:
-            key: of a run that another store may have; the one that this store has is used, or opened.
+            key: where this store has a run with that key, it is used.
+            expected: such a run was opened before, if perhaps in another store: say where it is not here.
 
         Raises:
             InputError: where tracking.uri or tracking.experiment cannot be used. A server that does not
@@ -87,7 +89,7 @@ class Run:
                 "name": f"{name} ({in_experiment})" if in_experiment else name,
                 "parameters": {name: str(value)[:LONGEST] for name, value in flatten(parameters).items()},
                 "tags": {"variant": variant, store.KEY_TAG: record.key, **project_tags(variant), **tags},
-                "expected": key is not None,
+                "expected": expected,
             }
         )
         run.send()
@@ -114,6 +116,8 @@ class Run:
         **more: Any,
     ) -> None:
         """Log numbers at an epoch, files as artifacts by their names, tags, a data set, or a status.
+
+        `links` are tags whose values are keys of other runs: MLflow gets the ids that it knows these by.
 
         A run that was finished, all of it sent, before the process was interrupted stays as it is.
         """

@@ -25,7 +25,7 @@ from memtrack.io.checkpoints import EpochMetrics
 from memtrack.io.dataset import PreparedData
 from memtrack.io.fingerprint import recording_fingerprint, training_fingerprint
 from memtrack.io.loading import Batches
-from memtrack.io.params import Params, mistake
+from memtrack.io.params import UNLOGGED, Params, mistake
 from memtrack.io.paths import TRAIN_RESULTS, VARIANTS_FOLDER
 from memtrack.io.problems import entry_point
 from memtrack.io.progress import Progress
@@ -205,7 +205,7 @@ class Training:
         params, name, known = self.params, self.variant.name, self.place.run
         if known.exists():
             return Run.resume(read_record(RunRecord, known))
-        sections = params.model_dump(mode="json", exclude={"variants", "tracking"})
+        sections = params.model_dump(mode="json", exclude=UNLOGGED)
         sections["variant"] = params.variants[name].model_dump(mode="json")
         run = Run.open(
             params.tracking, name, name=name, parameters=sections, tags={"source": params.data.kind}

@@ -1,0 +1,222 @@
+"""The AUROC of any setting of the curvature, from the checkpoints of a trained variant."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from memtrack.core import curvature, measuring, models, precision, recorder, training
+from memtrack.core.curvature import ESTIMATORS, Estimator, Norm
+from memtrack.core.evaluation import auroc
+from memtrack.core.recorder import LengthRecorder, fastest_batch_size
+from memtrack.core.scores import SCORES
+from memtrack.core.trajectory import Measured
+from memtrack.io.checkpoints import Checkpoints
+from memtrack.io.dataset import PreparedData
+from memtrack.io.fingerprint import Fingerprint, code_hash, training_fingerprint
+from memtrack.io.lengths import LengthCache
+from memtrack.io.loading import Batches
+from memtrack.io.params import Params
+from memtrack.io.paths import TRAIN_RESULTS
+from memtrack.io.problems import InputError, Problem
+from memtrack.io.progress import Progress
+from memtrack.io.variants import VariantData
+from memtrack.io.workplace import TRAINING
+
+IN_MEMORY = 2**28
+"""So many numbers of images, and of their gradients, are kept in memory (1 GiB each)."""
+TRIED = 256
+"""So many samples per thread are swept to find the fastest batch size."""
+
+
+Samples = Batches | list[tuple[torch.Tensor, torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a trial tries: h, n, the norm, the score that combines the epochs, and the epochs."""
+
+    perturbation_scale: float
+    probes: int
+    norm: Norm
+    score: str
+    epochs: tuple[int, ...]
+
+
+def most_telling_first(epochs: Sequence[int]) -> list[int]:
+    """The epochs from coarse to fine: the middle one, those at the quarters, at the eighths, ..."""
+    order: list[int] = []
+    spans = [(0, len(epochs))]
+    while spans:
+        start, end = spans.pop(0)
+        if start < end:
+            middle = (start + end) // 2
+            order.append(epochs[middle])
+            spans += [(start, middle), (middle + 1, end)]
+    return order
+
+
+class TrainedVariant:
+    """The checkpoints of a variant, if they were trained with the parameters and data in force.
+
+    Raises:
+        InputError: where they were not, or are not there, saying which command makes them.
+    """
+
+    def __init__(self, params: Params, name: str, epochs: Sequence[int]) -> None:
+        self.name = name
+        self.params = params
+        self.remedy = f"run `dvc repro train@{name}` (or add --repro)"
+        folder = TRAIN_RESULTS / name / "checkpoints"
+        if not (folder / TRAINING).exists():
+            raise InputError(
+                [Problem(folder, message=f"the variant {name} is not trained yet: {self.remedy}")]
+            )
+        self.data, self.variant = PreparedData(), VariantData(name)
+        self.device = training.pick_device(params.train.device)
+        self.fingerprint = training_fingerprint(params, self.data, self.variant, self.device)
+        # what these were trained on does not matter to what is measured now
+        if not self.fingerprint.matches(folder / TRAINING, but=("device", "torch")):
+            text = f"was trained with other parameters, data or code than are in force now: {self.remedy}"
+            raise InputError([Problem(folder, message=text)])
+        self.checkpoints = Checkpoints(folder)
+        for epoch in epochs:
+            if self.checkpoints.missing(epoch, weights=True):
+                text = f"epoch {epoch} is not there: set record.checkpoints: all and {self.remedy}"
+                raise InputError([Problem(self.checkpoints.weights(epoch), message=text)])
+        if not self.variant.flags_known:
+            text = "no label of it is known to be corrupted: choose a variant with known corruption"
+            raise InputError([Problem(self.variant.table, message=text)])
+
+    @property
+    def corrupted(self) -> NDArray[np.bool_]:
+        """Which training samples carry a wrong label, (N,)."""
+        return self.variant.corrupted
+
+    def model(self, epoch: int | None = None) -> nn.Module:
+        """The network after an epoch, or untrained."""
+        record, options = self.data.record, self.params.train.model.model_dump()
+        model = models.build(shape=record.shape, classes=len(record.classes), **options)
+        if epoch is not None:
+            broken = self.checkpoints.damaged(epoch)
+            if broken is not None:
+                raise InputError([Problem(broken, message=f"is damaged: {self.remedy}")])
+            self.checkpoints.load(epoch, model)
+        return model.to(self.device)
+
+    def batches(self, size: int, rows: NDArray[np.int64] | None = None) -> Batches:
+        """The training images with their given labels."""
+        workers = self.params.train.workers
+        return Batches(self.data, "train", self.variant.given, batch_size=size, device=self.device,
+                       workers=workers, rows=rows)  # fmt: skip
+
+
+class Measure:
+    """Curvature of some samples (`rows`) of a trained variant, at any setting, each part measured once."""
+
+    def __init__(self, trained: TrainedVariant, rows: NDArray[np.int64], *, cache_gb: float) -> None:
+        self.trained = trained
+        self.rows = rows
+        self.corrupted = trained.corrupted[rows]
+        self.cache = LengthCache(self.fingerprint.key, len(rows), cache_gb * 1e9)
+        self._batches: Samples | None = None
+        self._recorders: dict[int, LengthRecorder] = {}
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """All that shapes the measured lengths."""
+        params = self.trained.params
+        return Fingerprint(
+            causes={
+                "training": self.trained.fingerprint.key,
+                "rows": hashlib.sha256(self.rows.tobytes()).hexdigest(),
+                "method": params.curvature.method,
+                "seed": params.curvature.seed,
+                "precision": params.record.precision,
+                "code": code_hash([curvature, measuring, precision, recorder]),
+            }
+        )
+
+    def estimator(self, scale: float) -> Estimator:
+        """The estimator at h = `scale`; the probes are asked for by number."""
+        params = self.trained.params
+        make = ESTIMATORS[params.curvature.method]
+        return make(scale, 1, "plain", params.curvature.seed, params.record.precision)
+
+    def curvature(self, setting: Setting, epoch: int) -> NDArray[np.float64]:
+        """The curvature of the samples after an epoch, (len(rows),); measured as far as it is not known."""
+        scale, wanted = setting.perturbation_scale, range(setting.probes)
+        found = {probe: self.cache.get(epoch, scale, probe) for probe in wanted}
+        missing = [probe for probe, lengths in found.items() if lengths is None]
+        if missing:
+            lengths = self._recorder(epoch).lengths(self.estimator(scale), missing)
+            self.cache.put(epoch, scale, missing, lengths)
+            found |= dict(zip(missing, lengths, strict=True))
+        stacked = np.stack([found[probe] for probe in wanted]).astype(np.float64)  # type: ignore[arg-type]
+        return ((stacked**2) if setting.norm == "squared" else stacked).mean(axis=0)
+
+    def _missing(self, setting: Setting, epoch: int) -> bool:
+        probes, scale = range(setting.probes), setting.perturbation_scale
+        return any(self.cache.get(epoch, scale, probe) is None for probe in probes)
+
+    def steps(self, setting: Setting) -> Iterator[NDArray[np.float64]]:
+        """The score after each further checkpoint, the most telling checkpoints first; the last one counts."""
+        arrays: dict[int, NDArray[np.float64]] = {}
+        for epoch in most_telling_first(setting.epochs):
+            arrays[epoch] = self.curvature(setting, epoch)
+            yield SCORES[setting.score](Measured({"curvature": arrays}))
+
+    def scores(self, settings: Sequence[Setting], what: str) -> dict[Setting, NDArray[np.float64]]:
+        """The scores of the samples, (len(rows),), for each setting, one checkpoint after the other."""
+        arrays: dict[Setting, dict[int, NDArray[np.float64]]] = {setting: {} for setting in settings}
+        for epoch in Progress(sorted({epoch for setting in settings for epoch in setting.epochs}), what):
+            for setting in settings:
+                if epoch in setting.epochs:
+                    arrays[setting][epoch] = self.curvature(setting, epoch)
+        return {
+            setting: SCORES[setting.score](Measured({"curvature": found}))
+            for setting, found in arrays.items()
+        }
+
+    def known_auroc(self, setting: Setting) -> float | None:
+        """The AUROC of a setting of which everything has been measured, or None."""
+        if all(not self._missing(setting, epoch) for epoch in setting.epochs):
+            *_, last = self.steps(setting)
+            return auroc(self.corrupted, last)
+        return None
+
+    def samples(self) -> Samples:
+        """The samples in batches of the fastest size, in memory if they fit."""
+        if self._batches is None:
+            asked = self.trained.params.record.batch_size
+            batches = self.trained.batches(asked or self._fastest(), self.rows)
+            self._batches = list(batches) if self._numbers <= IN_MEMORY else batches
+        return self._batches
+
+    @property
+    def _numbers(self) -> int:
+        return len(self.rows) * int(np.prod(self.trained.data.record.shape))
+
+    def _recorder(self, epoch: int) -> LengthRecorder:
+        """Of a checkpoint; as many are kept as fit into memory."""
+        if epoch not in self._recorders:
+            while self._recorders and (len(self._recorders) + 1) * self._numbers > IN_MEMORY:
+                del self._recorders[next(iter(self._recorders))]
+            precision = self.trained.params.record.precision
+            self._recorders[epoch] = LengthRecorder(
+                self.trained.model(epoch), self.samples(), precision, epoch=epoch,
+                keep=self._numbers <= IN_MEMORY,
+            )  # fmt: skip
+        return self._recorders[epoch]
+
+    def _fastest(self) -> int:
+        count = TRIED * (torch.get_num_threads() if self.trained.device.type == "cpu" else 16)
+        tried = next(iter(self.trained.batches(count, self.rows[:count])))
+        model = self.trained.model(self.trained.checkpoints.epochs[-1])
+        return fastest_batch_size(model, *tried, self.estimator(1.0))

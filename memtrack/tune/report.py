@@ -1,0 +1,177 @@
+"""What a search found: the winner, judged on corruption it was not chosen on, the curve over h, the plots."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pandas as pd
+from numpy.typing import NDArray
+from optuna.study import Study
+from optuna.trial import TrialState
+
+from memtrack.core.evaluation import Difference, auroc, paired_difference
+from memtrack.io import pictures
+from memtrack.tune.measure import Measure, Setting
+from memtrack.tune.search import Search
+from memtrack.tune.study import cost_of, finished
+
+Values = NDArray[np.float64]
+FINALISTS = 5
+"""So many of the best settings are judged on all samples."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The winner beside the default.
+
+    Attributes:
+        chosen: their AUROC, and its difference, on the corruption that the winner was chosen on.
+        confirmed: the same on corruption that no trial has seen.
+        looked: how many trials looked at the former.
+    """
+
+    winner: Setting
+    default: Setting
+    chosen: Difference
+    confirmed: Difference
+    held_out: str
+    looked: int
+    cost: float
+    default_cost: float
+
+    @property
+    def better(self) -> bool:
+        """Whether the winner beats the default beyond the noise on corruption that it was not chosen on."""
+        return self.winner != self.default and self.confirmed.low > 0
+
+    @property
+    def overfitted(self) -> bool:
+        """Whether it seemed better where it was chosen, and is not where it was not."""
+        return self.winner != self.default and self.chosen.low > 0 >= self.confirmed.low
+
+    @property
+    def verdict(self) -> str:
+        """What to do, in a sentence."""
+        if self.winner == self.default:
+            return "No setting was better than the one in params.yaml: no change is recommended."
+        if self.better:
+            return "The winner is better than params.yaml beyond the noise: a change is recommended."
+        if self.overfitted:
+            return (
+                "Overfitted: better than params.yaml on the corruption it was chosen on, not beyond the noise "
+                "on other corruption. No change is recommended."
+            )
+        return "Nothing was better than params.yaml beyond the noise: no change is recommended."
+
+
+def judge(search: Search) -> Outcome | None:
+    """Find the winner among the best trials, on all samples, and confirm it; None without a whole trial."""
+    study, space, options = search.study, search.space, search.options.params.evaluate
+    everything, confirming = search.everything, search.confirming
+    whole = [trial for trial in finished(study) if trial.state is TrialState.COMPLETE]
+    best = sorted(whole, key=lambda trial: -trial.values[0])
+    settings = list(dict.fromkeys(space.setting(trial.params) for trial in best))[:FINALISTS]
+    if not settings:
+        return None
+    # the default comes first: a setting that is just as good changes nothing
+    contenders = list(dict.fromkeys([space.default, *settings]))
+    scores = everything.scores(contenders, "judge the best on all samples")
+    winner = max(scores, key=lambda setting: auroc(everything.corrupted, scores[setting]))
+
+    def compare(measure: Measure, ours: Values, theirs: Values) -> Difference:
+        return paired_difference(
+            measure.corrupted, ours, theirs,
+            resamples=options.bootstrap, confidence=options.confidence, seed=options.seed,
+        )  # fmt: skip
+
+    chosen = compare(everything, scores[winner], scores[space.default])
+    again = confirming.scores([winner, space.default], f"confirm it on {search.where}")
+    confirmed = compare(confirming, again[winner], again[space.default])
+    return Outcome(
+        winner, space.default, chosen, confirmed, search.where, len(finished(study)),
+        cost_of(winner, study), cost_of(space.default, study),
+    )  # fmt: skip
+
+
+def metrics(outcome: Outcome | None) -> dict[str, float]:
+    """The outcome's numbers for MLflow."""
+    if outcome is None:
+        return {}
+    found = {"trials": float(outcome.looked), "cost": outcome.cost, "default_cost": outcome.default_cost}
+    for name, judged in (("chosen", outcome.chosen), ("held_out", outcome.confirmed)):
+        found |= {f"{name}_auroc": judged.first, f"{name}_auroc_default": judged.second}
+        found |= {f"{name}_difference": judged.difference, f"{name}_difference_low": judged.low}
+    return found
+
+
+def curve(search: Search) -> pd.DataFrame:
+    """AUROC over h for each number of probes, otherwise with the first choices of the search.
+
+    At h of 1 and 3 in every decade and at the ends it is measured; elsewhere it is there if a trial has
+    measured it. Columns perturbation_scale, probes, auroc; on the samples that the trials see.
+    """
+    space, measure = search.space, search.measure
+    marks = [scale for scale in space.scales if f"{scale:e}"[:3] in ("1.0", "3.0")]
+    ends = [space.scales[0], space.scales[-1]]
+    most = {"probes": space.tune.probes.high}
+    curve_settings = [space.setting({"perturbation_scale": scale, **most}) for scale in {*marks, *ends}]
+    measure.scores(curve_settings, "draw the curve over h")
+    rows = []
+    for scale in space.scales:
+        for number in range(space.tune.probes.low, space.tune.probes.high + 1):
+            value = measure.known_auroc(space.setting({"perturbation_scale": scale, "probes": number}))
+            if value is not None:
+                rows.append((scale, number, value))
+    return pd.DataFrame(rows, columns=["perturbation_scale", "probes", "auroc"])
+
+
+def study_plots(study: Study, folder: Path) -> Iterator[Path]:
+    """Optuna's own plots, those that the study has enough trials for."""
+    single = len(study.directions) == 1
+    first = None if single else lambda trial: trial.values[0]
+    drawing = optuna.visualization.matplotlib
+    named = {"target_name": "AUROC"}
+    scales = ["perturbation_scale", "probes"]
+    plots: dict[str, Callable[[], object]] = {
+        "history": lambda: drawing.plot_optimization_history(study, target=first, **named),
+        "slice": lambda: drawing.plot_slice(study, params=scales, target=first, **named),
+        "importance": lambda: drawing.plot_param_importances(study, target=first, **named),
+        "contour": lambda: drawing.plot_contour(study, params=scales, target=first, **named),
+    }
+    if single:
+        plots["intermediate"] = lambda: drawing.plot_intermediate_values(study)
+    else:
+        plots["pareto_front"] = lambda: drawing.plot_pareto_front(study, target_names=["AUROC", "cost"])
+    for name, draw in plots.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                axes = draw()
+            except (ValueError, RuntimeError):  # too few trials, or all alike
+                continue
+            path = folder / f"{name}.png"
+            pictures.save_axes(axes, path)
+            yield path
+
+
+def write(folder: Path, search: Search, outcome: Outcome | None) -> list[Path]:
+    """All files of a search; their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    study, points = search.study, curve(search)
+    columns = ("number", "value" if len(study.directions) == 1 else "values", "params", "user_attrs",
+               "state", "datetime_start", "duration")  # fmt: skip
+    study.trials_dataframe(columns).to_csv(folder / "trials.csv", index=False)
+    points.to_csv(folder / "curve.csv", index=False)
+    pictures.auroc_over_scale(points, search.space.default.perturbation_scale, folder / "curve.png")
+    files = [folder / "trials.csv", folder / "curve.csv", folder / "curve.png", *study_plots(study, folder)]
+    if outcome is not None:
+        content = {**asdict(outcome), "better": outcome.better, "verdict": outcome.verdict}
+        (folder / "outcome.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        files.append(folder / "outcome.json")
+    return files

@@ -1,0 +1,61 @@
+"""The end of a search, on the terminal."""
+
+from __future__ import annotations
+
+import sys
+
+from optuna.trial import TrialState
+from rich.console import Console
+from rich.table import Table
+
+from memtrack.core.evaluation import Difference
+from memtrack.tune.report import Outcome
+from memtrack.tune.search import Search
+from memtrack.tune.study import cost_of, finished
+
+BEST = 10
+
+
+def _print(table: Table) -> None:
+    Console(width=None if sys.stdout.isatty() else 100).print(table)
+
+
+def trials(search: Search) -> None:
+    """The best trials."""
+    study = search.study
+    done = finished(study)
+    whole = [trial for trial in done if trial.state is TrialState.COMPLETE]
+    pruned = len(done) - len(whole)
+    names = [name for name in search.space.grid()]
+    table = Table(title=f"Study {study.study_name}: the best of {len(done)} trials ({pruned} pruned)")
+    for heading in ("trial", *names, "AUROC", "cost"):
+        table.add_column(heading, justify="right")
+    for trial in sorted(whole, key=lambda trial: -trial.values[0])[:BEST]:
+        cells = [f"{trial.params[name]:g}" if isinstance(trial.params[name], float) else str(trial.params[name])
+                 for name in names]  # fmt: skip
+        cost = cost_of(search.space.setting(trial.params), study)
+        table.add_row(str(trial.number), *cells, f"{trial.values[0]:.4f}", f"{cost:.2f}x")
+    _print(table)
+    print("cost: training and recording, in trainings without recording")
+
+
+def outcome(found: Outcome, search: Search) -> None:
+    """The winner beside the default, and the verdict."""
+    table = Table(title="The winner beside params.yaml")
+    for heading in ("AUROC on", "winner", "params.yaml", "difference", "interval"):
+        table.add_column(heading, justify="left" if heading == "AUROC on" else "right")
+    _row(table, f"what it was chosen on ({found.looked} trials looked)", found.chosen)
+    _row(table, f"what it was not chosen on ({found.held_out})", found.confirmed)
+    _print(table)
+    values = ", ".join(
+        f"{'.'.join(map(str, loc))} {value}" for loc, value in search.space.keys(found.winner).items()
+    )
+    print(
+        f"winner: {values}, score {found.winner.score}; cost {found.cost:.2f}x, now {found.default_cost:.2f}x"
+    )
+    print(found.verdict)
+
+
+def _row(table: Table, what: str, found: Difference) -> None:
+    table.add_row(what, f"{found.first:.4f}", f"{found.second:.4f}", f"{found.difference:+.4f}",
+                  f"{found.low:+.4f} to {found.high:+.4f}")  # fmt: skip

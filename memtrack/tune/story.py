@@ -1,0 +1,82 @@
+"""A search in MLflow: one run for the study, and below it one for each trial."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from memtrack.io.params import TrackingParams, TuneParams
+from memtrack.io.paths import TRAIN_RESULTS, project_root
+from memtrack.io.store import RunRecord
+from memtrack.io.tracking import Run
+from memtrack.io.validation import read_record
+from memtrack.tune.study import FOLDER, shown, storage_url
+
+PARENT = "mlflow.parentRunId"
+
+
+class Story:
+    """Tells MLflow of a study. Where the store is away the search goes on, and all is sent later."""
+
+    def __init__(self, tracking: TrackingParams, tune: TuneParams, variant: str, study: Study) -> None:
+        self._shown_url = shown(storage_url(tune))
+        digest = hashlib.sha256(f"{self._shown_url} {study.study_name}".encode()).hexdigest()
+        self._key, self._tracking, self._variant, self._study = digest[:32], tracking, variant, study
+        self._logged = project_root() / FOLDER / f"{self._key}.logged"
+        training = read_record(RunRecord, TRAIN_RESULTS / variant / "run.json")
+        parameters = {"tune": tune.model_dump(mode="json", exclude={"storage"})}
+        self._run = self._open(f"tune {study.study_name}", parameters, {}, self._key)
+        self._run.log(status="RUNNING")
+        self._run.log(links={"training_run": training.key})
+        trained = Run.open(
+            tracking,
+            variant,
+            name=f"{variant} (tuned)",
+            parameters={},
+            tags={},
+            key=training.key,
+            expected=True,
+        )
+        trained.log(links={"tune_run": self._key})
+        trained.end()
+
+    def tell(self, trials: Sequence[FrozenTrial]) -> None:
+        """Log the finished trials that were not logged before."""
+        known = set(self._logged.read_text().split()) if self._logged.exists() else set()
+        for trial in trials:
+            if trial.state.is_finished() and str(trial.number) not in known:
+                self._tell(trial)
+                with self._logged.open("a") as file:
+                    file.write(f"{trial.number}\n")
+
+    def end(
+        self, status: str, files: Sequence[Path] = (), metrics: Mapping[str, float] | None = None
+    ) -> None:
+        """Log what the search found, and close its run."""
+        self._run.log(files={f"tune/{path.name}": path for path in files}, metrics=metrics)
+        self._run.end(status)
+
+    def _tell(self, trial: FrozenTrial) -> None:
+        # the same messages if they are given twice: a search may be killed between two lines of this
+        moment = {"time": int((trial.datetime_complete or trial.datetime_start).timestamp() * 1000)}  # type: ignore[union-attr]
+        key = hashlib.sha256(f"{self._key} {trial.number}".encode()).hexdigest()[:32]
+        self._run.send()  # the run above comes first
+        run = self._open(f"trial {trial.number}", trial.params, {"optuna_state": trial.state.name}, key)
+        run.log(links={PARENT: self._key})
+        for step, value in trial.intermediate_values.items():
+            run.log(metrics={"auroc_so_far": value}, step=step, **moment)
+        metrics = {name: value for name, value in trial.user_attrs.items() if isinstance(value, float)}
+        if trial.state is TrialState.COMPLETE:
+            metrics["auroc"] = trial.values[0]
+        if metrics:
+            run.log(metrics=metrics, **moment)
+        run.end("FAILED" if trial.state is TrialState.FAIL else "FINISHED")
+
+    def _open(self, name: str, parameters: Mapping[str, Any], tags: Mapping[str, str], key: str) -> Run:
+        tags = {**tags, "optuna_study": self._study.study_name, "optuna_storage": self._shown_url}
+        return Run.open(self._tracking, self._variant, name=name, parameters=parameters, tags=tags, key=key)
