@@ -435,7 +435,7 @@ class TuneParams(Section):
     )
     objectives: Choices[Literal["auroc", "cost"]] = Field(
         ("auroc",),
-        description="[auroc], or [auroc, cost] for the Pareto front; cost counts trainings without recording.",
+        description="[auroc], or [auroc, cost] for the Pareto front; cost in trainings without recording.",
     )
     sampler: Literal["tpe", "gp", "random", "qmc", "grid"] = "tpe"
     pruner: Literal["median", "hyperband", "none"] = "median"
@@ -449,8 +449,8 @@ class TuneParams(Section):
     workers: Annotated[int, Field(ge=1, le=256)] = Field(1, description="Processes that share the cores.")
     standard_error: Positive | None = Field(
         0.003,
-        description="Trials see all corrupted samples and as many clean ones as bring the error of their AUROC "
-        "down to this; the best are then judged on all. null: trials see all samples.",
+        description="Trials see all corrupted samples and as many clean ones as bring the error of their "
+        "AUROC down to this; the best are then judged on all. null: trials see all samples.",
     )
     storage: Annotated[str, Field(min_length=1)] | None = Field(
         None, description="Optuna's storage, postgresql://... or sqlite:///...; null: a file in .memtrack."

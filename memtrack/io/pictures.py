@@ -117,7 +117,7 @@ def score_histogram(values: Values, corrupted: Flags, what: str, path: Path) -> 
     figure, axes = _figure(5, 3.2)
     edges = np.histogram_bin_edges(values, bins=40)
     for members, colour, label in ((~corrupted, CLEAN, "clean"), (corrupted, CORRUPTED, "corrupted")):
-        axes.hist(values[members], edges, color=colour, alpha=0.7, label=label, density=True)
+        axes.hist(values[members], edges.tolist(), color=colour, alpha=0.7, label=label, density=True)
     axes.set(title=what, xlabel="score", ylabel="density", yscale="log")
     axes.legend(fontsize="small")
     _save(figure, path)

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 
 from optuna.trial import TrialState
@@ -78,7 +78,7 @@ def _run(search: Search, story: Story, arguments: list[str], deadline: float) ->
     story.tell(study.get_trials(deepcopy=False))
 
 
-def _processes(search: Search, arguments: list[str]) -> Iterator[None]:
+def _processes(search: Search, arguments: list[str]) -> Generator[None, None, None]:
     """Workers in processes of their own; one step for each trial that is finished."""
     workers = search.options.tune.workers
     threads = max(1, (os.cpu_count() or 1) // workers)

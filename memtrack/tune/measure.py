@@ -155,10 +155,10 @@ class Measure:
         found = {probe: self.cache.get(epoch, scale, probe) for probe in wanted}
         missing = [probe for probe, lengths in found.items() if lengths is None]
         if missing:
-            lengths = self._recorder(epoch).lengths(self.estimator(scale), missing)
-            self.cache.put(epoch, scale, missing, lengths)
-            found |= dict(zip(missing, lengths, strict=True))
-        stacked = np.stack([found[probe] for probe in wanted]).astype(np.float64)  # type: ignore[arg-type]
+            measured = self._recorder(epoch).lengths(self.estimator(scale), missing)
+            self.cache.put(epoch, scale, missing, measured)
+            found |= dict(zip(missing, measured, strict=True))
+        stacked = np.array([found[probe] for probe in wanted], dtype=np.float64)
         return ((stacked**2) if setting.norm == "squared" else stacked).mean(axis=0)
 
     def _missing(self, setting: Setting, epoch: int) -> bool:
@@ -166,7 +166,7 @@ class Measure:
         return any(self.cache.get(epoch, scale, probe) is None for probe in probes)
 
     def steps(self, setting: Setting) -> Iterator[NDArray[np.float64]]:
-        """The score after each further checkpoint, the most telling checkpoints first; the last one counts."""
+        """The score after each further checkpoint, the most telling ones first; the last one counts."""
         arrays: dict[int, NDArray[np.float64]] = {}
         for epoch in most_telling_first(setting.epochs):
             arrays[epoch] = self.curvature(setting, epoch)

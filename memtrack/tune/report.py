@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -64,8 +65,8 @@ class Outcome:
             return "The winner is better than params.yaml beyond the noise: a change is recommended."
         if self.overfitted:
             return (
-                "Overfitted: better than params.yaml on the corruption it was chosen on, not beyond the noise "
-                "on other corruption. No change is recommended."
+                "Overfitted: better than params.yaml on the corruption it was chosen on, not beyond the "
+                "noise on other corruption. No change is recommended."
             )
         return "Nothing was better than params.yaml beyond the noise: no change is recommended."
 
@@ -136,13 +137,13 @@ def study_plots(study: Study, folder: Path) -> Iterator[Path]:
     single = len(study.directions) == 1
     first = None if single else lambda trial: trial.values[0]
     drawing = optuna.visualization.matplotlib
-    named = {"target_name": "AUROC"}
+    label = "AUROC"
     scales = ["perturbation_scale", "probes"]
-    plots: dict[str, Callable[[], object]] = {
-        "history": lambda: drawing.plot_optimization_history(study, target=first, **named),
-        "slice": lambda: drawing.plot_slice(study, params=scales, target=first, **named),
-        "importance": lambda: drawing.plot_param_importances(study, target=first, **named),
-        "contour": lambda: drawing.plot_contour(study, params=scales, target=first, **named),
+    plots: dict[str, Callable[[], Any]] = {
+        "history": lambda: drawing.plot_optimization_history(study, target=first, target_name=label),
+        "slice": lambda: drawing.plot_slice(study, params=scales, target=first, target_name=label),
+        "importance": lambda: drawing.plot_param_importances(study, target=first, target_name=label),
+        "contour": lambda: drawing.plot_contour(study, params=scales, target=first, target_name=label),
     }
     if single:
         plots["intermediate"] = lambda: drawing.plot_intermediate_values(study)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from itertools import islice
 from pathlib import Path
 
@@ -66,7 +66,7 @@ class Search:
             seed=self._sampler_seed,
         )
 
-    def run_trials(self, deadline: float) -> Iterator[None]:
+    def run_trials(self, deadline: float) -> Generator[None, None, None]:
         """Run trials in this process; yields after each."""
         return Worker(self.study, self.space, self.measure).work(self.options.tune.trials, deadline)
 

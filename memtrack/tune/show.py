@@ -26,13 +26,13 @@ def trials(search: Search) -> None:
     done = finished(study)
     whole = [trial for trial in done if trial.state is TrialState.COMPLETE]
     pruned = len(done) - len(whole)
-    names = [name for name in search.space.grid()]
+    names = list(search.space.grid())
     table = Table(title=f"Study {study.study_name}: the best of {len(done)} trials ({pruned} pruned)")
     for heading in ("trial", *names, "AUROC", "cost"):
         table.add_column(heading, justify="right")
     for trial in sorted(whole, key=lambda trial: -trial.values[0])[:BEST]:
-        cells = [f"{trial.params[name]:g}" if isinstance(trial.params[name], float) else str(trial.params[name])
-                 for name in names]  # fmt: skip
+        values = [trial.params[name] for name in names]
+        cells = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
         cost = cost_of(search.space.setting(trial.params), study)
         table.add_row(str(trial.number), *cells, f"{trial.values[0]:.4f}", f"{cost:.2f}x")
     _print(table)

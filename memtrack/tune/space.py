@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from memtrack.core.precision import SMALLEST_SCALE
 from memtrack.io.params import EpochList, First, Geometric, Params, RecordedEpochs, TuneParams
+from memtrack.io.yaml_file import Loc
 from memtrack.tune.measure import Setting
 
 NICE = ("1", "1.5", "2", "3", "5", "7")
@@ -71,9 +72,9 @@ class Space:
             return None
         return {name: value for name, value in found.items() if len(choices.get(name, (0, 1))) > 1}
 
-    def keys(self, setting: Setting) -> dict[tuple[str, ...], Any]:
+    def keys(self, setting: Setting) -> dict[Loc, Any]:
         """What params.yaml has to say for `setting` to be recorded; the score is none of its keys."""
-        found: dict[tuple[str, ...], Any] = {
+        found: dict[Loc, Any] = {
             ("curvature", name): getattr(setting, name) for name in ("perturbation_scale", "probes")
         }
         if setting.norm != self.default.norm:

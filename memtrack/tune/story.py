@@ -63,7 +63,9 @@ class Story:
 
     def _tell(self, trial: FrozenTrial) -> None:
         # the same messages if they are given twice: a search may be killed between two lines of this
-        moment = {"time": int((trial.datetime_complete or trial.datetime_start).timestamp() * 1000)}  # type: ignore[union-attr]
+        ended = trial.datetime_complete
+        assert ended is not None
+        moment: dict[str, Any] = {"time": int(ended.timestamp() * 1000)}
         key = hashlib.sha256(f"{self._key} {trial.number}".encode()).hexdigest()[:32]
         self._run.send()  # the run above comes first
         run = self._open(f"trial {trial.number}", trial.params, {"optuna_state": trial.state.name}, key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import optuna
@@ -13,7 +13,7 @@ from filelock import FileLock
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import GridSampler
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
-from optuna.study import Study
+from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
@@ -31,6 +31,8 @@ FINGERPRINT, COST = "memtrack_fingerprint", "memtrack_gradient_cost"
 HEARTBEAT = 5
 """Seconds; a trial whose worker has said nothing for three times as long is run again."""
 RETRIES = 3
+DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
+"""Of the AUROC, and of the cost where that is asked for."""
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 warnings.filterwarnings("ignore", category=ExperimentalWarning)
@@ -74,7 +76,7 @@ def open_study(space: Space, name: str, fingerprint: str, *, cost: Callable[[], 
         )  # fmt: skip
         study = optuna.create_study(
             storage=storage, study_name=name, load_if_exists=True, pruner=pruner(tune),
-            directions=["maximize", "minimize"][: len(tune.objectives)],
+            directions=DIRECTIONS[: len(tune.objectives)],
         )  # fmt: skip
     except (SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:
         reason = str(error).replace(url, "it")[:400]
@@ -120,7 +122,7 @@ class Worker:
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(folder / "lock")
 
-    def work(self, trials: int, deadline: float) -> Iterator[None]:
+    def work(self, trials: int, deadline: float) -> Generator[None, None, None]:
         """Begin trials until the study has `trials` finished ones or time.time() is past `deadline`.
 
         A trial whose worker was killed is failed and run again, as long as one worker is left. Yields
