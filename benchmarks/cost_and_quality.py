@@ -277,7 +277,7 @@ def main() -> None:
         sub.add_argument("name", help="the variant")
         sub.add_argument("folder", type=Path)
     commands.choices["record"].add_argument(
-        "--short", action="store_true", help="ten probes at h = .001 and .1, two at the others"
+        "--short", action="store_true", help="ten probes at h = .001, two or one at the others"
     )
     commands.choices["time"].add_argument("--rounds", type=int, default=5)
     sub = commands.add_parser("report")
@@ -286,8 +286,9 @@ def main() -> None:
     options = parser.parse_args()
     match options.command:
         case "record":
-            shared = {h: 10 if not options.short or h in (1e-3, 0.1) else 2 for h in SCALES}
-            own = {0.1: 2} if options.short else dict.fromkeys((0.001, 0.01, 0.1), 2)
+            shared, own = dict.fromkeys(SCALES, 10), dict.fromkeys((0.001, 0.01, 0.1), 2)
+            if options.short:
+                shared, own = {1e-4: 1, 1e-3: 10, 0.01: 2, 0.03: 2, 0.1: 2, 0.3: 2, 1.0: 1}, {0.1: 2}
             record(options.name, options.folder, shared, own)
         case "time":
             measure(options.name, options.folder, options.rounds)
