@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from memtrack.core.curvature import Estimator
-from memtrack.core.measuring import Network, folded, loss_gradient, measuring
+from memtrack.core.measuring import Network, check_labels, folded, loss_gradient, measuring
 
 QUANTITIES: dict[str, type[np.generic]] = {
     "loss": np.float32,
@@ -79,6 +79,7 @@ def record_epoch(
 
         def measure(batch: Batch) -> EpochRecord:
             inputs, labels = batch
+            check_labels(inputs, labels)
             if copy is not None and inputs.dim() == 4:
                 inputs = inputs.contiguous(memory_format=torch.channels_last)
             logits, gradient = loss_gradient(network, inputs, labels, estimator.precision)
@@ -88,7 +89,7 @@ def record_epoch(
                 "curvature": estimator.estimate(network, inputs, labels, gradient, directions),
             }
             record = {name: measured[name].cpu().numpy().astype(kind) for name, kind in QUANTITIES.items()}
-            _check_finite(record, epoch)
+            _check_finite(record, epoch, inputs)
             return record
 
         threads = torch.get_num_threads() if copy is not None and first[0].device.type == "cpu" else 1
@@ -158,13 +159,17 @@ def _in_order(
         torch.set_num_threads(before)  # a thread's own setting reaches libraries that all threads share
 
 
-def _check_finite(record: EpochRecord, epoch: int) -> None:
+def _check_finite(record: EpochRecord, epoch: int, inputs: Tensor) -> None:
     for name, array in record.items():
         if not np.isfinite(array).all():
             count = int((~np.isfinite(array)).sum())
+            reason = (
+                "the training has diverged; a smaller learning rate (train.optimizer.lr) usually mends it"
+                if inputs.isfinite().all()
+                else "the inputs are not finite"
+            )
             raise FloatingPointError(
-                f"epoch {epoch}: {name} is not finite for {count} samples of a batch: the training has "
-                "diverged; a smaller learning rate (train.optimizer.lr) usually mends it"
+                f"epoch {epoch}: {name} is not finite for {count} samples of a batch: {reason}"
             )
 
 

@@ -67,6 +67,7 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(min_length=1, pattern=r"\S")]
 
 
 class Section(BaseModel):
@@ -336,7 +337,7 @@ class Geometric(Section):
     """Record epochs 1, about `ratio`, `ratio` squared, ... and the last: dense early, sparse late."""
 
     kind: Literal["geometric"]
-    ratio: Annotated[float, Field(gt=1, le=100)] = 1.5
+    ratio: Annotated[float, Field(ge=1.01, le=100)] = 1.5
 
 
 RecordedEpochs = Annotated[Every | EpochList | First | Geometric, Field(discriminator="kind")]
@@ -391,12 +392,12 @@ class EvaluateParams(Section):
 class TrackingParams(Section):
     """Where MLflow keeps the runs."""
 
-    uri: Annotated[str, Field(min_length=1)] | None = Field(
+    uri: Name | None = Field(
         None,
         description="A server or store; null: mlflow.db in the project. The environment variable "
         "MLFLOW_TRACKING_URI comes first.",
     )
-    experiment: Annotated[str, Field(min_length=1)] = "memtrack"
+    experiment: Name = "memtrack"
 
 
 class Params(Section):

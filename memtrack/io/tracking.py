@@ -12,7 +12,6 @@ import tempfile
 import time
 import uuid
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +63,13 @@ class Run:
         parameters: Mapping[str, Any],
         tags: Mapping[str, str],
         key: str | None = None,
+        expected: bool = False,
     ) -> Run:
         """Start a run named `name` with flattened parameters and tags.
 
         Args:
-            key: of a run that another store may have; the one that this store has is used, or opened.
+            key: where this store has a run with that key, it is used.
+            expected: such a run was opened before, if perhaps in another store: say where it is not here.
 
         Raises:
             InputError: where tracking.uri or tracking.experiment cannot be used. A server that does not
@@ -87,7 +88,7 @@ class Run:
                 "name": f"{name} ({in_experiment})" if in_experiment else name,
                 "parameters": {name: str(value)[:LONGEST] for name, value in flatten(parameters).items()},
                 "tags": {"variant": variant, store.KEY_TAG: record.key, **project_tags(variant), **tags},
-                "expected": key is not None,
+                "expected": expected,
             }
         )
         run.send()
@@ -155,6 +156,12 @@ class Run:
             else:
                 self.log(files={"model": folder}, model=True)
 
+    def abandon(self) -> None:
+        """Close a run that another one takes the place of."""
+        self.end("KILLED")
+        if self._outbox.exists and not self._outbox.pending():
+            self._outbox.forget()
+
     def end(self, status: str = FINISHED) -> None:
         """Close the run with a status: FINISHED, or FAILED or KILLED, after which it may be resumed."""
         self._next_try = 0.0
@@ -175,8 +182,10 @@ class Run:
             self._next_try = time.monotonic() + max(2.0, 10 * taken)
             if not self._away:
                 self._away = True
+                away = store.may_come_back(self.record.tracking_uri, error)
                 print(
-                    f"the MLflow store {self.record.tracking_uri} does not answer; this goes on, and what "
+                    f"the MLflow store {self.record.tracking_uri} {'does not answer' if away else 'failed'}; "
+                    "this goes on, and what "
                     "it lacks is kept in .memtrack/mlflow and sent when it is back: in this run, by the "
                     f"next stage, or by `python -m memtrack.upload`. MLflow says: {str(error)[:300]}",
                     file=sys.stderr,
@@ -187,10 +196,14 @@ class Run:
             self._away = False
 
     def _send_earlier(self) -> None:
-        """What runs before this one could not send."""
-        for outbox in [] if self._away else waiting():
-            with suppress(*store.ERRORS):
-                store.upload(outbox)
+        """What runs before this one could not send; a store that fails once is not asked again."""
+        failed = {self.record.tracking_uri} if self._away else set()
+        for outbox in waiting():
+            if outbox.store not in failed:
+                try:
+                    store.upload(outbox)
+                except store.ERRORS:
+                    failed.add(outbox.store)
 
     def _check_store(self) -> None:
         """`InputError` where the store cannot be used, however long one waits."""
