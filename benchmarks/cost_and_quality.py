@@ -45,6 +45,7 @@ from memtrack.io.loading import Batches
 from memtrack.io.paths import TRAIN_RESULTS
 from memtrack.io.progress import Progress
 from memtrack.io.variants import VariantData
+from memtrack.io.workplace import TRAINING
 
 Floats = NDArray[np.floating]
 SCALES = (1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0)
@@ -80,6 +81,7 @@ class Trained:
         self.checkpoints = Checkpoints(TRAIN_RESULTS / name / "checkpoints")
         self.epochs = range(1, self.params.train.epochs + 1)
         self.labels = torch.from_numpy(self.variant.given)
+        self.fingerprint = TRAIN_RESULTS / name / "checkpoints" / TRAINING
 
     def model(self, epoch: int | None = None) -> nn.Module:
         """The network after an epoch, or untrained."""
@@ -114,6 +116,10 @@ def record(name: str, folder: Path, shared: dict[float, int], own: dict[float, i
     torch.set_num_threads(1)
     project = Trained(name)
     folder.mkdir(parents=True, exist_ok=True)
+    known = folder / TRAINING
+    if known.exists() and known.read_bytes() != project.fingerprint.read_bytes():
+        raise SystemExit(f"{folder} holds what was recorded from another training: name a new folder")
+    known.write_bytes(project.fingerprint.read_bytes())
     count = len(project.labels)
     for epoch in Progress(project.epochs, f"record {name}"):
         file = folder / f"epoch_{epoch:04d}.npz"
@@ -210,7 +216,8 @@ def points(folder: Path) -> Iterator[dict[str, object]]:
             for norm, power in (("plain", 1), ("squared", 2)):
                 values = (single[:, :n] ** power).mean(axis=1)
                 for schedule, combined in itertools.product(SCHEDULES, COMBINED):
-                    yield point(f"curvature ({kind})", values, schedule, combined, n, h=h, norm=norm)
+                    if SCHEDULES[schedule](last):
+                        yield point(f"curvature ({kind})", values, schedule, combined, n, h=h, norm=norm)
     for row, (name, sign) in enumerate((("loss", 1), ("margin", -1), ("gradient norm", 1))):
         values = sign * np.stack([epoch["base"][row] for epoch in epochs])
         yield point(name, values, "every", "mean", 1)
@@ -277,7 +284,7 @@ def main() -> None:
         sub.add_argument("name", help="the variant")
         sub.add_argument("folder", type=Path)
     commands.choices["record"].add_argument(
-        "--short", action="store_true", help="ten probes at h = .001 and .1, two at the others"
+        "--short", action="store_true", help="ten probes at h = .001, two or one at the others"
     )
     commands.choices["time"].add_argument("--rounds", type=int, default=5)
     sub = commands.add_parser("report")
@@ -286,8 +293,9 @@ def main() -> None:
     options = parser.parse_args()
     match options.command:
         case "record":
-            shared = {h: 10 if not options.short or h in (1e-3, 0.1) else 2 for h in SCALES}
-            own = {0.1: 2} if options.short else dict.fromkeys((0.001, 0.01, 0.1), 2)
+            shared, own = dict.fromkeys(SCALES, 10), dict.fromkeys((0.001, 0.01, 0.1), 2)
+            if options.short:
+                shared, own = {1e-4: 1, 1e-3: 10, 0.01: 2, 0.03: 2, 0.1: 2, 0.3: 2, 1.0: 1}, {0.1: 2}
             record(options.name, options.folder, shared, own)
         case "time":
             measure(options.name, options.folder, options.rounds)

@@ -23,9 +23,12 @@ from torch.nn.functional import cross_entropy
 
 from memtrack.core import models, recorder
 from memtrack.core.curvature import ForwardDifference
-from memtrack.core.measuring import measuring
+from memtrack.core.measuring import measuring, summed_loss
+from memtrack.core.precision import Precision
 from memtrack.core.recorder import fastest_batch_size, record_epoch
 
+Work = tuple[nn.Module, Tensor, Tensor, int]
+"""A model, inputs, labels, and the size of a batch."""
 SHAPE = (3, 32, 32)
 NETWORKS: dict[str, tuple[int, Callable[[], nn.Module]]] = {
     "CNN 16-32-64": (2048, lambda: models.cnn(SHAPE, 10, width=16, depth=3, dropout=0.5)),
@@ -33,17 +36,22 @@ NETWORKS: dict[str, tuple[int, Callable[[], nn.Module]]] = {
 }
 
 
-def bare_passes(model: nn.Module, inputs: Tensor, labels: Tensor, batch: int, count: int) -> None:
+def bare_passes(work: Work, precision: Precision, count: int) -> None:
     """`count` times forward and backward to the input, and nothing else."""
+    model, inputs, labels, batch = work
     with measuring(model):
         for images, given in zip(inputs.split(batch), labels.split(batch), strict=True):
             for _ in range(count):
-                leaf = images.detach().requires_grad_(True)
-                torch.autograd.grad(cross_entropy(model(leaf), given, reduction="sum"), leaf)
+                leaf, _, loss = summed_loss(model, images, given, precision)
+                torch.autograd.grad(loss, leaf)
 
 
-def published_recipe(model: nn.Module, inputs: Tensor, labels: Tensor, probes: int, h: float) -> Tensor:
-    """Two forwards and two backwards a probe, loss averaged over batches of 128, parameters not frozen."""
+def published_recipe(work: Work, probes: int, h: float) -> Tensor:
+    """Two forwards and two backwards a probe, loss averaged over batches of 128, parameters not frozen.
+
+    In float32, as published.
+    """
+    model, inputs, labels, _ = work
     model.eval()
     found = []
     for images, given in zip(inputs.split(128), labels.split(128), strict=True):
@@ -59,17 +67,18 @@ def published_recipe(model: nn.Module, inputs: Tensor, labels: Tensor, probes: i
     return torch.cat(found)
 
 
-def sweep(model: nn.Module, inputs: Tensor, labels: Tensor, batch: int, estimator: ForwardDifference) -> None:
+def sweep(work: Work, estimator: ForwardDifference) -> None:
+    model, inputs, labels, batch = work
     for _ in record_epoch(
         model, zip(inputs.split(batch), labels.split(batch), strict=True), estimator, epoch=1
     ):
         pass
 
 
-def plain_sweep(*arguments: object) -> None:
+def plain_sweep(work: Work, estimator: ForwardDifference) -> None:
     """The sweep of a model that cannot be folded."""
     with patch.object(recorder, "folded", lambda *_: None):
-        sweep(*arguments)
+        sweep(work, estimator)
 
 
 def timed(function: Callable[[], object], device: torch.device) -> float:
@@ -130,10 +139,10 @@ def main() -> None:
             n = estimator.probes
             work = (model, inputs, labels, batch)
             contenders: dict[str, Callable[[], object]] = {
-                "bare": lambda: bare_passes(*work, n + 1),  # noqa: B023
-                "plain": lambda: plain_sweep(*work, estimator),  # noqa: B023
-                "folded": lambda: sweep(*work, estimator),  # noqa: B023
-                "recipe": lambda: published_recipe(model, inputs, labels, n, 1e-3),  # noqa: B023
+                "bare": lambda: bare_passes(work, options.precision, n + 1),  # noqa: B023
+                "plain": lambda: plain_sweep(work, estimator),  # noqa: B023
+                "folded": lambda: sweep(work, estimator),  # noqa: B023
+                "recipe": lambda: published_recipe(work, n, 1e-3),  # noqa: B023
             }
             seconds = compare(contenders, options.rounds, device)
             fastest = count * (n + 1) / min(seconds["folded"])

@@ -27,7 +27,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from memtrack.core.measuring import Network, differentiating, loss_gradient, measuring, summed_loss
+from memtrack.core.measuring import (
+    Network,
+    check_labels,
+    differentiating,
+    loss_gradient,
+    measuring,
+    summed_loss,
+)
 from memtrack.core.precision import SMALLEST_SCALE, Precision
 
 Norm = Literal["plain", "squared"]
@@ -99,19 +106,18 @@ class Estimator(ABC):
             numbers: of the probes that are wanted; None: 0 to n - 1.
 
         Raises:
-            ValueError: if the inputs are not floating point, or h is lost in the rounding of gradients.
+            ValueError: if h is lost in the rounding of gradients.
         """
-        if not inputs.is_floating_point():
-            raise ValueError(f"inputs are {inputs.dtype}: they should be normalized floating point")
-        least = SMALLEST_SCALE[self.precision]
-        coarse = inputs.dtype != torch.float64 or self.precision != "float32"
-        if coarse and self.scale < least and not isinstance(self, HessianProduct):
+        short = inputs.dtype in (torch.bfloat16, torch.float16)
+        precision = "bfloat16" if short else self.precision
+        least = SMALLEST_SCALE[precision] if inputs.dtype != torch.float64 or precision != "float32" else 0
+        if self.scale < least and not isinstance(self, HessianProduct):
             raise ValueError(
-                f"scale (h) is {self.scale}: at {self.precision} it should be at least {least}, or the "
+                f"scale (h) is {self.scale}: at {precision} it should be at least {least}, or the "
                 "difference of the gradients is lost in their rounding"
             )
         return [
-            rademacher_probe(inputs.shape[1:], seed=self.seed, epoch=epoch, probe=number).to(inputs.device)
+            rademacher_probe(inputs.shape[1:], seed=self.seed, epoch=epoch, probe=number).to(inputs)
             for number in (range(self.probes) if numbers is None else numbers)
         ]
 
@@ -229,8 +235,8 @@ def curvature(
         float32 (B,), in loss per squared unit of normalized input (its square for `squared`).
 
     Raises:
-        ValueError: if an argument is out of its range, the inputs are not floating point, h is too small
-            for the precision, or a batch norm has no running statistics.
+        ValueError: if an argument is out of its range or of another type or shape, h is too small for
+            the precision, the model does not give logits, or a batch norm has no running statistics.
 
     >>> model = nn.Linear(3, 2)
     >>> curvature(model, torch.zeros(4, 3), torch.zeros(4, dtype=torch.int64), scale=0.1).shape
@@ -239,6 +245,7 @@ def curvature(
     if method not in ESTIMATORS:
         raise ValueError(f"method is {method!r}: it should be one of {', '.join(ESTIMATORS)}")
     estimator = ESTIMATORS[method](scale, probes, norm, seed, precision)
+    check_labels(inputs, labels)
     directions = estimator.directions(inputs, epoch)
     with measuring(model):
         _, gradient = loss_gradient(model, inputs, labels, precision)

@@ -90,7 +90,28 @@ def summed_loss(
         logits = network(inputs)
     if logits.dtype == torch.bfloat16:
         logits = logits.float()
+    _check_logits(logits, labels)
     return inputs, logits, cross_entropy(logits, labels, reduction="sum")
+
+
+def check_labels(inputs: Tensor, labels: Tensor) -> None:
+    """`ValueError` unless `labels` are int64 (B,) and `inputs` floating point (B, ...)."""
+    if not inputs.is_floating_point():
+        raise ValueError(f"inputs are {inputs.dtype}: they should be normalized floating point")
+    if labels.dtype != torch.int64 or labels.shape != inputs.shape[:1]:
+        shape = tuple(labels.shape)
+        raise ValueError(f"labels are {labels.dtype} {shape}: they should be int64 ({len(inputs)},)")
+
+
+def _check_logits(logits: Tensor, labels: Tensor) -> None:
+    if logits.dim() != 2 or len(logits) != len(labels) or logits.shape[1] < 2:
+        shape = tuple(logits.shape)
+        raise ValueError(f"the model gives {shape}: it should give logits ({len(labels)}, classes >= 2)")
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < logits.shape[1]:
+        span = f"{int(labels.min())} to {int(labels.max())}"
+        raise ValueError(
+            f"labels are {span}: with {logits.shape[1]} logits they should be 0 to {logits.shape[1] - 1}"
+        )
 
 
 def loss_gradient(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from memtrack.core.curvature import Estimator
-from memtrack.core.measuring import Network, folded, loss_gradient, measuring
+from memtrack.core.measuring import Network, check_labels, folded, loss_gradient, measuring
 from memtrack.core.precision import Precision
 
 QUANTITIES: dict[str, type[np.generic]] = {
@@ -80,6 +80,7 @@ def record_epoch(
 
     def measure(network: Network, batch: Batch) -> EpochRecord:
         inputs, labels = batch
+        check_labels(inputs, labels)
         logits, gradient = loss_gradient(network, inputs, labels, estimator.precision)
         measured = {
             **_from_logits(logits, labels),
@@ -87,7 +88,7 @@ def record_epoch(
             "curvature": estimator.estimate(network, inputs, labels, gradient, directions),
         }
         record = {name: measured[name].cpu().numpy().astype(kind) for name, kind in QUANTITIES.items()}
-        _check_finite(record, epoch)
+        _check_finite(record, epoch, inputs)
         return record
 
     yield from _Sweep(model, first[0]).each(measure, chain([first], batches))
@@ -218,13 +219,17 @@ def _in_order(function: Callable[[B], T], batches: Iterable[B], threads: int) ->
         torch.set_num_threads(before)  # a thread's own setting reaches libraries that all threads share
 
 
-def _check_finite(record: EpochRecord, epoch: int) -> None:
+def _check_finite(record: EpochRecord, epoch: int, inputs: Tensor) -> None:
     for name, array in record.items():
         if not np.isfinite(array).all():
             count = int((~np.isfinite(array)).sum())
+            reason = (
+                "the training has diverged; a smaller learning rate (train.optimizer.lr) usually mends it"
+                if inputs.isfinite().all()
+                else "the inputs are not finite"
+            )
             raise FloatingPointError(
-                f"epoch {epoch}: {name} is not finite for {count} samples of a batch: the training has "
-                "diverged; a smaller learning rate (train.optimizer.lr) usually mends it"
+                f"epoch {epoch}: {name} is not finite for {count} samples of a batch: {reason}"
             )
 
 

@@ -5,36 +5,17 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from memtrack.core.files import epochs_in, file_hash, whole_file
 from memtrack.core.recorder import QUANTITIES, EpochRecord
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write that appears under its name when it is whole and on the disk, or not at all.
-
-    Raises:
-        OSError: when the disk is full, with nothing left behind.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def write_array(path: Path, array: ArrayLike) -> None:
@@ -45,12 +26,6 @@ def write_array(path: Path, array: ArrayLike) -> None:
     with whole_file(path) as file:  # np.save does not say that a disk is full
         file.write(_header(array.dtype, array.shape))
         file.write(array.tobytes())
-
-
-def file_hash(path: Path) -> str:
-    """The sha256 of a file, as a hexadecimal number."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Records(ABC):
@@ -129,7 +104,7 @@ class Trajectory(Records):
     @property
     def epochs(self) -> tuple[int, ...]:
         """The epochs that are recorded, rising."""
-        return tuple(sorted(int(file.stem[6:]) for file in (self.folder / "epochs").glob("epoch_*.json")))
+        return tuple(sorted(epochs_in(self.folder / "epochs", ".json")))
 
     def file(self, quantity: str, epoch: int) -> Path:
         """Where the array of a quantity in an epoch is."""

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from memtrack.core.trajectory import file_hash, whole_file
+from memtrack.core.files import epochs_in, file_hash, whole_file
 from memtrack.io.params import Section
 from memtrack.io.problems import InputError
 from memtrack.io.validation import read_record
@@ -48,7 +48,7 @@ class Checkpoints:
     @property
     def epochs(self) -> tuple[int, ...]:
         """The epochs that are there, rising."""
-        return tuple(sorted(int(file.stem[6:]) for file in self.folder.glob("epoch_*.json")))
+        return tuple(sorted(epochs_in(self.folder, ".json")))
 
     def files(self, epoch: int) -> list[Path]:
         """The files that an epoch may have, the one that makes it count last."""
@@ -118,7 +118,7 @@ class States:
 
     def epochs(self) -> list[int]:
         """The epochs of which there is a state, falling."""
-        return sorted((int(file.stem[6:]) for file in self.folder.glob("epoch_*.pt")), reverse=True)
+        return sorted(epochs_in(self.folder, ".pt"), reverse=True)
 
     def read(self, epoch: int, device: torch.device) -> dict[str, Any] | None:
         """The state after `epoch`, or None where the file is damaged or missing; runs no code from it."""

@@ -7,17 +7,22 @@ import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
+import torchvision
 
 from memtrack.core import curvature, measuring, models, precision, recorder, training
-from memtrack.core.trajectory import file_hash
-from memtrack.io import images, loading
+from memtrack.core.files import file_hash
+from memtrack.io import dataset, images, loading
 from memtrack.io.dataset import PreparedData
 from memtrack.io.params import Params, Section
 from memtrack.io.validation import write_record
 from memtrack.io.variants import VariantData
+
+STAGES = Path(__file__).parents[1] / "stages"
 
 
 class Fingerprint(Section):
@@ -31,12 +36,15 @@ class Fingerprint(Section):
         return hashlib.sha256(json.dumps(self.causes, sort_keys=True).encode()).hexdigest()[:12]
 
     def matches(self, path: Path, *, but: Iterable[str] = ()) -> bool:
-        """Whether `path` holds this fingerprint, the causes named in `but` left out; a missing or broken
-        file does not."""
+        """Whether `path` holds this fingerprint, the causes named in `but` left out; a missing file does
+        not, nor a broken one, which is said."""
+        if not path.exists():
+            return False
         try:
             causes = json.loads(path.read_text(encoding="utf-8"))["causes"]
             return all(causes.get(name) == self.causes.get(name) for name in {*causes, *self.causes} - {*but})
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            print(f"{path}: is damaged: what it belongs to is made again")
             return False
 
     def write(self, path: Path) -> None:
@@ -55,8 +63,8 @@ def training_fingerprint(
             "labels": file_hash(variant.table),
             "train": params.train.model_dump(mode="json", exclude={"workers", "device"}),
             "device": device.type,
-            "torch": torch.__version__,
-            "code": code_hash([models, training, loading, images]),
+            "packages": [torch.__version__, torchvision.__version__, np.__version__],
+            "code": code_hash([models, training, loading, dataset, images, STAGES / "train.py"]),
         }
     )
 
@@ -74,11 +82,12 @@ def recording_fingerprint(params: Params) -> Fingerprint:
     )
 
 
-def code_hash(modules: Iterable[Any]) -> str:
-    """A hash of what modules do: comments, docstrings and layout do not count."""
+def code_hash(modules: Iterable[ModuleType | Path]) -> str:
+    """A hash of what modules, or files of code, do: comments, docstrings and layout do not count."""
     content = hashlib.sha256()
     for module in modules:
-        tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
+        path = module if isinstance(module, Path) else Path(str(module.__file__))
+        tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             if isinstance(getattr(node, "body", None), list):
                 node.body = [  # type: ignore[attr-defined]

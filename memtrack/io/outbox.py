@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,13 +18,17 @@ from typing import Any
 
 from filelock import BaseFileLock, FileLock
 
-from memtrack.core.trajectory import whole_file
+from memtrack.core.files import whole_file
 from memtrack.io.paths import project_root
 
 FOLDER = Path(".memtrack/mlflow")
 GONE = ".gone"
 FINISHED = "FINISHED"
 """The status of a run that needs no outbox any more; one that was killed or failed may go on."""
+
+
+class DamagedOutbox(ValueError):
+    """A journal that cannot be read."""
 
 
 class Outbox:
@@ -38,13 +43,15 @@ class Outbox:
     @property
     def exists(self) -> bool:
         """Whether there is anything that the store may not have."""
-        return self._journal.exists()
+        return self._whole_lines() > 0
 
     def messages(self) -> list[dict[str, Any]]:
         """All messages, sent or not; a line that was cut off when the process was killed is not one."""
-        if not self.exists:
-            return []
-        return [json.loads(line) for line in self._journal.read_bytes()[: self._whole_lines()].splitlines()]
+        lines = self._content()[: self._whole_lines()].splitlines()
+        try:
+            return [json.loads(line) for line in lines]
+        except ValueError:
+            raise DamagedOutbox(f"{self._journal} is damaged: remove {self.folder} to give it up") from None
 
     @property
     def store(self) -> str:
@@ -105,11 +112,18 @@ class Outbox:
         shutil.rmtree(gone)
         Path(self.lock.lock_file).unlink(missing_ok=True)
 
+    def _content(self) -> bytes:
+        return self._journal.read_bytes() if self._journal.exists() else b""
+
     def _whole_lines(self) -> int:
-        return self._journal.read_bytes().rfind(b"\n") + 1 if self.exists else 0
+        return self._content().rfind(b"\n") + 1
 
     def _count(self) -> int:
-        return int(self._sent.read_text()) if self._sent.exists() else 0
+        """How many messages were sent; sending one again does no harm."""
+        try:
+            return int(self._sent.read_text())
+        except (OSError, ValueError):
+            return 0
 
     def _made(self) -> BaseFileLock:
         """The lock, with the folder there."""
@@ -119,7 +133,15 @@ class Outbox:
 
 def waiting() -> list[Outbox]:
     """The outboxes of all runs that the store does not have in full, in the order they were opened in."""
-    found = (project_root() / FOLDER).glob("*/journal.jsonl")
-    outboxes = [Outbox(path.parent.name) for path in found if path.parent.suffix != GONE]
-    pending = [outbox for outbox in outboxes if outbox.pending()]
-    return sorted(pending, key=lambda outbox: (outbox.messages()[0]["time"], outbox.folder.name))
+    folder = project_root() / FOLDER
+    for gone in folder.glob(f"*{GONE}"):  # a process was killed while it removed them
+        shutil.rmtree(gone, ignore_errors=True)
+    found: list[tuple[int, str, Outbox]] = []
+    for path in folder.glob("*/journal.jsonl"):
+        outbox = Outbox(path.parent.name)
+        try:
+            if outbox.pending():
+                found.append((outbox.messages()[0]["time"], path.parent.name, outbox))
+        except DamagedOutbox as error:
+            print(error, file=sys.stderr)
+    return [outbox for *_, outbox in sorted(found, key=lambda entry: entry[:2])]

@@ -71,6 +71,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 T = TypeVar("T")
 Choices = Annotated[tuple[T, ...], Strict(False), Field(min_length=1)]
+Name = Annotated[str, Field(min_length=1, pattern=r"\S")]
 
 
 class Section(BaseModel):
@@ -340,7 +341,7 @@ class Geometric(Section):
     """Record epochs 1, about `ratio`, `ratio` squared, ... and the last: dense early, sparse late."""
 
     kind: Literal["geometric"]
-    ratio: Annotated[float, Field(gt=1, le=100)] = 1.5
+    ratio: Annotated[float, Field(ge=1.01, le=100)] = 1.5
 
 
 RecordedEpochs = Annotated[Every | EpochList | First | Geometric, Field(discriminator="kind")]
@@ -452,10 +453,10 @@ class TuneParams(Section):
         description="Trials see all corrupted samples and as many clean ones as bring the error of their "
         "AUROC down to this; the best are then judged on all. null: trials see all samples.",
     )
-    storage: Annotated[str, Field(min_length=1)] | None = Field(
+    storage: Name | None = Field(
         None, description="Optuna's storage, postgresql://... or sqlite:///...; null: a file in .memtrack."
     )
-    study: Annotated[str, Field(min_length=1)] | None = Field(
+    study: Name | None = Field(
         None, description="The study's name; null: made of the variant and of what was trained."
     )
     cache_gb: Annotated[float, Field(ge=0)] = Field(
@@ -482,12 +483,12 @@ class EvaluateParams(Section):
 class TrackingParams(Section):
     """Where MLflow keeps the runs."""
 
-    uri: Annotated[str, Field(min_length=1)] | None = Field(
+    uri: Name | None = Field(
         None,
         description="A server or store; null: mlflow.db in the project. The environment variable "
         "MLFLOW_TRACKING_URI comes first.",
     )
-    experiment: Annotated[str, Field(min_length=1)] = "memtrack"
+    experiment: Name = "memtrack"
 
 
 class Params(Section):

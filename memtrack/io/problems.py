@@ -53,9 +53,16 @@ def entry_point(main: Callable[..., int | None]) -> Callable[..., None]:
             print(error, file=sys.stderr)
             sys.exit(2)
         except OSError as error:
+            place = f" ({error.filename})" if error.filename else ""
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+                print(
+                    f"{error.strerror}{place}: memtrack has to write there: make it a folder that you may "
+                    "write to",
+                    file=sys.stderr,
+                )
+                sys.exit(1)
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            place = f" ({error.filename})" if error.filename else ""
             print(
                 f"the disk is full{place}: what is complete is kept; make room and run the same command "
                 "again, and it goes on from there",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -155,8 +156,9 @@ def open_experiment(record: RunRecord) -> tuple[mlflow.MlflowClient, str]:
         DeletedExperiment: or another one of `ERRORS`.
     """
     uri = record.tracking_uri
-    # two stages at once must not both make the tables or the experiment of a new store
-    with FileLock(project_root() / "mlflow.db.lock"):
+    # two stages at once must not both make the tables or the experiment of a new store; a server sees
+    # to that itself, and one that does not answer would hold up everybody
+    with nullcontext() if is_server(uri) else FileLock(project_root() / "mlflow.db.lock"):
         client = mlflow.MlflowClient(tracking_uri=uri)
         found = client.get_experiment_by_name(record.experiment)
         if found is None:
@@ -174,7 +176,12 @@ def may_come_back(uri: str, error: Exception) -> bool:
     """Whether this is a server that is away, and not one that refuses or an address that is none."""
     no_address = isinstance(error, InvalidUrlException) or type(error) is ValueError
     refused = no_address or getattr(error, "error_code", "") in _REFUSALS
-    return uri.startswith(("http://", "https://")) and not refused
+    return is_server(uri) and not refused
+
+
+def is_server(uri: str) -> bool:
+    """Whether the store is a server, and no database."""
+    return uri.startswith(("http://", "https://"))
 
 
 class _Folder(FileSystemDatasetSource):  # type: ignore[misc]

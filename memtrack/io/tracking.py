@@ -12,7 +12,6 @@ import tempfile
 import time
 import uuid
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +158,12 @@ class Run:
             else:
                 self.log(files={"model": folder}, model=True)
 
+    def abandon(self) -> None:
+        """Close a run that another one takes the place of."""
+        self.end("KILLED")
+        if self._outbox.exists and not self._outbox.pending():
+            self._outbox.forget()
+
     def end(self, status: str = FINISHED) -> None:
         """Close the run with a status: FINISHED, or FAILED or KILLED, after which it may be resumed."""
         self._next_try = 0.0
@@ -179,8 +184,10 @@ class Run:
             self._next_try = time.monotonic() + max(2.0, 10 * taken)
             if not self._away:
                 self._away = True
+                away = store.may_come_back(self.record.tracking_uri, error)
                 print(
-                    f"the MLflow store {self.record.tracking_uri} does not answer; this goes on, and what "
+                    f"the MLflow store {self.record.tracking_uri} {'does not answer' if away else 'failed'}; "
+                    "this goes on, and what "
                     "it lacks is kept in .memtrack/mlflow and sent when it is back: in this run, by the "
                     f"next stage, or by `python -m memtrack.upload`. MLflow says: {str(error)[:300]}",
                     file=sys.stderr,
@@ -191,10 +198,14 @@ class Run:
             self._away = False
 
     def _send_earlier(self) -> None:
-        """What runs before this one could not send."""
-        for outbox in [] if self._away else waiting():
-            with suppress(*store.ERRORS):
-                store.upload(outbox)
+        """What runs before this one could not send; a store that fails once is not asked again."""
+        failed = {self.record.tracking_uri} if self._away else set()
+        for outbox in waiting():
+            if outbox.store not in failed:
+                try:
+                    store.upload(outbox)
+                except store.ERRORS:
+                    failed.add(outbox.store)
 
     def _check_store(self) -> None:
         """`InputError` where the store cannot be used, however long one waits."""

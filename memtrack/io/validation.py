@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from memtrack.core.files import whole_file
 from memtrack.io.problems import InputError, Problem
 from memtrack.io.yaml_file import Loc, SourceFile, read_yaml
 
@@ -52,7 +53,8 @@ def read_record(model: type[M], path: Path) -> M:
 
 def write_record(record: BaseModel, path: Path) -> None:
     """Write `record` as JSON that people can read."""
-    path.write_text(json.dumps(record.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
+    with whole_file(path) as file:
+        file.write(json.dumps(record.model_dump(mode="json"), indent=2).encode() + b"\n")
 
 
 def _problem(model: type[BaseModel], source: SourceFile, detail: ErrorDetails) -> Problem:
@@ -78,7 +80,12 @@ def _problem(model: type[BaseModel], source: SourceFile, detail: ErrorDetails) -
         )
     else:
         text = detail["msg"].removeprefix("Value error, ").replace("Input should", "should")
-        text = re.sub("^Dictionary should have at least 1 item.*", "should have at least one entry", text)
+        text = re.sub(
+            "^(Dictionary|Tuple) should have at least 1 item.*", "should have at least one entry", text
+        )
+        text = re.sub(
+            "^String should (have at least 1 character|match pattern.*)", "should have some text", text
+        )
         text = re.sub("a valid (dictionary|tuple|list)( or .*)?$", lambda m: _PLAIN[m[1]], text)
         message = text if isinstance(detail["input"], dict) else f"{_shown(detail['input'])}: {text}"
     return Problem(source.path, source.line(loc), loc, message)

@@ -38,10 +38,13 @@ class Workplace:
         training.write(self.checkpoints.folder / TRAINING)
         recording.write(self.trajectory.folder / RECORDING)
 
-    @property
-    def run(self) -> Path:
-        """The record of the MLflow run that this recording logs to."""
-        return self.folder / f"run-{self.recording.key}.json"
+    def run(self, told: Fingerprint) -> Path:
+        """The record of the MLflow run that is told of these parameters, on this store."""
+        return self.folder / f"run-{told.key}.json"
+
+    def other_runs(self, told: Fingerprint) -> list[Path]:
+        """The records of runs that were told of other parameters, or on other stores."""
+        return sorted(set(self.folder.glob("run-*.json")) - {self.run(told)})
 
     @property
     def batch_size(self) -> Path:
@@ -113,8 +116,16 @@ class Workplace:
             shutil.move(source.folder, target)
 
     def remove(self) -> None:
-        """Everything is published."""
-        shutil.rmtree(self.folder)
+        """Everything is published. Epochs that were recorded with other settings stay for these."""
+        left = [path.parents[1] for path in self.folder.glob("trajectory-*/epochs/epoch_*.json")]
+        if not left:
+            shutil.rmtree(self.folder)
+            return
+        for path in self.folder.iterdir():
+            if path.is_dir() and path not in left:
+                shutil.rmtree(path)
+            elif path.is_file() and path.name != "lock":
+                path.unlink()
 
     def others(self) -> list[Path]:
         """Where other trainings of this variant were left unfinished and nobody is at work."""
@@ -123,7 +134,8 @@ class Workplace:
         for path in sorted(self.folder.parent.glob(f"{variant}-*-*")):
             if path != self.folder and path.name.rsplit("-", 2)[0] == variant:
                 with suppress(Timeout), FileLock(path / "lock", timeout=0):
-                    found.append(path)
+                    if any(path.glob("*/epoch*")):  # one that has no epoch yet left nothing to go on from
+                        found.append(path)
         return found
 
 

@@ -40,6 +40,10 @@ def main() -> None:
     if trajectory.ids.tolist() != variant.ids:
         text = "was recorded on other samples than the variant has now: run `dvc repro`"
         raise InputError([Problem(trajectory.folder, message=text)])
+    for epoch in trajectory.epochs:
+        broken = trajectory.damaged(epoch)
+        if broken is not None:
+            raise InputError([Problem(broken, message=f"is damaged: run `dvc repro train@{name}`")])
     scores = {key: score(trajectory) for key, score in SCORES.items()}
     known = variant.flags_known
 

@@ -7,7 +7,9 @@ are not trained again, and epochs that were recorded with the same settings are 
 from __future__ import annotations
 
 import shutil
+import uuid
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -18,20 +20,22 @@ from torch import nn
 from memtrack.core import models, training
 from memtrack.core.curvature import ESTIMATORS
 from memtrack.core.evaluation import auroc
+from memtrack.core.files import whole_file
 from memtrack.core.recorder import fastest_batch_size, record_epoch
 from memtrack.core.scores import SCORES
 from memtrack.core.trajectory import write_array
 from memtrack.io.checkpoints import EpochMetrics
 from memtrack.io.dataset import PreparedData
-from memtrack.io.fingerprint import recording_fingerprint, training_fingerprint
+from memtrack.io.fingerprint import Fingerprint, recording_fingerprint, training_fingerprint
 from memtrack.io.loading import Batches
 from memtrack.io.params import UNLOGGED, Params, mistake
 from memtrack.io.paths import TRAIN_RESULTS, VARIANTS_FOLDER
-from memtrack.io.problems import entry_point
+from memtrack.io.problems import InputError, entry_point
 from memtrack.io.progress import Progress
 from memtrack.io.results import TrainMetrics, write_history
 from memtrack.io.store import RunRecord
 from memtrack.io.tracking import Run, data_hash
+from memtrack.io.tracking_uri import tracking_uri
 from memtrack.io.validation import nearest, read_record, write_record
 from memtrack.io.variants import VariantData
 from memtrack.io.workplace import Workplace
@@ -79,6 +83,7 @@ class Training:
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         self.model = _model(params, data).to(device)
         self.swept = cast(nn.Module, torch.compile(self.model)) if params.record.compile else self.model
+        self.results.mkdir(parents=True, exist_ok=True)
         self.curvature_sum: NDArray[np.float64] = np.zeros(len(variant.ids))
 
     def run(self) -> None:
@@ -182,10 +187,11 @@ class Training:
         asked, file = self.params.record.batch_size, self.place.batch_size
         if asked is not None:
             return asked
-        if not file.exists():
+        if not (file.exists() and file.read_text().isdigit()):
             count = TRIED * (torch.get_num_threads() if self.device.type == "cpu" else 16)
             tried = next(iter(self._batches("train", self.variant.given, count)))
-            file.write_text(str(fastest_batch_size(self.swept, *tried, self.estimator)))
+            with whole_file(file) as opened:
+                opened.write(str(fastest_batch_size(self.swept, *tried, self.estimator)).encode())
         return int(file.read_text())
 
     def _batches(self, split: str, labels: NDArray[np.int64], batch_size: int) -> Batches:
@@ -202,27 +208,46 @@ class Training:
         return metrics
 
     def _open_run(self) -> Run:
-        params, name, known = self.params, self.variant.name, self.place.run
-        if known.exists():
-            return Run.resume(read_record(RunRecord, known))
+        """The run of an interrupted process with the same parameters on the same store, or a new one."""
+        params, name = self.params, self.variant.name
         sections = params.model_dump(mode="json", exclude=UNLOGGED)
         sections["variant"] = params.variants[name].model_dump(mode="json")
+        store = [tracking_uri(params.tracking), params.tracking.experiment]
+        told = Fingerprint(causes={"recording": self.place.recording.key, "told": sections, "store": store})
+        for other in self.place.other_runs(told):
+            if record := _run_record(other):
+                print(f"{name}: other parameters or another store: the MLflow run begun before is closed")
+                Run(record).abandon()
+            other.unlink()
+        self.known = self.place.run(told)
+        if record := _run_record(self.known):
+            return Run.resume(record)
+        # written before the run is opened: a process that is killed in between leaves no second run
+        opening = self.known.with_suffix(".opening")
+        record = _run_record(opening)
+        if record is None:
+            record = RunRecord(key=uuid.uuid4().hex, tracking_uri=store[0], experiment=store[1], variant=name)
+            write_record(record, opening)
         run = Run.open(
-            params.tracking, name, name=name, parameters=sections, tags={"source": params.data.kind}
+            params.tracking,
+            name,
+            name=name,
+            parameters=sections,
+            tags={"source": params.data.kind},
+            key=record.key,
         )
-        write_record(run.record, known)
         folder = VARIANTS_FOLDER / name
         digest = data_hash(f"corrupt@{name}", folder) or "unrecorded"
         run.log(
             dataset={"name": f"{params.data.kind}-{name}", "digest": digest[:36], "folder": str(folder)},
             files={"curvature/ids.npy": self.place.trajectory.folder / "ids.npy"},
         )
+        opening.replace(self.known)
         return run
 
     def _finish(self, run: Run, rows: dict[int, dict[str, float]]) -> None:
         """The paper's memorization score, the metrics and the network; all of it to results/."""
         place, results, last = self.place, self.results, rows[self.epochs[-1]]
-        results.mkdir(parents=True, exist_ok=True)
         score = SCORES["curvature"](place.trajectory).astype(np.float32)
         write_array(results / "memorization.npy", score)
         metrics = TrainMetrics(
@@ -232,13 +257,24 @@ class Training:
         )
         write_record(metrics, results / "metrics.json")
         write_history(results / "history.csv", rows)
-        shutil.copy2(place.run, results / "run.json")
+        shutil.copy2(self.known, results / "run.json")
         run.log(files={"scores/memorization.npy": results / "memorization.npy"})
         place.checkpoints.load(self.epochs[-1], self.model)
         run.model(self.model, self.data.record.shape, len(self.data.record.classes))
         run.end()
         place.publish(results)
         place.remove()
+
+
+def _run_record(path: Path) -> RunRecord | None:
+    """The record of a run, or None where it is not there or damaged."""
+    if not path.exists():
+        return None
+    try:
+        return read_record(RunRecord, path)
+    except InputError:
+        print(f"{path}: is damaged: a new MLflow run is opened")
+        return None
 
 
 def _model(params: Params, data: PreparedData) -> nn.Module:

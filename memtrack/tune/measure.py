@@ -82,7 +82,7 @@ class TrainedVariant:
         self.device = training.pick_device(params.train.device)
         self.fingerprint = training_fingerprint(params, self.data, self.variant, self.device)
         # what these were trained on does not matter to what is measured now
-        if not self.fingerprint.matches(folder / TRAINING, but=("device", "torch")):
+        if not self.fingerprint.matches(folder / TRAINING, but=("device", "packages")):
             text = f"was trained with other parameters, data or code than are in force now: {self.remedy}"
             raise InputError([Problem(folder, message=text)])
         self.checkpoints = Checkpoints(folder)

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from ruamel.yaml import YAML
 
-from memtrack.core.trajectory import whole_file
+from memtrack.core.files import whole_file
 from memtrack.io import params
 from memtrack.io.params import PARAMS_FILE, Params, TuneParams, tune_problems
 from memtrack.io.problems import InputError, Problem

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from cases import CLASSES, IMAGE, image_network, sample_hessian, samples, smooth_network
@@ -24,6 +26,7 @@ from memtrack.core.curvature import (
     rademacher_probe,
 )
 from memtrack.core.precision import SMALLEST_SCALE, Precision
+from memtrack.core.recorder import record_epoch
 
 METHODS: list[Method] = ["forward", "central", "hessian"]
 NORMS: list[Norm] = ["plain", "squared"]
@@ -224,6 +227,15 @@ class TestPrecision:
         assert curvature(network, inputs, labels, scale=1e-6, method=method).min() > 0
         with pytest.raises(ValueError, match="at bfloat16"):
             curvature(network, inputs, labels, scale=1e-6, method=method, precision="bfloat16")
+
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    def test_a_network_of_half_precision(self, dtype: torch.dtype) -> None:
+        network, (inputs, labels) = smooth_network(), samples(20, (5,))
+        exact = curvature(network, inputs, labels, scale=0.1)
+        found = curvature(copy.deepcopy(network).to(dtype), inputs.to(dtype), labels, scale=0.1)
+        assert np.corrcoef(exact, found)[0, 1] > 0.95
+        with pytest.raises(ValueError, match="at bfloat16"):
+            curvature(copy.deepcopy(network).to(dtype), inputs.to(dtype), labels, scale=0.001)
 
     @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
     def test_the_product_takes_no_step(self, precision: Precision) -> None:
@@ -491,3 +503,33 @@ class TestArguments:
         found = curvature(smooth_network().to(kind), inputs.to(kind), labels, scale=0.1, method=method)
         assert found.shape == (6,)
         assert found.dtype == torch.float32
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("labels", "expected"),
+        [
+            ([0, 1, -100], "labels are -100 to 1: with 3 logits they should be 0 to 2"),
+            ([0, 1, 3], "labels are 0 to 3: with 3 logits they should be 0 to 2"),
+            ([0.0, 1.0, 2.0], r"should be int64 \(3,\)"),
+            ([[0], [1], [2]], r"labels are torch.int64 \(3, 1\): they should be int64 \(3,\)"),
+            ([0, 1], r"\(2,\): they should be int64 \(3,\)"),
+        ],
+    )
+    def test_labels(self, labels: Any, expected: str) -> None:
+        network, inputs = nn.Linear(4, 3), torch.zeros(3, 4)
+        batch = (inputs, torch.tensor(labels))
+        with pytest.raises(ValueError, match=expected):
+            curvature(network, *batch, scale=0.1)
+        with pytest.raises(ValueError, match=expected):
+            list(record_epoch(network, [batch], ForwardDifference(0.1), epoch=1))
+
+    def test_a_model_that_gives_no_logits(self) -> None:
+        batch = (torch.zeros(3, 4), torch.zeros(3, dtype=torch.int64))
+        with pytest.raises(ValueError, match=r"the model gives \(3, 1\): .*classes >= 2"):
+            curvature(nn.Linear(4, 1), *batch, scale=0.1)
+
+    def test_inputs_that_are_not_finite_are_not_called_a_divergence(self) -> None:
+        batch = (torch.tensor([[1.0, float("nan")]]), torch.zeros(1, dtype=torch.int64))
+        with pytest.raises(FloatingPointError, match="the inputs are not finite"):
+            list(record_epoch(nn.Linear(2, 3), [batch], ForwardDifference(0.1), epoch=1))

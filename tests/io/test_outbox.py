@@ -126,7 +126,7 @@ def test_files_are_copies(store: Store) -> None:
 def test_each_run_has_its_own_outbox(box: Outbox, store: Store) -> None:
     other = Outbox("other")
     other.add(number=10)
-    assert [one.folder.name for one in waiting()] == ["other", "run"]
+    assert [one.folder.name for one in waiting()] == ["run", "other"]  # as they were opened
     assert other.send(store) == 1
     assert numbers(store.taken) == [10]
     assert [one.folder.name for one in waiting()] == ["run"]
@@ -361,3 +361,43 @@ def test_two_that_send_at_once_send_each_message_once(box: Outbox, store: Store)
         sender.join(60)
     assert sorted(sent) == [0, 0, 5]
     assert Counter(numbers(store.taken)) == Counter(range(5))
+
+
+# --- damage -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", ["", '{"open": {'])
+def test_a_journal_without_a_whole_line_is_no_outbox(content: str, store: Store) -> None:
+    made = Outbox("cut")
+    made.folder.mkdir(parents=True)
+    (made.folder / "journal.jsonl").write_text(content)
+    assert not made.exists
+    assert made.pending() == 0
+    made.add(number=1)
+    assert made.send(store) == 1
+    assert numbers(store.taken) == [1]
+
+
+def test_a_damaged_journal_is_said_and_stops_no_other(
+    box: Outbox, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = Outbox("broken")
+    broken.add(number=7)
+    (broken.folder / "journal.jsonl").write_bytes(b"\x00\x00\n")
+    assert [one.folder.name for one in waiting()] == ["run"]
+    assert str(broken.folder) in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"remove .*broken"):
+        broken.messages()
+
+
+def test_without_the_count_all_is_sent_again(box: Outbox, store: Store) -> None:
+    box.send(store)
+    (box.folder / "sent").write_text("")
+    assert box.pending() == len(box.messages())
+
+
+def test_what_a_kill_left_of_a_removed_outbox_goes(box: Outbox) -> None:
+    left = box.folder.with_name("other-1.gone")
+    left.mkdir()
+    waiting()
+    assert not left.exists()

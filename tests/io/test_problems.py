@@ -70,7 +70,6 @@ def test_a_disk_that_is_really_full(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        OSError(errno.EACCES, "Permission denied", "some/file"),
         OSError("the disk is full"),
         FileNotFoundError(errno.ENOENT, "No such file", "some/file"),
         ValueError("no"),
@@ -82,6 +81,21 @@ def test_what_nobody_foresaw_has_its_traceback(error: BaseException) -> None:
     with pytest.raises(type(error)) as caught:
         ended(error)
     assert caught.value is error
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "results").write_text("a file")
+
+    @entry_point
+    def main() -> None:
+        (tmp_path / "results/train").mkdir(parents=True)
+
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 1
+    said = capsys.readouterr().err
+    assert str(tmp_path / "results") in said
+    assert "a folder that you may write to" in said
 
 
 def test_a_training_that_diverged(capsys: pytest.CaptureFixture[str]) -> None:

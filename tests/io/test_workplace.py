@@ -137,7 +137,7 @@ def test_each_fingerprint_has_its_own_place() -> None:
     with claimed(recording=other) as place:
         assert place.folder == first.folder
         assert epochs(place) == ((1, 2, 3), ())  # trained, and not recorded
-        assert (place.run, place.batch_size) != (first.run, first.batch_size)
+        assert place.batch_size != first.batch_size
     with claimed() as place:
         assert epochs(place) == ((1, 2, 3), (1, 2, 3))
 
@@ -169,7 +169,10 @@ def test_others_are_unfinished_trainings_of_the_same_variant() -> None:
     for name in ("a", "a-b", "a-b-c", "b", "a_b"):
         for training in (TRAINING, other, third):
             with claimed(name, training) as place:
+                fill(place, epochs=1)
                 folders[name, training.key] = place.folder
+    with claimed("a", Fingerprint(causes={"lr": 0.4})):
+        pass  # stopped in its first epoch: there is nothing to go on from
     for (name, key), folder in folders.items():
         training = next(one for one in (TRAINING, other, third) if one.key == key)
         expected = [path for (owner, _), path in folders.items() if owner == name and path != folder]
@@ -414,6 +417,34 @@ def test_other_choices_of_epochs_are_removed() -> None:
 
 
 # --- publishing ---------------------------------------------------------------------------------
+
+
+def test_epochs_recorded_with_other_settings_outlive_publishing() -> None:
+    other = Fingerprint(causes={"h": 0.2})
+    with claimed(recording=other) as place:
+        fill(place, epochs=2)
+        recorded = content(place.trajectory.folder)
+    with claimed() as place:
+        fill(place)
+        place.batch_size.write_text("64")
+        place.publish(RESULTS)
+        place.remove()
+    with claimed(recording=other) as place:
+        assert epochs(place) == ((), (1, 2))
+        assert content(place.trajectory.folder) == recorded
+        place.adopt(RESULTS)
+        assert epochs(place) == ((1, 2, 3), (1, 2))
+        place.publish(RESULTS)
+        place.remove()
+        assert not place.folder.exists()
+
+
+def test_runs_that_were_told_of_something_else_are_found() -> None:
+    one, other = (Fingerprint(causes={"uri": uri}) for uri in "ab")
+    with claimed() as place:
+        place.run(one).write_text("{}")
+        assert place.other_runs(one) == []
+        assert place.other_runs(other) == [place.run(one)]
 
 
 def test_publishing_replaces_what_was_there(published: dict[str, bytes]) -> None:

@@ -194,6 +194,47 @@ def test_other_recording_parameters_do_not_train(
     assert content(results(project)) == reference
 
 
+def test_going_on_with_other_epochs_or_another_store_is_another_run(
+    stages: Stages, project: Project, reference: dict[str, bytes]
+) -> None:
+    project.edit("record.epochs", {"kind": "list", "epochs": [3, 20]})
+    project.edit("tracking.experiment", "elsewhere")
+    interrupted(stages, project, after=4)
+    project.edit("record.epochs", {"kind": "every", "interval": 1})
+    project.edit("tracking.experiment", "memtrack")
+    output = train(stages)
+    assert "going on after epoch 4" in output
+    assert "the MLflow run begun before is closed" in output
+    assert content(results(project)) == reference
+    run = newest_run(project)
+    assert run.data.params["record.epochs.kind"] == "every"
+    assert steps(project, run) == list(range(1, 21))
+    client = MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
+    (left,) = client.search_runs([client.get_experiment_by_name("elsewhere").experiment_id])
+    assert left.info.status == "KILLED"
+    assert list((project.folder / ".memtrack/mlflow").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["run-*.json", "batch_size-*"])
+def test_a_small_file_that_is_cut_off_is_made_again(
+    name: str, stages: Stages, project: Project, reference: dict[str, bytes]
+) -> None:
+    project.edit("record.batch_size", None)
+    (file,) = interrupted(stages, project, after=2).glob(name)
+    file.write_text("")
+    train(stages)
+    assert content(results(project)) == reference
+
+
+def test_killed_while_the_run_is_opened(stages: Stages, project: Project) -> None:
+    before = newest_run(project).info.run_id
+    train(stages, code="train.data_hash = lambda *_: os._exit(9)", status=9)
+    opened = newest_run(project).info.run_id
+    assert opened != before
+    train(stages)
+    assert newest_run(project).info.run_id == opened
+
+
 def test_another_training_touches_nothing_and_uses_nothing(
     stages: Stages, project: Project, reference: dict[str, bytes]
 ) -> None:

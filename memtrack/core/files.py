@@ -1,0 +1,42 @@
+"""Files that are whole or not there; without torch, which takes seconds to import."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write that appears under its name when its content is on the disk, or not at all.
+
+    Raises:
+        OSError: when the disk is full, with nothing left behind.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def file_hash(path: Path) -> str:
+    """The sha256 of a file, as a hexadecimal number."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def epochs_in(folder: Path, suffix: str) -> list[int]:
+    """The epochs of which `folder` has a file `epoch_0003` with that suffix, in no order."""
+    found = (re.fullmatch(r"epoch_(\d+)", path.stem) for path in folder.glob(f"epoch_*{suffix}"))
+    return [int(match[1]) for match in found if match]
