@@ -128,7 +128,9 @@ def save_axes(drawn: Axes | NDArray[np.object_], path: Path) -> None:
     first: Axes = np.ravel(np.asarray(drawn, dtype=object))[0]
     figure = first.get_figure(root=True)
     assert figure is not None
-    _save(figure, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110, metadata={"Software": None}, bbox_inches="tight")
+    plt.close(figure)
 
 
 def contact_sheet(images: Pixels, captions: Sequence[str], marked: Sequence[bool], path: Path) -> None:

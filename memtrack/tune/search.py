@@ -27,6 +27,7 @@ from memtrack.tune.study import Worker, open_study
 
 Rows = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+FEWEST = 1000
 TIMED = 1024
 """So many samples are trained on and swept to find what recording costs."""
 
@@ -94,12 +95,15 @@ def halves(corrupted: Flags) -> tuple[Rows, Rows]:
 
 
 def subset(trained: TrainedVariant, rows: Rows, standard_error: float) -> Rows:
-    """Of `rows` all corrupted samples, and as many clean ones, drawn at random, as `clean_needed` says."""
+    """Of `rows` all corrupted samples, and as many clean ones, drawn at random, as `clean_needed` says.
+
+    Never fewer than `FEWEST` samples: that would save no time.
+    """
     trajectory = Trajectory(TRAIN_RESULTS / trained.name / "trajectory")
     corrupted = trained.corrupted[rows]
     count = clean_needed(corrupted, SCORES["curvature"](trajectory)[rows], standard_error)
     generator = np.random.Generator(np.random.PCG64(1))
-    drawn = generator.permutation(rows[~corrupted])[:count]
+    drawn = generator.permutation(rows[~corrupted])[: max(count, FEWEST - int(corrupted.sum()))]
     return np.sort(np.concatenate([rows[corrupted], drawn]))
 
 
