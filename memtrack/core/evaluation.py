@@ -52,8 +52,8 @@ def bootstrap_aurocs(
         chosen = positive[generator.integers(0, len(positive), len(positive))]
         others = negative[generator.integers(0, len(negative), len(negative))]
         for row, level in enumerate(levels):
-            positives = np.bincount(level[chosen], minlength=len(level))
-            negatives = np.bincount(level[others], minlength=len(level))
+            positives = np.bincount(level[chosen], minlength=level.max() + 1)
+            negatives = np.bincount(level[others], minlength=level.max() + 1)
             below = np.cumsum(negatives) - negatives
             results[row, index] = positives @ (below + negatives / 2)
     return results / (len(positive) * len(negative))

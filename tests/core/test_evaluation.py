@@ -12,8 +12,10 @@ from memtrack.core.evaluation import (
     Flags,
     Values,
     auroc,
-    bootstrap_auroc,
+    bootstrap_aurocs,
+    clean_needed,
     detection,
+    paired_difference,
     roc_points,
 )
 
@@ -69,20 +71,20 @@ class TestBootstrap:
     @pytest.mark.parametrize("seed", [0, 9])
     def test_each_value_is_the_auroc_of_a_drawn_set(self, kind: str, seed: int) -> None:
         corrupted, values = made_case(kind)
-        found = bootstrap_auroc(corrupted, values, resamples=40, seed=seed)
+        (found,) = bootstrap_aurocs(corrupted, [values], resamples=40, seed=seed)
         assert found.shape == (40,)
         np.testing.assert_allclose(found, drawn_aurocs(corrupted, values, 40, seed), atol=1e-12)
 
     def test_depends_on_the_order_of_the_scores_alone(self) -> None:
         corrupted, values = made_case("ties")
-        found = bootstrap_auroc(corrupted, values, resamples=20, seed=1)
-        stretched = bootstrap_auroc(corrupted, np.exp(5 * values), resamples=20, seed=1)
+        (found,) = bootstrap_aurocs(corrupted, [values], resamples=20, seed=1)
+        (stretched,) = bootstrap_aurocs(corrupted, [np.exp(5 * values)], resamples=20, seed=1)
         assert found.tolist() == stretched.tolist()
 
     def test_one_corrupted_sample(self) -> None:
         corrupted = np.array([False, True, False, False])
         values = np.array([1.0, 2.0, 3.0, 2.0])
-        found = bootstrap_auroc(corrupted, values, resamples=30, seed=2)
+        (found,) = bootstrap_aurocs(corrupted, [values], resamples=30, seed=2)
         np.testing.assert_allclose(found, drawn_aurocs(corrupted, values, 30, 2), atol=1e-12)
 
 
@@ -165,3 +167,50 @@ class TestRocPoints:
         false_positive, true_positive = roc_points(corrupted, values)
         area = np.trapezoid(true_positive, false_positive)
         assert area == pytest.approx(counted_pairs(corrupted, values))
+
+
+class TestPairs:
+    def test_both_scores_are_judged_on_the_same_resamples(self) -> None:
+        corrupted, first = made_case("distinct")
+        _, second = made_case("ties")
+        generator = np.random.Generator(np.random.PCG64(4))
+        positive, negative = np.flatnonzero(corrupted), np.flatnonzero(~corrupted)
+        differences = []
+        for _ in range(200):
+            rows = np.concatenate(
+                [some[generator.integers(0, len(some), len(some))] for some in (positive, negative)]
+            )
+            one, other = (roc_auc_score(corrupted[rows], values[rows]) for values in (first, second))
+            differences.append(one - other)
+        found = paired_difference(corrupted, first, second, resamples=200, confidence=0.9, seed=4)
+        assert (found.low, found.high) == pytest.approx(tuple(np.quantile(differences, [0.05, 0.95])))
+        assert found.first == pytest.approx(roc_auc_score(corrupted, first))
+        assert found.second == pytest.approx(roc_auc_score(corrupted, second))
+        assert found.difference == pytest.approx(found.first - found.second)
+
+    def test_a_score_is_no_better_than_itself(self) -> None:
+        corrupted, values = made_case("distinct")
+        found = paired_difference(corrupted, values, 2 * values, resamples=50, confidence=0.95, seed=0)
+        assert (found.difference, found.low, found.high) == (0, 0, 0)
+
+
+class TestCleanNeeded:
+    @pytest.mark.parametrize("kind", ["distinct", "ties"])
+    @pytest.mark.parametrize("error", [0.005, 0.02])
+    def test_so_many_drawn_at_random_have_the_standard_error(self, kind: str, error: float) -> None:
+        corrupted, values = made_case(kind, count=2000)
+        count = clean_needed(corrupted, values, error)
+        positive, negative = np.flatnonzero(corrupted), np.flatnonzero(~corrupted)
+        assert 1 < count < len(negative)
+        draw = np.random.default_rng(1)
+        found = []
+        for _ in range(400):
+            rows = np.concatenate([positive, draw.permutation(negative)[:count]])
+            found.append(roc_auc_score(corrupted[rows], values[rows]))
+        assert np.std(found) == pytest.approx(error, rel=0.15)
+        assert np.mean(found) == pytest.approx(roc_auc_score(corrupted, values), abs=error / 5)
+
+    def test_no_more_than_there_are_and_one_where_all_are_alike(self) -> None:
+        corrupted, values = made_case("distinct")
+        assert clean_needed(corrupted, values, 1e-9) == (~corrupted).sum()
+        assert clean_needed(corrupted, corrupted.astype(float), 0.01) == 1
