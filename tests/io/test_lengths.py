@@ -1,0 +1,71 @@
+"""The cache of measured lengths: what comes back is what was kept, and never more than the limit."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from memtrack.io.lengths import LengthCache
+
+COUNT = 100
+
+
+def lengths(probes: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).random((probes, COUNT), dtype=np.float32)
+
+
+def kept() -> list[str]:
+    folder = Path(".memtrack/lengths")
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.npy"))
+
+
+def test_what_was_kept_comes_back_in_another_process_too() -> None:
+    LengthCache("a", COUNT, 1e9).put(3, 0.03, [0, 4], lengths(2))
+    other = LengthCache("a", COUNT, 1e9)
+    np.testing.assert_array_equal(other.get(3, 0.03, 4), lengths(2)[1])
+    for epoch, scale, probe in ((4, 0.03, 4), (3, 0.031, 4), (3, 0.03, 1)):
+        assert other.get(epoch, scale, probe) is None
+    assert LengthCache("b", COUNT, 1e9).get(3, 0.03, 4) is None
+
+
+def test_scales_that_are_nearly_the_same_are_not() -> None:
+    cache = LengthCache("a", COUNT, 1e9)
+    cache.put(1, 0.1, [0], lengths(1))
+    assert cache.get(1, np.nextafter(0.1, 1), 0) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"half"])
+def test_a_damaged_file_is_not_there(content: bytes) -> None:
+    cache = LengthCache("a", COUNT, 1e9)
+    cache.put(1, 0.1, [0], lengths(1))
+    (file,) = Path(".memtrack/lengths").rglob("*.npy")
+    file.write_bytes(file.read_bytes()[:200] if content == b"half" else content)
+    assert cache.get(1, 0.1, 0) is None
+
+
+def test_of_other_samples_is_not_there() -> None:
+    LengthCache("a", COUNT, 1e9).put(1, 0.1, [0], lengths(1))
+    assert LengthCache("a", COUNT + 1, 1e9).get(1, 0.1, 0) is None
+
+
+def test_no_limit_of_zero_keeps_anything() -> None:
+    LengthCache("a", COUNT, 0).put(1, 0.1, [0], lengths(1))
+    assert kept() == []
+
+
+def test_what_was_not_used_for_the_longest_time_goes_first() -> None:
+    size = 4 * COUNT + 128
+    cache = LengthCache("a", COUNT, 10 * size)
+    for epoch in range(1, 11):
+        cache.put(epoch, 0.1, [0], lengths(1, seed=epoch))
+    for path in Path(".memtrack/lengths").rglob("*.npy"):
+        epoch = int(path.parts[-3].removeprefix("epoch_"))
+        os.utime(path, (epoch, epoch))
+    cache.get(1, 0.1, 0)  # used just now
+    LengthCache("b", COUNT, 10 * size).put(1, 0.1, [0], lengths(1))
+    # to four fifths of the limit: those of epochs 2, 3 and 4 go
+    expected = [f"a/epoch_{epoch:04d}/h_0.1/probe_0.npy" for epoch in (1, 5, 6, 7, 8, 9, 10)]
+    assert kept() == [*expected, "b/epoch_0001/h_0.1/probe_0.npy"]

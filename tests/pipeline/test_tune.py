@@ -1,0 +1,167 @@
+"""`python -m memtrack.tune` on a small trained project: its numbers, its going on, its refusals."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+import torch
+from mlflow import MlflowClient
+from project_clone import Project
+from safetensors.torch import load_file
+from sklearn.metrics import roc_auc_score
+
+from memtrack import curvature
+from memtrack.core import models
+from memtrack.tune.search import halves
+
+
+@pytest.fixture(scope="module")
+def tuned(project: Project) -> Project:
+    """Trained on the variant with known corruption."""
+    project.edit("train.epochs", 3)
+    for stage in ("prepare", "corrupt noisy", "train noisy"):
+        project.run("python", "-m", f"memtrack.stages.{stage.split()[0]}", *stage.split()[1:])
+    return project
+
+
+def tune(project: Project, *options: str, status: int = 0) -> str:
+    return project.run("python", "-m", "memtrack.tune", *options, status=status)
+
+
+def trials(project: Project, study: str) -> list[optuna.trial.FrozenTrial]:
+    storage = f"sqlite:///{project.folder}/.memtrack/tune/study.db"
+    return optuna.load_study(study_name=study, storage=storage).trials
+
+
+def measured_again(project: Project, h: float, n: int) -> tuple[float, float]:
+    """The AUROC on either half of the samples, from the checkpoints, one sample at a time."""
+    folder = project.folder
+    record = json.loads((folder / "data/prepared/dataset.json").read_text())
+    table = pd.read_csv(folder / "data/variants/noisy/labels.csv")
+    pixels = np.stack([_image(project, name) for name in table["id"]])
+    mean, std = (np.float32(record[name])[:, None, None] for name in ("mean", "std"))
+    inputs = torch.from_numpy((pixels.astype(np.float32) / 255 - mean) / std)
+    labels = torch.tensor([record["classes"].index(name) for name in table["given_label"]])
+    found = np.zeros(len(table))
+    for epoch in (1, 2, 3):
+        model = models.build(kind="cnn", shape=(1, 8, 8), classes=2, width=4, depth=1, dropout=0.0)
+        weights = folder / f"results/train/noisy/checkpoints/epoch_{epoch:04d}.safetensors"
+        model.load_state_dict(load_file(weights))
+        for row, (image, label) in enumerate(zip(inputs, labels, strict=True)):
+            found[row] += curvature(model, image[None], label[None], scale=h, probes=n, epoch=epoch).item()
+    corrupted = table["corrupted"].to_numpy().astype(bool)
+    first, second = (roc_auc_score(corrupted[rows], found[rows]) for rows in halves(corrupted))
+    return first, second
+
+
+def _image(project: Project, name: str) -> np.ndarray:
+    from PIL import Image
+    from ruamel.yaml import YAML
+
+    root = YAML(typ="safe").load(project.folder / "params.yaml")["data"]["root"]
+    return np.asarray(Image.open(Path(root) / name))[None]
+
+
+def test_trials_are_what_the_checkpoints_say(tuned: Project) -> None:
+    output = tune(tuned, "--trials", "5", "--study", "first", "--pruner", "none")
+    done = trials(tuned, "first")
+    assert len(done) == 5
+    assert done[0].params == {"perturbation_scale": 0.1, "probes": 1}  # what params.yaml says comes first
+    for trial in done:
+        expected, _ = measured_again(tuned, trial.params["perturbation_scale"], trial.params["probes"])
+        assert trial.value == pytest.approx(expected, abs=1e-9)
+    outcome = json.loads((tuned.folder / "results/tune/noisy/outcome.json").read_text())
+    winner = outcome["winner"]
+    for name, half in (("chosen", 0), ("confirmed", 1)):
+        expected = measured_again(tuned, winner["perturbation_scale"], winner["probes"])[half]
+        assert outcome[name]["first"] == pytest.approx(expected, abs=1e-9)
+        assert outcome[name]["second"] == pytest.approx(measured_again(tuned, 0.1, 1)[half], abs=1e-9)
+    assert outcome["looked"] == 5
+    assert outcome["verdict"] in output
+    points = pd.read_csv(tuned.folder / "results/tune/noisy/curve.csv")
+    assert set(points["probes"]) == {1, 2, 3, 4, 5}
+    assert {0.0001, 0.01, 1.0} <= set(points["perturbation_scale"])
+
+
+def test_a_study_goes_on(tuned: Project) -> None:
+    before = [(trial.params, trial.value) for trial in trials(tuned, "first")]
+    tune(tuned, "--trials", "7", "--study", "first", "--pruner", "none")
+    after = [(trial.params, trial.value) for trial in trials(tuned, "first")]
+    assert len(after) == 7
+    assert after[:5] == before
+
+
+def test_the_same_seed_gives_the_same_trials(tuned: Project) -> None:
+    for study in ("second", "third"):
+        tune(tuned, "--trials", "6", "--study", study, "--seed", "3")
+    one, other = ([(trial.params, trial.value, trial.intermediate_values, trial.state)
+                   for trial in trials(tuned, study)] for study in ("second", "third"))  # fmt: skip
+    assert one == other
+
+
+def test_parent_and_child_runs(tuned: Project) -> None:
+    client = MlflowClient(f"sqlite:///{tuned.folder}/mlflow.db")
+    experiment = client.get_experiment_by_name("memtrack").experiment_id
+
+    def runs(condition: str) -> list[Any]:
+        return list(client.search_runs([experiment], condition, order_by=["attributes.start_time"]))
+
+    (parent,) = runs("tags.`mlflow.runName` = 'tune first'")
+    assert parent.info.status == "FINISHED"
+    children = runs(f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    done = trials(tuned, "first")
+    assert len(children) == len(done) == 7
+    for child in children:
+        trial = done[int(child.info.run_name.split()[1])]
+        assert child.data.params == {name: str(value) for name, value in trial.params.items()}
+        assert child.data.metrics["auroc"] == pytest.approx(trial.value)
+        history = client.get_metric_history(child.info.run_id, "auroc_so_far")
+        assert [(point.step, point.value) for point in history] == list(trial.intermediate_values.items())
+    training = client.get_run(parent.data.tags["training_run"])
+    assert training.data.params["train.epochs"] == "3"
+    assert "tune_run" in training.data.tags
+    files = {Path(entry.path).name for entry in client.list_artifacts(parent.info.run_id, "tune")}
+    assert {"trials.csv", "curve.png", "history.png", "slice.png"} <= files
+
+
+def test_two_objectives(tuned: Project) -> None:
+    tune(tuned, "--trials", "4", "--study", "front", "--objectives", "auroc", "cost")
+    costs = {trial.params["probes"]: trial.values[1] for trial in trials(tuned, "front")}
+    for (n, cost), (m, other) in itertools.pairwise(costs.items()):
+        assert (cost - 1) / (other - 1) == pytest.approx((n + 1) / (m + 1))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--variant", "clean"), "the variant clean is not trained yet: run `dvc repro train@clean`"),
+        (("--variant", "nosy"), "there is no such variant; there are: clean, noisy"),
+        (("--trials", "0"), "greater than or equal to 1"),
+        (("--storage", "mysqll://x"), "tune.storage: the storage cannot be used"),
+        (("--study", "first", "--objectives", "auroc", "cost"), "the study 'first'"),
+        (("--sampler", "tpee"), "invalid choice: 'tpee'"),
+        (("--objectives", "cost"), "objectives should be [auroc] or [auroc, cost]"),
+    ],
+)
+def test_bad_input(tuned: Project, options: tuple[str, ...], said: str) -> None:
+    output = tune(tuned, *options, status=2)
+    assert said in output
+    assert "Traceback" not in output
+
+
+def test_checkpoints_of_other_parameters_are_not_used(tuned: Project) -> None:
+    parameters = (tuned.folder / "params.yaml").read_text()
+    try:
+        tuned.edit("train.seed", 5)
+        output = tune(tuned, "--trials", "1", status=2)
+    finally:
+        (tuned.folder / "params.yaml").write_text(parameters)
+    assert "trained with other parameters, data or code than are in force now" in output
+    assert "dvc repro train@noisy" in output
