@@ -51,24 +51,6 @@ def curvature_last(trajectory: Trajectory) -> NDArray[np.float64]:
 
 
 @score
-def curvature_log(trajectory: Trajectory) -> NDArray[np.float64]:
-    """The mean over epochs of the log of the curvature: a few epochs of large curvature do not outweigh
-    the others, so that fewer epochs are enough (benchmarks/README.md)."""
-    total = np.zeros(len(trajectory.ids))
-    for values in trajectory.each("curvature"):
-        total += log_curvature(values)
-    return total / len(trajectory.epochs)
-
-
-def log_curvature(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The log of the curvature in an epoch (N,).
-
-    A curvature of zero (where float32 says that the loss is flat) counts as the smallest other one.
-    """
-    return np.log(np.maximum(values, values.min(where=values > 0, initial=values.max() or 1.0)))
-
-
-@score
 def cumulative_loss(trajectory: Trajectory) -> NDArray[np.float64]:
     """CSL, cumulative sample loss: the mean over epochs of the loss of the given label.
 

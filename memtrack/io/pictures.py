@@ -25,7 +25,6 @@ CLEAN, CORRUPTED = "#4477aa", "#cc3311"  # told apart also by colour-blind reade
 NAMES = {
     "curvature": "curvature, epoch mean",
     "curvature_last": "curvature, last epoch",
-    "curvature_log": "curvature, mean of log",
     "cumulative_loss": "cumulative loss (CSL)",
     "mean_margin": "mean margin (AUM)",
     "gradient_norm": "input-gradient norm",

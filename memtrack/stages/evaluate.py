@@ -25,8 +25,6 @@ from memtrack.io.variants import VariantData
 from memtrack.stages import load_with_variant
 
 Scores = dict[str, NDArray[np.float64]]
-RANKED_BY = "curvature_log"
-"""The score that orders the table and the contact sheet."""
 SHEET = 50
 """So many images are on the contact sheet."""
 
@@ -63,7 +61,7 @@ def main() -> None:
 
 
 def _table(data: PreparedData, variant: VariantData, trajectory: Trajectory, scores: Scores) -> pd.DataFrame:
-    """scores.csv: a row per training sample, the most suspect by `RANKED_BY` first."""
+    """scores.csv: a row per training sample, the highest curvature first."""
     names = np.asarray(data.record.classes, dtype=object)
     corrupted = variant.corrupted
     known = variant.flags_known
@@ -78,7 +76,7 @@ def _table(data: PreparedData, variant: VariantData, trajectory: Trajectory, sco
     for key, values in scores.items():
         columns[key] = values
         columns[f"{key}_rank"] = ranks(values)
-    return pd.DataFrame(columns).sort_values(f"{RANKED_BY}_rank")
+    return pd.DataFrame(columns).sort_values("curvature_rank")
 
 
 def _metrics(params: Params, variant: VariantData, scores: Scores, trained: TrainMetrics) -> EvaluateMetrics:
@@ -129,7 +127,7 @@ def _draw(
     curvature = trajectory.each("curvature")
     pictures.curvature_by_epoch(trajectory.epochs, curvature, corrupted, folder / "curvature.png")
 
-    top = np.argsort(scores[RANKED_BY])[::-1][:SHEET]
+    top = np.argsort(scores["curvature"])[::-1][:SHEET]
     where = data.split("train")["image"].to_numpy()[top]
     names, predicted = data.record.classes, trajectory.last("predicted")
     captions = [

@@ -22,7 +22,7 @@ from memtrack.core.curvature import ESTIMATORS
 from memtrack.core.evaluation import auroc
 from memtrack.core.files import whole_file
 from memtrack.core.recorder import fastest_batch_size, record_epoch
-from memtrack.core.scores import SCORES, log_curvature
+from memtrack.core.scores import SCORES
 from memtrack.core.trajectory import write_array
 from memtrack.io.checkpoints import EpochMetrics
 from memtrack.io.dataset import PreparedData
@@ -84,7 +84,7 @@ class Training:
         self.model = _model(params, data).to(device)
         self.swept = cast(nn.Module, torch.compile(self.model)) if params.record.compile else self.model
         self.results.mkdir(parents=True, exist_ok=True)
-        self.log_sum: NDArray[np.float64] = np.zeros(len(variant.ids))
+        self.curvature_sum: NDArray[np.float64] = np.zeros(len(variant.ids))
 
     def run(self) -> None:
         """Train, record and log what is not there yet, then bring it all to results/."""
@@ -199,12 +199,12 @@ class Training:
         return Batches(self.data, split, labels, batch_size=batch_size, device=self.device, workers=workers)
 
     def _recorded_metrics(self, epoch: int) -> dict[str, float]:
-        """Mean curvature of the epoch and, where flags exist, the AUROC of `curvature_log` so far."""
+        """Mean curvature of the epoch and, where flags exist, the AUROC of the score so far."""
         values = np.load(self.place.trajectory.file("curvature", epoch)).astype(np.float64)
-        self.log_sum += log_curvature(values)
+        self.curvature_sum += values
         metrics = {"mean_curvature": float(values.mean())}
         if self.variant.flags_known:
-            metrics["curvature_auroc_so_far"] = auroc(self.variant.corrupted, self.log_sum)
+            metrics["curvature_auroc_so_far"] = auroc(self.variant.corrupted, self.curvature_sum)
         return metrics
 
     def _open_run(self) -> Run:

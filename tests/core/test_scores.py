@@ -51,7 +51,6 @@ def write(folder: Path, table: Table, order: list[int] | None = None) -> Traject
 WORKED_SCORES = {
     "curvature": [1.0, 3.0, 4.0],
     "curvature_last": [1.5, 2.0, 7.0],
-    "curvature_log": [np.log(0.75) / 2, np.log(8) / 2, np.log(7) / 2],
     "cumulative_loss": [0.375, 2.5, 1.0],
     "mean_margin": [-3.0, 1.5, 0.0],
     "gradient_norm": [1.5, 6.5, 0.25],
@@ -119,9 +118,3 @@ def test_ranks_of_many_samples() -> None:
     order = sorted(range(1000), key=lambda sample: (-values[sample], sample))
     found = ranks(values)
     assert [found[sample] for sample in order] == list(range(1, 1001))
-
-
-def test_a_curvature_of_zero_counts_as_the_smallest_other_one_of_its_epoch(tmp_path: Path) -> None:
-    table = {"curvature": [[0.0, 2.0, 8.0], [0.0, 0.0, 0.0], [1.0, 1.0, 4.0]]}
-    found = SCORES["curvature_log"](write(tmp_path, table))
-    assert found == pytest.approx([np.log(2) / 3, np.log(2) / 3, np.log(8 * 4) / 3])
