@@ -52,7 +52,7 @@ Floats = NDArray[np.floating]
 SCALES = (1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0)
 PROBES = (1, 2, 5, 10)
 PAPER = {"h": 1e-3, "n": 10, "epochs": "every", "combined": "mean"}
-DEFAULT = {"h": 0.03, "n": 1, "epochs": "geometric 2", "combined": "mean"}
+DEFAULT = {"h": 0.03, "n": 1, "epochs": "every 2nd", "combined": "mean"}
 SCHEDULES: dict[str, Callable[[int], list[int]]] = {
     "every": lambda last: list(range(1, last + 1)),
     "every 2nd": lambda last: list(range(2, last + 1, 2)),
