@@ -256,8 +256,11 @@ def report(folders: list[Path], out: Path) -> None:
 def draw(curvature: pd.DataFrame, table: pd.DataFrame, paper: pd.Series, path: Path) -> None:
     """AUROC against cost: a line for each h and choice of epochs through n; other scores as levels."""
     names = list(paper.index)
-    rows = -(-len(names) // 2)
-    figure, axes = plt.subplots(rows, 2, figsize=(13, 5 * rows), squeeze=False)
+    columns = min(3, len(names))
+    rows = -(-len(names) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(6 * columns, 4.5 * rows), squeeze=False)
+    for axis in axes.flat[len(names) :]:
+        axis.axis("off")
     colours = dict(zip(SCALES, plt.get_cmap("viridis")(np.linspace(0, 0.95, len(SCALES))), strict=True))
     markers = {"every": "o", "every 2nd": "s", "every 5th": "^", "geometric 2": "v"}
     for axis, name in zip(axes.flat, names, strict=False):
