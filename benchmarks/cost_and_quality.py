@@ -29,6 +29,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
@@ -51,13 +52,18 @@ Floats = NDArray[np.floating]
 SCALES = (1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0)
 PROBES = (1, 2, 5, 10)
 PAPER = {"h": 1e-3, "n": 10, "epochs": "every", "combined": "mean"}
+DEFAULT = {"h": 0.03, "n": 1, "epochs": "every 2nd", "combined": "mean"}
 SCHEDULES: dict[str, Callable[[int], list[int]]] = {
     "every": lambda last: list(range(1, last + 1)),
     "every 2nd": lambda last: list(range(2, last + 1, 2)),
+    "every 3rd": lambda last: list(range(3, last + 1, 3)),
+    "every 4th": lambda last: list(range(4, last + 1, 4)),
     "every 5th": lambda last: list(range(5, last + 1, 5)),
     "every 10th": lambda last: list(range(10, last + 1, 10)),
     "first half": lambda last: list(range(1, last // 2 + 1)),
     "first quarter": lambda last: list(range(1, last // 4 + 1)),
+    "second half": lambda last: list(range(last // 2 + 1, last + 1)),
+    "second half, every 2nd": lambda last: list(range(last // 2 + 2, last + 1, 2)),
     "geometric 1.5": lambda last: sorted({min(round(1.5**k), last) for k in range(20)}),
     "geometric 2": lambda last: sorted({min(2**k, last) for k in range(20)}),
     "last": lambda last: [last],
@@ -207,11 +213,10 @@ def points(folder: Path) -> Iterator[dict[str, object]]:
         return {**found, **more, "cost": 1 + sweeps, "auroc": roc_auc_score(corrupted, score)}
 
     for kind, h in itertools.product(("shared", "own"), SCALES):
-        if f"{kind}_{h}" not in epochs[0]:
+        if any(f"{kind}_{h}" not in epoch for epoch in epochs):
             continue
-        single = np.stack(
-            [epoch[f"{kind}_{h}"][: min(len(e[f"{kind}_{h}"]) for e in epochs)] for epoch in epochs]
-        )
+        arrays = [epoch[f"{kind}_{h}"] for epoch in epochs]
+        single = np.stack([array[: min(map(len, arrays))] for array in arrays])
         for n in (n for n in PROBES if n <= single.shape[1]):
             for norm, power in (("plain", 1), ("squared", 2)):
                 values = (single[:, :n] ** power).mean(axis=1)
@@ -227,51 +232,65 @@ def report(folders: list[Path], out: Path) -> None:
     """All points as a table, the choice of defaults, and the picture."""
     out.mkdir(parents=True, exist_ok=True)
     table = pd.DataFrame([row for folder in folders for row in points(folder)])
-    table.round(5).to_csv(out / "cost_and_quality.csv", index=False)
+    table.round(4).to_csv(out / "cost_and_quality.csv.gz", index=False)
     curvature = table[(table["score"] == "curvature (shared)") & (table["norm"] == "plain")]
     settings = ["h", "n", "epochs", "combined"]
     auroc = curvature.pivot(index=settings, columns="data", values="auroc")
     cost = curvature.pivot(index=settings, columns="data", values="cost")
     recipe = tuple(PAPER.values())
     paper = auroc.loc[recipe]
-    print(f"the paper's recipe, {PAPER}:\n{pd.DataFrame({'auroc': paper, 'cost': cost.loc[recipe]})}\n")
+    for what, settings in (("the paper's recipe", PAPER), ("memtrack's default", DEFAULT)):
+        chosen = tuple(settings.values())
+        found = pd.DataFrame({"auroc": auroc.loc[chosen], "cost": cost.loc[chosen]})
+        print(f"{what}, {settings}:\n{found.round(4)}\n")
     enough = (auroc.dropna() >= paper - 0.003).all(axis=1)
     good = pd.concat({"cost": cost, "auroc": auroc}, axis=1).loc[enough[enough].index]
-    good["worst cost"] = cost.loc[good.index].max(axis=1)
+    good[("worst cost", "")] = cost.loc[good.index].max(axis=1)
     print("settings within .003 of it on all data, the cheapest first:")
-    print(good.sort_values("worst cost").head(20).round(4).to_string(), "\n")
+    print(good.sort_values(("worst cost", "")).head(20).round(4).to_string(), "\n")
     print("other scores:\n", table[table["score"].isin(["loss", "margin", "gradient norm"])]
           .pivot(index="score", columns="data", values="auroc").round(4).to_string())  # fmt: skip
     draw(curvature, table, paper, out / "cost_and_quality.png")
 
 
 def draw(curvature: pd.DataFrame, table: pd.DataFrame, paper: pd.Series, path: Path) -> None:
-    """AUROC against cost: a line for each h through n and the recorded epochs; the paper's recipe a star."""
+    """AUROC against cost: a line for each h and choice of epochs through n; other scores as levels."""
     names = list(paper.index)
-    figure, axes = plt.subplots(1, len(names), figsize=(5 * len(names), 4.5), squeeze=False)
+    columns = min(3, len(names))
+    rows = -(-len(names) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(6 * columns, 4.5 * rows), squeeze=False)
+    for axis in axes.flat[len(names) :]:
+        axis.axis("off")
     colours = dict(zip(SCALES, plt.get_cmap("viridis")(np.linspace(0, 0.95, len(SCALES))), strict=True))
-    markers = {"every": "o", "every 2nd": "s", "every 5th": "^", "every 10th": "v"}
-    for axis, name in zip(axes[0], names, strict=True):
+    markers = {"every": "o", "every 2nd": "s", "every 5th": "^", "geometric 2": "v"}
+    for axis, name in zip(axes.flat, names, strict=False):
         here = curvature[(curvature["data"] == name) & (curvature["combined"] == "mean")]
         for h, colour in colours.items():
             for schedule, marker in markers.items():
                 line = here[(here["h"] == h) & (here["epochs"] == schedule)].sort_values("cost")
-                axis.plot(line["cost"], line["auroc"], marker=marker, ms=4, lw=0.7, color=colour)
-        star = here[
-            (here["h"] == PAPER["h"]) & (here["n"] == PAPER["n"]) & (here["epochs"] == PAPER["epochs"])
-        ]
-        axis.plot(star["cost"], star["auroc"], "r*", ms=14)
-        for score, style in (("loss", ":"), ("gradient norm", "--")):
+                axis.plot(line["cost"], line["auroc"], marker=marker, ms=5, lw=0.7, color=colour)
+        for settings, style in ((PAPER, "r*"), (DEFAULT, "kD")):
+            point = here[np.logical_and.reduce([here[key] == value for key, value in settings.items()])]
+            axis.plot(point["cost"], point["auroc"], style, ms=15 if style == "r*" else 11, mfc="none", mew=2)
+        for score, dashes in (("loss", ":"), ("margin", "-."), ("gradient norm", "--")):
             value = table[(table["data"] == name) & (table["score"] == score)]["auroc"].item()
-            axis.axhline(value, color="grey", ls=style, lw=1)
-            axis.annotate(f"mean {score}", (1, value), (2, 2), textcoords="offset points", fontsize=7)
+            axis.axhline(value, color="grey", ls=dashes, lw=1)
+        low = max(here["auroc"].min(), paper[name] - 0.06)
         axis.set(title=name, xscale="log", xlabel="cost, in plain trainings", ylabel="AUROC")
-    handles = [plt.Line2D([], [], color=colour, label=f"h = {h:g}") for h, colour in colours.items()]
-    handles += [plt.Line2D([], [], color="k", ls="", marker=m, ms=4, label=s) for s, m in markers.items()]
-    handles += [plt.Line2D([], [], color="r", ls="", marker="*", label="the paper's recipe")]
-    figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=8)
+        axis.set_ylim(low, None)
+        axis.set_xticks([1, 1.25, 1.5, 2, 3, 4], ["1", "1.25", "1.5", "2", "3", "4"], minor=False)
+        axis.xaxis.set_minor_locator(NullLocator())
+    line = plt.Line2D
+    handles = [line([], [], color=colour, label=f"h = {h:g}") for h, colour in colours.items()]
+    handles += [line([], [], color="k", ls="", marker=m, ms=5, label=s) for s, m in markers.items()]
+    handles += [line([], [], color="r", ls="", marker="*", ms=12, mfc="none", label="the paper's recipe")]
+    handles += [line([], [], color="k", ls="", marker="D", ms=9, mfc="none", label="memtrack's default")]
+    handles += [line([], [], color="grey", ls=":", label="mean loss, every epoch")]
+    handles += [line([], [], color="grey", ls="-.", label="mean margin, every epoch")]
+    handles += [line([], [], color="grey", ls="--", label="mean gradient norm, every epoch")]
+    figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=9)
     figure.set_layout_engine("constrained")
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=80)
 
 
 def main() -> None:

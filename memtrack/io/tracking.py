@@ -184,11 +184,11 @@ class Run:
             self._next_try = time.monotonic() + max(2.0, 10 * taken)
             if not self._away:
                 self._away = True
-                away = store.may_come_back(self.record.tracking_uri, error)
+                uri = self.record.tracking_uri
+                what = "does not answer" if store.may_come_back(uri, error) else "failed"
                 print(
-                    f"the MLflow store {self.record.tracking_uri} {'does not answer' if away else 'failed'}; "
-                    "this goes on, and what "
-                    "it lacks is kept in .memtrack/mlflow and sent when it is back: in this run, by the "
+                    f"the MLflow store {uri} {what}; this goes on, and what it lacks is kept in "
+                    ".memtrack/mlflow and sent when it is back: in this run, by the "
                     f"next stage, or by `python -m memtrack.upload`. MLflow says: {str(error)[:300]}",
                     file=sys.stderr,
                 )

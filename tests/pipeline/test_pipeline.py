@@ -67,7 +67,7 @@ def test_scores_agree_with_the_arrays_and_scikit_learn(reproduced: Project) -> N
 def test_mlflow_holds_the_run(reproduced: Project) -> None:
     (run,) = runs(reproduced, "noisy")
     assert run.info.status == "FINISHED"
-    assert run.data.params["curvature.perturbation_scale"] == "0.1"
+    assert run.data.params["curvature.perturbation_scale"] == "0.03"
     assert run.data.params["variant.rate"] == "0.25"
     lock = (reproduced.folder / "dvc.lock").read_text()
     assert run.data.tags["dvc_data_hash"] in lock
