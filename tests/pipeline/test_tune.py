@@ -73,7 +73,7 @@ def test_trials_are_what_the_checkpoints_say(tuned: Project) -> None:
     output = tune(tuned, "--trials", "5", "--study", "first", "--pruner", "none")
     done = trials(tuned, "first")
     assert len(done) == 5
-    assert done[0].params == {"perturbation_scale": 0.1, "probes": 1}  # what params.yaml says comes first
+    assert done[0].params == {"perturbation_scale": 0.03, "probes": 1}  # what params.yaml says comes first
     for trial in done:
         expected, _ = measured_again(tuned, trial.params["perturbation_scale"], trial.params["probes"])
         assert trial.value == pytest.approx(expected, abs=1e-9)
@@ -82,7 +82,7 @@ def test_trials_are_what_the_checkpoints_say(tuned: Project) -> None:
     for name, half in (("chosen", 0), ("confirmed", 1)):
         expected = measured_again(tuned, winner["perturbation_scale"], winner["probes"])[half]
         assert outcome[name]["first"] == pytest.approx(expected, abs=1e-9)
-        assert outcome[name]["second"] == pytest.approx(measured_again(tuned, 0.1, 1)[half], abs=1e-9)
+        assert outcome[name]["second"] == pytest.approx(measured_again(tuned, 0.03, 1)[half], abs=1e-9)
     assert outcome["looked"] == 5
     assert outcome["verdict"] in output
     points = pd.read_csv(tuned.folder / "results/tune/noisy/curve.csv")
