@@ -107,10 +107,12 @@ def _check_logits(logits: Tensor, labels: Tensor) -> None:
     if logits.dim() != 2 or len(logits) != len(labels) or logits.shape[1] < 2:
         shape = tuple(logits.shape)
         raise ValueError(f"the model gives {shape}: it should give logits ({len(labels)}, classes >= 2)")
-    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < logits.shape[1]:
-        span = f"{int(labels.min())} to {int(labels.max())}"
+    if not len(labels):
+        return
+    low, high, classes = int(labels.min()), int(labels.max()), logits.shape[1]
+    if not 0 <= low <= high < classes:
         raise ValueError(
-            f"labels are {span}: with {logits.shape[1]} logits they should be 0 to {logits.shape[1] - 1}"
+            f"labels are {low} to {high}: with {classes} logits they should be 0 to {classes - 1}"
         )
 
 

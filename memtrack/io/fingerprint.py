@@ -49,7 +49,6 @@ class Fingerprint(Section):
 
     def write(self, path: Path) -> None:
         """Write it to `path`."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_record(self, path)
 
 
