@@ -81,23 +81,42 @@ def paired_difference(
     return Difference(one, other, one - other, float(low), float(high))
 
 
-def clean_needed(corrupted: Flags, values: Values, standard_error: float) -> int:
-    """How many clean samples, drawn at random beside all corrupted ones, give the AUROC of all.
+def samples_needed(corrupted: Flags, values: Values, standard_error: float) -> tuple[int, int]:
+    """How many corrupted and how many clean samples, drawn at random, give the AUROC of all.
 
-    That AUROC is the mean over the clean samples of the share of corrupted ones above each; the mean of
-    k of M drawn without replacement has the standard error sqrt(V (1/k - 1/M)), V their variance.
+    With m of M corrupted and k of K clean samples, drawn without replacement, the squared standard error is
+    V (1/m - 1/M) + W (1/k - 1/K), where V is the variance over the corrupted samples of the share of clean
+    ones below each, and W the same the other way round. The fewest samples m + k are those with m : k as
+    the roots of V and W; where there are not so many of one kind, all of it and more of the other.
 
     Args:
-        values: a score of the samples, to take V from.
+        values: a score of the samples, to take V and W from.
         standard_error: that is wanted, above 0.
 
-    Source: DeLong, DeLong & Clarke-Pearson, Biometrics 1988 (V is their S01).
+    Source: DeLong, DeLong & Clarke-Pearson, Biometrics 1988 (V and W are their S10 and S01); the sizes by
+    Neyman's allocation.
     """
-    above = np.sort(values[corrupted])
-    clean = values[~corrupted]
-    below_or_equal = np.searchsorted(above, clean, "left") + np.searchsorted(above, clean, "right")
-    variance = float(np.var(1 - below_or_equal / (2 * len(above)), ddof=1))
-    return math.ceil(variance / (standard_error**2 + variance / len(clean))) if variance else 1
+    positive, negative = values[corrupted], values[~corrupted]
+    v, w = _variance_of_share_below(positive, negative), _variance_of_share_below(negative, positive)
+    all_m, all_k = len(positive), len(negative)
+    aim = standard_error**2
+    roots = math.sqrt(v) + math.sqrt(w)
+    whole = aim + v / all_m + w / all_k
+    m, k = math.sqrt(v) * roots / whole, math.sqrt(w) * roots / whole
+    if m > all_m:
+        m, k = all_m, w / (aim + w / all_k)
+    elif k > all_k:
+        m, k = v / (aim + v / all_m), all_k
+    return max(1, math.ceil(m)), max(1, math.ceil(k))
+
+
+def _variance_of_share_below(values: Values, others: Values) -> float:
+    """The variance over `values` of the share of `others` below each, equal ones counted half."""
+    if len(values) == 1:
+        return 0.0
+    others = np.sort(others)
+    twice = np.searchsorted(others, values, "left") + np.searchsorted(others, values, "right")
+    return float(np.var(twice / (2 * len(others)), ddof=1))
 
 
 def detection(corrupted: Flags, values: Values, *, resamples: int, confidence: float, seed: int) -> Detection:

@@ -35,17 +35,20 @@ class Fingerprint(Section):
         """A short name for it."""
         return hashlib.sha256(json.dumps(self.causes, sort_keys=True).encode()).hexdigest()[:12]
 
-    def matches(self, path: Path, *, but: Iterable[str] = ()) -> bool:
-        """Whether `path` holds this fingerprint, the causes named in `but` left out; a missing file does
-        not, nor a broken one, which is said."""
-        if not path.exists():
-            return False
-        try:
-            causes = json.loads(path.read_text(encoding="utf-8"))["causes"]
-            return all(causes.get(name) == self.causes.get(name) for name in {*causes, *self.causes} - {*but})
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            print(f"{path}: is damaged: what it belongs to is made again")
-            return False
+    def matches(self, path: Path) -> bool:
+        """Whether `path` holds this fingerprint; a missing file does not, nor a broken one, which is
+        said."""
+        return not self.differing(path)
+
+    def differing(self, path: Path) -> set[str]:
+        """The names of the causes that are others in the fingerprint that `path` holds."""
+        causes: dict[str, Any] = {}
+        if path.exists():
+            try:
+                causes = {**json.loads(path.read_text(encoding="utf-8"))["causes"]}
+            except (OSError, ValueError, KeyError, TypeError):
+                print(f"{path}: is damaged: what it belongs to is made again")
+        return {name for name in {*causes, *self.causes} if causes.get(name) != self.causes.get(name)}
 
     def write(self, path: Path) -> None:
         """Write it to `path`."""

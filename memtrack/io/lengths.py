@@ -25,7 +25,7 @@ class LengthCache:
     """
 
     def __init__(self, key: str, samples: int, limit: float) -> None:
-        """`limit` in bytes; 0 keeps nothing."""
+        """`limit` in bytes."""
         self._root = project_root() / FOLDER
         self._folder = self._root / key
         self._samples = samples
@@ -44,8 +44,6 @@ class LengthCache:
 
     def put(self, epoch: int, scale: float, probes: Sequence[int], lengths: NDArray[np.float32]) -> None:
         """Keep the rows of `lengths` (len(probes), N)."""
-        if not self._limit:
-            return
         for probe, row in zip(probes, lengths, strict=True):
             write_array(self._file(epoch, scale, probe), row)
         self._written += lengths.nbytes

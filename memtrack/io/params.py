@@ -459,7 +459,7 @@ class TuneParams(Section):
     study: Name | None = Field(
         None, description="The study's name; null: made of the variant and of what was trained."
     )
-    cache_gb: Annotated[float, Field(ge=0)] = Field(
+    cache_gb: Positive = Field(
         2.0, description="Measured lengths are kept in .memtrack for later trials, up to so many gigabytes."
     )
 

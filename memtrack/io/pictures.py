@@ -112,17 +112,6 @@ def auroc_over_scale(points: pd.DataFrame, default: float | None, path: Path) ->
     _save(figure, path)
 
 
-def score_histogram(values: Values, corrupted: Flags, what: str, path: Path) -> None:
-    """The distribution of one score, clean and corrupted apart."""
-    figure, axes = _figure(5, 3.2)
-    edges = np.histogram_bin_edges(values, bins=40)
-    for members, colour, label in ((~corrupted, CLEAN, "clean"), (corrupted, CORRUPTED, "corrupted")):
-        axes.hist(values[members], edges.tolist(), color=colour, alpha=0.7, label=label, density=True)
-    axes.set(title=what, xlabel="score", ylabel="density", yscale="log")
-    axes.legend(fontsize="small")
-    _save(figure, path)
-
-
 def save_axes(drawn: Axes | NDArray[np.object_], path: Path) -> None:
     """Save the figure that axes, which another library has drawn, are part of."""
     first: Axes = np.ravel(np.asarray(drawn, dtype=object))[0]

@@ -111,6 +111,8 @@ def _give(client: mlflow.MlflowClient, experiment: str, run: str, message: dict[
     """One message; giving it twice is giving it once."""
     now = message["time"]
     metrics = [Metric(key, value, now, message["step"]) for key, value in message.get("metrics", {}).items()]
+    for key, points in message.get("history", {}).items():
+        metrics += [Metric(key, value, now, step) for step, value in points]
     links = {name: _run_id(client, experiment, key) for name, key in message.get("links", {}).items()}
     tags = [RunTag(key, value) for key, value in {**message.get("tags", {}), **links}.items()]
     if metrics or tags:

@@ -117,6 +117,7 @@ class Run:
         """Log numbers at an epoch, files as artifacts by their names, tags, a data set, or a status.
 
         `links` are tags whose values are keys of other runs: MLflow gets the ids that it knows these by.
+        `history` holds numbers at several epochs: for each name (epoch, number), ...
 
         A run that was finished, all of it sent, before the process was interrupted stays as it is.
         """

@@ -10,6 +10,7 @@ import time
 from collections.abc import Generator
 from contextlib import closing
 
+import torch
 from optuna.trial import TrialState
 
 from memtrack.io.paths import TUNE_RESULTS
@@ -30,8 +31,10 @@ def main(argv: list[str] | None = None) -> int:
     search = Search(options)
     deadline = time.time() + (options.tune.timeout or float("inf"))
     if options.worker is not None:
+        parent = os.getppid()
         for _ in search.run_trials(deadline):
-            pass
+            if os.getppid() != parent:  # the process that started this one was killed
+                break
         return 0
     story = Story(options.params.tracking, options.tune, search.trained.name, search.study)
     try:
@@ -81,11 +84,13 @@ def _run(search: Search, story: Story, arguments: list[str], deadline: float) ->
 def _processes(search: Search, arguments: list[str]) -> Generator[None, None, None]:
     """Workers in processes of their own; one step for each trial that is finished."""
     workers = search.options.tune.workers
-    threads = max(1, (os.cpu_count() or 1) // workers)
+    threads = max(1, torch.get_num_threads() // workers)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "memtrack.tune", *arguments, "--worker", str(number)], env=environment
+            [sys.executable, "-m", "memtrack.tune", *arguments, "--worker", str(number)],
+            env=environment,
+            start_new_session=True,  # Ctrl-C comes to this process alone, which passes it on
         )
         for number in range(workers)
     ]

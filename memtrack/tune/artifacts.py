@@ -13,6 +13,7 @@ from optuna.trial import Trial
 from memtrack.io import pictures
 from memtrack.io.paths import project_root
 
+TITLES = {"perturbation_scale": "h", "probes": "n"}
 FOLDER = Path(".memtrack/tune/artifacts")
 
 
@@ -22,7 +23,7 @@ def attach(trial: Trial, values: NDArray[np.float64], corrupted: NDArray[np.bool
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "score.png"
-        words = ", ".join(f"{name} {value}" for name, value in trial.params.items())
-        pictures.score_histogram(values, corrupted, f"{words}: AUROC {auroc:.4f}", path)
+        words = ", ".join(f"{TITLES.get(name, name)} {value}" for name, value in trial.params.items())
+        pictures.histograms({f"AUROC {auroc:.4f} at {words}": values}, corrupted, path)
         store = FileSystemArtifactStore(folder)
         upload_artifact(study_or_trial=trial, file_path=str(path), artifact_store=store)

@@ -13,7 +13,6 @@ from torch import nn
 
 from memtrack.core import curvature, measuring, models, precision, recorder, training
 from memtrack.core.curvature import ESTIMATORS, Estimator, Norm
-from memtrack.core.evaluation import auroc
 from memtrack.core.recorder import LengthRecorder, fastest_batch_size
 from memtrack.core.scores import SCORES
 from memtrack.core.trajectory import Measured
@@ -26,6 +25,7 @@ from memtrack.io.params import Params
 from memtrack.io.paths import TRAIN_RESULTS
 from memtrack.io.problems import InputError, Problem
 from memtrack.io.progress import Progress
+from memtrack.io.validation import read_record
 from memtrack.io.variants import VariantData
 from memtrack.io.workplace import TRAINING
 
@@ -49,19 +49,6 @@ class Setting:
     epochs: tuple[int, ...]
 
 
-def most_telling_first(epochs: Sequence[int]) -> list[int]:
-    """The epochs from coarse to fine: the middle one, those at the quarters, at the eighths, ..."""
-    order: list[int] = []
-    spans = [(0, len(epochs))]
-    while spans:
-        start, end = spans.pop(0)
-        if start < end:
-            middle = (start + end) // 2
-            order.append(epochs[middle])
-            spans += [(start, middle), (middle + 1, end)]
-    return order
-
-
 class TrainedVariant:
     """The checkpoints of a variant, if they were trained with the parameters and data in force.
 
@@ -80,11 +67,13 @@ class TrainedVariant:
             )
         self.data, self.variant = PreparedData(), VariantData(name)
         self.device = training.pick_device(params.train.device)
-        self.fingerprint = training_fingerprint(params, self.data, self.variant, self.device)
-        # what these were trained on does not matter to what is measured now
-        if not self.fingerprint.matches(folder / TRAINING, but=("device", "packages")):
-            text = f"was trained with other parameters, data or code than are in force now: {self.remedy}"
+        now = training_fingerprint(params, self.data, self.variant, self.device)
+        # on which machine these were trained does not matter to what is measured
+        if others := now.differing(folder / TRAINING) - {"device", "packages"}:
+            changed = ", ".join(sorted(others))
+            text = f"was trained before what is in force now was changed ({changed}): {self.remedy}"
             raise InputError([Problem(folder, message=text)])
+        self.key = read_record(Fingerprint, folder / TRAINING).key
         self.checkpoints = Checkpoints(folder)
         for epoch in epochs:
             if self.checkpoints.missing(epoch, weights=True):
@@ -127,6 +116,7 @@ class Measure:
         self.cache = LengthCache(self.fingerprint.key, len(rows), cache_gb * 1e9)
         self._batches: Samples | None = None
         self._recorders: dict[int, LengthRecorder] = {}
+        self._latest: tuple[tuple[int, float], NDArray[np.float64]] = (0, 0.0), np.empty((0, len(rows)))
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -134,7 +124,7 @@ class Measure:
         params = self.trained.params
         return Fingerprint(
             causes={
-                "training": self.trained.fingerprint.key,
+                "training": self.trained.key,
                 "rows": hashlib.sha256(self.rows.tobytes()).hexdigest(),
                 "method": params.curvature.method,
                 "seed": params.curvature.seed,
@@ -151,45 +141,47 @@ class Measure:
 
     def curvature(self, setting: Setting, epoch: int) -> NDArray[np.float64]:
         """The curvature of the samples after an epoch, (len(rows),); measured as far as it is not known."""
-        scale, wanted = setting.perturbation_scale, range(setting.probes)
-        found = {probe: self.cache.get(epoch, scale, probe) for probe in wanted}
+        lengths = self._lengths(epoch, setting.perturbation_scale, setting.probes)
+        return (lengths**2 if setting.norm == "squared" else lengths).mean(axis=0)
+
+    def _lengths(self, epoch: int, scale: float, probes: int) -> NDArray[np.float64]:
+        """Of the first probes, (probes, len(rows))."""
+        asked, known = self._latest
+        if asked == (epoch, scale) and len(known) >= probes:
+            return known[:probes]
+        found = {probe: self.cache.get(epoch, scale, probe) for probe in range(probes)}
         missing = [probe for probe, lengths in found.items() if lengths is None]
         if missing:
             measured = self._recorder(epoch).lengths(self.estimator(scale), missing)
             self.cache.put(epoch, scale, missing, measured)
             found |= dict(zip(missing, measured, strict=True))
-        stacked = np.array([found[probe] for probe in wanted], dtype=np.float64)
-        return ((stacked**2) if setting.norm == "squared" else stacked).mean(axis=0)
-
-    def _missing(self, setting: Setting, epoch: int) -> bool:
-        probes, scale = range(setting.probes), setting.perturbation_scale
-        return any(self.cache.get(epoch, scale, probe) is None for probe in probes)
+        lengths = np.array(list(found.values()), dtype=np.float64)
+        self._latest = (epoch, scale), lengths
+        return lengths
 
     def steps(self, setting: Setting) -> Iterator[NDArray[np.float64]]:
-        """The score after each further checkpoint, the most telling ones first; the last one counts."""
+        """The score after each further checkpoint; the last one counts.
+
+        The latest checkpoint comes first: late ones tell most (benchmarks/README.md).
+        """
         arrays: dict[int, NDArray[np.float64]] = {}
-        for epoch in most_telling_first(setting.epochs):
+        for epoch in reversed(setting.epochs):
             arrays[epoch] = self.curvature(setting, epoch)
             yield SCORES[setting.score](Measured({"curvature": arrays}))
 
     def scores(self, settings: Sequence[Setting], what: str) -> dict[Setting, NDArray[np.float64]]:
         """The scores of the samples, (len(rows),), for each setting, one checkpoint after the other."""
+        # the most probes of an h first: they hold the lengths of fewer ones
+        ordered = sorted(settings, key=lambda setting: (setting.perturbation_scale, -setting.probes))
         arrays: dict[Setting, dict[int, NDArray[np.float64]]] = {setting: {} for setting in settings}
         for epoch in Progress(sorted({epoch for setting in settings for epoch in setting.epochs}), what):
-            for setting in settings:
+            for setting in ordered:
                 if epoch in setting.epochs:
                     arrays[setting][epoch] = self.curvature(setting, epoch)
         return {
             setting: SCORES[setting.score](Measured({"curvature": found}))
             for setting, found in arrays.items()
         }
-
-    def known_auroc(self, setting: Setting) -> float | None:
-        """The AUROC of a setting of which everything has been measured, or None."""
-        if all(not self._missing(setting, epoch) for epoch in setting.epochs):
-            *_, last = self.steps(setting)
-            return auroc(self.corrupted, last)
-        return None
 
     def samples(self) -> Samples:
         """The samples in batches of the fastest size, in memory if they fit."""

@@ -114,21 +114,24 @@ def metrics(outcome: Outcome | None) -> dict[str, float]:
 def curve(search: Search) -> pd.DataFrame:
     """AUROC over h for each number of probes, otherwise with the first choices of the search.
 
-    At h of 1 and 3 in every decade and at the ends it is measured; elsewhere it is there if a trial has
-    measured it. Columns perturbation_scale, probes, auroc; on the samples that the trials see.
+    At the ends and at the powers of ten, and wherever a trial was run to its end. Columns
+    perturbation_scale, probes, auroc; on the samples that the trials see.
     """
     space, measure = search.space, search.measure
-    marks = [scale for scale in space.scales if f"{scale:e}"[:3] in ("1.0", "3.0")]
-    ends = [space.scales[0], space.scales[-1]]
-    most = {"probes": space.tune.probes.high}
-    curve_settings = [space.setting({"perturbation_scale": scale, **most}) for scale in {*marks, *ends}]
-    measure.scores(curve_settings, "draw the curve over h")
-    rows = []
-    for scale in space.scales:
-        for number in range(space.tune.probes.low, space.tune.probes.high + 1):
-            value = measure.known_auroc(space.setting({"perturbation_scale": scale, "probes": number}))
-            if value is not None:
-                rows.append((scale, number, value))
+    scales, numbers = space.scales, space.tune.probes
+    whole = [trial for trial in finished(search.study) if trial.state is TrialState.COMPLETE]
+    most = {scale: numbers.high for scale in scales if f"{scale:e}".startswith("1.000000e")}
+    most |= {scales[0]: numbers.high, scales[-1]: numbers.high}
+    for trial in whole:
+        tried = space.setting(trial.params)
+        known = most.get(tried.perturbation_scale, 0)
+        if tried == space.setting({"perturbation_scale": tried.perturbation_scale, "probes": tried.probes}):
+            most[tried.perturbation_scale] = max(known, tried.probes)
+    points = [(scale, number) for scale in sorted(most) for number in range(numbers.low, most[scale] + 1)]
+    settings = [space.setting({"perturbation_scale": scale, "probes": number}) for scale, number in points]
+    scores = measure.scores(settings, "draw the curve over h")
+    found = [auroc(measure.corrupted, scores[setting]) for setting in settings]
+    rows = [(*point, value) for point, value in zip(points, found, strict=True)]
     return pd.DataFrame(rows, columns=["perturbation_scale", "probes", "auroc"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import time
@@ -14,10 +15,11 @@ from numpy.typing import NDArray
 from optuna.study import Study
 
 from memtrack.core import training
-from memtrack.core.evaluation import clean_needed
+from memtrack.core.evaluation import samples_needed
 from memtrack.core.recorder import LengthRecorder
 from memtrack.core.scores import SCORES
 from memtrack.core.trajectory import Trajectory
+from memtrack.io.fingerprint import Fingerprint
 from memtrack.io.paths import TRAIN_RESULTS
 from memtrack.io.problems import InputError, Problem
 from memtrack.tune.measure import Measure, TrainedVariant
@@ -27,7 +29,7 @@ from memtrack.tune.study import Worker, open_study
 
 Rows = NDArray[np.int64]
 Flags = NDArray[np.bool_]
-FEWEST = 1000
+STEP = 100
 TIMED = 1024
 """So many samples are trained on and swept to find what recording costs."""
 
@@ -58,7 +60,8 @@ class Search:
         if tune.standard_error is not None:
             rows = subset(self.trained, chosen, tune.standard_error)
             self.measure = Measure(self.trained, rows, cache_gb=tune.cache_gb)
-        key = self.measure.fingerprint.key
+        measured = {"lengths": self.measure.fingerprint.key, **self.space.fixed}
+        key = Fingerprint(causes=measured).key
         self.study: Study = open_study(
             self.space,
             tune.study or f"{self.trained.name}-{key[:6]}",
@@ -95,16 +98,20 @@ def halves(corrupted: Flags) -> tuple[Rows, Rows]:
 
 
 def subset(trained: TrainedVariant, rows: Rows, standard_error: float) -> Rows:
-    """Of `rows` all corrupted samples, and as many clean ones, drawn at random, as `clean_needed` says.
+    """Of `rows` as many corrupted and clean samples, drawn at random, as `samples_needed` says.
 
-    Never fewer than `FEWEST` samples: that would save no time.
+    In whole hundreds (`STEP`), of each kind at least two: what is drawn is still the same when the scores
+    have changed a little.
     """
     trajectory = Trajectory(TRAIN_RESULTS / trained.name / "trajectory")
     corrupted = trained.corrupted[rows]
-    count = clean_needed(corrupted, SCORES["curvature"](trajectory)[rows], standard_error)
+    needed = samples_needed(corrupted, SCORES["curvature"](trajectory)[rows], standard_error)
     generator = np.random.Generator(np.random.PCG64(1))
-    drawn = generator.permutation(rows[~corrupted])[: max(count, FEWEST - int(corrupted.sum()))]
-    return np.sort(np.concatenate([rows[corrupted], drawn]))
+    drawn = [
+        generator.permutation(kind)[: max(2, math.ceil(count / STEP)) * STEP]
+        for kind, count in zip((rows[corrupted], rows[~corrupted]), needed, strict=True)
+    ]
+    return np.sort(np.concatenate(drawn))
 
 
 def gradient_cost(trained: TrainedVariant) -> float:

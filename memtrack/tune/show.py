@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
@@ -21,18 +22,29 @@ def _print(table: Table) -> None:
 
 
 def trials(search: Search) -> None:
-    """The best trials."""
+    """The best trials; with two objectives, those of the Pareto front."""
     study = search.study
     done = finished(study)
-    whole = [trial for trial in done if trial.state is TrialState.COMPLETE]
-    pruned = len(done) - len(whole)
     names = list(search.space.grid())
-    table = Table(title=f"Study {study.study_name}: the best of {len(done)} trials ({pruned} pruned)")
+
+    def setting(trial: FrozenTrial) -> tuple[Any, ...]:
+        return tuple(trial.params[name] for name in names)
+
+    tried = {setting(trial) for trial in done}
+    whole = {setting(trial): trial for trial in reversed(done) if trial.state is TrialState.COMPLETE}
+    ordered = sorted(whole.values(), key=lambda trial: -trial.values[0])
+    shown, title = ordered[:BEST], "the best"
+    if len(study.directions) == 2:
+        front = [trial.values for trial in study.best_trials]
+        shown, title = [trial for trial in ordered if trial.values in front], "the Pareto front"
+    table = Table(
+        title=f"Study {study.study_name}: {title} of {len(tried)} settings ({len(done)} trials, "
+        f"{sum(trial.state is TrialState.PRUNED for trial in done)} pruned)"
+    )
     for heading in ("trial", *names, "AUROC", "cost"):
         table.add_column(heading, justify="right")
-    for trial in sorted(whole, key=lambda trial: -trial.values[0])[:BEST]:
-        values = [trial.params[name] for name in names]
-        cells = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
+    for trial in shown:
+        cells = [f"{value:g}" if isinstance(value, float) else str(value) for value in setting(trial)]
         cost = cost_of(search.space.setting(trial.params), study)
         table.add_row(str(trial.number), *cells, f"{trial.values[0]:.4f}", f"{cost:.2f}x")
     _print(table)

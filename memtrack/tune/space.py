@@ -45,6 +45,13 @@ class Space:
         """Every epoch whose checkpoint may be asked for."""
         return sorted(set(self.default.epochs).union(*self.epochs.values()))
 
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """What has to be the same in all trials of a study."""
+        choices = {name: list(found) for name, found in self._choices().items()}
+        epochs = [list(found) for found in self.epochs.values()]
+        return {**choices, "epochs": epochs, "objectives": list(self.tune.objectives)}
+
     def suggest(self, trial: Trial) -> Setting:
         """The setting that a trial tries."""
         low, high = self.scales[0], self.scales[-1]

@@ -15,7 +15,7 @@ from memtrack.io.paths import TRAIN_RESULTS, project_root
 from memtrack.io.store import RunRecord
 from memtrack.io.tracking import Run
 from memtrack.io.validation import read_record
-from memtrack.tune.study import FOLDER, shown, storage_url
+from memtrack.tune.study import FOLDER, MACHINE, shown, storage_url
 
 PARENT = "mlflow.parentRunId"
 
@@ -46,10 +46,11 @@ class Story:
         trained.end()
 
     def tell(self, trials: Sequence[FrozenTrial]) -> None:
-        """Log the finished trials that were not logged before."""
+        """Log the finished trials of this machine that were not logged before."""
         known = set(self._logged.read_text().split()) if self._logged.exists() else set()
         for trial in trials:
-            if trial.state.is_finished() and str(trial.number) not in known:
+            ours = trial.state.is_finished() and trial.user_attrs.get("machine") == MACHINE
+            if ours and str(trial.number) not in known:
                 self._tell(trial)
                 with self._logged.open("a") as file:
                     file.write(f"{trial.number}\n")
@@ -69,14 +70,11 @@ class Story:
         key = hashlib.sha256(f"{self._key} {trial.number}".encode()).hexdigest()[:32]
         self._run.send()  # the run above comes first
         run = self._open(f"trial {trial.number}", trial.params, {"optuna_state": trial.state.name}, key)
-        run.log(links={PARENT: self._key})
-        for step, value in trial.intermediate_values.items():
-            run.log(metrics={"auroc_so_far": value}, step=step, **moment)
         metrics = {name: value for name, value in trial.user_attrs.items() if isinstance(value, float)}
         if trial.state is TrialState.COMPLETE:
             metrics["auroc"] = trial.values[0]
-        if metrics:
-            run.log(metrics=metrics, **moment)
+        history = {"auroc_so_far": list(trial.intermediate_values.items())}
+        run.log(links={PARENT: self._key}, metrics=metrics, history=history, **moment)
         run.end("FAILED" if trial.state is TrialState.FAIL else "FINISHED")
 
     def _open(self, name: str, parameters: Mapping[str, Any], tags: Mapping[str, str], key: str) -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 import warnings
 from collections import Counter
@@ -33,6 +34,7 @@ HEARTBEAT = 5
 RETRIES = 3
 DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
 """Of the AUROC, and of the cost where that is asked for."""
+MACHINE = socket.gethostname()
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 warnings.filterwarnings("ignore", category=ExperimentalWarning)
@@ -86,10 +88,10 @@ def open_study(space: Space, name: str, fingerprint: str, *, cost: Callable[[], 
         )
         raise mistake("tune", "storage", message=text) from None
     known = study.user_attrs.get(FINGERPRINT)
-    if known is not None and (known != fingerprint or len(study.directions) != len(tune.objectives)):
+    if known is not None and known != fingerprint:
         text = (
-            f"the study {name!r} in {address} was made with other checkpoints, samples or objectives: its "
-            "trials cannot be compared with new ones; choose another name"
+            f"the study {name!r} in {address} was made with other checkpoints, samples, objectives or "
+            "choices (norm, score, epochs): its trials cannot be compared with new ones; choose another name"
         )
         raise mistake("tune", "study", message=text)
     if known is None:
@@ -156,9 +158,9 @@ class Worker:
 
         try:
             self.study.optimize(objective, n_trials=1)
-        except KeyboardInterrupt:
+        except BaseException:
             if begun is not None:
-                self._give_up(begun)
+                self._put_back(begun)
             raise
         finally:
             if begun is not None:
@@ -169,6 +171,7 @@ class Worker:
         setting = self.space.suggest(trial)
         cost = cost_of(setting, self.study)
         trial.set_user_attr("cost", cost)
+        trial.set_user_attr("machine", MACHINE)
         single = len(self.study.directions) == 1
         corrupted = self.measure.corrupted
         for step, values in enumerate(self.measure.steps(setting), 1):
@@ -177,15 +180,19 @@ class Worker:
                 trial.report(value, step)
                 if step < len(setting.epochs) and trial.should_prune():
                     raise optuna.TrialPruned
-        attach(trial, values, corrupted, value)
+        if all(other.params != trial.params for other in finished(self.study)):
+            attach(trial, values, corrupted, value)
         return value if single else (value, cost)
 
     def _exhausted(self) -> bool:
         grid = self.study.sampler
         return isinstance(grid, GridSampler) and grid.is_exhausted(self.study)
 
-    def _give_up(self, trial: Trial) -> None:
-        """An interrupted trial is failed and put back, to be the next one that is run."""
+    def _put_back(self, trial: Trial) -> None:
+        """A trial that was interrupted, or failed, is one of the next that are run."""
         storage = self.study._storage
-        storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-        RetryHeartbeatStaleTrialCallback(RETRIES)(self.study, storage.get_trial(trial._trial_id))
+        if storage.get_trial(trial._trial_id).state is TrialState.RUNNING:
+            storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        frozen = storage.get_trial(trial._trial_id)
+        if frozen.state is TrialState.FAIL:
+            RetryHeartbeatStaleTrialCallback(RETRIES)(self.study, frozen)

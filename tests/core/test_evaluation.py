@@ -13,10 +13,10 @@ from memtrack.core.evaluation import (
     Values,
     auroc,
     bootstrap_aurocs,
-    clean_needed,
     detection,
     paired_difference,
     roc_points,
+    samples_needed,
 )
 
 
@@ -194,23 +194,48 @@ class TestPairs:
         assert (found.difference, found.low, found.high) == (0, 0, 0)
 
 
-class TestCleanNeeded:
+class TestSamplesNeeded:
     @pytest.mark.parametrize("kind", ["distinct", "ties"])
-    @pytest.mark.parametrize("error", [0.005, 0.02])
-    def test_so_many_drawn_at_random_have_the_standard_error(self, kind: str, error: float) -> None:
-        corrupted, values = made_case(kind, count=2000)
-        count = clean_needed(corrupted, values, error)
-        positive, negative = np.flatnonzero(corrupted), np.flatnonzero(~corrupted)
-        assert 1 < count < len(negative)
+    @pytest.mark.parametrize("error", [0.01, 0.02])
+    @pytest.mark.parametrize("share", [0.05, 0.4, 0.95])
+    def test_so_many_drawn_at_random_have_the_standard_error(
+        self, kind: str, error: float, share: float
+    ) -> None:
         draw = np.random.default_rng(1)
+        corrupted = np.arange(2000) < share * 2000
+        values = draw.normal(size=2000) + corrupted
+        if kind == "ties":
+            values = values.round()
+        wanted = samples_needed(corrupted, values, error)
+        groups = np.flatnonzero(corrupted), np.flatnonzero(~corrupted)
+        assert all(1 < count <= len(rows) for count, rows in zip(wanted, groups, strict=True))
+        assert sum(wanted) < 2000
         found = []
         for _ in range(400):
-            rows = np.concatenate([positive, draw.permutation(negative)[:count]])
+            parts = [draw.permutation(rows)[:count] for count, rows in zip(wanted, groups, strict=True)]
+            rows = np.concatenate(parts)
             found.append(roc_auc_score(corrupted[rows], values[rows]))
         assert np.std(found) == pytest.approx(error, rel=0.15)
         assert np.mean(found) == pytest.approx(roc_auc_score(corrupted, values), abs=error / 5)
 
+    def test_fewer_of_both_would_not_do(self) -> None:
+        """No other split of as many samples has a smaller standard error, by the formula itself."""
+        draw = np.random.default_rng(2)
+        corrupted = np.arange(3000) < 1000
+        values = draw.normal(size=3000) + corrupted * draw.random(3000) * 3
+        m, k = samples_needed(corrupted, values, 0.01)
+        above = (values[corrupted][:, None] > values[~corrupted]).astype(float)
+        v, w = above.mean(1).var(ddof=1), above.mean(0).var(ddof=1)
+        splits = np.arange(2, m + k - 1)
+        errors = v * (1 / splits - 1 / 1000) + w * (1 / (m + k - splits) - 1 / 2000)
+        assert abs(splits[errors.argmin()] - m) <= 1
+        assert errors.min() == pytest.approx(0.01**2, rel=0.01)
+
     def test_no_more_than_there_are_and_one_where_all_are_alike(self) -> None:
         corrupted, values = made_case("distinct")
-        assert clean_needed(corrupted, values, 1e-9) == (~corrupted).sum()
-        assert clean_needed(corrupted, corrupted.astype(float), 0.01) == 1
+        assert samples_needed(corrupted, values, 1e-9) == (corrupted.sum(), (~corrupted).sum())
+        assert samples_needed(corrupted, corrupted.astype(float), 0.01) == (1, 1)
+
+    def test_one_corrupted_sample(self) -> None:
+        values = np.random.default_rng(3).normal(size=500)
+        assert samples_needed(np.arange(500) == 3, values, 0.01)[0] == 1

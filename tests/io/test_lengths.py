@@ -51,11 +51,6 @@ def test_of_other_samples_is_not_there() -> None:
     assert LengthCache("a", COUNT + 1, 1e9).get(1, 0.1, 0) is None
 
 
-def test_no_limit_of_zero_keeps_anything() -> None:
-    LengthCache("a", COUNT, 0).put(1, 0.1, [0], lengths(1))
-    assert kept() == []
-
-
 def test_what_was_not_used_for_the_longest_time_goes_first() -> None:
     size = 4 * COUNT + 128
     cache = LengthCache("a", COUNT, 10 * size)

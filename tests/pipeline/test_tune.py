@@ -163,5 +163,5 @@ def test_checkpoints_of_other_parameters_are_not_used(tuned: Project) -> None:
         output = tune(tuned, "--trials", "1", status=2)
     finally:
         (tuned.folder / "params.yaml").write_text(parameters)
-    assert "trained with other parameters, data or code than are in force now" in output
+    assert "was trained before what is in force now was changed (train)" in output
     assert "dvc repro train@noisy" in output

@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 import pytest
 
-from memtrack.tune.measure import Setting, most_telling_first
+from memtrack.tune.measure import Setting
 from memtrack.tune.space import Space, nice_scales, sampler
 
 Make = Callable[..., Space]
@@ -95,10 +95,3 @@ def test_keys_of_params_yaml_say_what_differs(space: Make) -> None:
     keys = searched.keys(Setting(0.1, 1, "squared", "curvature", (1, 2, 4, 8, 12)))
     assert keys["curvature", "norm"] == "squared"
     assert keys["record", "epochs"] == {"kind": "geometric", "ratio": 2.0}
-
-
-def test_epochs_are_visited_from_coarse_to_fine() -> None:
-    assert most_telling_first([1, 2, 3, 4, 5, 6, 7]) == [4, 2, 6, 1, 3, 5, 7]
-    assert most_telling_first([5, 10, 15, 20]) == [15, 10, 20, 5]
-    assert most_telling_first([3]) == [3]
-    assert sorted(most_telling_first(range(1, 31))) == list(range(1, 31))
