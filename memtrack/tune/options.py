@@ -27,15 +27,12 @@ class Options:
 
     Attributes:
         tune: the section, or the search file, with what the command line says instead.
-        worker: the number of this process among the workers of a search, or None for the one that
-            started them.
     """
 
     params: Params
     tune: TuneParams
     repro: bool
     write: bool
-    worker: int | None
 
 
 def read(argv: list[str] | None) -> Options:
@@ -53,7 +50,7 @@ def read(argv: list[str] | None) -> Options:
     if overrides:
         merged = SourceFile(Path("command line"), {**section, **overrides}, {})
         tune = validate(TuneParams, merged, lambda found: tune_problems(found, loaded))
-    return Options(loaded, tune, given["repro"], given["write"], given["worker"])
+    return Options(loaded, tune, given["repro"], given["write"])
 
 
 def parser() -> argparse.ArgumentParser:
@@ -96,7 +93,6 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--repro", action="store_true", help="run `dvc repro` for what is not trained yet")
     made.add_argument("--write", action="store_true", help="put a winner that is better beyond the noise "
                       "into params.yaml")  # fmt: skip
-    made.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     return made
 
 

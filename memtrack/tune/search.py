@@ -44,8 +44,9 @@ class Search:
         confirming: what no trial sees; the winner is confirmed on it. `where` says what it is.
     """
 
-    def __init__(self, options: Options) -> None:
-        self.options = options
+    def __init__(self, options: Options, worker: int | None = None) -> None:
+        """`worker`: the number of this process among those that share the search, or None."""
+        self.options, self._worker = options, worker
         tune = options.tune
         self.space = Space(options.params, tune)
         self.trained = self._trained(pick_variant(options))
@@ -75,7 +76,7 @@ class Search:
         return Worker(self.study, self.space, self.measure).work(self.options.tune.trials, deadline)
 
     def _trained(self, name: str) -> TrainedVariant:
-        if self.options.repro and self.options.worker is None:
+        if self.options.repro and self._worker is None:
             command = ["dvc", "repro", f"train@{name}"]
             print(f"running {' '.join(command)}", flush=True)
             if subprocess.run([sys.executable, "-m", *command], check=False).returncode:
@@ -85,7 +86,7 @@ class Search:
 
     def _sampler_seed(self, trials: int) -> int:
         """Another one for each worker, and each time that a study is gone on with."""
-        parts = [self.options.tune.seed, self.options.worker or 0, trials]
+        parts = [self.options.tune.seed, self._worker or 0, trials]
         return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 

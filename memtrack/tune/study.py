@@ -71,15 +71,7 @@ def open_study(space: Space, name: str, fingerprint: str, *, cost: Callable[[], 
     url, tune = storage_url(space.tune), space.tune
     try:
         address = shown(url)
-        arguments = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
-        storage = RDBStorage(
-            url, engine_kwargs=arguments, heartbeat_interval=HEARTBEAT, grace_period=3 * HEARTBEAT,
-            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(RETRIES),
-        )  # fmt: skip
-        study = optuna.create_study(
-            storage=storage, study_name=name, load_if_exists=True, pruner=pruner(tune),
-            directions=DIRECTIONS[: len(tune.objectives)],
-        )  # fmt: skip
+        study = _open(url, name, tune)
     except (SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:
         reason = str(error).replace(url, "it")[:400]
         text = (
@@ -102,6 +94,24 @@ def open_study(space: Space, name: str, fingerprint: str, *, cost: Callable[[], 
             study.enqueue_trial(first, skip_if_exists=True)
     study.sampler = sampler(space, seed(len(study.get_trials(deepcopy=False))))
     return study
+
+
+def _open(url: str, name: str, tune: TuneParams, attempts: int = 3) -> Study:
+    arguments = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
+    try:
+        storage = RDBStorage(
+            url, engine_kwargs=arguments, heartbeat_interval=HEARTBEAT, grace_period=3 * HEARTBEAT,
+            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(RETRIES),
+        )  # fmt: skip
+        return optuna.create_study(
+            storage=storage, study_name=name, load_if_exists=True, pruner=pruner(tune),
+            directions=DIRECTIONS[: len(tune.objectives)],
+        )  # fmt: skip
+    except SQLAlchemyError:
+        if attempts == 1:
+            raise
+    time.sleep(1)  # another process may be making the tables just now
+    return _open(url, name, tune, attempts - 1)
 
 
 def cost_of(setting: Setting, study: Study) -> float:

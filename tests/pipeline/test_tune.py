@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 from mlflow import MlflowClient
-from project_clone import Project
+from project_clone import Project, Stages
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
@@ -21,18 +22,28 @@ from memtrack import curvature
 from memtrack.core import models
 from memtrack.tune.search import halves
 
+Tune = Callable[..., str]
+
 
 @pytest.fixture(scope="module")
-def tuned(project: Project) -> Project:
-    """Trained on the variant with known corruption."""
+def stages(project: Project) -> Iterator[Stages]:
+    """Three epochs on the variant with known corruption, and on another draw of it."""
     project.edit("train.epochs", 3)
-    for stage in ("prepare", "corrupt noisy", "train noisy"):
-        project.run("python", "-m", f"memtrack.stages.{stage.split()[0]}", *stage.split()[1:])
-    return project
+    project.edit("variants.other", {"kind": "symmetric", "labels": "data/prepared", "rate": 0.25, "seed": 1})
+    project.edit("tune", {})
+    running = Stages(project)
+    running.run("prepare")
+    for variant in ("noisy", "other"):
+        running.run("corrupt", variant)
+        running.run("train", variant, code="train.Run.model = lambda *_: None")
+    yield running
+    running.close()
 
 
-def tune(project: Project, *options: str, status: int = 0) -> str:
-    return project.run("python", "-m", "memtrack.tune", *options, status=status)
+@pytest.fixture
+def tune(stages: Stages) -> Tune:
+    """Run the search with some options; its output."""
+    return lambda *options, status=0: stages.run("tune", *options, status=status)
 
 
 def trials(project: Project, study: str) -> list[optuna.trial.FrozenTrial]:
@@ -69,45 +80,45 @@ def _image(project: Project, name: str) -> np.ndarray:
     return np.asarray(Image.open(Path(root) / name))[None]
 
 
-def test_trials_are_what_the_checkpoints_say(tuned: Project) -> None:
-    output = tune(tuned, "--trials", "5", "--study", "first", "--pruner", "none")
-    done = trials(tuned, "first")
+def test_trials_are_what_the_checkpoints_say(tune: Tune, project: Project) -> None:
+    output = tune("--trials", "5", "--study", "first", "--pruner", "none")
+    done = trials(project, "first")
     assert len(done) == 5
     assert done[0].params == {"perturbation_scale": 0.03, "probes": 1}  # what params.yaml says comes first
     for trial in done:
-        expected, _ = measured_again(tuned, trial.params["perturbation_scale"], trial.params["probes"])
+        expected, _ = measured_again(project, trial.params["perturbation_scale"], trial.params["probes"])
         assert trial.value == pytest.approx(expected, abs=1e-9)
-    outcome = json.loads((tuned.folder / "results/tune/noisy/outcome.json").read_text())
+    outcome = json.loads((project.folder / "results/tune/noisy/outcome.json").read_text())
     winner = outcome["winner"]
     for name, half in (("chosen", 0), ("confirmed", 1)):
-        expected = measured_again(tuned, winner["perturbation_scale"], winner["probes"])[half]
+        expected = measured_again(project, winner["perturbation_scale"], winner["probes"])[half]
         assert outcome[name]["first"] == pytest.approx(expected, abs=1e-9)
-        assert outcome[name]["second"] == pytest.approx(measured_again(tuned, 0.03, 1)[half], abs=1e-9)
+        assert outcome[name]["second"] == pytest.approx(measured_again(project, 0.03, 1)[half], abs=1e-9)
     assert outcome["looked"] == 5
     assert outcome["verdict"] in output
-    points = pd.read_csv(tuned.folder / "results/tune/noisy/curve.csv")
+    points = pd.read_csv(project.folder / "results/tune/noisy/curve.csv")
     assert set(points["probes"]) == {1, 2, 3, 4, 5}
     assert {0.0001, 0.01, 1.0} <= set(points["perturbation_scale"])
 
 
-def test_a_study_goes_on(tuned: Project) -> None:
-    before = [(trial.params, trial.value) for trial in trials(tuned, "first")]
-    tune(tuned, "--trials", "7", "--study", "first", "--pruner", "none")
-    after = [(trial.params, trial.value) for trial in trials(tuned, "first")]
+def test_a_study_goes_on(tune: Tune, project: Project) -> None:
+    before = [(trial.params, trial.value) for trial in trials(project, "first")]
+    tune("--trials", "7", "--study", "first", "--pruner", "none")
+    after = [(trial.params, trial.value) for trial in trials(project, "first")]
     assert len(after) == 7
     assert after[:5] == before
 
 
-def test_the_same_seed_gives_the_same_trials(tuned: Project) -> None:
+def test_the_same_seed_gives_the_same_trials(tune: Tune, project: Project) -> None:
     for study in ("second", "third"):
-        tune(tuned, "--trials", "6", "--study", study, "--seed", "3")
+        tune("--trials", "6", "--study", study, "--seed", "3")
     one, other = ([(trial.params, trial.value, trial.intermediate_values, trial.state)
-                   for trial in trials(tuned, study)] for study in ("second", "third"))  # fmt: skip
+                   for trial in trials(project, study)] for study in ("second", "third"))  # fmt: skip
     assert one == other
 
 
-def test_parent_and_child_runs(tuned: Project) -> None:
-    client = MlflowClient(f"sqlite:///{tuned.folder}/mlflow.db")
+def test_parent_and_child_runs(tune: Tune, project: Project) -> None:
+    client = MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
     experiment = client.get_experiment_by_name("memtrack").experiment_id
 
     def runs(condition: str) -> list[Any]:
@@ -116,7 +127,7 @@ def test_parent_and_child_runs(tuned: Project) -> None:
     (parent,) = runs("tags.`mlflow.runName` = 'tune first'")
     assert parent.info.status == "FINISHED"
     children = runs(f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
-    done = trials(tuned, "first")
+    done = trials(project, "first")
     assert len(children) == len(done) == 7
     for child in children:
         trial = done[int(child.info.run_name.split()[1])]
@@ -131,9 +142,9 @@ def test_parent_and_child_runs(tuned: Project) -> None:
     assert {"trials.csv", "curve.png", "history.png", "slice.png"} <= files
 
 
-def test_two_objectives(tuned: Project) -> None:
-    tune(tuned, "--trials", "4", "--study", "front", "--objectives", "auroc", "cost")
-    costs = {trial.params["probes"]: trial.values[1] for trial in trials(tuned, "front")}
+def test_two_objectives(tune: Tune, project: Project) -> None:
+    tune("--trials", "4", "--study", "front", "--objectives", "auroc", "cost")
+    costs = {trial.params["probes"]: trial.values[1] for trial in trials(project, "front")}
     for (n, cost), (m, other) in itertools.pairwise(costs.items()):
         assert (cost - 1) / (other - 1) == pytest.approx((n + 1) / (m + 1))
 
@@ -150,18 +161,18 @@ def test_two_objectives(tuned: Project) -> None:
         (("--objectives", "cost"), "objectives should be [auroc] or [auroc, cost]"),
     ],
 )
-def test_bad_input(tuned: Project, options: tuple[str, ...], said: str) -> None:
-    output = tune(tuned, *options, status=2)
+def test_bad_input(tune: Tune, project: Project, options: tuple[str, ...], said: str) -> None:
+    output = tune(*options, status=2)
     assert said in output
     assert "Traceback" not in output
 
 
-def test_checkpoints_of_other_parameters_are_not_used(tuned: Project) -> None:
-    parameters = (tuned.folder / "params.yaml").read_text()
+def test_checkpoints_of_other_parameters_are_not_used(tune: Tune, project: Project) -> None:
+    parameters = (project.folder / "params.yaml").read_text()
     try:
-        tuned.edit("train.seed", 5)
-        output = tune(tuned, "--trials", "1", status=2)
+        project.edit("train.seed", 5)
+        output = tune("--trials", "1", status=2)
     finally:
-        (tuned.folder / "params.yaml").write_text(parameters)
+        (project.folder / "params.yaml").write_text(parameters)
     assert "was trained before what is in force now was changed (train)" in output
     assert "dvc repro train@noisy" in output

@@ -25,6 +25,7 @@ def test_scales_are_round_numbers_between_the_ends() -> None:
     assert len(nice_scales(1e-4, 1.0)) == 25
 
 
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 @pytest.mark.parametrize("name", ["tpe", "gp", "random", "qmc", "grid"])
 def test_every_sampler_takes_round_scales_alone(name: str, space: Make) -> None:
     searched = space(

@@ -1,0 +1,76 @@
+"""Processes that share a search."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import sys
+import time
+from collections.abc import Generator
+from multiprocessing.process import BaseProcess
+
+import torch
+
+from memtrack.io.problems import entry_point
+from memtrack.tune.options import Options
+from memtrack.tune.search import Search
+from memtrack.tune.study import finished
+
+
+def run_trials(search: Search, deadline: float) -> Generator[None, None, None]:
+    """Run the trials of a search in `tune.workers` processes; yields for each trial that is finished.
+
+    Raises:
+        RuntimeError: where every process ended with an error.
+    """
+    processes = _start(search.options, deadline)
+    counted = len(finished(search.study))
+    try:
+        running = True
+        while running:
+            running = any(process.is_alive() for process in processes)
+            now = len(finished(search.study))
+            yield from [None] * (now - counted)
+            counted = now
+            time.sleep(0.2 * running)
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join()
+    ended = [process.exitcode for process in processes]
+    if all(ended):
+        raise RuntimeError(f"all workers ended early, with status {', '.join(map(str, ended))}")
+    for number, status in enumerate(ended):
+        if status:
+            print(f"worker {number} ended with status {status}; the others went on", file=sys.stderr)
+
+
+def _start(options: Options, deadline: float) -> list[BaseProcess]:
+    count = options.tune.workers
+    threads = max(1, torch.get_num_threads() // count)
+    # forked from a process that has imported all and done nothing: torch's threads do not survive a fork
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    processes = [
+        context.Process(target=_work, args=(options, number, threads, deadline)) for number in range(count)
+    ]
+    for process in processes:
+        process.start()
+    return list(processes)
+
+
+@entry_point
+def _work(options: Options, number: int, threads: int, deadline: float) -> int:
+    """A worker's part; it ends where the process that has started it was killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C comes to all: that process passes it on
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    torch.set_num_threads(threads)
+    parent = multiprocessing.parent_process()
+    try:
+        for _ in Search(options, worker=number).run_trials(deadline):
+            if parent is not None and not parent.is_alive():
+                break
+    except KeyboardInterrupt:
+        return 130
+    return 0
