@@ -450,8 +450,8 @@ class TuneParams(Section):
     workers: Annotated[int, Field(ge=1, le=256)] = Field(1, description="Processes that share the cores.")
     standard_error: Positive | None = Field(
         0.003,
-        description="Trials see all corrupted samples and as many clean ones as bring the error of their "
-        "AUROC down to this; the best are then judged on all. null: trials see all samples.",
+        description="Trials see as many corrupted and clean samples, drawn at random, as bring the standard "
+        "error of their AUROC down to this; the best are then judged on all. null: trials see all samples.",
     )
     storage: Name | None = Field(
         None, description="Optuna's storage, postgresql://... or sqlite:///...; null: a file in .memtrack."

@@ -70,6 +70,8 @@ def parser() -> argparse.ArgumentParser:
         default = fields[name].get_default()
         shown = " ".join(default) if isinstance(default, tuple) else default
         text = f"{text} (default: {'none' if shown is None else shown})"
+        names = {int: {"metavar": "N"}, float: {"metavar": "SECONDS"}}
+        more = {**names.get(kind, {}), **more}
         made.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text, **more)
 
     made.add_argument("--search", type=Path, metavar="FILE", help="a YAML file with the keys of `tune`, "
@@ -87,8 +89,8 @@ def parser() -> argparse.ArgumentParser:
     option("objectives", str, "auroc, or auroc cost for the Pareto front", nargs="+")
     subset = made.add_mutually_exclusive_group()
     default = fields["standard_error"].get_default()
-    subset.add_argument("--standard-error", type=float, metavar="SE", help="trials see so many clean samples "
-                        f"that their AUROC is right to this (default: {default})")  # fmt: skip
+    subset.add_argument("--standard-error", type=float, metavar="SE", help="trials see as many samples as "
+                        f"bring the standard error of their AUROC down to this (default: {default})")  # fmt: skip
     subset.add_argument("--all-samples", action="store_true", help="trials see all samples")
     made.add_argument("--repro", action="store_true", help="run `dvc repro` for what is not trained yet")
     made.add_argument("--write", action="store_true", help="put a winner that is better beyond the noise "
