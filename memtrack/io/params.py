@@ -449,7 +449,7 @@ class TuneParams(Section):
     seed: Seed = 0
     workers: Annotated[int, Field(ge=1, le=256)] = Field(1, description="Processes that share the cores.")
     standard_error: Positive | None = Field(
-        0.003,
+        0.005,
         description="Trials see as many corrupted and clean samples, drawn at random, as bring the standard "
         "error of their AUROC down to this; the best are then judged on all. null: trials see all samples.",
     )

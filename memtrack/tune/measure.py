@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -105,6 +106,22 @@ class TrainedVariant:
         return Batches(self.data, "train", self.variant.given, batch_size=size, device=self.device,
                        workers=workers, rows=rows)  # fmt: skip
 
+    @cached_property
+    def sweep_batch_size(self) -> int:
+        """As record.batch_size says, or the fastest."""
+        asked = self.params.record.batch_size
+        if asked is not None:
+            return asked
+        count = TRIED * (torch.get_num_threads() if self.device.type == "cpu" else 16)
+        tried = next(iter(self.batches(count)))
+        return fastest_batch_size(self.model(self.checkpoints.epochs[-1]), *tried, self.estimator(1.0))
+
+    def estimator(self, scale: float) -> Estimator:
+        """The estimator at h = `scale`; the probes are asked for by number."""
+        params = self.params
+        make = ESTIMATORS[params.curvature.method]
+        return make(scale, 1, "plain", params.curvature.seed, params.record.precision)
+
 
 class Measure:
     """Curvature of some samples (`rows`) of a trained variant, at any setting, each part measured once."""
@@ -133,12 +150,6 @@ class Measure:
             }
         )
 
-    def estimator(self, scale: float) -> Estimator:
-        """The estimator at h = `scale`; the probes are asked for by number."""
-        params = self.trained.params
-        make = ESTIMATORS[params.curvature.method]
-        return make(scale, 1, "plain", params.curvature.seed, params.record.precision)
-
     def curvature(self, setting: Setting, epoch: int) -> NDArray[np.float64]:
         """The curvature of the samples after an epoch, (len(rows),); measured as far as it is not known."""
         lengths = self._lengths(epoch, setting.perturbation_scale, setting.probes)
@@ -152,7 +163,7 @@ class Measure:
         found = {probe: self.cache.get(epoch, scale, probe) for probe in range(probes)}
         missing = [probe for probe, lengths in found.items() if lengths is None]
         if missing:
-            measured = self._recorder(epoch).lengths(self.estimator(scale), missing)
+            measured = self._recorder(epoch).lengths(self.trained.estimator(scale), missing)
             self.cache.put(epoch, scale, missing, measured)
             found |= dict(zip(missing, measured, strict=True))
         lengths = np.array(list(found.values()), dtype=np.float64)
@@ -186,8 +197,7 @@ class Measure:
     def samples(self) -> Samples:
         """The samples in batches of the fastest size, in memory if they fit."""
         if self._batches is None:
-            asked = self.trained.params.record.batch_size
-            batches = self.trained.batches(asked or self._fastest(), self.rows)
+            batches = self.trained.batches(self.trained.sweep_batch_size, self.rows)
             self._batches = list(batches) if self._numbers <= IN_MEMORY else batches
         return self._batches
 
@@ -206,9 +216,3 @@ class Measure:
                 keep=self._numbers <= IN_MEMORY,
             )  # fmt: skip
         return self._recorders[epoch]
-
-    def _fastest(self) -> int:
-        count = TRIED * (torch.get_num_threads() if self.trained.device.type == "cpu" else 16)
-        tried = next(iter(self.trained.batches(count, self.rows[:count])))
-        model = self.trained.model(self.trained.checkpoints.epochs[-1])
-        return fastest_batch_size(model, *tried, self.estimator(1.0))

@@ -89,8 +89,10 @@ def parser() -> argparse.ArgumentParser:
     option("objectives", str, "auroc, or auroc cost for the Pareto front", nargs="+")
     subset = made.add_mutually_exclusive_group()
     default = fields["standard_error"].get_default()
-    subset.add_argument("--standard-error", type=float, metavar="SE", help="trials see as many samples as "
-                        f"bring the standard error of their AUROC down to this (default: {default})")  # fmt: skip
+    text = (
+        f"trials see as many samples as bring the standard error of their AUROC to this (default: {default})"
+    )
+    subset.add_argument("--standard-error", type=float, metavar="SE", help=text)
     subset.add_argument("--all-samples", action="store_true", help="trials see all samples")
     made.add_argument("--repro", action="store_true", help="run `dvc repro` for what is not trained yet")
     made.add_argument("--write", action="store_true", help="put a winner that is better beyond the noise "

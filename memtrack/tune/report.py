@@ -23,7 +23,7 @@ from memtrack.tune.search import Search
 from memtrack.tune.study import cost_of, finished
 
 Values = NDArray[np.float64]
-FINALISTS = 5
+FINALISTS = 3
 """So many of the best settings are judged on all samples."""
 
 

@@ -136,7 +136,7 @@ def gradient_cost(trained: TrainedVariant) -> float:
     )
 
     def sweep() -> None:
-        recorder.lengths(swept.estimator(1.0), [0])
+        recorder.lengths(trained.estimator(1.0), [0])
 
     def seconds(job: object) -> float:
         start = time.perf_counter()
