@@ -451,7 +451,7 @@ class TuneParams(Section):
     standard_error: Positive | None = Field(
         0.005,
         description="Trials see as many corrupted and clean samples, drawn at random, as bring the standard "
-        "error of their AUROC down to this; the best are then judged on all. null: trials see all samples.",
+        "error of their AUROC down to this; null: all samples.",
     )
     storage: Name | None = Field(
         None, description="Optuna's storage, postgresql://... or sqlite:///...; null: a file in .memtrack."

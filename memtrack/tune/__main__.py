@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     options = command_line.read(argv)
     search = Search(options)
     deadline = time.time() + (options.tune.timeout or float("inf"))
-    story = Story(options.params.tracking, options.tune, search.trained.name, search.study)
+    story = Story(search)
     try:
         _run(search, story, deadline)
         outcome = report.judge(search)

@@ -89,15 +89,14 @@ class TrainedVariant:
         """Which training samples carry a wrong label, (N,)."""
         return self.variant.corrupted
 
-    def model(self, epoch: int | None = None) -> nn.Module:
-        """The network after an epoch, or untrained."""
+    def model(self, epoch: int) -> nn.Module:
+        """The network after an epoch."""
+        broken = self.checkpoints.damaged(epoch)
+        if broken is not None:
+            raise InputError([Problem(broken, message=f"is damaged: {self.remedy}")])
         record, options = self.data.record, self.params.train.model.model_dump()
         model = models.build(shape=record.shape, classes=len(record.classes), **options)
-        if epoch is not None:
-            broken = self.checkpoints.damaged(epoch)
-            if broken is not None:
-                raise InputError([Problem(broken, message=f"is damaged: {self.remedy}")])
-            self.checkpoints.load(epoch, model)
+        self.checkpoints.load(epoch, model)
         return model.to(self.device)
 
     def batches(self, size: int, rows: NDArray[np.int64] | None = None) -> Batches:

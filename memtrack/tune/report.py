@@ -9,10 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import optuna
 import pandas as pd
-from numpy.typing import NDArray
 from optuna.study import Study
 from optuna.trial import TrialState
 
@@ -21,10 +19,6 @@ from memtrack.io import pictures
 from memtrack.tune.measure import Measure, Setting
 from memtrack.tune.search import Search
 from memtrack.tune.study import cost_of, finished
-
-Values = NDArray[np.float64]
-FINALISTS = 3
-"""So many of the best settings are judged on all samples."""
 
 
 @dataclass(frozen=True)
@@ -72,31 +66,32 @@ class Outcome:
 
 
 def judge(search: Search) -> Outcome | None:
-    """Find the winner among the best trials, on all samples, and confirm it; None without a whole trial."""
-    study, space, options = search.study, search.space, search.options.params.evaluate
-    everything, confirming = search.everything, search.confirming
-    whole = [trial for trial in finished(study) if trial.state is TrialState.COMPLETE]
-    best = sorted(whole, key=lambda trial: -trial.values[0])
-    settings = list(dict.fromkeys(space.setting(trial.params) for trial in best))[:FINALISTS]
-    if not settings:
-        return None
-    # the default comes first: a setting that is just as good changes nothing
-    contenders = list(dict.fromkeys([space.default, *settings]))
-    scores = everything.scores(contenders, "judge the best on all samples")
-    winner = max(scores, key=lambda setting: auroc(everything.corrupted, scores[setting]))
+    """The best trial beside the parameters in force, on what it was chosen on and on what it was not.
 
-    def compare(measure: Measure, ours: Values, theirs: Values) -> Difference:
+    None where no trial was run to its end. Of equally good settings the cheapest wins.
+    """
+    study, space, options = search.study, search.space, search.options.params.evaluate
+    whole = [trial for trial in finished(study) if trial.state is TrialState.COMPLETE]
+    if not whole:
+        return None
+    best = max(whole, key=lambda trial: (trial.values[0], -trial.user_attrs["cost"]))
+    winner, default = space.setting(best.params), space.default
+
+    def compare(measure: Measure, what: str) -> Difference:
+        scores = measure.scores([winner, default], what)
         return paired_difference(
-            measure.corrupted, ours, theirs,
+            measure.corrupted, scores[winner], scores[default],
             resamples=options.bootstrap, confidence=options.confidence, seed=options.seed,
         )  # fmt: skip
 
-    chosen = compare(everything, scores[winner], scores[space.default])
-    again = confirming.scores([winner, space.default], f"confirm it on {search.where}")
-    confirmed = compare(confirming, again[winner], again[space.default])
+    chosen = compare(search.measure, "compare the winner with params.yaml")
+    if chosen.difference <= 0:
+        winner = default  # where both are as good nothing has to change
+        chosen = compare(search.measure, "compare the winner with params.yaml")
+    confirmed = compare(search.confirming, f"confirm it on {search.where}")
     return Outcome(
-        winner, space.default, chosen, confirmed, search.where, len(finished(study)),
-        cost_of(winner, study), cost_of(space.default, study),
+        winner, default, chosen, confirmed, search.where, len(finished(study)),
+        cost_of(winner, study), cost_of(default, study),
     )  # fmt: skip
 
 

@@ -40,7 +40,6 @@ class Search:
     Attributes:
         study: in Optuna.
         measure: what trials see: some of the samples that choose.
-        everything: all samples that choose; the best trials are judged on them.
         confirming: what no trial sees; the winner is confirmed on it. `where` says what it is.
     """
 
@@ -55,12 +54,10 @@ class Search:
         if tune.held_out is not None:
             chosen = others = np.arange(len(self.trained.corrupted))
             held_out, self.where = self._trained(tune.held_out), f"the variant {tune.held_out}"
-        self.everything = Measure(self.trained, chosen, cache_gb=tune.cache_gb)
-        self.confirming = Measure(held_out, others, cache_gb=tune.cache_gb)
-        self.measure = self.everything
         if tune.standard_error is not None:
-            rows = subset(self.trained, chosen, tune.standard_error)
-            self.measure = Measure(self.trained, rows, cache_gb=tune.cache_gb)
+            chosen = subset(self.trained, chosen, tune.standard_error)
+        self.measure = Measure(self.trained, chosen, cache_gb=tune.cache_gb)
+        self.confirming = Measure(held_out, others, cache_gb=tune.cache_gb)
         measured = {"lengths": self.measure.fingerprint.key, **self.space.fixed}
         key = Fingerprint(causes=measured).key
         self.study: Study = open_study(

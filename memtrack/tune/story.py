@@ -7,15 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from memtrack.io.params import TrackingParams, TuneParams
 from memtrack.io.paths import TRAIN_RESULTS, project_root
 from memtrack.io.store import RunRecord
 from memtrack.io.tracking import Run
 from memtrack.io.validation import read_record
-from memtrack.tune.study import FOLDER, MACHINE, shown, storage_url
+from memtrack.tune.search import Search
+from memtrack.tune.study import FOLDER, KEY, MACHINE, shown, storage_url
 
 PARENT = "mlflow.parentRunId"
 
@@ -23,18 +22,20 @@ PARENT = "mlflow.parentRunId"
 class Story:
     """Tells MLflow of a study. Where the store is away the search goes on, and all is sent later."""
 
-    def __init__(self, tracking: TrackingParams, tune: TuneParams, variant: str, study: Study) -> None:
+    def __init__(self, search: Search) -> None:
+        tune, study, variant = search.options.tune, search.study, search.trained.name
+        self._tracking, self._variant, self._study = search.options.params.tracking, variant, study
+        self._key = str(study.user_attrs[KEY])
         self._shown_url = shown(storage_url(tune))
-        digest = hashlib.sha256(f"{self._shown_url} {study.study_name}".encode()).hexdigest()
-        self._key, self._tracking, self._variant, self._study = digest[:32], tracking, variant, study
         self._logged = project_root() / FOLDER / f"{self._key}.logged"
         training = read_record(RunRecord, TRAIN_RESULTS / variant / "run.json")
-        parameters = {"tune": tune.model_dump(mode="json", exclude={"storage"})}
-        self._run = self._open(f"tune {study.study_name}", parameters, {}, self._key)
-        self._run.log(status="RUNNING")
+        # what may change when a study is gone on with are tags: parameters of a run stay
+        tags = {f"tune.{name}": str(value) for name, value in tune.model_dump(exclude={"storage"}).items()}
+        self._run = self._open(f"tune {study.study_name}", search.space.fixed, {}, self._key)
+        self._run.log(tags=tags, status="RUNNING")
         self._run.log(links={"training_run": training.key})
         trained = Run.open(
-            tracking,
+            self._tracking,
             variant,
             name=f"{variant} (tuned)",
             parameters={},
@@ -75,7 +76,7 @@ class Story:
             metrics["auroc"] = trial.values[0]
         history = {"auroc_so_far": list(trial.intermediate_values.items())}
         run.log(links={PARENT: self._key}, metrics=metrics, history=history, **moment)
-        run.end("FAILED" if trial.state is TrialState.FAIL else "FINISHED")
+        run.end("FAILED" if trial.state is TrialState.FAIL else "FINISHED", insist=False)
 
     def _open(self, name: str, parameters: Mapping[str, Any], tags: Mapping[str, str], key: str) -> Run:
         tags = {**tags, "optuna_study": self._study.study_name, "optuna_storage": self._shown_url}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+import uuid
 import warnings
 from collections import Counter
 from collections.abc import Callable, Generator
@@ -28,7 +29,7 @@ from memtrack.tune.space import Space, pruner, sampler
 
 FOLDER = Path(".memtrack/tune")
 DATABASE = "study.db"
-FINGERPRINT, COST = "memtrack_fingerprint", "memtrack_gradient_cost"
+FINGERPRINT, COST, KEY = "memtrack_fingerprint", "memtrack_gradient_cost", "memtrack_key"
 HEARTBEAT = 5
 """Seconds; a trial whose worker has said nothing for three times as long is run again."""
 RETRIES = 3
@@ -75,8 +76,9 @@ def open_study(space: Space, name: str, fingerprint: str, *, cost: Callable[[], 
     except (SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:
         reason = str(error).replace(url, "it")[:400]
         text = (
-            "the storage cannot be used: give postgresql+psycopg://USER:PASSWORD@HOST/DATABASE, "
-            f"sqlite:///FILE, or null for a file in the project. Optuna says: {reason}"
+            "the storage cannot be used: give postgresql+psycopg://USER:PASSWORD@HOST/DATABASE (with "
+            "`pip install 'memtrack[postgres]'`), sqlite:///FILE, or null for a file in the project. Optuna "
+            f"says: {reason}"
         )
         raise mistake("tune", "storage", message=text) from None
     known = study.user_attrs.get(FINGERPRINT)
@@ -87,6 +89,7 @@ def open_study(space: Space, name: str, fingerprint: str, *, cost: Callable[[], 
         )
         raise mistake("tune", "study", message=text)
     if known is None:
+        study.set_user_attr(KEY, uuid.uuid4().hex)
         study.set_user_attr(COST, cost())
         study.set_user_attr(FINGERPRINT, fingerprint)
         first = space.values(space.default)

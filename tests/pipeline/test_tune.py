@@ -52,10 +52,17 @@ def trials(project: Project, study: str) -> list[optuna.trial.FrozenTrial]:
 
 
 def measured_again(project: Project, h: float, n: int) -> tuple[float, float]:
-    """The AUROC on either half of the samples, from the checkpoints, one sample at a time."""
+    """The AUROC on either half of the samples."""
+    values, corrupted = scores_again(project, h, n, "noisy")
+    first, second = (roc_auc_score(corrupted[rows], values[rows]) for rows in halves(corrupted))
+    return first, second
+
+
+def scores_again(project: Project, h: float, n: int, variant: str) -> tuple[np.ndarray, np.ndarray]:
+    """The score and who is corrupted, from the checkpoints, one sample at a time."""
     folder = project.folder
     record = json.loads((folder / "data/prepared/dataset.json").read_text())
-    table = pd.read_csv(folder / "data/variants/noisy/labels.csv")
+    table = pd.read_csv(folder / f"data/variants/{variant}/labels.csv")
     pixels = np.stack([_image(project, name) for name in table["id"]])
     mean, std = (np.float32(record[name])[:, None, None] for name in ("mean", "std"))
     inputs = torch.from_numpy((pixels.astype(np.float32) / 255 - mean) / std)
@@ -63,13 +70,11 @@ def measured_again(project: Project, h: float, n: int) -> tuple[float, float]:
     found = np.zeros(len(table))
     for epoch in (1, 2, 3):
         model = models.build(kind="cnn", shape=(1, 8, 8), classes=2, width=4, depth=1, dropout=0.0)
-        weights = folder / f"results/train/noisy/checkpoints/epoch_{epoch:04d}.safetensors"
+        weights = folder / f"results/train/{variant}/checkpoints/epoch_{epoch:04d}.safetensors"
         model.load_state_dict(load_file(weights))
         for row, (image, label) in enumerate(zip(inputs, labels, strict=True)):
             found[row] += curvature(model, image[None], label[None], scale=h, probes=n, epoch=epoch).item()
-    corrupted = table["corrupted"].to_numpy().astype(bool)
-    first, second = (roc_auc_score(corrupted[rows], found[rows]) for rows in halves(corrupted))
-    return first, second
+    return found, table["corrupted"].to_numpy().astype(bool)
 
 
 def _image(project: Project, name: str) -> np.ndarray:
@@ -147,6 +152,83 @@ def test_two_objectives(tune: Tune, project: Project) -> None:
     costs = {trial.params["probes"]: trial.values[1] for trial in trials(project, "front")}
     for (n, cost), (m, other) in itertools.pairwise(costs.items()):
         assert (cost - 1) / (other - 1) == pytest.approx((n + 1) / (m + 1))
+
+
+BETTER = """
+from dataclasses import replace
+from memtrack.core.evaluation import Difference
+judge = tune.report.judge
+def better(search):
+    found = judge(search)
+    winner = replace(found.default, perturbation_scale=0.5, probes=3)
+    return replace(found, winner=winner, confirmed=Difference(0.9, 0.8, 0.1, 0.05, 0.15))
+tune.report.judge = better
+"""
+"""On 32 images nothing is better beyond the noise: as if it were."""
+
+
+def test_a_better_setting_is_offered_and_written(stages: Stages, project: Project) -> None:
+    parameters = project.folder / "params.yaml"
+    before = parameters.read_text()
+    output = stages.run("tune", "--study", "better", "--trials", "2", code=BETTER)
+    assert "a change is recommended" in output
+    assert "dvc exp run -S curvature.perturbation_scale=0.5 -S curvature.probes=3" in output
+    assert parameters.read_text() == before
+    try:
+        stages.run("tune", "--study", "better", "--trials", "2", "--write", code=BETTER)
+        written = parameters.read_text()
+    finally:
+        parameters.write_text(before)
+    changed = [line.split("#")[0].strip() for line in written.splitlines() if line not in before.splitlines()]
+    assert changed == ["perturbation_scale: 0.5", "probes: 3"]
+    assert len(written.splitlines()) == len(before.splitlines())
+
+
+def test_a_winner_within_the_noise_is_not_written(tune: Tune, project: Project) -> None:
+    before = (project.folder / "params.yaml").read_text()
+    output = tune("--study", "first", "--trials", "7", "--pruner", "none", "--write")
+    assert "o change is recommended" in output
+    assert (project.folder / "params.yaml").read_text() == before
+
+
+def test_another_variant_confirms(tune: Tune, project: Project) -> None:
+    tune("--study", "other", "--trials", "2", "--held-out", "other", "--pruner", "none")
+    outcome = json.loads((project.folder / "results/tune/noisy/outcome.json").read_text())
+    assert outcome["held_out"] == "the variant other"
+    winner = outcome["winner"]
+    for name, variant in (("chosen", "noisy"), ("confirmed", "other")):
+        values, corrupted = scores_again(project, winner["perturbation_scale"], winner["probes"], variant)
+        assert outcome[name]["first"] == pytest.approx(roc_auc_score(corrupted, values), abs=1e-9)
+
+
+def test_a_tracking_server_that_is_away_stops_nothing(tune: Tune, project: Project) -> None:
+    parameters = project.folder / "params.yaml"
+    before = parameters.read_text()
+    try:
+        project.edit("tracking.uri", "http://127.0.0.1:9")  # nothing listens there
+        output = tune("--study", "away", "--trials", "3")
+    finally:
+        parameters.write_text(before)
+    assert "Tables and pictures: results/tune/noisy/" in output
+    assert len(trials(project, "away")) == 3
+    assert output.count("does not answer") == 1
+    waiting = [path.read_text() for path in (project.folder / ".memtrack/mlflow").rglob("*.json*")]
+    assert any("trial 2" in text for text in waiting)
+
+
+def test_choices_of_epochs_norm_and_score(tune: Tune, project: Project) -> None:
+    search = project.folder / "search.yaml"
+    search.write_text(
+        "epochs: [{kind: every}, {kind: list, epochs: [2]}]\nnorm: [plain, squared]\n"
+        "score: [curvature_last, curvature_log]\nsampler: random\n"
+    )
+    tune("--search", "search.yaml", "--study", "choices", "--trials", "12", "--pruner", "none")
+    done = trials(project, "choices")
+    assert {trial.params["epochs"] for trial in done} == {"every 1", "epochs 2"}
+    for trial in done:
+        assert len(trial.intermediate_values) == (3 if trial.params["epochs"] == "every 1" else 1)
+    output = tune("--search", "search.yaml", "--study", "first", "--trials", "12", status=2)
+    assert "the study 'first'" in output
 
 
 @pytest.mark.parametrize(
