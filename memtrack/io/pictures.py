@@ -96,19 +96,20 @@ def curvature_by_epoch(
 
 
 def auroc_over_scale(points: pd.DataFrame, default: float | None, path: Path) -> None:
-    """AUROC over h, a line for each number of probes; `points` has a row for each h and n."""
+    """AUROC over h, a line for each number of probes, broken where a point of other lines is missing.
+
+    `points` has a row for each h and n.
+    """
     figure, axes = _figure(6, 4)
-    numbers = sorted(points["probes"].unique())
-    colours = plt.get_cmap("viridis")(np.linspace(0, 0.9, max(1, len(numbers))))
-    for number, colour in zip(numbers, colours, strict=False):
-        line = points[points["probes"] == number]
-        axes.plot(line["perturbation_scale"], line["auroc"], ".-", color=colour, label=f"n = {number}")
+    table = points.pivot_table(values="auroc", index="perturbation_scale", columns="probes")
+    colours = plt.get_cmap("viridis")(np.linspace(0, 0.9, len(table.columns)))
+    for number, colour in zip(table.columns, colours, strict=True):
+        axes.plot(table.index, table[number], ".-", color=colour, label=f"n = {number}")
     if default is not None:
         axes.axvline(default, color="0.6", linestyle=":", label="params.yaml")
     axes.set(xscale="log", xlabel="perturbation scale h (normalized input units)", ylabel="AUROC")
     axes.set_title("Which h finds the corrupted labels?")
-    if numbers:
-        axes.legend(fontsize="small")
+    axes.legend(fontsize="small")
     _save(figure, path)
 
 

@@ -43,13 +43,11 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     show.outcome(outcome, search)
     print(f"Tables and pictures: {TUNE_RESULTS / search.trained.name}/")
-    if outcome.better and options.write:
-        command_line.write_params(search.space.keys(outcome.winner))
-        print("params.yaml has the winner now; `dvc repro` records with it, from the checkpoints")
-    elif outcome.better:
-        changes = " ".join(f"-S {'.'.join(map(str, loc))}={value}"
-                           for loc, value in search.space.keys(outcome.winner).items())  # fmt: skip
-        print(f"Use it: --write puts it into params.yaml, or\n    dvc exp run {changes}")
+    if outcome.better:
+        changes = search.space.keys(outcome.winner)
+        if options.write:
+            command_line.write_params(changes)
+        show.use(outcome, changes, written=options.write)
     return 0
 
 

@@ -109,13 +109,14 @@ def metrics(outcome: Outcome | None) -> dict[str, float]:
 def curve(search: Search) -> pd.DataFrame:
     """AUROC over h for each number of probes, otherwise with the first choices of the search.
 
-    At the ends and at the powers of ten, and wherever a trial was run to its end. Columns
-    perturbation_scale, probes, auroc; on the samples that the trials see.
+    At the ends and at the powers of ten, with the fewest probes also half way between these, and wherever
+    a trial was run to its end. Columns perturbation_scale, probes, auroc; on the samples that the trials see.
     """
     space, measure = search.space, search.measure
     scales, numbers = space.scales, space.tune.probes
     whole = [trial for trial in finished(search.study) if trial.state is TrialState.COMPLETE]
-    most = {scale: numbers.high for scale in scales if f"{scale:e}".startswith("1.000000e")}
+    marks = {"1.0": numbers.high, "3.0": numbers.low}
+    most = {scale: marks[mark] for scale in scales if (mark := f"{scale:e}"[:3]) in marks}
     most |= {scales[0]: numbers.high, scales[-1]: numbers.high}
     for trial in whole:
         tried = space.setting(trial.params)

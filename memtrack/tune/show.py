@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from memtrack.core.evaluation import Difference
+from memtrack.io.yaml_file import Loc
 from memtrack.tune.report import Outcome
 from memtrack.tune.search import Search
 from memtrack.tune.study import cost_of, finished
@@ -66,6 +68,19 @@ def outcome(found: Outcome, search: Search) -> None:
         f"winner: {values}, score {found.winner.score}; cost {found.cost:.2f}x, now {found.default_cost:.2f}x"
     )
     print(found.verdict)
+
+
+def use(found: Outcome, changes: Mapping[Loc, Any], *, written: bool) -> None:
+    """How to use a winner that is better; `changes`: what params.yaml has to say for it."""
+    options = " ".join(f"-S {'.'.join(map(str, loc))}={value}" for loc, value in changes.items())
+    if written:
+        print("params.yaml has the winner now; `dvc repro` records with it, from the checkpoints")
+    elif any(isinstance(value, dict) for value in changes.values()):  # no value for dvc exp run
+        print("Use it: --write puts it into params.yaml")
+    else:
+        print(f"Use it: --write puts it into params.yaml, or\n    dvc exp run {options}")
+    if found.winner.score != found.default.score:
+        print(f"The score is the column {found.winner.score} of scores.csv")
 
 
 def _row(table: Table, what: str, found: Difference) -> None:

@@ -30,7 +30,6 @@ def stages(project: Project) -> Iterator[Stages]:
     """Three epochs on the variant with known corruption, and on another draw of it."""
     project.edit("train.epochs", 3)
     project.edit("variants.other", {"kind": "symmetric", "labels": "data/prepared", "rate": 0.25, "seed": 1})
-    project.edit("tune", {})
     running = Stages(project)
     running.run("prepare")
     for variant in ("noisy", "other"):
@@ -258,3 +257,39 @@ def test_checkpoints_of_other_parameters_are_not_used(tune: Tune, project: Proje
         (project.folder / "params.yaml").write_text(parameters)
     assert "was trained before what is in force now was changed (train)" in output
     assert "dvc repro train@noisy" in output
+
+
+def test_no_time_for_a_trial(tune: Tune) -> None:
+    assert "no trial was run to its end" in tune("--study", "no time", "--timeout", "1e-9", status=1)
+
+
+@pytest.mark.parametrize(("damage", "said"), [("missing", "epoch 2 is not there"), ("broken", "is damaged")])
+def test_a_checkpoint_that_is_missing_or_damaged(
+    tune: Tune, project: Project, damage: str, said: str
+) -> None:
+    path = project.folder / "results/train/noisy/checkpoints/epoch_0002.safetensors"
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "broken":
+        path.write_bytes(content[:-1] + b"x")
+    try:
+        output = tune("--study", damage, "--trials", "3", "--pruner", "none", status=2)
+    finally:
+        path.unlink(missing_ok=True)
+        path.write_bytes(content)
+    assert said in output
+    assert "epoch_0002.safetensors" in output
+    assert "dvc repro train@noisy" in output
+    if damage == "broken":  # what was begun is the first to be run again
+        tune("--study", damage, "--trials", "3", "--pruner", "none")
+        states = [(trial.params, trial.state.name) for trial in trials(project, damage)]
+        assert states[0] == (states[1][0], "FAIL")
+        assert [state for _, state in states[1:]] == ["COMPLETE"] * 3
+
+
+def test_repro_trains_what_is_not_trained_yet(project: Project) -> None:
+    project.edit("train.seed", 5)
+    output = project.run("python", "-m", "memtrack.tune", "--repro", "--study", "repro", "--trials", "1")
+    assert "train@noisy" in output
+    assert "train@other" not in output
+    assert len(trials(project, "repro")) == 1
