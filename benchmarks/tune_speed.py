@@ -47,7 +47,8 @@ def main() -> None:
         (copy / TRAIN_RESULTS.parent).mkdir(exist_ok=True)
         (copy / TRAIN_RESULTS).symlink_to(here / TRAIN_RESULTS)
         search = seconds(copy, "memtrack.tune", *sys.argv[1:])
-        outcome = json.loads((copy / TUNE_RESULTS / name / "outcome.json").read_text())
+        (file,) = (copy / TUNE_RESULTS).glob("*/outcome.json")
+        outcome = json.loads(file.read_text())
         shutil.copytree(copy / TUNE_RESULTS, here / TUNE_RESULTS, dirs_exist_ok=True)
     found = {
         "variant": name,

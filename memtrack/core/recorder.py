@@ -111,7 +111,8 @@ class LengthRecorder:
         self, model: nn.Module, batches: Iterable[Batch], precision: Precision, *, epoch: int, keep: bool
     ) -> None:
         self._batches, self._epoch = batches, epoch
-        self._sweep = _Sweep(model, next(iter(batches))[0])
+        self._example = next(iter(batches))[0]
+        self._sweep = _Sweep(model, self._example)
         self._gradients: list[Tensor] | None = None
         if keep:
             gradients = self._sweep.each(
@@ -120,15 +121,21 @@ class LengthRecorder:
             self._gradients = list(gradients)
 
     def lengths(self, estimator: Estimator, probes: Sequence[int]) -> NDArray[np.float32]:
-        """The lengths of the probes with these numbers, (len(probes), N); `estimator.probes` is not used."""
-        directions = estimator.directions(next(iter(self._batches))[0], self._epoch, probes)
+        """The lengths of the probes with these numbers, (len(probes), N); `estimator.probes` is not used.
+
+        Raises:
+            FloatingPointError: if one is not finite.
+        """
+        directions = estimator.directions(self._example, self._epoch, probes)
 
         def measure(network: Network, batch: tuple[Tensor, Tensor, Tensor | None]) -> NDArray[np.float32]:
             inputs, labels, gradient = batch
             if gradient is None:
                 _, gradient = loss_gradient(network, inputs, labels, estimator.precision)
-            found = torch.stack(list(estimator.lengths(network, inputs, labels, gradient, directions)))
-            return found.cpu().numpy()
+            lengths = estimator.lengths(network, inputs, labels, gradient, directions)
+            found = torch.stack(list(lengths)).cpu().numpy()
+            _check_finite({"curvature": found}, self._epoch, inputs)
+            return found
 
         gradients = repeat(None) if self._gradients is None else self._gradients
         batches = ((*batch, gradient) for batch, gradient in zip(self._batches, gradients, strict=False))

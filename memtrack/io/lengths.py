@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -9,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from memtrack.core.trajectory import write_array
 from memtrack.io.paths import project_root
 
 FOLDER = Path(".memtrack/lengths")
@@ -18,7 +18,7 @@ TRIMMED_TO = 0.8
 
 
 class LengthCache:
-    """One file for each (epoch, h, probe): float32 (N,), for the samples and the networks that `key` names.
+    """One file for each (checkpoint, h, probe): float32 (N,), for what else `key` names.
 
     Several processes may use it at once. The limit holds for all keys together; what was not used for the
     longest time goes first.
@@ -32,20 +32,25 @@ class LengthCache:
         self._limit = limit
         self._written = 0
 
-    def get(self, epoch: int, scale: float, probe: int) -> NDArray[np.float32] | None:
+    def get(self, checkpoint: str, scale: float, probe: int) -> NDArray[np.float32] | None:
         """The lengths, or None where they are not there or not whole."""
-        path = self._file(epoch, scale, probe)
+        path = self._file(checkpoint, scale, probe)
         try:
             found: NDArray[np.float32] = np.load(path, allow_pickle=False)
-            path.touch()
+            os.utime(path)
         except (OSError, ValueError, EOFError):
             return None
         return found if found.shape == (self._samples,) and found.dtype == np.float32 else None
 
-    def put(self, epoch: int, scale: float, probes: Sequence[int], lengths: NDArray[np.float32]) -> None:
+    def put(self, checkpoint: str, scale: float, probes: Sequence[int], lengths: NDArray[np.float32]) -> None:
         """Keep the rows of `lengths` (len(probes), N)."""
         for probe, row in zip(probes, lengths, strict=True):
-            write_array(self._file(epoch, scale, probe), row)
+            path = self._file(checkpoint, scale, probe)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_name(f"{path.name}.{os.getpid()}")  # another process may write the same
+            with part.open("wb") as file:
+                np.save(file, row)
+            part.replace(path)
         self._written += lengths.nbytes
         if self._written > self._limit / 20:  # looking through all files takes a while
             self._written = 0
@@ -54,7 +59,7 @@ class LengthCache:
     def trim(self) -> None:
         """Bring all that is kept below the limit."""
         files = []
-        for path in self._root.rglob("*.npy"):
+        for path in self._root.rglob("probe_*"):
             with suppress(OSError):  # another process may be trimming
                 status = path.stat()
                 files.append((status.st_mtime, status.st_size, path))
@@ -68,5 +73,5 @@ class LengthCache:
                 path.unlink()
             total -= size
 
-    def _file(self, epoch: int, scale: float, probe: int) -> Path:
-        return self._folder / f"epoch_{epoch:04d}" / f"h_{scale!r}" / f"probe_{probe}.npy"
+    def _file(self, checkpoint: str, scale: float, probe: int) -> Path:
+        return self._folder / checkpoint / f"h_{scale!r}" / f"probe_{probe}.npy"

@@ -70,7 +70,15 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 T = TypeVar("T")
-Choices = Annotated[tuple[T, ...], Strict(False), Field(min_length=1)]
+
+
+def _different(choices: tuple[T, ...]) -> tuple[T, ...]:
+    if any(choice in choices[:number] for number, choice in enumerate(choices)):
+        raise ValueError("names a choice twice")
+    return choices
+
+
+Choices = Annotated[tuple[T, ...], Strict(False), Field(min_length=1), AfterValidator(_different)]
 Name = Annotated[str, Field(min_length=1, pattern=r"\S")]
 
 
@@ -454,7 +462,8 @@ class TuneParams(Section):
         "error of their AUROC down to this; null: all samples.",
     )
     storage: Name | None = Field(
-        None, description="Optuna's storage, postgresql://... or sqlite:///...; null: a file in .memtrack."
+        None,
+        description="Optuna's storage, postgresql+psycopg://... or sqlite:///...; null: a file in .memtrack.",
     )
     study: Name | None = Field(
         None, description="The study's name; null: made of the variant and of what was trained."
@@ -532,7 +541,6 @@ def cross_field_problems(params: Params) -> list[tuple[tuple[str | int, ...], st
     found += _epochs_problems(("record", "epochs"), params.record.epochs, params.train.epochs)
     scale = params.curvature.perturbation_scale
     found += _scale_problems(("curvature", "perturbation_scale"), scale, params)
-    found += [(("tune", *where), text) for where, text in tune_problems(params.tune, params)]
     for name in params.variants:
         found += [(("variants", name, "labels"), text) for text in _labels_problem(name, params)]
     return found
@@ -540,8 +548,10 @@ def cross_field_problems(params: Params) -> list[tuple[tuple[str | int, ...], st
 
 def tune_problems(tune: TuneParams, params: Params) -> list[tuple[tuple[str | int, ...], str]]:
     """What in a search does not fit the rest of the parameters."""
-    low = tune.perturbation_scale.low
-    found = [] if low is None else _scale_problems(("perturbation_scale", "low"), low, params)
+    scales = tune.perturbation_scale
+    found = _scale_problems(("perturbation_scale", "high"), scales.high, params)
+    if scales.low is not None:
+        found += _scale_problems(("perturbation_scale", "low"), scales.low, params)
     for number, chosen in enumerate(tune.epochs or ()):
         found += _epochs_problems(("epochs", number), chosen, params.train.epochs)
     for key, name in (("variant", tune.variant), ("held_out", tune.held_out)):
@@ -621,6 +631,15 @@ def mistake(*loc: str, message: str) -> InputError:
     return InputError([Problem(PARAMS_FILE, line, loc, message)])
 
 
-def load(path: Path = PARAMS_FILE) -> Params:
-    """Read and check a parameter file; `InputError` with every mistake in it."""
-    return validate(Params, read_yaml(path), cross_field_problems)
+def load(path: Path = PARAMS_FILE, *, tune: bool = False) -> Params:
+    """Read and check a parameter file; `InputError` with every mistake in it.
+
+    `tune`: also whether the section `tune`, which no stage reads, fits the others.
+    """
+    return validate(Params, read_yaml(path), every_problem if tune else cross_field_problems)
+
+
+def every_problem(params: Params) -> list[tuple[tuple[str | int, ...], str]]:
+    """What is wrong between sections."""
+    searched = [(("tune", *where), text) for where, text in tune_problems(params.tune, params)]
+    return [*cross_field_problems(params), *searched]

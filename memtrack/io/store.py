@@ -115,8 +115,9 @@ def _give(client: mlflow.MlflowClient, experiment: str, run: str, message: dict[
         metrics += [Metric(key, value, now, step) for step, value in points]
     links = {name: _run_id(client, experiment, key) for name, key in message.get("links", {}).items()}
     tags = [RunTag(key, value) for key, value in {**message.get("tags", {}), **links}.items()]
-    if metrics or tags:
-        client.log_batch(run, metrics=metrics, tags=tags)
+    for start in range(0, max(len(metrics), len(tags)), _BATCH):
+        part = slice(start, start + _BATCH)
+        client.log_batch(run, metrics=metrics[part], tags=tags[part])
     if "dataset" in message:
         source: DatasetSource = _Folder(message["dataset"]["folder"])
         entry = MetaDataset(source, name=message["dataset"]["name"], digest=message["dataset"]["digest"])

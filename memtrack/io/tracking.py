@@ -92,7 +92,8 @@ class Run:
             key=key or uuid.uuid4().hex, tracking_uri=uri, experiment=params.experiment, variant=variant
         )
         run = cls(record)
-        run._check_store()
+        if time.monotonic() >= run._contact.next_try:
+            run._check_store()
         run._outbox.add(
             open={
                 "record": record.model_dump(),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import closing
+from pathlib import Path
 
 from optuna.trial import TrialState
 
-from memtrack.io.paths import TUNE_RESULTS
 from memtrack.io.problems import entry_point
 from memtrack.io.progress import Progress
 from memtrack.tune import options as command_line
@@ -26,23 +26,26 @@ def main(argv: list[str] | None = None) -> int:
     search = Search(options)
     deadline = time.time() + (options.tune.timeout or float("inf"))
     story = Story(search)
+    files: list[Path] = []
     try:
         _run(search, story, deadline)
+        show.trials(search)
         outcome = report.judge(search)
-        files = report.write(TUNE_RESULTS / search.trained.name, search, outcome)
+        files += report.write_outcome(search, outcome)
+        if outcome is not None:
+            show.outcome(outcome)
+            files += report.write_pictures(search)
     except BaseException as error:
-        story.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        story.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED", files)
         if isinstance(error, KeyboardInterrupt):
             print(f"\nthe study {search.study.study_name} has {len(finished(search.study))} trials: the same "
                   "command goes on", file=sys.stderr)  # fmt: skip
         raise
     story.end("FINISHED", files, report.metrics(outcome))
-    show.trials(search)
     if outcome is None:
         print("no trial was run to its end: nothing to judge", file=sys.stderr)
         return 1
-    show.outcome(outcome, search)
-    print(f"Tables and pictures: {TUNE_RESULTS / search.trained.name}/")
+    print(f"Tables and pictures: {report.folder(search.study)}/")
     if outcome.better:
         changes = search.space.keys(outcome.winner)
         if options.write:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import nn
 
 from memtrack.core import curvature, measuring, models, precision, recorder, training
 from memtrack.core.curvature import ESTIMATORS, Estimator, Norm
+from memtrack.core.files import file_hash
 from memtrack.core.recorder import LengthRecorder, fastest_batch_size
 from memtrack.core.scores import SCORES
 from memtrack.core.trajectory import Measured
@@ -22,11 +24,10 @@ from memtrack.io.dataset import PreparedData
 from memtrack.io.fingerprint import Fingerprint, code_hash, training_fingerprint
 from memtrack.io.lengths import LengthCache
 from memtrack.io.loading import Batches
-from memtrack.io.params import Params
+from memtrack.io.params import Params, mistake
 from memtrack.io.paths import TRAIN_RESULTS
 from memtrack.io.problems import InputError, Problem
 from memtrack.io.progress import Progress
-from memtrack.io.validation import read_record
 from memtrack.io.variants import VariantData
 from memtrack.io.workplace import TRAINING
 
@@ -48,6 +49,18 @@ class Setting:
     norm: Norm
     score: str
     epochs: tuple[int, ...]
+
+
+def _check_labels(params: Params, variant: VariantData) -> None:
+    """`InputError` where the labels were made with other parameters than are in force."""
+    summary = variant.summary
+    made = {"kind": summary.kind, "labels": summary.labels, "seed": summary.seed, "rate": summary.asked_rate}
+    for key, was in made.items():
+        if getattr(params.variants[variant.name], key, was) != was:
+            text = (
+                f"was {was} when data/variants/{variant.name} was made: run `dvc repro train@{variant.name}`"
+            )
+            raise mistake("variants", variant.name, key, message=text)
 
 
 class TrainedVariant:
@@ -74,15 +87,28 @@ class TrainedVariant:
             changed = ", ".join(sorted(others))
             text = f"was trained before what is in force now was changed ({changed}): {self.remedy}"
             raise InputError([Problem(folder, message=text)])
-        self.key = read_record(Fingerprint, folder / TRAINING).key
+        _check_labels(params, self.variant)
         self.checkpoints = Checkpoints(folder)
         for epoch in epochs:
             if self.checkpoints.missing(epoch, weights=True):
                 text = f"epoch {epoch} is not there: set record.checkpoints: all and {self.remedy}"
                 raise InputError([Problem(self.checkpoints.weights(epoch), message=text)])
+        self.weights = {epoch: str(self.checkpoints.metrics(epoch).weights) for epoch in epochs}
         if not self.variant.flags_known:
             text = "no label of it is known to be corrupted: choose a variant with known corruption"
             raise InputError([Problem(self.variant.table, message=text)])
+
+    @property
+    def causes(self) -> dict[str, Any]:
+        """All but the weights, the epoch, h and the probe that shapes a measured length."""
+        labels = file_hash(self.variant.table)
+        data = {path.name: file_hash(path) for path in sorted(self.data.folder.iterdir())}
+        curved, model = self.params.curvature, self.params.train.model.model_dump(mode="json")
+        return {
+            "data": data, "labels": labels, "model": model, "method": curved.method, "seed": curved.seed,
+            "precision": self.params.record.precision,
+            "code": code_hash([curvature, measuring, precision, recorder]),
+        }  # fmt: skip
 
     @property
     def corrupted(self) -> NDArray[np.bool_]:
@@ -129,25 +155,13 @@ class Measure:
         self.trained = trained
         self.rows = rows
         self.corrupted = trained.corrupted[rows]
-        self.cache = LengthCache(self.fingerprint.key, len(rows), cache_gb * 1e9)
+        used = {"rows": hashlib.sha256(rows.tobytes()).hexdigest(), "device": trained.device.type,
+                "torch": torch.__version__}  # fmt: skip
+        key = Fingerprint(causes={**trained.causes, **used}).key
+        self.cache = LengthCache(key, len(rows), cache_gb * 1e9)
         self._batches: Samples | None = None
         self._recorders: dict[int, LengthRecorder] = {}
         self._latest: tuple[tuple[int, float], NDArray[np.float64]] = (0, 0.0), np.empty((0, len(rows)))
-
-    @property
-    def fingerprint(self) -> Fingerprint:
-        """All that shapes the measured lengths."""
-        params = self.trained.params
-        return Fingerprint(
-            causes={
-                "training": self.trained.key,
-                "rows": hashlib.sha256(self.rows.tobytes()).hexdigest(),
-                "method": params.curvature.method,
-                "seed": params.curvature.seed,
-                "precision": params.record.precision,
-                "code": code_hash([curvature, measuring, precision, recorder]),
-            }
-        )
 
     def curvature(self, setting: Setting, epoch: int) -> NDArray[np.float64]:
         """The curvature of the samples after an epoch, (len(rows),); measured as far as it is not known."""
@@ -159,39 +173,41 @@ class Measure:
         asked, known = self._latest
         if asked == (epoch, scale) and len(known) >= probes:
             return known[:probes]
-        found = {probe: self.cache.get(epoch, scale, probe) for probe in range(probes)}
+        checkpoint = f"epoch_{epoch:04d}_{self.trained.weights[epoch][:16]}"
+        found = {probe: self.cache.get(checkpoint, scale, probe) for probe in range(probes)}
         missing = [probe for probe, lengths in found.items() if lengths is None]
         if missing:
             measured = self._recorder(epoch).lengths(self.trained.estimator(scale), missing)
-            self.cache.put(epoch, scale, missing, measured)
+            self.cache.put(checkpoint, scale, missing, measured)
             found |= dict(zip(missing, measured, strict=True))
         lengths = np.array(list(found.values()), dtype=np.float64)
         self._latest = (epoch, scale), lengths
         return lengths
 
-    def steps(self, setting: Setting) -> Iterator[NDArray[np.float64]]:
-        """The score after each further checkpoint; the last one counts.
+    def steps(self, setting: Setting) -> Iterator[Measured]:
+        """What is known after each further checkpoint; the last one is all of it.
 
         The latest checkpoint comes first: late ones tell most (benchmarks/README.md).
         """
-        arrays: dict[int, NDArray[np.float64]] = {}
+        arrays: dict[int, NDArray[np.generic]] = {}
         for epoch in reversed(setting.epochs):
             arrays[epoch] = self.curvature(setting, epoch)
-            yield SCORES[setting.score](Measured({"curvature": arrays}))
+            yield Measured({"curvature": arrays})
 
-    def scores(self, settings: Sequence[Setting], what: str) -> dict[Setting, NDArray[np.float64]]:
-        """The scores of the samples, (len(rows),), for each setting, one checkpoint after the other."""
+    def scores(self, settings: Sequence[Setting], what: str | None = None) -> list[NDArray[np.float64]]:
+        """The scores of the samples, (len(rows),), for each setting; under a progress bar that says `what`.
+
+        The curvature of all settings is in memory at once.
+        """
         # the most probes of an h first: they hold the lengths of fewer ones
-        ordered = sorted(settings, key=lambda setting: (setting.perturbation_scale, -setting.probes))
-        arrays: dict[Setting, dict[int, NDArray[np.float64]]] = {setting: {} for setting in settings}
-        for epoch in Progress(sorted({epoch for setting in settings for epoch in setting.epochs}), what):
-            for setting in ordered:
+        order = sorted(set(settings), key=lambda setting: (setting.perturbation_scale, -setting.probes))
+        arrays: dict[Setting, dict[int, NDArray[np.generic]]] = {setting: {} for setting in order}
+        epochs: Iterable[int] = sorted({epoch for setting in order for epoch in setting.epochs})
+        for epoch in epochs if what is None else Progress(epochs, what):
+            for setting in order:
                 if epoch in setting.epochs:
                     arrays[setting][epoch] = self.curvature(setting, epoch)
-        return {
-            setting: SCORES[setting.score](Measured({"curvature": found}))
-            for setting, found in arrays.items()
-        }
+        return [SCORES[setting.score](Measured({"curvature": arrays[setting]})) for setting in settings]
 
     def samples(self) -> Samples:
         """The samples in batches of the fastest size, in memory if they fit."""
@@ -205,13 +221,14 @@ class Measure:
         return len(self.rows) * int(np.prod(self.trained.data.record.shape))
 
     def _recorder(self, epoch: int) -> LengthRecorder:
-        """Of a checkpoint; as many are kept as fit into memory."""
+        """Of a checkpoint; as many are kept as fit into memory with their networks."""
         if epoch not in self._recorders:
-            while self._recorders and (len(self._recorders) + 1) * self._numbers > IN_MEMORY:
+            model = self.trained.model(epoch)
+            size = self._numbers + 2 * sum(tensor.numel() for tensor in model.state_dict().values())
+            while self._recorders and (len(self._recorders) + 1) * size > IN_MEMORY:
                 del self._recorders[next(iter(self._recorders))]
-            precision = self.trained.params.record.precision
             self._recorders[epoch] = LengthRecorder(
-                self.trained.model(epoch), self.samples(), precision, epoch=epoch,
+                model, self.samples(), self.trained.params.record.precision, epoch=epoch,
                 keep=self._numbers <= IN_MEMORY,
             )  # fmt: skip
         return self._recorders[epoch]

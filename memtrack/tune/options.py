@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ruamel.yaml import YAML
+from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.representer import RoundTripRepresenter
+from ruamel.yaml.util import load_yaml_guess_indent
 
 from memtrack.core.files import whole_file
 from memtrack.io import params
@@ -27,30 +30,43 @@ class Options:
 
     Attributes:
         tune: the section, or the search file, with what the command line says instead.
+        file: which of the two; `overridden`: what the command line says.
     """
 
     params: Params
     tune: TuneParams
+    file: SourceFile
+    overridden: frozenset[str]
     repro: bool
     write: bool
+
+    def mistake(self, key: str, message: str) -> InputError:
+        """An error in a key of `tune`, with the place where it was given."""
+        if key in self.overridden:
+            return InputError([Problem(Path("command line"), None, (key,), message)])
+        where = ("tune", key) if self.file.path == PARAMS_FILE else (key,)
+        return InputError([Problem(self.file.path, self.file.line(where), where, message)])
 
 
 def read(argv: list[str] | None) -> Options:
     """Read the command line and the files; `InputError` with all mistakes."""
     given = vars(parser().parse_args(argv))
-    loaded = params.load()
-    source = read_yaml(given["search"] or PARAMS_FILE)
-    section = source.content if given["search"] else source.content.get("tune", {})
+    loaded = params.load(tune=True)
+    file = read_yaml(given["search"] or PARAMS_FILE)
+    section, tune = file.content.get("tune", {}), loaded.tune
+
+    def problems(found: TuneParams) -> list[tuple[Loc, str]]:
+        return tune_problems(found, loaded)
+
+    if given["search"]:
+        section, tune = file.content, validate(TuneParams, file, problems)
     overrides = {key: given[key] for key in OVERRIDES if given[key] is not None}
     if given["all_samples"]:
         overrides["standard_error"] = None
-    tune = loaded.tune
-    if given["search"]:
-        tune = validate(TuneParams, source, lambda found: tune_problems(found, loaded))
     if overrides:
         merged = SourceFile(Path("command line"), {**section, **overrides}, {})
-        tune = validate(TuneParams, merged, lambda found: tune_problems(found, loaded))
-    return Options(loaded, tune, given["repro"], given["write"])
+        tune = validate(TuneParams, merged, problems)
+    return Options(loaded, tune, file, frozenset(overrides), given["repro"], given["write"])
 
 
 def parser() -> argparse.ArgumentParser:
@@ -113,10 +129,14 @@ def pick_variant(options: Options) -> str:
 
 def write_params(values: Mapping[Loc, Any]) -> None:
     """Set keys of params.yaml; order and comments stay, sections that are not there are made."""
+    content, *indents = load_yaml_guess_indent(PARAMS_FILE.read_text(encoding="utf-8"))
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
-    content = yaml.load(PARAMS_FILE)
+    yaml.sequence_indent, yaml.sequence_dash_offset = (
+        indent or least for indent, least in zip(indents, (2, 0), strict=True)
+    )
+    yaml.representer.add_representer(type(None), _null)
     for loc, value in values.items():
         section = content
         for key in loc[:-1]:
@@ -124,3 +144,7 @@ def write_params(values: Mapping[Loc, Any]) -> None:
         section[loc[-1]] = value
     with whole_file(PARAMS_FILE) as file:
         yaml.dump(content, file)
+
+
+def _null(representer: RoundTripRepresenter, _: None) -> ScalarNode:
+    return representer.represent_scalar("tag:yaml.org,2002:null", "null")

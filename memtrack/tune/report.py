@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -16,6 +17,8 @@ from optuna.trial import TrialState
 
 from memtrack.core.evaluation import Difference, auroc, paired_difference
 from memtrack.io import pictures
+from memtrack.io.paths import TUNE_RESULTS
+from memtrack.io.progress import Progress
 from memtrack.tune.measure import Measure, Setting
 from memtrack.tune.search import Search
 from memtrack.tune.study import cost_of, finished
@@ -46,23 +49,21 @@ class Outcome:
         return self.winner != self.default and self.confirmed.low > 0
 
     @property
-    def overfitted(self) -> bool:
-        """Whether it seemed better where it was chosen, and is not where it was not."""
-        return self.winner != self.default and self.chosen.low > 0 >= self.confirmed.low
-
-    @property
     def verdict(self) -> str:
         """What to do, in a sentence."""
         if self.winner == self.default:
             return "No setting was better than the one in params.yaml: no change is recommended."
         if self.better:
             return "The winner is better than params.yaml beyond the noise: a change is recommended."
-        if self.overfitted:
+        if self.confirmed.high < self.chosen.difference:
             return (
-                "Overfitted: better than params.yaml on the corruption it was chosen on, not beyond the "
-                "noise on other corruption. No change is recommended."
+                "Overfitted: on other corruption the winner is less better than params.yaml than on what it "
+                "was chosen on, if at all. No change is recommended."
             )
-        return "Nothing was better than params.yaml beyond the noise: no change is recommended."
+        return (
+            "On other corruption the winner is not better than params.yaml beyond the noise: no change is "
+            "recommended."
+        )
 
 
 def judge(search: Search) -> Outcome | None:
@@ -78,9 +79,9 @@ def judge(search: Search) -> Outcome | None:
     winner, default = space.setting(best.params), space.default
 
     def compare(measure: Measure, what: str) -> Difference:
-        scores = measure.scores([winner, default], what)
+        ours, theirs = measure.scores([winner, default], what)
         return paired_difference(
-            measure.corrupted, scores[winner], scores[default],
+            measure.corrupted, ours, theirs,
             resamples=options.bootstrap, confidence=options.confidence, seed=options.seed,
         )  # fmt: skip
 
@@ -123,15 +124,16 @@ def curve(search: Search) -> pd.DataFrame:
         known = most.get(tried.perturbation_scale, 0)
         if tried == space.setting({"perturbation_scale": tried.perturbation_scale, "probes": tried.probes}):
             most[tried.perturbation_scale] = max(known, tried.probes)
-    points = [(scale, number) for scale in sorted(most) for number in range(numbers.low, most[scale] + 1)]
-    settings = [space.setting({"perturbation_scale": scale, "probes": number}) for scale, number in points]
-    scores = measure.scores(settings, "draw the curve over h")
-    found = [auroc(measure.corrupted, scores[setting]) for setting in settings]
-    rows = [(*point, value) for point, value in zip(points, found, strict=True)]
+    rows = []
+    for scale in Progress(sorted(most), "draw the curve over h"):  # one at a time: less is in memory
+        probes = range(numbers.low, most[scale] + 1)
+        settings = [space.setting({"perturbation_scale": scale, "probes": number}) for number in probes]
+        for number, values in zip(probes, measure.scores(settings), strict=True):
+            rows.append((scale, number, auroc(measure.corrupted, values)))
     return pd.DataFrame(rows, columns=["perturbation_scale", "probes", "auroc"])
 
 
-def study_plots(study: Study, folder: Path) -> Iterator[Path]:
+def study_plots(study: Study, there: Path) -> Iterator[Path]:
     """Optuna's own plots, those that the study has enough trials for."""
     single = len(study.directions) == 1
     first = None if single else lambda trial: trial.values[0]
@@ -155,23 +157,33 @@ def study_plots(study: Study, folder: Path) -> Iterator[Path]:
                 axes = draw()
             except (ValueError, RuntimeError):  # too few trials, or all alike
                 continue
-            path = folder / f"{name}.png"
+            path = there / f"{name}.png"
             pictures.save_axes(axes, path)
             yield path
 
 
-def write(folder: Path, search: Search, outcome: Outcome | None) -> list[Path]:
-    """All files of a search; their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    study, points = search.study, curve(search)
+def folder(study: Study) -> Path:
+    """Where the files of a study are."""
+    return TUNE_RESULTS / re.sub(r"[^\w.-]", "_", study.study_name)
+
+
+def write_outcome(search: Search, outcome: Outcome | None) -> list[Path]:
+    """The trials and the outcome; the paths of the files."""
+    there, study = folder(search.study), search.study
+    there.mkdir(parents=True, exist_ok=True)
     columns = ("number", "value" if len(study.directions) == 1 else "values", "params", "user_attrs",
                "state", "datetime_start", "duration")  # fmt: skip
-    study.trials_dataframe(columns).to_csv(folder / "trials.csv", index=False)
-    points.to_csv(folder / "curve.csv", index=False)
-    pictures.auroc_over_scale(points, search.space.default.perturbation_scale, folder / "curve.png")
-    files = [folder / "trials.csv", folder / "curve.csv", folder / "curve.png", *study_plots(study, folder)]
-    if outcome is not None:
-        content = {**asdict(outcome), "better": outcome.better, "verdict": outcome.verdict}
-        (folder / "outcome.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        files.append(folder / "outcome.json")
-    return files
+    study.trials_dataframe(columns).to_csv(there / "trials.csv", index=False)
+    if outcome is None:
+        return [there / "trials.csv"]
+    content = {**asdict(outcome), "better": outcome.better, "verdict": outcome.verdict}
+    (there / "outcome.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return [there / "trials.csv", there / "outcome.json"]
+
+
+def write_pictures(search: Search) -> list[Path]:
+    """The curve over h, for which some points are measured, and Optuna's plots; the paths of the files."""
+    there, points = folder(search.study), curve(search)
+    points.to_csv(there / "curve.csv", index=False)
+    pictures.auroc_over_scale(points, search.space.default.perturbation_scale, there / "curve.png")
+    return [there / "curve.csv", there / "curve.png", *study_plots(search.study, there)]

@@ -53,7 +53,7 @@ def trials(search: Search) -> None:
     print("cost: training and recording, in trainings without recording")
 
 
-def outcome(found: Outcome, search: Search) -> None:
+def outcome(found: Outcome) -> None:
     """The winner beside the default, and the verdict."""
     table = Table(title="The winner beside params.yaml")
     for heading in ("AUROC on", "winner", "params.yaml", "difference", "interval"):
@@ -61,19 +61,18 @@ def outcome(found: Outcome, search: Search) -> None:
     _row(table, f"what it was chosen on ({found.looked} trials looked)", found.chosen)
     _row(table, f"what it was not chosen on ({found.held_out})", found.confirmed)
     _print(table)
-    values = ", ".join(
-        f"{'.'.join(map(str, loc))} {value}" for loc, value in search.space.keys(found.winner).items()
-    )
-    print(
-        f"winner: {values}, score {found.winner.score}; cost {found.cost:.2f}x, now {found.default_cost:.2f}x"
-    )
+    winner = found.winner
+    print(f"winner: h = {winner.perturbation_scale:g}, n = {winner.probes}, norm {winner.norm}, score "
+          f"{winner.score}; cost {found.cost:.2f}x, now {found.default_cost:.2f}x")  # fmt: skip
     print(found.verdict)
 
 
 def use(found: Outcome, changes: Mapping[Loc, Any], *, written: bool) -> None:
     """How to use a winner that is better; `changes`: what params.yaml has to say for it."""
     options = " ".join(f"-S {'.'.join(map(str, loc))}={value}" for loc, value in changes.items())
-    if written:
+    if not changes:
+        print("params.yaml need not change")
+    elif written:
         print("params.yaml has the winner now; `dvc repro` records with it, from the checkpoints")
     elif any(isinstance(value, dict) for value in changes.values()):  # no value for dvc exp run
         print("Use it: --write puts it into params.yaml")

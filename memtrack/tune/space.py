@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution, FloatDistribution
-from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, GPSampler, GridSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.study import Study
@@ -21,8 +19,6 @@ from memtrack.io.yaml_file import Loc
 from memtrack.tune.measure import Setting
 
 NICE = ("1", "1.5", "2", "3", "5", "7")
-
-warnings.filterwarnings("ignore", category=ExperimentalWarning)
 
 
 class Space:
@@ -82,12 +78,14 @@ class Space:
     def keys(self, setting: Setting) -> dict[Loc, Any]:
         """What params.yaml has to say for `setting` to be recorded; the score is none of its keys."""
         found: dict[Loc, Any] = {
-            ("curvature", name): getattr(setting, name) for name in ("perturbation_scale", "probes")
+            ("curvature", name): getattr(setting, name)
+            for name in ("perturbation_scale", "probes", "norm")
+            if getattr(setting, name) != getattr(self.default, name)
         }
-        if setting.norm != self.default.norm:
-            found["curvature", "norm"] = setting.norm
         if setting.epochs != self.default.epochs:
-            (chosen,) = (one for one in self.tune.epochs or () if self.epochs[name_of(one)] == setting.epochs)
+            chosen = next(
+                one for one in self.tune.epochs or () if self.epochs[name_of(one)] == setting.epochs
+            )
             found["record", "epochs"] = chosen.model_dump(mode="json")
         return found
 
@@ -186,7 +184,11 @@ def sampler(space: Space, seed: int) -> BaseSampler:
 
 
 def pruner(tune: TuneParams) -> BasePruner:
-    """The pruner that the parameters name; a search for two objectives has none."""
-    if tune.pruner == "none" or len(tune.objectives) > 1:
+    """The pruner that the parameters name.
+
+    None where there are two objectives, or choices of epochs: the same step of two trials is then not the
+    same checkpoint.
+    """
+    if tune.pruner == "none" or len(tune.objectives) > 1 or len(tune.epochs or ()) > 1:
         return NopPruner()
-    return MedianPruner(n_warmup_steps=1) if tune.pruner == "median" else HyperbandPruner(min_resource=2)
+    return MedianPruner() if tune.pruner == "median" else HyperbandPruner(min_resource=2)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_SOURCE_NAME
 from optuna.trial import FrozenTrial, TrialState
 
 from memtrack.io.paths import TRAIN_RESULTS, project_root
@@ -15,8 +16,6 @@ from memtrack.io.tracking import Run
 from memtrack.io.validation import read_record
 from memtrack.tune.search import Search
 from memtrack.tune.study import FOLDER, KEY, MACHINE, shown, storage_url
-
-PARENT = "mlflow.parentRunId"
 
 
 class Story:
@@ -75,9 +74,14 @@ class Story:
         if trial.state is TrialState.COMPLETE:
             metrics["auroc"] = trial.values[0]
         history = {"auroc_so_far": list(trial.intermediate_values.items())}
-        run.log(links={PARENT: self._key}, metrics=metrics, history=history, **moment)
+        run.log(links={MLFLOW_PARENT_RUN_ID: self._key}, metrics=metrics, history=history, **moment)
         run.end("FAILED" if trial.state is TrialState.FAIL else "FINISHED", insist=False)
 
     def _open(self, name: str, parameters: Mapping[str, Any], tags: Mapping[str, str], key: str) -> Run:
-        tags = {**tags, "optuna_study": self._study.study_name, "optuna_storage": self._shown_url}
+        tags = {
+            **tags,
+            MLFLOW_SOURCE_NAME: f"tune {self._variant}",
+            "optuna_study": self._study.study_name,
+            "optuna_storage": self._shown_url,
+        }
         return Run.open(self._tracking, self._variant, name=name, parameters=parameters, tags=tags, key=key)

@@ -8,11 +8,13 @@ import uuid
 import warnings
 from collections import Counter
 from collections.abc import Callable, Generator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import optuna
 from filelock import FileLock
-from optuna.exceptions import ExperimentalWarning
+from optuna.exceptions import ExperimentalWarning, OptunaError
 from optuna.samplers import GridSampler
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.study import Study, StudyDirection
@@ -21,25 +23,31 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from memtrack.core.evaluation import auroc
-from memtrack.io.params import TuneParams, mistake
+from memtrack.core.scores import SCORES
+from memtrack.io.params import TuneParams
 from memtrack.io.paths import project_root
 from memtrack.tune.artifacts import attach
 from memtrack.tune.measure import Measure, Setting
+from memtrack.tune.options import Options
 from memtrack.tune.space import Space, pruner, sampler
 
 FOLDER = Path(".memtrack/tune")
 DATABASE = "study.db"
-FINGERPRINT, COST, KEY = "memtrack_fingerprint", "memtrack_gradient_cost", "memtrack_key"
+FINGERPRINT, FACTS, KEY = "memtrack_fingerprint", "memtrack_facts", "memtrack_key"
 HEARTBEAT = 5
 """Seconds; a trial whose worker has said nothing for three times as long is run again."""
 RETRIES = 3
+STORAGES = (
+    "give postgresql+psycopg://USER:PASSWORD@HOST/DATABASE (with `pip install 'memtrack[postgres]'`), "
+    "sqlite:///FILE, or null for a file in the project"
+)
 DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
 """Of the AUROC, and of the cost where that is asked for."""
 MACHINE = socket.gethostname()
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 warnings.filterwarnings("ignore", category=ExperimentalWarning)
-optuna.logging.set_verbosity(optuna.logging.WARNING)
+optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 def storage_url(tune: TuneParams) -> str:
@@ -52,51 +60,99 @@ def storage_url(tune: TuneParams) -> str:
 
 
 def shown(url: str) -> str:
-    """A storage's URL without its password."""
-    return make_url(url).render_as_string(hide_password=True)
+    """A storage's URL without what may be secret: for people."""
+    parsed = make_url(url)
+    host = (parsed.host or "").rpartition("@")[2]  # of a password with an @ in it
+    return f"{parsed.drivername}://{host}/{parsed.database}"
 
 
-def open_study(space: Space, name: str, fingerprint: str, *, cost: Callable[[], float],
-               seed: Callable[[int], int]) -> Study:  # fmt: skip
+@dataclass(frozen=True)
+class StudyFacts:
+    """What was measured once, when the study was made.
+
+    Attributes:
+        base, probe: the time of the gradient and of one probe of all samples, in trainings.
+        corrupted, clean: how many samples trials see.
+    """
+
+    base: float
+    probe: float
+    corrupted: int
+    clean: int
+
+    @property
+    def samples(self) -> tuple[int, int]:
+        """Corrupted and clean."""
+        return self.corrupted, self.clean
+
+
+def open_study(
+    options: Options,
+    space: Space,
+    name: str,
+    fingerprint: str,
+    *,
+    measure: Callable[[], StudyFacts],
+    worker: int,
+) -> tuple[Study, StudyFacts]:
     """The study `name`, made where it is not there, with the parameters in force as its first trial.
 
     Args:
         fingerprint: of what its trials measure.
-        cost: measures the time of one gradient of all samples, in trainings.
-        seed: of the sampler, given the number of trials that the study has.
+        measure: the facts of a study that is made.
+        worker: the number of this process, for the sampler's seed.
 
     Raises:
         InputError: where the storage cannot be used, or holds a study of that name that measures
             something else.
     """
-    url, tune = storage_url(space.tune), space.tune
+    tune = space.tune
+    url = storage_url(tune)
     try:
         address = shown(url)
-        study = _open(url, name, tune)
-    except (SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:
+    except (SQLAlchemyError, ValueError):
+        raise options.mistake("storage", f"is no URL of a database: {STORAGES}") from None
+    try:
+        with _lock():
+            study = _open(url, name, tune)
+            known = study.user_attrs.get(FINGERPRINT)
+            if known is None and not study.get_trials(deepcopy=False, states=DONE):
+                study.set_user_attr(KEY, uuid.uuid4().hex)
+                study.set_user_attr(FACTS, asdict(measure()))
+                first = space.values(space.default)
+                if first is not None:
+                    study.enqueue_trial(first, skip_if_exists=True)
+                study.set_user_attr(FINGERPRINT, fingerprint)  # last: with it the study is whole
+                known = fingerprint
+    except (SQLAlchemyError, OptunaError, ImportError, ValueError, RuntimeError) as error:
         reason = str(error).replace(url, "it")[:400]
-        text = (
-            "the storage cannot be used: give postgresql+psycopg://USER:PASSWORD@HOST/DATABASE (with "
-            "`pip install 'memtrack[postgres]'`), sqlite:///FILE, or null for a file in the project. Optuna "
-            f"says: {reason}"
-        )
-        raise mistake("tune", "storage", message=text) from None
-    known = study.user_attrs.get(FINGERPRINT)
-    if known is not None and known != fingerprint:
+        text = f"cannot be used: {STORAGES}. Optuna says: {reason}"
+        raise options.mistake("storage", text) from None
+    if known != fingerprint:
         text = (
             f"the study {name!r} in {address} was made with other checkpoints, samples, objectives or "
             "choices (norm, score, epochs): its trials cannot be compared with new ones; choose another name"
         )
-        raise mistake("tune", "study", message=text)
-    if known is None:
-        study.set_user_attr(KEY, uuid.uuid4().hex)
-        study.set_user_attr(COST, cost())
-        study.set_user_attr(FINGERPRINT, fingerprint)
-        first = space.values(space.default)
-        if first is not None:
-            study.enqueue_trial(first, skip_if_exists=True)
-    study.sampler = sampler(space, seed(len(study.get_trials(deepcopy=False))))
-    return study
+        raise options.mistake("study", text)
+    study.sampler = sampler(space, _sampler_seed(tune, worker, len(study.get_trials(deepcopy=False))))
+    return study, StudyFacts(**study.user_attrs[FACTS])
+
+
+def _sampler_seed(tune: TuneParams, worker: int, trials: int) -> int:
+    """Another one for each worker, and each time that a study is gone on with.
+
+    For a grid or a sequence it is the same: what is shuffled by it is shared.
+    """
+    if tune.sampler in ("grid", "qmc"):
+        return tune.seed
+    return int(np.random.SeedSequence([tune.seed, worker, trials]).generate_state(1)[0])
+
+
+def _lock() -> FileLock:
+    """Of what is done by one process of this machine at a time."""
+    folder = project_root() / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / "lock")
 
 
 def _open(url: str, name: str, tune: TuneParams, attempts: int = 3) -> Study:
@@ -119,8 +175,8 @@ def _open(url: str, name: str, tune: TuneParams, attempts: int = 3) -> Study:
 
 def cost_of(setting: Setting, study: Study) -> float:
     """The time of training and recording, in trainings without recording."""
-    gradients = len(setting.epochs) * (setting.probes + 1)
-    return 1 + gradients * float(study.user_attrs[COST])
+    facts = StudyFacts(**study.user_attrs[FACTS])
+    return 1 + len(setting.epochs) * (facts.base + setting.probes * facts.probe)
 
 
 def finished(study: Study) -> list[FrozenTrial]:
@@ -133,9 +189,8 @@ class Worker:
 
     def __init__(self, study: Study, space: Space, measure: Measure) -> None:
         self.study, self.space, self.measure = study, space, measure
-        folder = project_root() / FOLDER
-        folder.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(folder / "lock")
+        self._lock = _lock()
+        self._seen: set[int] = set()
 
     def work(self, trials: int, deadline: float) -> Generator[None, None, None]:
         """Begin trials until the study has `trials` finished ones or time.time() is past `deadline`.
@@ -144,7 +199,7 @@ class Worker:
         after each trial.
         """
         while time.time() < deadline:
-            fail_stale_trials(self.study)
+            self._fail_stale_trials()
             begun = False
             with self._lock:  # until the trial has begun and others count it
                 states = Counter(trial.state for trial in self.study.get_trials(deepcopy=False))
@@ -160,6 +215,18 @@ class Worker:
             else:
                 return
 
+    def _fail_stale_trials(self) -> None:
+        """Fail trials whose workers were killed, and put them back.
+
+        Optuna never fails one that was killed before its first heartbeat: we give it one.
+        """
+        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        for trial in running:
+            if trial._trial_id not in self._seen:
+                self._seen.add(trial._trial_id)
+                self.study._storage.record_heartbeat(trial._trial_id)  # type: ignore[attr-defined]
+        fail_stale_trials(self.study)
+
     def _one_trial(self) -> None:
         begun: Trial | None = None
 
@@ -171,10 +238,12 @@ class Worker:
 
         try:
             self.study.optimize(objective, n_trials=1)
-        except BaseException:
-            if begun is not None:
+        except BaseException as error:
+            taken = begun is not None and self._taken_over(begun)
+            if begun is not None and not taken:
                 self._put_back(begun)
-            raise
+            if not taken or not isinstance(error, Exception):
+                raise
         finally:
             if begun is not None:
                 self._lock.acquire()
@@ -186,12 +255,15 @@ class Worker:
         trial.set_user_attr("cost", cost)
         trial.set_user_attr("machine", MACHINE)
         single = len(self.study.directions) == 1
-        corrupted = self.measure.corrupted
-        for step, values in enumerate(self.measure.steps(setting), 1):
-            value = auroc(corrupted, values)
+        score, corrupted = SCORES[setting.score], self.measure.corrupted
+        for step, known in enumerate(self.measure.steps(setting), 1):
+            last = step == len(setting.epochs)
+            if single or last:
+                values = score(known)
+                value = auroc(corrupted, values)
             if single:
                 trial.report(value, step)
-                if step < len(setting.epochs) and trial.should_prune():
+                if not last and trial.should_prune():
                     raise optuna.TrialPruned
         if all(other.params != trial.params for other in finished(self.study)):
             attach(trial, values, corrupted, value)
@@ -201,8 +273,14 @@ class Worker:
         grid = self.study.sampler
         return isinstance(grid, GridSampler) and grid.is_exhausted(self.study)
 
+    def _taken_over(self, trial: Trial) -> bool:
+        """Whether others thought that this worker was dead, and have put the trial back."""
+        history = RetryHeartbeatStaleTrialCallback.retry_history
+        known = self.study.get_trials(deepcopy=False)
+        return any(history(other)[-1:] == [trial.number] for other in known)
+
     def _put_back(self, trial: Trial) -> None:
-        """A trial that was interrupted, or failed, is one of the next that are run."""
+        """Make a trial that was interrupted, or failed, one of the next that are run."""
         storage = self.study._storage
         if storage.get_trial(trial._trial_id).state is TrialState.RUNNING:
             storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)

@@ -6,7 +6,7 @@ import multiprocessing
 import signal
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from multiprocessing.process import BaseProcess
 
 import torch
@@ -20,12 +20,14 @@ from memtrack.tune.study import finished
 def run_trials(search: Search, deadline: float) -> Generator[None, None, None]:
     """Run the trials of a search in `tune.workers` processes; yields for each trial that is finished.
 
-    Raises:
-        RuntimeError: where every process ended with an error.
+    Ends this process where every one of them ended with an error, with the status of one.
     """
-    processes = _start(search.options, deadline)
+    processes: list[BaseProcess] = []
     counted = len(finished(search.study))
     try:
+        for process in _workers(search.options, deadline):
+            process.start()
+            processes.append(process)
         running = True
         while running:
             running = any(process.is_alive() for process in processes)
@@ -40,24 +42,21 @@ def run_trials(search: Search, deadline: float) -> Generator[None, None, None]:
             process.join()
     ended = [process.exitcode for process in processes]
     if all(ended):
-        raise RuntimeError(f"all workers ended early, with status {', '.join(map(str, ended))}")
+        print(f"all workers ended early, with status {', '.join(map(str, ended))}", file=sys.stderr)
+        sys.exit(max(map(abs, filter(None, ended))))
     for number, status in enumerate(ended):
         if status:
             print(f"worker {number} ended with status {status}; the others went on", file=sys.stderr)
 
 
-def _start(options: Options, deadline: float) -> list[BaseProcess]:
+def _workers(options: Options, deadline: float) -> Iterator[BaseProcess]:
     count = options.tune.workers
     threads = max(1, torch.get_num_threads() // count)
     # forked from a process that has imported all and done nothing: torch's threads do not survive a fork
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    processes = [
-        context.Process(target=_work, args=(options, number, threads, deadline)) for number in range(count)
-    ]
-    for process in processes:
-        process.start()
-    return list(processes)
+    for number in range(count):
+        yield context.Process(target=_work, args=(options, number, threads, deadline))
 
 
 @entry_point

@@ -30,9 +30,10 @@ def stages(project: Project) -> Iterator[Stages]:
     """Three epochs on the variant with known corruption, and on another draw of it."""
     project.edit("train.epochs", 3)
     project.edit("variants.other", {"kind": "symmetric", "labels": "data/prepared", "rate": 0.25, "seed": 1})
+    project.edit("variants.same", {"kind": "symmetric", "labels": "data/prepared", "rate": 0.25})
     running = Stages(project)
     running.run("prepare")
-    for variant in ("noisy", "other"):
+    for variant in ("noisy", "other", "same"):
         running.run("corrupt", variant)
         running.run("train", variant, code="train.Run.model = lambda *_: None")
     yield running
@@ -92,7 +93,7 @@ def test_trials_are_what_the_checkpoints_say(tune: Tune, project: Project) -> No
     for trial in done:
         expected, _ = measured_again(project, trial.params["perturbation_scale"], trial.params["probes"])
         assert trial.value == pytest.approx(expected, abs=1e-9)
-    outcome = json.loads((project.folder / "results/tune/noisy/outcome.json").read_text())
+    outcome = json.loads((project.folder / "results/tune/first/outcome.json").read_text())
     winner = outcome["winner"]
     for name, half in (("chosen", 0), ("confirmed", 1)):
         expected = measured_again(project, winner["perturbation_scale"], winner["probes"])[half]
@@ -100,7 +101,7 @@ def test_trials_are_what_the_checkpoints_say(tune: Tune, project: Project) -> No
         assert outcome[name]["second"] == pytest.approx(measured_again(project, 0.03, 1)[half], abs=1e-9)
     assert outcome["looked"] == 5
     assert outcome["verdict"] in output
-    points = pd.read_csv(project.folder / "results/tune/noisy/curve.csv")
+    points = pd.read_csv(project.folder / "results/tune/first/curve.csv")
     assert set(points["probes"]) == {1, 2, 3, 4, 5}
     assert {0.0001, 0.01, 1.0} <= set(points["perturbation_scale"])
 
@@ -192,7 +193,7 @@ def test_a_winner_within_the_noise_is_not_written(tune: Tune, project: Project) 
 
 def test_another_variant_confirms(tune: Tune, project: Project) -> None:
     tune("--study", "other", "--trials", "2", "--held-out", "other", "--pruner", "none")
-    outcome = json.loads((project.folder / "results/tune/noisy/outcome.json").read_text())
+    outcome = json.loads((project.folder / "results/tune/other/outcome.json").read_text())
     assert outcome["held_out"] == "the variant other"
     winner = outcome["winner"]
     for name, variant in (("chosen", "noisy"), ("confirmed", "other")):
@@ -208,7 +209,7 @@ def test_a_tracking_server_that_is_away_stops_nothing(tune: Tune, project: Proje
         output = tune("--study", "away", "--trials", "3")
     finally:
         parameters.write_text(before)
-    assert "Tables and pictures: results/tune/noisy/" in output
+    assert "Tables and pictures: results/tune/away/" in output
     assert len(trials(project, "away")) == 3
     assert output.count("does not answer") == 1
     waiting = [path.read_text() for path in (project.folder / ".memtrack/mlflow").rglob("*.json*")]
@@ -234,10 +235,13 @@ def test_choices_of_epochs_norm_and_score(tune: Tune, project: Project) -> None:
     ("options", "said"),
     [
         (("--variant", "clean"), "the variant clean is not trained yet: run `dvc repro train@clean`"),
-        (("--variant", "nosy"), "there is no such variant; there are: clean, noisy"),
+        (("--variant", "nosy"), "there is no such variant; there are: clean, noisy, other, same"),
         (("--trials", "0"), "greater than or equal to 1"),
-        (("--storage", "mysqll://x"), "tune.storage: the storage cannot be used"),
-        (("--study", "first", "--objectives", "auroc", "cost"), "the study 'first'"),
+        (("--storage", "mysqll://x"), "command line: storage: cannot be used"),
+        (("--storage", "postgresql+psycopg://u:se:cret@x@host/d"), "command line: storage: is no URL"),
+        (("--storage", "sqlite:////nowhere/study.db"), "command line: storage: cannot be used"),
+        (("--held-out", "same"), "command line: held_out: has the same labels as noisy"),
+        (("--study", "first", "--objectives", "auroc", "cost"), "command line: study: the study 'first'"),
         (("--sampler", "tpee"), "invalid choice: 'tpee'"),
         (("--objectives", "cost"), "objectives should be [auroc] or [auroc, cost]"),
     ],
@@ -246,6 +250,7 @@ def test_bad_input(tune: Tune, project: Project, options: tuple[str, ...], said:
     output = tune(*options, status=2)
     assert said in output
     assert "Traceback" not in output
+    assert "cret" not in output
 
 
 def test_checkpoints_of_other_parameters_are_not_used(tune: Tune, project: Project) -> None:
@@ -256,6 +261,17 @@ def test_checkpoints_of_other_parameters_are_not_used(tune: Tune, project: Proje
     finally:
         (project.folder / "params.yaml").write_text(parameters)
     assert "was trained before what is in force now was changed (train)" in output
+    assert "dvc repro train@noisy" in output
+
+
+def test_labels_made_with_other_parameters_are_not_used(tune: Tune, project: Project) -> None:
+    parameters = (project.folder / "params.yaml").read_text()
+    try:
+        project.edit("variants.noisy.rate", 0.5)
+        output = tune("--trials", "1", status=2)
+    finally:
+        (project.folder / "params.yaml").write_text(parameters)
+    assert "variants.noisy.rate: was 0.25 when data/variants/noisy was made" in output
     assert "dvc repro train@noisy" in output
 
 

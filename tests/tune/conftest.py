@@ -6,19 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from search_params import CONTENT
 
 from memtrack.io.params import Params, TuneParams
 from memtrack.tune.space import Space
-
-CONTENT: dict[str, Any] = {
-    "data": {"kind": "digits", "root": "data/raw"},
-    "variants": {"noisy": {"kind": "symmetric", "labels": "data/prepared", "rate": 0.2}},
-    "train": {
-        "epochs": 12, "model": {"kind": "cnn"}, "optimizer": {"kind": "sgd"}, "schedule": {"kind": "cosine"},
-    },
-    "record": {"epochs": {"kind": "every", "interval": 2}},
-    "curvature": {"perturbation_scale": 0.03, "probes": 2},
-}  # fmt: skip
 
 
 @pytest.fixture
