@@ -49,7 +49,7 @@ def changed(*changes: tuple[str, str]) -> Path:
 
 def problems(path: Path) -> list[str]:
     with pytest.raises(InputError) as caught:
-        params.load(path)
+        params.load(path, tune=True)
     return str(caught.value).splitlines()
 
 
@@ -85,6 +85,10 @@ def test_the_parameter_file_of_the_project_loads() -> None:
     loaded = params.load(REPOSITORY / "params.yaml")
     assert set(loaded.variants) == {"clean", "symmetric10", "symmetric10_seed1"}
     assert loaded.recorded_epochs() == tuple(range(2, loaded.train.epochs + 1, 2))
+
+
+def test_stages_do_not_mind_a_search_that_no_longer_fits() -> None:
+    params.load(REPOSITORY / "tests/params/invalid/several_mistakes_in_a_search.yaml")
 
 
 def test_without_a_path_it_is_params_yaml_here() -> None:
