@@ -60,10 +60,15 @@ def storage_url(tune: TuneParams) -> str:
 
 
 def shown(url: str) -> str:
-    """A storage's URL without what may be secret: for people."""
+    """A storage's URL without what may be secret: for people.
+
+    Raises:
+        ValueError, SQLAlchemyError: where it is none.
+    """
     parsed = make_url(url)
-    host = (parsed.host or "").rpartition("@")[2]  # of a password with an @ in it
-    return f"{parsed.drivername}://{host}/{parsed.database}"
+    if "@" in (parsed.host or ""):
+        raise ValueError("an @ in a password should be written %40")
+    return f"{parsed.drivername}://{parsed.host or ''}/{parsed.database}"
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,9 @@ def open_study(
     try:
         address = shown(url)
     except (SQLAlchemyError, ValueError):
-        raise options.mistake("storage", f"is no URL of a database: {STORAGES}") from None
+        raise options.mistake(
+            "storage", f"is no URL of a database (an @ in a password is written %40): {STORAGES}"
+        ) from None
     try:
         with _lock():
             study = _open(url, name, tune)

@@ -158,12 +158,17 @@ def test_a_study_of_another_program_is_refused(space: Make) -> None:
     "url",
     [
         "postgresql+psycopg://me:secret@host:5432/studies",
-        "postgresql+psycopg://me:sec@ret@host/studies",
+        "postgresql+psycopg://me:sec%40ret@host/studies",
         "postgresql+psycopg://host/studies?user=me&password=secret",
     ],
 )
 def test_nothing_secret_of_a_storage_is_shown(url: str) -> None:
     assert shown(url) == "postgresql+psycopg://host/studies"
+
+
+def test_a_password_that_is_not_escaped_is_no_part_of_a_host() -> None:
+    with pytest.raises(ValueError, match="%40"):
+        shown("postgresql+psycopg://me:sec@ret@host/studies")
 
 
 def test_a_file_is_shown_whole() -> None:
