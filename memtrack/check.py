@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     problems: list[Problem] = []
     for file in arguments.files:
         try:
-            params.load(file)
+            params.load(file, tune=True)
         except InputError as error:
             problems += error.problems
         else:

@@ -99,8 +99,11 @@ class Estimator(ABC):
         if self.precision not in SMALLEST_SCALE:
             raise ValueError(f"precision is {self.precision!r}: it should be 'float32' or 'bfloat16'")
 
-    def directions(self, inputs: Tensor, epoch: int) -> list[Tensor]:
+    def directions(self, inputs: Tensor, epoch: int, numbers: Sequence[int] | None = None) -> list[Tensor]:
         """The probes of `epoch` for samples like `inputs` (B, ...), on the device where they are.
+
+        Args:
+            numbers: of the probes that are wanted; None: 0 to n - 1.
 
         Raises:
             ValueError: if h is lost in the rounding of gradients.
@@ -115,7 +118,7 @@ class Estimator(ABC):
             )
         return [
             rademacher_probe(inputs.shape[1:], seed=self.seed, epoch=epoch, probe=number).to(inputs)
-            for number in range(self.probes)
+            for number in (range(self.probes) if numbers is None else numbers)
         ]
 
     @abstractmethod
@@ -129,10 +132,16 @@ class Estimator(ABC):
     ) -> Tensor:
         """The curvature of each sample (B,), given its gradient; the model is already `measuring`."""
         total = torch.zeros(len(inputs), device=inputs.device)
-        for product in self.products(network, inputs, labels, gradient, directions):
-            length = product.flatten(1).norm(dim=1)
+        for length in self.lengths(network, inputs, labels, gradient, directions):
             total += length.square() if self.norm == "squared" else length
         return total / len(directions)
+
+    def lengths(
+        self, network: Network, inputs: Tensor, labels: Tensor, gradient: Tensor, directions: Sequence[Tensor]
+    ) -> Iterator[Tensor]:
+        """For each direction ||p_k|| of each sample (B,)."""
+        for product in self.products(network, inputs, labels, gradient, directions):
+            yield product.flatten(1).norm(dim=1)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,26 +35,88 @@ def auroc(corrupted: Flags, values: Values) -> float:
     return float(roc_auc_score(corrupted, values))
 
 
-def bootstrap_auroc(corrupted: Flags, values: Values, *, resamples: int, seed: int) -> Values:
-    """The AUROC of `resamples` bootstrap samples, (resamples,).
+def bootstrap_aurocs(
+    corrupted: Flags, scores: Sequence[Values], *, resamples: int, seed: int
+) -> NDArray[np.float64]:
+    """The AUROC of each score on the same `resamples` bootstrap samples, (len(scores), resamples).
 
     Corrupted and clean samples are drawn separately with replacement (a stratified bootstrap), so
     that every resample has both. The AUROC is taken from the counts of each distinct value:
     sum over values of positives x (negatives below + half of those equal).
     """
     generator = np.random.Generator(np.random.PCG64(seed))
-    distinct, level = np.unique(values, return_inverse=True)
-    levels = len(distinct)
-    positive, negative = level[corrupted], level[~corrupted]
-    results = np.empty(resamples)
+    levels = [np.unique(values, return_inverse=True)[1] for values in scores]
+    positive, negative = np.flatnonzero(corrupted), np.flatnonzero(~corrupted)
+    results = np.empty((len(scores), resamples))
     for index in range(resamples):
-        drawn = generator.integers(0, len(positive), len(positive))
-        positives = np.bincount(positive[drawn], minlength=levels)
-        drawn = generator.integers(0, len(negative), len(negative))
-        negatives = np.bincount(negative[drawn], minlength=levels)
-        below = np.cumsum(negatives) - negatives
-        results[index] = positives @ (below + negatives / 2)
+        chosen = positive[generator.integers(0, len(positive), len(positive))]
+        others = negative[generator.integers(0, len(negative), len(negative))]
+        for row, level in enumerate(levels):
+            positives = np.bincount(level[chosen], minlength=level.max() + 1)
+            negatives = np.bincount(level[others], minlength=level.max() + 1)
+            below = np.cumsum(negatives) - negatives
+            results[row, index] = positives @ (below + negatives / 2)
     return results / (len(positive) * len(negative))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The AUROC of two scores on the same samples, and first minus second with its bootstrap interval."""
+
+    first: float
+    second: float
+    difference: float
+    low: float
+    high: float
+
+
+def paired_difference(
+    corrupted: Flags, first: Values, second: Values, *, resamples: int, confidence: float, seed: int
+) -> Difference:
+    """Compare two scores (N,) on the same samples: each resample is drawn for both."""
+    ours, theirs = bootstrap_aurocs(corrupted, [first, second], resamples=resamples, seed=seed)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(ours - theirs, [tail, 1 - tail])
+    one, other = auroc(corrupted, first), auroc(corrupted, second)
+    return Difference(one, other, one - other, float(low), float(high))
+
+
+def samples_needed(corrupted: Flags, values: Values, standard_error: float) -> tuple[int, int]:
+    """How many corrupted and how many clean samples, drawn at random, give the AUROC of all.
+
+    With m of M corrupted and k of K clean samples, drawn without replacement, the squared standard error is
+    V (1/m - 1/M) + W (1/k - 1/K), where V is the variance over the corrupted samples of the share of clean
+    ones below each, and W the same the other way round. The fewest samples m + k are those with m : k as
+    the roots of V and W; where there are not so many of one kind, all of it and more of the other.
+
+    Args:
+        values: a score of the samples, to take V and W from.
+        standard_error: that is wanted, above 0.
+
+    Source: DeLong, DeLong & Clarke-Pearson, Biometrics 1988 (V and W are their S10 and S01); the sizes by
+    Neyman's allocation.
+    """
+    positive, negative = values[corrupted], values[~corrupted]
+    v, w = _variance_of_share_below(positive, negative), _variance_of_share_below(negative, positive)
+    all_m, all_k = len(positive), len(negative)
+    aim = standard_error**2
+    roots = math.sqrt(v) + math.sqrt(w)
+    whole = aim + v / all_m + w / all_k
+    m, k = math.sqrt(v) * roots / whole, math.sqrt(w) * roots / whole
+    if m > all_m:
+        m, k = all_m, w / (aim + w / all_k)
+    elif k > all_k:
+        m, k = v / (aim + v / all_m), all_k
+    return max(1, math.ceil(m)), max(1, math.ceil(k))
+
+
+def _variance_of_share_below(values: Values, others: Values) -> float:
+    """The variance over `values` of the share of `others` below each, equal ones counted half."""
+    if len(values) == 1:
+        return 0.0
+    others = np.sort(others)
+    twice = np.searchsorted(others, values, "left") + np.searchsorted(others, values, "right")
+    return float(np.var(twice / (2 * len(others)), ddof=1))
 
 
 def detection(corrupted: Flags, values: Values, *, resamples: int, confidence: float, seed: int) -> Detection:
@@ -69,7 +133,7 @@ def detection(corrupted: Flags, values: Values, *, resamples: int, confidence: f
     count = int(corrupted.sum())
     if not 0 < count < len(corrupted):
         raise ValueError(f"{count} of {len(corrupted)} samples are corrupted: AUROC wants both kinds")
-    draws = bootstrap_auroc(corrupted, values, resamples=resamples, seed=seed)
+    (draws,) = bootstrap_aurocs(corrupted, [values], resamples=resamples, seed=seed)
     tail = (1 - confidence) / 2
     low, high = np.quantile(draws, [tail, 1 - tail])
     top = np.argsort(-values, kind="stable")[:count]

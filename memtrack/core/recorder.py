@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import chain
+from itertools import chain, repeat
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch.nn.functional import cross_entropy
 
 from memtrack.core.curvature import Estimator
 from memtrack.core.measuring import Network, check_labels, folded, loss_gradient, measuring
+from memtrack.core.precision import Precision
 
 QUANTITIES: dict[str, type[np.generic]] = {
     "loss": np.float32,
@@ -35,6 +37,8 @@ with respect to the normalized input. curvature: see `Estimator`.
 """
 
 EpochRecord = dict[str, NDArray[np.generic]]
+T = TypeVar("T")
+B = TypeVar("B", bound=tuple[Any, ...])
 Batch = tuple[Tensor, Tensor]
 
 _LARGEST = {"cpu": (512, 2**20)}
@@ -73,27 +77,92 @@ def record_epoch(
     if first is None:
         return
     directions = estimator.directions(first[0], epoch)
-    with measuring(model):
-        copy = folded(model, first[0])
-        network: Network = copy or model
 
-        def measure(batch: Batch) -> EpochRecord:
-            inputs, labels = batch
-            check_labels(inputs, labels)
-            if copy is not None and inputs.dim() == 4:
+    def measure(network: Network, batch: Batch) -> EpochRecord:
+        inputs, labels = batch
+        check_labels(inputs, labels)
+        logits, gradient = loss_gradient(network, inputs, labels, estimator.precision)
+        measured = {
+            **_from_logits(logits, labels),
+            "gradient_norm": gradient.flatten(1).norm(dim=1),
+            "curvature": estimator.estimate(network, inputs, labels, gradient, directions),
+        }
+        record = {name: measured[name].cpu().numpy().astype(kind) for name, kind in QUANTITIES.items()}
+        _check_finite(record, epoch, inputs)
+        return record
+
+    yield from _Sweep(model, first[0]).each(measure, chain([first], batches))
+
+
+class LengthRecorder:
+    """The lengths ||p_k|| of single probes at any h, for one epoch and one set of samples.
+
+    The mean of the lengths of the first n probes is the curvature at n probes (of their squares, for
+    `squared`). Where the gradients at the samples themselves are kept, a probe costs one gradient.
+
+    Args:
+        model: as in `record_epoch`; it should not change while this is in use.
+        batches: as in `record_epoch`, at least one; iterated again by each call.
+        precision: as in `Estimator`. epoch: the probes are drawn for it.
+        keep: whether the gradients are kept in memory; otherwise each call computes them.
+    """
+
+    def __init__(
+        self, model: nn.Module, batches: Iterable[Batch], precision: Precision, *, epoch: int, keep: bool
+    ) -> None:
+        self._batches, self._epoch = batches, epoch
+        self._example = next(iter(batches))[0]
+        self._sweep = _Sweep(model, self._example)
+        self._gradients: list[Tensor] | None = None
+        if keep:
+            gradients = self._sweep.each(
+                lambda network, batch: loss_gradient(network, *batch, precision)[1], batches
+            )
+            self._gradients = list(gradients)
+
+    def lengths(self, estimator: Estimator, probes: Sequence[int]) -> NDArray[np.float32]:
+        """The lengths of the probes with these numbers, (len(probes), N); `estimator.probes` is not used.
+
+        Raises:
+            FloatingPointError: if one is not finite.
+        """
+        directions = estimator.directions(self._example, self._epoch, probes)
+
+        def measure(network: Network, batch: tuple[Tensor, Tensor, Tensor | None]) -> NDArray[np.float32]:
+            inputs, labels, gradient = batch
+            if gradient is None:
+                _, gradient = loss_gradient(network, inputs, labels, estimator.precision)
+            lengths = estimator.lengths(network, inputs, labels, gradient, directions)
+            found = torch.stack(list(lengths)).cpu().numpy()
+            _check_finite({"curvature": found}, self._epoch, inputs)
+            return found
+
+        gradients = repeat(None) if self._gradients is None else self._gradients
+        batches = ((*batch, gradient) for batch, gradient in zip(self._batches, gradients, strict=False))
+        return np.concatenate(list(self._sweep.each(measure, batches)), axis=1)
+
+
+class _Sweep:
+    """Batches going through the fastest form of a model, several at a time where that is faster."""
+
+    def __init__(self, model: nn.Module, example: Tensor) -> None:
+        self._model = model
+        with measuring(model):
+            self._copy = folded(model, example)
+        parallel = self._copy is not None and example.device.type == "cpu"
+        self._threads = torch.get_num_threads() if parallel else 1
+
+    def each(self, function: Callable[[Network, B], T], batches: Iterable[B]) -> Iterator[T]:
+        """`function` of the network and each batch, whose first part are the inputs, in their order."""
+
+        def work(batch: B) -> T:
+            inputs, *others = batch
+            if self._copy is not None and inputs.dim() == 4:
                 inputs = inputs.contiguous(memory_format=torch.channels_last)
-            logits, gradient = loss_gradient(network, inputs, labels, estimator.precision)
-            measured = {
-                **_from_logits(logits, labels),
-                "gradient_norm": gradient.flatten(1).norm(dim=1),
-                "curvature": estimator.estimate(network, inputs, labels, gradient, directions),
-            }
-            record = {name: measured[name].cpu().numpy().astype(kind) for name, kind in QUANTITIES.items()}
-            _check_finite(record, epoch, inputs)
-            return record
+            return function(self._copy or self._model, (inputs, *others))  # type: ignore[arg-type]
 
-        threads = torch.get_num_threads() if copy is not None and first[0].device.type == "cpu" else 1
-        yield from _in_order(measure, chain([first], batches), threads)
+        with measuring(self._model):
+            yield from _in_order(work, batches, self._threads)
 
 
 def joined(parts: Iterable[EpochRecord]) -> EpochRecord:
@@ -138,14 +207,12 @@ def fastest_batch_size(model: nn.Module, inputs: Tensor, labels: Tensor, estimat
     return min(seconds, key=seconds.__getitem__, default=16)
 
 
-def _in_order(
-    function: Callable[[Batch], EpochRecord], batches: Iterable[Batch], threads: int
-) -> Iterator[EpochRecord]:
+def _in_order(function: Callable[[B], T], batches: Iterable[B], threads: int) -> Iterator[T]:
     """`map` in threads of which each has torch to itself, a few batches ahead of what is asked for."""
     if threads == 1:
         yield from map(function, batches)
         return
-    waiting: deque[Future[EpochRecord]] = deque()
+    waiting: deque[Future[T]] = deque()
     before = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:

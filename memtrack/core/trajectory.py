@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,61 @@ def write_array(path: Path, array: ArrayLike) -> None:
         file.write(array.tobytes())
 
 
-class Trajectory:
+class Records(ABC):
+    """The recorded epochs of some quantities, wherever they are: what a score is made of."""
+
+    @property
+    @abstractmethod
+    def epochs(self) -> tuple[int, ...]:
+        """The epochs that are recorded, rising."""
+
+    @abstractmethod
+    def load(self, quantity: str, epoch: int) -> NDArray[np.generic]:
+        """The array of a quantity in an epoch, (N,), in its own type."""
+
+    def each(self, quantity: str) -> Iterator[NDArray[np.float64]]:
+        """The recorded epochs of a quantity one after the other, each (N,) in float64."""
+        for epoch in self.epochs:
+            yield self.load(quantity, epoch).astype(np.float64)
+
+    def read(self, quantity: str) -> NDArray[np.float64]:
+        """All recorded epochs of a quantity, (T, N), in float64 so that sums over epochs are exact."""
+        return np.stack(list(self.each(quantity)))
+
+    def mean(self, quantity: str) -> NDArray[np.float64]:
+        """The mean of a quantity over the recorded epochs, (N,)."""
+        total = np.zeros(())
+        for values in self.each(quantity):
+            total = total + values
+        return total / len(self.epochs)
+
+    def last(self, quantity: str) -> NDArray[np.generic]:
+        """The last recorded epoch of a quantity, (N,), in its own type."""
+        return self.load(quantity, self.epochs[-1])
+
+
+class Measured(Records):
+    """Arrays in memory: for each quantity and each epoch, (N,)."""
+
+    def __init__(self, arrays: Mapping[str, Mapping[int, NDArray[np.generic]]]) -> None:
+        self.arrays = arrays
+
+    @property
+    def epochs(self) -> tuple[int, ...]:
+        """The epochs that are there, rising."""
+        return tuple(sorted(next(iter(self.arrays.values()))))
+
+    def load(self, quantity: str, epoch: int) -> NDArray[np.generic]:
+        """The array of a quantity in an epoch, (N,)."""
+        return self.arrays[quantity][epoch]
+
+
+class Trajectory(Records):
     """A folder of arrays: `ids.npy` (N,) and, for each quantity, `QUANTITY/epoch_0003.npy` (N,).
 
     Every array is in the order of `ids`. `epochs/epoch_0003.json` holds the hashes of an epoch's arrays
     and is written last: an epoch without it does not count. An epoch of a million samples is seven
-    files of 5 MB or less; nothing here keeps more than one of them in memory, except `read`.
+    files of 5 MB or less; nothing here keeps more than two of them in memory, except `read`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -121,27 +171,8 @@ class Trajectory:
         for path in reversed(self.files(epoch)):
             path.unlink(missing_ok=True)
 
-    def each(self, quantity: str) -> Iterator[NDArray[np.float64]]:
-        """The recorded epochs of a quantity one after the other, each (N,) in float64."""
-        for epoch in self.epochs:
-            yield self._load(quantity, epoch).astype(np.float64)
-
-    def read(self, quantity: str) -> NDArray[np.float64]:
-        """All recorded epochs of a quantity, (T, N), in float64 so that sums over epochs are exact."""
-        return np.stack(list(self.each(quantity)))
-
-    def mean(self, quantity: str) -> NDArray[np.float64]:
-        """The mean of a quantity over the recorded epochs, (N,)."""
-        total = np.zeros(len(self.ids))
-        for values in self.each(quantity):
-            total += values
-        return total / len(self.epochs)
-
-    def last(self, quantity: str) -> NDArray[np.generic]:
-        """The last recorded epoch of a quantity, (N,), in its own type."""
-        return self._load(quantity, self.epochs[-1])
-
-    def _load(self, quantity: str, epoch: int) -> NDArray[np.generic]:
+    def load(self, quantity: str, epoch: int) -> NDArray[np.generic]:
+        """The array of a quantity in an epoch, (N,), in its own type."""
         array: NDArray[np.generic] = np.load(self.file(quantity, epoch), allow_pickle=False)
         return array
 

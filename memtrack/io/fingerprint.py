@@ -38,13 +38,13 @@ class Fingerprint(Section):
     def matches(self, path: Path) -> bool:
         """Whether `path` holds this fingerprint; a missing file does not, nor a broken one, which is
         said."""
-        if not path.exists():
-            return False
-        try:
-            return self.causes == json.loads(path.read_text(encoding="utf-8"))["causes"]
-        except (OSError, ValueError, KeyError, TypeError):
-            print(f"{path}: is damaged: what it belongs to is made again")
-            return False
+        return _causes(path) == self.causes
+
+    def differing(self, path: Path) -> set[str]:
+        """The names of the causes that the fingerprint in `path` does not share."""
+        causes = _causes(path) or {}
+        shared = {name for name in causes.keys() & self.causes.keys() if causes[name] == self.causes[name]}
+        return {*causes, *self.causes} - shared
 
     def write(self, path: Path) -> None:
         """Write it to `path`."""
@@ -95,3 +95,14 @@ def code_hash(modules: Iterable[ModuleType | Path]) -> str:
                 ]
         content.update(ast.dump(tree).encode())
     return content.hexdigest()
+
+
+def _causes(path: Path) -> dict[str, Any] | None:
+    """What `path` holds; None where it is not there, or damaged, which is said."""
+    if not path.exists():
+        return None
+    try:
+        return {**json.loads(path.read_text(encoding="utf-8"))["causes"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        print(f"{path}: is damaged: what it belongs to is made again")
+        return None

@@ -44,10 +44,11 @@ class Batches:
         batch_size: int,
         device: torch.device,
         workers: int = 0,
+        rows: Rows | None = None,
     ) -> None:
         self.labels = torch.from_numpy(labels)
         self.device = device
-        self._order = np.arange(len(labels))
+        self._rows = self._order = np.arange(len(labels)) if rows is None else rows
         self._batch_size = batch_size
         shape = (1, len(data.record.mean), 1, 1)
         self._mean = torch.tensor(data.record.mean, device=device).view(shape)
@@ -78,7 +79,7 @@ class Batches:
     def shuffled(self, *, seed: int, epoch: int) -> Batches:
         """Put the samples into another order, drawn from (seed, epoch); returns itself."""
         generator = np.random.Generator(np.random.PCG64([seed, epoch]))
-        self._order = generator.permutation(len(self._order))
+        self._order = self._rows[generator.permutation(len(self._rows))]
         return self
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -29,6 +29,8 @@ from memtrack.io.yaml_file import read_yaml
 PARAMS_FILE = Path("params.yaml")
 PREPARED = "data/prepared"
 VARIANTS = "data/variants"
+UNLOGGED = {"variants", "tracking", "tune"}
+"""Sections that a training run does not hang on."""
 OUTPUTS = tuple(PurePosixPath(folder) for folder in (PREPARED, VARIANTS, "results"))
 VARIANT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
@@ -67,6 +69,16 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+T = TypeVar("T")
+
+
+def _different(choices: tuple[T, ...]) -> tuple[T, ...]:
+    if any(choice in choices[:number] for number, choice in enumerate(choices)):
+        raise ValueError("names a choice twice")
+    return choices
+
+
+Choices = Annotated[tuple[T, ...], Strict(False), Field(min_length=1), AfterValidator(_different)]
 Name = Annotated[str, Field(min_length=1, pattern=r"\S")]
 
 
@@ -363,6 +375,9 @@ class RecordParams(Section):
     compile: bool = Field(False, description="Compile the network for the sweep (torch.compile).")
 
 
+Probes = Annotated[int, Field(ge=1, le=10_000)]
+
+
 class CurvatureParams(Section):
     """The estimate of the curvature."""
 
@@ -374,11 +389,96 @@ class CurvatureParams(Section):
     perturbation_scale: Positive = Field(
         description="h, the length of the step along each entry of a probe, in normalized input units."
     )
-    probes: Annotated[int, Field(ge=1, le=10_000)] = Field(description="n, random directions.")
+    probes: Probes = Field(description="n, random directions.")
     norm: Literal["plain", "squared"] = Field(
         "plain", description="plain: the authors' code; squared: the paper's formula."
     )
     seed: Seed = 0
+
+
+class ScaleRange(Section):
+    """A range of perturbation scales, searched on a log scale."""
+
+    low: Positive | None = Field(None, description="null: the least that record.precision allows.")
+    high: Positive = 1.0
+
+    @model_validator(mode="after")
+    def _rises(self) -> ScaleRange:
+        if self.low is not None and self.low >= self.high:
+            raise ValueError("low should be below high")
+        return self
+
+
+class ProbeRange(Section):
+    """A range of numbers of probes."""
+
+    low: Probes = 1
+    high: Probes = 5
+
+    @model_validator(mode="after")
+    def _rises(self) -> ProbeRange:
+        if self.low > self.high:
+            raise ValueError("low should not be above high")
+        return self
+
+
+class TuneParams(Section):
+    """What `python -m memtrack.tune` searches; no stage reads it."""
+
+    variant: VariantName | None = Field(
+        None, description="Whose known corruption is to be found; null: the first variant that has some."
+    )
+    held_out: VariantName | None = Field(
+        None,
+        description="A variant with other corruption, trained once, on which the winner is confirmed; "
+        "null: one half of the samples chooses, the other half confirms.",
+    )
+    perturbation_scale: ScaleRange = ScaleRange()
+    probes: ProbeRange = ProbeRange()
+    norm: Choices[Literal["plain", "squared"]] = ("plain",)
+    score: Choices[Literal["curvature", "curvature_log", "curvature_ranks", "curvature_last"]] = Field(
+        ("curvature",), description="How the epochs are combined, by the name of the score."
+    )
+    epochs: Choices[RecordedEpochs] | None = Field(
+        None, description="Choices of recorded epochs; null: record.epochs."
+    )
+    objectives: Choices[Literal["auroc", "cost"]] = Field(
+        ("auroc",),
+        description="[auroc], or [auroc, cost] for the Pareto front; cost in trainings without recording.",
+    )
+    sampler: Literal["tpe", "gp", "random", "qmc", "grid"] = "tpe"
+    pruner: Literal["median", "hyperband", "none"] = "median"
+    trials: Count = Field(
+        100, description="So many finished trials the study is to have, all runs of it together."
+    )
+    timeout: Positive | None = Field(
+        None, description="Seconds after which no trial is begun; null: no limit."
+    )
+    seed: Seed = 0
+    workers: Annotated[int, Field(ge=1, le=256)] = Field(1, description="Processes that share the cores.")
+    standard_error: Positive | None = Field(
+        0.005,
+        description="Trials see as many corrupted and clean samples, drawn at random, as bring the standard "
+        "error of their AUROC down to this; null: all samples.",
+    )
+    storage: Name | None = Field(
+        None,
+        description="Optuna's storage, postgresql+psycopg://... or sqlite:///...; null: a file in .memtrack.",
+    )
+    study: Name | None = Field(
+        None, description="The study's name; null: made of the variant and of what was trained."
+    )
+    cache_gb: Positive = Field(
+        2.0, description="Measured lengths are kept in .memtrack for later trials, up to so many gigabytes."
+    )
+
+    @model_validator(mode="after")
+    def _finds_something(self) -> TuneParams:
+        if self.objectives not in (("auroc",), ("auroc", "cost")):
+            raise ValueError("objectives should be [auroc] or [auroc, cost]")
+        if self.variant is not None and self.variant == self.held_out:
+            raise ValueError("held_out should be another variant than variant, or null")
+        return self
 
 
 class EvaluateParams(Section):
@@ -409,12 +509,13 @@ class Params(Section):
     record: RecordParams
     curvature: CurvatureParams
     evaluate: EvaluateParams = EvaluateParams()
+    tune: TuneParams = TuneParams()
     tracking: TrackingParams = TrackingParams()
 
-    def recorded_epochs(self) -> tuple[int, ...]:
-        """The epochs that are recorded, rising, the first epoch being 1."""
+    def recorded_epochs(self, chosen: RecordedEpochs | None = None) -> tuple[int, ...]:
+        """The epochs that are recorded, or another choice of them, rising, the first epoch being 1."""
         last = self.train.epochs
-        match self.record.epochs:
+        match chosen or self.record.epochs:
             case EpochList(epochs=epochs):
                 return tuple(sorted(epochs))
             case First(count=count):
@@ -437,27 +538,57 @@ def cross_field_problems(params: Params) -> list[tuple[tuple[str | int, ...], st
         if late:
             text = f"{late} are after the last epoch: train.epochs is {params.train.epochs}"
             found.append((("train", "schedule", "milestones"), text))
-    chosen, last = params.record.epochs, params.train.epochs
-    if isinstance(chosen, EpochList):
-        where = ("record", "epochs", "epochs")
-        late = [epoch for epoch in chosen.epochs if epoch > last]
-        if late:
-            found.append((where, f"{late} do not exist: train.epochs is {last}"))
-        if len(set(chosen.epochs)) < len(chosen.epochs):
-            found.append((where, "names an epoch twice"))
-    elif isinstance(chosen, First) and chosen.count > last:
-        found.append((("record", "epochs", "count"), f"is more than there are: train.epochs is {last}"))
-    elif isinstance(chosen, Every) and chosen.interval > last:
-        found.append((("record", "epochs", "interval"), f"would record nothing: train.epochs is {last}"))
-    scale, least = params.curvature.perturbation_scale, SMALLEST_SCALE[params.record.precision]
-    if scale < least and params.curvature.method != "hessian":
-        text = (
-            f"should be at least {least} at record.precision: {params.record.precision}, or the "
-            "difference of the gradients is lost in their rounding"
-        )
-        found.append((("curvature", "perturbation_scale"), text))
+    found += _epochs_problems(("record", "epochs"), params.record.epochs, params.train.epochs)
+    scale = params.curvature.perturbation_scale
+    found += _scale_problems(("curvature", "perturbation_scale"), scale, params)
     for name in params.variants:
         found += [(("variants", name, "labels"), text) for text in _labels_problem(name, params)]
+    return found
+
+
+def tune_problems(tune: TuneParams, params: Params) -> list[tuple[tuple[str | int, ...], str]]:
+    """What in a search does not fit the rest of the parameters."""
+    scales = tune.perturbation_scale
+    found = _scale_problems(("perturbation_scale", "high"), scales.high, params)
+    if scales.low is not None:
+        found += _scale_problems(("perturbation_scale", "low"), scales.low, params)
+    for number, chosen in enumerate(tune.epochs or ()):
+        found += _epochs_problems(("epochs", number), chosen, params.train.epochs)
+    for key, name in (("variant", tune.variant), ("held_out", tune.held_out)):
+        if name is not None and name not in params.variants:
+            found.append(((key,), f"there is no such variant; there are: {', '.join(params.variants)}"))
+    return found
+
+
+def _scale_problems(
+    where: tuple[str | int, ...], scale: float, params: Params
+) -> list[tuple[tuple[str | int, ...], str]]:
+    precision = params.record.precision
+    least = SMALLEST_SCALE[precision]
+    if scale >= least or params.curvature.method == "hessian":
+        return []
+    text = (
+        f"should be at least {least} at record.precision: {precision}, or the difference of the gradients "
+        "is lost in their rounding"
+    )
+    return [(where, text)]
+
+
+def _epochs_problems(
+    where: tuple[str | int, ...], chosen: RecordedEpochs, last: int
+) -> list[tuple[tuple[str | int, ...], str]]:
+    """What is wrong with a choice of epochs, where there are `last`."""
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    if isinstance(chosen, EpochList):
+        late = [epoch for epoch in chosen.epochs if epoch > last]
+        if late:
+            found.append(((*where, "epochs"), f"{late} do not exist: train.epochs is {last}"))
+        if len(set(chosen.epochs)) < len(chosen.epochs):
+            found.append(((*where, "epochs"), "names an epoch twice"))
+    elif isinstance(chosen, First) and chosen.count > last:
+        found.append(((*where, "count"), f"is more than there are: train.epochs is {last}"))
+    elif isinstance(chosen, Every) and chosen.interval > last:
+        found.append(((*where, "interval"), f"would record nothing: train.epochs is {last}"))
     return found
 
 
@@ -500,6 +631,15 @@ def mistake(*loc: str, message: str) -> InputError:
     return InputError([Problem(PARAMS_FILE, line, loc, message)])
 
 
-def load(path: Path = PARAMS_FILE) -> Params:
-    """Read and check a parameter file; `InputError` with every mistake in it."""
-    return validate(Params, read_yaml(path), cross_field_problems)
+def load(path: Path = PARAMS_FILE, *, tune: bool = False) -> Params:
+    """Read and check a parameter file; `InputError` with every mistake in it.
+
+    `tune`: also whether the section `tune`, which no stage reads, fits the others.
+    """
+    return validate(Params, read_yaml(path), every_problem if tune else cross_field_problems)
+
+
+def every_problem(params: Params) -> list[tuple[tuple[str | int, ...], str]]:
+    """What is wrong between sections."""
+    searched = [(("tune", *where), text) for where, text in tune_problems(params.tune, params)]
+    return [*cross_field_problems(params), *searched]

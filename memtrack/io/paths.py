@@ -11,6 +11,7 @@ PREPARED_FOLDER = Path(PREPARED)
 VARIANTS_FOLDER = Path(VARIANTS)
 TRAIN_RESULTS = Path("results/train")
 EVALUATE_RESULTS = Path("results/evaluate")
+TUNE_RESULTS = Path("results/tune")
 
 
 def project_root() -> Path:

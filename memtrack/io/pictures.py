@@ -11,6 +11,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -92,6 +93,34 @@ def curvature_by_epoch(
     axes.set_title("Curvature during training")
     axes.legend()
     _save(figure, path)
+
+
+def auroc_over_scale(points: pd.DataFrame, default: float | None, path: Path) -> None:
+    """AUROC over h, a line for each number of probes, broken where a point of other lines is missing.
+
+    `points` has a row for each h and n.
+    """
+    figure, axes = _figure(6, 4)
+    table = points.pivot_table(values="auroc", index="perturbation_scale", columns="probes")
+    colours = plt.get_cmap("viridis")(np.linspace(0, 0.9, len(table.columns)))
+    for number, colour in zip(table.columns, colours, strict=True):
+        axes.plot(table.index, table[number], ".-", color=colour, label=f"n = {number}")
+    if default is not None:
+        axes.axvline(default, color="0.6", linestyle=":", label="params.yaml")
+    axes.set(xscale="log", xlabel="perturbation scale h (normalized input units)", ylabel="AUROC")
+    axes.set_title("Which h finds the corrupted labels?")
+    axes.legend(fontsize="small")
+    _save(figure, path)
+
+
+def save_axes(drawn: Axes | NDArray[np.object_], path: Path) -> None:
+    """Save the figure that axes, which another library has drawn, are part of."""
+    first: Axes = np.ravel(np.asarray(drawn, dtype=object))[0]
+    figure = first.get_figure(root=True)
+    assert figure is not None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110, metadata={"Software": None}, bbox_inches="tight")
+    plt.close(figure)
 
 
 def contact_sheet(images: Pixels, captions: Sequence[str], marked: Sequence[bool], path: Path) -> None:

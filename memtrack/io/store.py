@@ -82,7 +82,7 @@ _found: dict[str, tuple[mlflow.MlflowClient, str, str]] = {}
 def _find_or_create(opening: dict[str, Any]) -> tuple[mlflow.MlflowClient, str, str]:
     record = RunRecord(**opening["record"])
     client, experiment = open_experiment(record)
-    found = client.search_runs([experiment], f"tags.{KEY_TAG} = '{record.key}'", max_results=1)
+    found = _search(client, experiment, record.key)
     if found:
         run = found[0].info.run_id
     else:
@@ -97,13 +97,27 @@ def _find_or_create(opening: dict[str, Any]) -> tuple[mlflow.MlflowClient, str, 
     return client, experiment, run
 
 
+def _search(client: mlflow.MlflowClient, experiment: str, key: str) -> list[Any]:
+    return list(client.search_runs([experiment], f"tags.{KEY_TAG} = '{key}'", max_results=1))
+
+
+def _run_id(client: mlflow.MlflowClient, experiment: str, key: str) -> str:
+    """MLflow's id of the run with that key; the key where this store does not have the run."""
+    found = _search(client, experiment, key)
+    return found[0].info.run_id if found else key
+
+
 def _give(client: mlflow.MlflowClient, experiment: str, run: str, message: dict[str, Any]) -> None:
     """One message; giving it twice is giving it once."""
     now = message["time"]
     metrics = [Metric(key, value, now, message["step"]) for key, value in message.get("metrics", {}).items()]
-    tags = [RunTag(key, value) for key, value in message.get("tags", {}).items()]
-    if metrics or tags:
-        client.log_batch(run, metrics=metrics, tags=tags)
+    for key, points in message.get("history", {}).items():
+        metrics += [Metric(key, value, now, step) for step, value in points]
+    links = {name: _run_id(client, experiment, key) for name, key in message.get("links", {}).items()}
+    tags = [RunTag(key, value) for key, value in {**message.get("tags", {}), **links}.items()]
+    for start in range(0, max(len(metrics), len(tags)), _BATCH):
+        part = slice(start, start + _BATCH)
+        client.log_batch(run, metrics=metrics[part], tags=tags[part])
     if "dataset" in message:
         source: DatasetSource = _Folder(message["dataset"]["folder"])
         entry = MetaDataset(source, name=message["dataset"]["name"], digest=message["dataset"]["digest"])

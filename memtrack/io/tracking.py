@@ -12,6 +12,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,17 @@ LONGEST = 6000
 logging.getLogger("mlflow.models.model").setLevel(logging.ERROR)  # it tries the example as JSON
 
 
+@dataclass
+class _Contact:
+    """How a store answered last, to all runs of this process."""
+
+    next_try: float = 0.0
+    away: bool = False
+
+
+_contacts: dict[str, _Contact] = {}
+
+
 class Run:
     """A run in MLflow, written through an outbox: training never waits for the store, nor needs it.
 
@@ -50,8 +62,7 @@ class Run:
         if self._outbox.exists and self._outbox.store != record.tracking_uri:  # it waits for another store
             digest = hashlib.sha256(record.tracking_uri.encode()).hexdigest()[:8]
             self._outbox = Outbox(f"{record.key}-{digest}")
-        self._next_try = 0.0
-        self._away = False
+        self._contact = _contacts.setdefault(record.tracking_uri, _Contact())
 
     @classmethod
     def open(
@@ -81,7 +92,8 @@ class Run:
             key=key or uuid.uuid4().hex, tracking_uri=uri, experiment=params.experiment, variant=variant
         )
         run = cls(record)
-        run._check_store()
+        if time.monotonic() >= run._contact.next_try:
+            run._check_store()
         run._outbox.add(
             open={
                 "record": record.model_dump(),
@@ -115,6 +127,9 @@ class Run:
         **more: Any,
     ) -> None:
         """Log numbers at an epoch, files as artifacts by their names, tags, a data set, or a status.
+
+        `links` are tags whose values are keys of other runs: MLflow gets the ids that it knows these by.
+        `history` holds numbers at several epochs: for each name (epoch, number), ...
 
         A run that was finished, all of it sent, before the process was interrupted stays as it is.
         """
@@ -162,9 +177,13 @@ class Run:
         if self._outbox.exists and not self._outbox.pending():
             self._outbox.forget()
 
-    def end(self, status: str = FINISHED) -> None:
-        """Close the run with a status: FINISHED, or FAILED or KILLED, after which it may be resumed."""
-        self._next_try = 0.0
+    def end(self, status: str = FINISHED, *, insist: bool = True) -> None:
+        """Close the run with a status: FINISHED, or FAILED or KILLED, after which it may be resumed.
+
+        `insist`: ask a store that was away a moment ago once more.
+        """
+        if insist:
+            self._contact.next_try = 0.0
         self.log(status=status)
 
     def send(self) -> None:
@@ -172,16 +191,16 @@ class Run:
 
         A store that was away is asked again so seldom that asking takes a tenth of the time at most.
         """
-        if time.monotonic() < self._next_try:
+        if time.monotonic() < self._contact.next_try:
             return
         start = time.monotonic()
         try:
             sent = store.upload(self._outbox)
         except store.ERRORS as error:
             taken = time.monotonic() - start
-            self._next_try = time.monotonic() + max(2.0, 10 * taken)
-            if not self._away:
-                self._away = True
+            self._contact.next_try = time.monotonic() + max(2.0, 10 * taken)
+            if not self._contact.away:
+                self._contact.away = True
                 uri = self.record.tracking_uri
                 what = "does not answer" if store.may_come_back(uri, error) else "failed"
                 print(
@@ -191,13 +210,13 @@ class Run:
                     file=sys.stderr,
                 )
         else:
-            if self._away:
+            if self._contact.away:
                 print(f"the MLflow store is back: {sent} messages sent", file=sys.stderr)
-            self._away = False
+            self._contact.away = False
 
     def _send_earlier(self) -> None:
         """What runs before this one could not send; a store that fails once is not asked again."""
-        failed = {self.record.tracking_uri} if self._away else set()
+        failed = {self.record.tracking_uri} if self._contact.away else set()
         for outbox in waiting():
             if outbox.store not in failed:
                 try:

@@ -20,7 +20,7 @@ class SourceFile:
     """The content of a parameter file and where each part of it stands.
 
     `content` is what DVC would see; `line(loc)` is the 1-based line of a key, or of its nearest
-    parent that is in the file.
+    parent that is in the file; None for content that stands in no file.
     """
 
     def __init__(self, path: Path, content: dict[str, Any], lines: dict[Loc, int]) -> None:
@@ -28,10 +28,10 @@ class SourceFile:
         self.content = content
         self._lines = lines
 
-    def line(self, loc: Loc) -> int:
+    def line(self, loc: Loc) -> int | None:
         while loc and loc not in self._lines:
             loc = loc[:-1]
-        return self._lines.get(loc, 1)
+        return self._lines.get(loc, 1 if self._lines else None)
 
 
 def read_yaml(path: Path) -> SourceFile:

@@ -14,7 +14,7 @@ from memtrack.core.scores import SCORES, ranks
 from memtrack.core.trajectory import Trajectory
 from memtrack.io import pictures
 from memtrack.io.dataset import PreparedData
-from memtrack.io.params import Params
+from memtrack.io.params import UNLOGGED, Params
 from memtrack.io.paths import EVALUATE_RESULTS, TRAIN_RESULTS
 from memtrack.io.problems import InputError, Problem, entry_point
 from memtrack.io.results import EvaluateMetrics, ScoreMetrics, TrainMetrics
@@ -144,7 +144,7 @@ def _log(params: Params, record: RunRecord, folder: Path, scores: Scores, metric
         params.tracking,
         record.variant,
         name=f"{record.variant} (evaluated)",
-        parameters=params.model_dump(mode="json", exclude={"variants", "tracking"}),
+        parameters=params.model_dump(mode="json", exclude=UNLOGGED),
         tags={"trained_on_store": record.tracking_uri},
         key=record.key,
         expected=True,

@@ -28,7 +28,7 @@ from memtrack.io.checkpoints import EpochMetrics
 from memtrack.io.dataset import PreparedData
 from memtrack.io.fingerprint import Fingerprint, recording_fingerprint, training_fingerprint
 from memtrack.io.loading import Batches
-from memtrack.io.params import Params, mistake
+from memtrack.io.params import UNLOGGED, Params, mistake
 from memtrack.io.paths import TRAIN_RESULTS, VARIANTS_FOLDER
 from memtrack.io.problems import InputError, entry_point
 from memtrack.io.progress import Progress
@@ -210,7 +210,7 @@ class Training:
     def _open_run(self) -> Run:
         """The run of an interrupted process with the same parameters on the same store, or a new one."""
         params, name = self.params, self.variant.name
-        sections = params.model_dump(mode="json", exclude={"variants", "tracking"})
+        sections = params.model_dump(mode="json", exclude=UNLOGGED)
         sections["variant"] = params.variants[name].model_dump(mode="json")
         store = [tracking_uri(params.tracking), params.tracking.experiment]
         told = Fingerprint(causes={"recording": self.place.recording.key, "told": sections, "store": store})

@@ -12,9 +12,11 @@ from memtrack.core.evaluation import (
     Flags,
     Values,
     auroc,
-    bootstrap_auroc,
+    bootstrap_aurocs,
     detection,
+    paired_difference,
     roc_points,
+    samples_needed,
 )
 
 
@@ -69,20 +71,20 @@ class TestBootstrap:
     @pytest.mark.parametrize("seed", [0, 9])
     def test_each_value_is_the_auroc_of_a_drawn_set(self, kind: str, seed: int) -> None:
         corrupted, values = made_case(kind)
-        found = bootstrap_auroc(corrupted, values, resamples=40, seed=seed)
+        (found,) = bootstrap_aurocs(corrupted, [values], resamples=40, seed=seed)
         assert found.shape == (40,)
         np.testing.assert_allclose(found, drawn_aurocs(corrupted, values, 40, seed), atol=1e-12)
 
     def test_depends_on_the_order_of_the_scores_alone(self) -> None:
         corrupted, values = made_case("ties")
-        found = bootstrap_auroc(corrupted, values, resamples=20, seed=1)
-        stretched = bootstrap_auroc(corrupted, np.exp(5 * values), resamples=20, seed=1)
+        (found,) = bootstrap_aurocs(corrupted, [values], resamples=20, seed=1)
+        (stretched,) = bootstrap_aurocs(corrupted, [np.exp(5 * values)], resamples=20, seed=1)
         assert found.tolist() == stretched.tolist()
 
     def test_one_corrupted_sample(self) -> None:
         corrupted = np.array([False, True, False, False])
         values = np.array([1.0, 2.0, 3.0, 2.0])
-        found = bootstrap_auroc(corrupted, values, resamples=30, seed=2)
+        (found,) = bootstrap_aurocs(corrupted, [values], resamples=30, seed=2)
         np.testing.assert_allclose(found, drawn_aurocs(corrupted, values, 30, 2), atol=1e-12)
 
 
@@ -165,3 +167,75 @@ class TestRocPoints:
         false_positive, true_positive = roc_points(corrupted, values)
         area = np.trapezoid(true_positive, false_positive)
         assert area == pytest.approx(counted_pairs(corrupted, values))
+
+
+class TestPairs:
+    def test_both_scores_are_judged_on_the_same_resamples(self) -> None:
+        corrupted, first = made_case("distinct")
+        _, second = made_case("ties")
+        generator = np.random.Generator(np.random.PCG64(4))
+        positive, negative = np.flatnonzero(corrupted), np.flatnonzero(~corrupted)
+        differences = []
+        for _ in range(200):
+            rows = np.concatenate(
+                [some[generator.integers(0, len(some), len(some))] for some in (positive, negative)]
+            )
+            one, other = (roc_auc_score(corrupted[rows], values[rows]) for values in (first, second))
+            differences.append(one - other)
+        found = paired_difference(corrupted, first, second, resamples=200, confidence=0.9, seed=4)
+        assert (found.low, found.high) == pytest.approx(tuple(np.quantile(differences, [0.05, 0.95])))
+        assert found.first == pytest.approx(roc_auc_score(corrupted, first))
+        assert found.second == pytest.approx(roc_auc_score(corrupted, second))
+        assert found.difference == pytest.approx(found.first - found.second)
+
+    def test_a_score_is_no_better_than_itself(self) -> None:
+        corrupted, values = made_case("distinct")
+        found = paired_difference(corrupted, values, 2 * values, resamples=50, confidence=0.95, seed=0)
+        assert (found.difference, found.low, found.high) == (0, 0, 0)
+
+
+class TestSamplesNeeded:
+    @pytest.mark.parametrize("kind", ["distinct", "ties"])
+    @pytest.mark.parametrize("error", [0.01, 0.02])
+    @pytest.mark.parametrize("share", [0.05, 0.4, 0.95])
+    def test_so_many_drawn_at_random_have_the_standard_error(
+        self, kind: str, error: float, share: float
+    ) -> None:
+        draw = np.random.default_rng(1)
+        corrupted = np.arange(2000) < share * 2000
+        values = draw.normal(size=2000) + corrupted
+        if kind == "ties":
+            values = values.round()
+        wanted = samples_needed(corrupted, values, error)
+        groups = np.flatnonzero(corrupted), np.flatnonzero(~corrupted)
+        assert all(1 < count <= len(rows) for count, rows in zip(wanted, groups, strict=True))
+        assert sum(wanted) < 2000
+        found = []
+        for _ in range(400):
+            parts = [draw.permutation(rows)[:count] for count, rows in zip(wanted, groups, strict=True)]
+            rows = np.concatenate(parts)
+            found.append(roc_auc_score(corrupted[rows], values[rows]))
+        assert np.std(found) == pytest.approx(error, rel=0.15)
+        assert np.mean(found) == pytest.approx(roc_auc_score(corrupted, values), abs=error / 5)
+
+    def test_fewer_of_both_would_not_do(self) -> None:
+        """No other split of as many samples has a smaller standard error, by the formula itself."""
+        draw = np.random.default_rng(2)
+        corrupted = np.arange(3000) < 1000
+        values = draw.normal(size=3000) + corrupted * draw.random(3000) * 3
+        m, k = samples_needed(corrupted, values, 0.01)
+        above = (values[corrupted][:, None] > values[~corrupted]).astype(float)
+        v, w = above.mean(1).var(ddof=1), above.mean(0).var(ddof=1)
+        splits = np.arange(2, m + k - 1)
+        errors = v * (1 / splits - 1 / 1000) + w * (1 / (m + k - splits) - 1 / 2000)
+        assert abs(splits[errors.argmin()] - m) <= 1
+        assert errors.min() == pytest.approx(0.01**2, rel=0.01)
+
+    def test_no_more_than_there_are_and_one_where_all_are_alike(self) -> None:
+        corrupted, values = made_case("distinct")
+        assert samples_needed(corrupted, values, 1e-9) == (corrupted.sum(), (~corrupted).sum())
+        assert samples_needed(corrupted, corrupted.astype(float), 0.01) == (1, 1)
+
+    def test_one_corrupted_sample(self) -> None:
+        values = np.random.default_rng(3).normal(size=500)
+        assert samples_needed(np.arange(500) == 3, values, 0.01)[0] == 1

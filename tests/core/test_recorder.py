@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from memtrack.core.curvature import ESTIMATORS, Estimator, ForwardDifference, Method, rademacher_probe
-from memtrack.core.recorder import QUANTITIES, joined, record_epoch
+from memtrack.core.recorder import QUANTITIES, LengthRecorder, joined, record_epoch
 
 COUNT = 17
 EPOCH = 4
@@ -454,3 +454,28 @@ class TestStreaming:
         with pytest.raises(ValueError, match=message):
             next(record_epoch(wrap(network), [(inputs.float(), labels)], estimator, epoch=1))
         assert all(module.training for module in network.modules())
+
+
+# --- single probes ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_lengths_of_single_probes_are_what_curvature_is_made_of(
+    kind: str, method: Method, keep: bool
+) -> None:
+    if kind == "compiled" and method == "hessian":
+        pytest.skip("what torch.compile makes cannot be differentiated twice")
+    inputs, labels = samples(COUNT, IMAGE)
+    batches = list(in_batches(inputs, labels, 5))
+    recorder = LengthRecorder(NETWORKS[kind](), batches, "float32", epoch=EPOCH, keep=keep)
+    for scale in (SCALE, 3 * SCALE):
+        estimator = ESTIMATORS[method](scale, 1, "plain", 8)
+        lengths = recorder.lengths(estimator, [0, 1, 2])
+        assert lengths.shape == (3, COUNT)
+        for norm, power in (("plain", 1), ("squared", 2)):
+            whole = ESTIMATORS[method](scale, 3, norm, 8)  # type: ignore[arg-type]
+            record = joined(record_epoch(NETWORKS[kind](), batches, whole, epoch=EPOCH))
+            np.testing.assert_allclose((lengths**power).mean(axis=0), record["curvature"], rtol=1e-5)
+        np.testing.assert_array_equal(recorder.lengths(estimator, [2]), lengths[2:])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from memtrack.core.recorder import QUANTITIES
 from memtrack.core.scores import SCORES, ranks
-from memtrack.core.trajectory import Trajectory
+from memtrack.core.trajectory import Measured, Trajectory
 
 Table = dict[str, list[list[float]]]
 
@@ -51,6 +51,8 @@ def write(folder: Path, table: Table, order: list[int] | None = None) -> Traject
 WORKED_SCORES = {
     "curvature": [1.0, 3.0, 4.0],
     "curvature_last": [1.5, 2.0, 7.0],
+    "curvature_log": [np.log(0.75) / 2, np.log(8) / 2, np.log(7) / 2],
+    "curvature_ranks": [1.0, 2.5, 2.5],
     "cumulative_loss": [0.375, 2.5, 1.0],
     "mean_margin": [-3.0, 1.5, 0.0],
     "gradient_norm": [1.5, 6.5, 0.25],
@@ -118,3 +120,14 @@ def test_ranks_of_many_samples() -> None:
     order = sorted(range(1000), key=lambda sample: (-values[sample], sample))
     found = ranks(values)
     assert [found[sample] for sample in order] == list(range(1, 1001))
+
+
+def test_a_curvature_of_zero_counts_as_the_smallest_other_one() -> None:
+    arrays = {1: np.array([0.0, 2.0, 8.0]), 2: np.array([0.0, 0.0, 0.0]), 3: np.array([1.0, 1.0, 4.0])}
+    found = SCORES["curvature_log"](Measured({"curvature": arrays}))
+    assert found == pytest.approx([np.log(2) / 3, np.log(2) / 3, (np.log(8) + np.log(4)) / 3])
+
+
+def test_equal_curvatures_share_their_places() -> None:
+    arrays = {1: np.array([3.0, 1.0, 3.0, 5.0])}
+    assert SCORES["curvature_ranks"](Measured({"curvature": arrays})).tolist() == [2.5, 1.0, 2.5, 4.0]

@@ -49,7 +49,7 @@ def changed(*changes: tuple[str, str]) -> Path:
 
 def problems(path: Path) -> list[str]:
     with pytest.raises(InputError) as caught:
-        params.load(path)
+        params.load(path, tune=True)
     return str(caught.value).splitlines()
 
 
@@ -83,8 +83,12 @@ def test_problems_are_sorted_by_line(path: Path) -> None:
 
 def test_the_parameter_file_of_the_project_loads() -> None:
     loaded = params.load(REPOSITORY / "params.yaml")
-    assert set(loaded.variants) == {"clean", "symmetric10"}
+    assert set(loaded.variants) == {"clean", "symmetric10", "symmetric10_seed1"}
     assert loaded.recorded_epochs() == tuple(range(2, loaded.train.epochs + 1, 2))
+
+
+def test_stages_do_not_mind_a_search_that_no_longer_fits() -> None:
+    params.load(REPOSITORY / "tests/params/invalid/several_mistakes_in_a_search.yaml")
 
 
 def test_without_a_path_it_is_params_yaml_here() -> None:
@@ -135,6 +139,26 @@ def test_what_a_file_says_is_what_is_loaded() -> None:
             "seed": 4,
         },
         "evaluate": {"bootstrap": 200, "confidence": 0.9, "seed": 5},
+        "tune": {
+            "variant": "noisy",
+            "held_out": None,
+            "perturbation_scale": {"low": 0.05, "high": 0.5},
+            "probes": {"low": 2, "high": 3},
+            "norm": ["plain", "squared"],
+            "score": ["curvature_log", "curvature_ranks"],
+            "epochs": [{"kind": "every", "interval": 2}, {"kind": "first", "count": 3}],
+            "objectives": ["auroc", "cost"],
+            "sampler": "gp",
+            "pruner": "hyperband",
+            "trials": 7,
+            "timeout": 60.0,
+            "seed": 6,
+            "workers": 2,
+            "standard_error": 0.01,
+            "storage": "sqlite:///study.db",
+            "study": "every key",
+            "cache_gb": 0.5,
+        },
         "tracking": {"uri": "http://127.0.0.1:5000", "experiment": "every key"},
     }
     assert loaded.recorded_epochs() == (1, 10, 20)

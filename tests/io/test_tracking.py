@@ -55,6 +55,7 @@ def client(tables: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 def next_process() -> None:
     """Forget what this process knows of runs."""
     store._found.clear()
+    tracking._contacts.clear()
 
 
 def opened(uri: str | None = None, key: str | None = None, **more: Any) -> Run:

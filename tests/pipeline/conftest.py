@@ -30,6 +30,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
         "clean": {"kind": "none", "labels": "data/prepared"},
         "noisy": {"kind": "symmetric", "labels": "data/prepared", "rate": 0.25},
     })  # fmt: skip
+    made.edit("tune", {})
     made.edit("train.epochs", 2)
     made.edit("record.epochs", {"kind": "every"})
     made.edit("train.model", {"kind": "cnn", "width": 4, "depth": 1})

@@ -13,9 +13,10 @@ import traceback
 import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 (a child would import it)
 import torch
 
+import memtrack.tune.__main__ as tune
 from memtrack.stages import corrupt, prepare, train
 
-MAINS = {"prepare": prepare.main, "corrupt": corrupt.main, "train": train.main}
+MAINS = {"prepare": prepare.main, "corrupt": corrupt.main, "train": train.main, "tune": tune.main}
 
 torch.use_deterministic_algorithms(True, warn_only=True)  # imports much
 

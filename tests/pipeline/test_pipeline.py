@@ -202,7 +202,7 @@ def test_bad_input_is_said_without_a_traceback(reproduced: Project) -> None:
     assert "curvature.probes: 0: should be greater than or equal to 1" in output
     assert "Traceback" not in output
     reproduced.edit("curvature.probes", 1)
-    for uri in ("nonsense", "postgresql://nowhere/x"):
+    for uri in ("nonsense", "mysql://nowhere/x"):
         reproduced.edit("tracking.uri", uri)
         output = reproduced.run("python", "-m", "memtrack.stages.train", "noisy", status=2)
         assert f"tracking.uri: the MLflow store {uri} cannot be used" in output

@@ -1,0 +1,29 @@
+"""Pictures of trials, where optuna-dashboard finds them."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+from optuna.trial import Trial
+
+from memtrack.io import pictures
+from memtrack.io.paths import project_root
+
+TITLES = {"perturbation_scale": "h", "probes": "n"}
+FOLDER = Path(".memtrack/tune/artifacts")
+
+
+def attach(trial: Trial, values: NDArray[np.float64], corrupted: NDArray[np.bool_], auroc: float) -> None:
+    """Attach the histogram of a trial's score to the trial."""
+    folder = project_root() / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / "score.png"
+        words = ", ".join(f"{TITLES.get(name, name)} {value}" for name, value in trial.params.items())
+        pictures.histograms({f"AUROC {auroc:.4f} at {words}": values}, corrupted, path)
+        store = FileSystemArtifactStore(folder)
+        upload_artifact(study_or_trial=trial, file_path=str(path), artifact_store=store)

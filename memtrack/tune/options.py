@@ -1,0 +1,150 @@
+"""What the command line, the section `tune` of params.yaml and a search file ask for."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from ruamel.yaml import YAML
+from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.representer import RoundTripRepresenter
+from ruamel.yaml.util import load_yaml_guess_indent
+
+from memtrack.core.files import whole_file
+from memtrack.io import params
+from memtrack.io.params import PARAMS_FILE, Params, TuneParams, tune_problems
+from memtrack.io.problems import InputError, Problem
+from memtrack.io.validation import validate
+from memtrack.io.yaml_file import Loc, SourceFile, read_yaml
+
+OVERRIDES = ("variant", "held_out", "trials", "timeout", "study", "storage", "seed", "workers", "sampler",
+             "pruner", "objectives", "standard_error")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Options:
+    """All that a search needs to know.
+
+    Attributes:
+        tune: the section, or the search file, with what the command line says instead.
+        file: which of the two; `overridden`: what the command line says.
+    """
+
+    params: Params
+    tune: TuneParams
+    file: SourceFile
+    overridden: frozenset[str]
+    repro: bool
+    write: bool
+
+    def mistake(self, key: str, message: str) -> InputError:
+        """An error in a key of `tune`, with the place where it was given."""
+        if key in self.overridden:
+            return InputError([Problem(Path("command line"), None, (key,), message)])
+        where = ("tune", key) if self.file.path == PARAMS_FILE else (key,)
+        return InputError([Problem(self.file.path, self.file.line(where), where, message)])
+
+
+def read(argv: list[str] | None) -> Options:
+    """Read the command line and the files; `InputError` with all mistakes."""
+    given = vars(parser().parse_args(argv))
+    loaded = params.load(tune=True)
+    file = read_yaml(given["search"] or PARAMS_FILE)
+    section, tune = file.content.get("tune", {}), loaded.tune
+
+    def problems(found: TuneParams) -> list[tuple[Loc, str]]:
+        return tune_problems(found, loaded)
+
+    if given["search"]:
+        section, tune = file.content, validate(TuneParams, file, problems)
+    overrides = {key: given[key] for key in OVERRIDES if given[key] is not None}
+    if given["all_samples"]:
+        overrides["standard_error"] = None
+    if overrides:
+        merged = SourceFile(Path("command line"), {**section, **overrides}, {})
+        tune = validate(TuneParams, merged, problems)
+    return Options(loaded, tune, file, frozenset(overrides), given["repro"], given["write"])
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; what is not given stands in the section `tune`."""
+    fields = TuneParams.model_fields
+    made = argparse.ArgumentParser(
+        prog="python -m memtrack.tune",
+        description="Search the perturbation scale h and the number of probes n that find known corruption "
+        "best, from the checkpoints of a training: nothing is trained again. What is not given here comes "
+        "from the section `tune` of params.yaml, every key of which is explained in "
+        "memtrack/params.schema.json.",
+        epilog="Exit status: 0 done, 1 nothing could be judged, 2 bad input, 130 interrupted (start it again "
+        "and it goes on).",
+    )
+
+    def option(name: str, kind: Any, text: str, **more: Any) -> None:
+        default = fields[name].get_default()
+        shown = " ".join(default) if isinstance(default, tuple) else default
+        text = f"{text} (default: {'none' if shown is None else shown})"
+        names = {int: {"metavar": "N"}, float: {"metavar": "SECONDS"}}
+        more = {**names.get(kind, {}), **more}
+        made.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text, **more)
+
+    made.add_argument("--search", type=Path, metavar="FILE", help="a YAML file with the keys of `tune`, "
+                      "instead of that section")  # fmt: skip
+    option("variant", str, "whose known corruption is to be found; none: the first that has some")
+    option("held_out", str, "the variant on which the winner is confirmed; none: half of the samples")
+    option("trials", int, "finished trials that the study is to have, all runs of it together")
+    option("timeout", float, "seconds after which no trial is begun")
+    option("study", str, "name of the study; none: from the variant and what was trained")
+    option("storage", str, "Optuna's storage, postgresql+psycopg://... or sqlite:///...; none: a file")
+    option("seed", int, "seed of the sampler")
+    option("workers", int, "processes that share the cores")
+    option("sampler", str, "who suggests", choices=get_args(fields["sampler"].annotation))
+    option("pruner", str, "who stops bad trials early", choices=get_args(fields["pruner"].annotation))
+    option("objectives", str, "auroc, or auroc cost for the Pareto front", nargs="+")
+    subset = made.add_mutually_exclusive_group()
+    default = fields["standard_error"].get_default()
+    text = (
+        f"trials see as many samples as bring the standard error of their AUROC to this (default: {default})"
+    )
+    subset.add_argument("--standard-error", type=float, metavar="SE", help=text)
+    subset.add_argument("--all-samples", action="store_true", help="trials see all samples")
+    made.add_argument("--repro", action="store_true", help="run `dvc repro` for what is not trained yet")
+    made.add_argument("--write", action="store_true", help="put a winner that is better beyond the noise "
+                      "into params.yaml")  # fmt: skip
+    return made
+
+
+def pick_variant(options: Options) -> str:
+    """The variant to search on: the one that is named, or the first with known corruption."""
+    if options.tune.variant is not None:
+        return options.tune.variant
+    for name, variant in options.params.variants.items():
+        if variant.kind != "none" and name != options.tune.held_out:
+            return name
+    text = "no variant has known corruption: add one, for example of kind: symmetric, or name it"
+    raise InputError([Problem(PARAMS_FILE, read_yaml(PARAMS_FILE).line(("variants",)), ("variants",), text)])
+
+
+def write_params(values: Mapping[Loc, Any]) -> None:
+    """Set keys of params.yaml; order and comments stay, sections that are not there are made."""
+    content, *indents = load_yaml_guess_indent(PARAMS_FILE.read_text(encoding="utf-8"))
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    yaml.sequence_indent, yaml.sequence_dash_offset = (
+        indent or least for indent, least in zip(indents, (2, 0), strict=True)
+    )
+    yaml.representer.add_representer(type(None), _null)
+    for loc, value in values.items():
+        section = content
+        for key in loc[:-1]:
+            section = section.setdefault(key, {})
+        section[loc[-1]] = value
+    with whole_file(PARAMS_FILE) as file:
+        yaml.dump(content, file)
+
+
+def _null(representer: RoundTripRepresenter, _: None) -> ScalarNode:
+    return representer.represent_scalar("tag:yaml.org,2002:null", "null")

@@ -1,0 +1,87 @@
+"""The end of a search, on the terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
+from rich.table import Table
+
+from memtrack.core.evaluation import Difference
+from memtrack.io.yaml_file import Loc
+from memtrack.tune.report import Outcome
+from memtrack.tune.search import Search
+from memtrack.tune.study import cost_of, finished
+
+BEST = 10
+
+
+def _print(table: Table) -> None:
+    Console(width=None if sys.stdout.isatty() else 100).print(table)
+
+
+def trials(search: Search) -> None:
+    """The best trials; with two objectives, those of the Pareto front."""
+    study = search.study
+    done = finished(study)
+    names = list(search.space.grid())
+
+    def setting(trial: FrozenTrial) -> tuple[Any, ...]:
+        return tuple(trial.params[name] for name in names)
+
+    tried = {setting(trial) for trial in done}
+    whole = {setting(trial): trial for trial in reversed(done) if trial.state is TrialState.COMPLETE}
+    ordered = sorted(whole.values(), key=lambda trial: -trial.values[0])
+    shown, title = ordered[:BEST], "the best"
+    if len(study.directions) == 2:
+        front = [trial.values for trial in study.best_trials]
+        shown, title = [trial for trial in ordered if trial.values in front], "the Pareto front"
+    table = Table(
+        title=f"Study {study.study_name}: {title} of {len(tried)} settings ({len(done)} trials, "
+        f"{sum(trial.state is TrialState.PRUNED for trial in done)} pruned)"
+    )
+    for heading in ("trial", *names, "AUROC", "cost"):
+        table.add_column(heading, justify="right")
+    for trial in shown:
+        cells = [f"{value:g}" if isinstance(value, float) else str(value) for value in setting(trial)]
+        cost = cost_of(search.space.setting(trial.params), study)
+        table.add_row(str(trial.number), *cells, f"{trial.values[0]:.4f}", f"{cost:.2f}x")
+    _print(table)
+    print("cost: training and recording, in trainings without recording")
+
+
+def outcome(found: Outcome) -> None:
+    """The winner beside the default, and the verdict."""
+    table = Table(title="The winner beside params.yaml")
+    for heading in ("AUROC on", "winner", "params.yaml", "difference", "interval"):
+        table.add_column(heading, justify="left" if heading == "AUROC on" else "right")
+    _row(table, f"what it was chosen on ({found.looked} trials looked)", found.chosen)
+    _row(table, f"what it was not chosen on ({found.held_out})", found.confirmed)
+    _print(table)
+    winner = found.winner
+    print(f"winner: h = {winner.perturbation_scale:g}, n = {winner.probes}, norm {winner.norm}, score "
+          f"{winner.score}; cost {found.cost:.2f}x, now {found.default_cost:.2f}x")  # fmt: skip
+    print(found.verdict)
+
+
+def use(found: Outcome, changes: Mapping[Loc, Any], *, written: bool) -> None:
+    """How to use a winner that is better; `changes`: what params.yaml has to say for it."""
+    options = " ".join(f"-S {'.'.join(map(str, loc))}={value}" for loc, value in changes.items())
+    if not changes:
+        print("params.yaml need not change")
+    elif written:
+        print("params.yaml has the winner now; `dvc repro` records with it, from the checkpoints")
+    elif any(isinstance(value, dict) for value in changes.values()):  # no value for dvc exp run
+        print("Use it: --write puts it into params.yaml")
+    else:
+        print(f"Use it: --write puts it into params.yaml, or\n    dvc exp run {options}")
+    if found.winner.score != found.default.score:
+        print(f"The score is the column {found.winner.score} of scores.csv")
+
+
+def _row(table: Table, what: str, found: Difference) -> None:
+    table.add_row(what, f"{found.first:.4f}", f"{found.second:.4f}", f"{found.difference:+.4f}",
+                  f"{found.low:+.4f} to {found.high:+.4f}")  # fmt: skip

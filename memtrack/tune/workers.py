@@ -1,0 +1,75 @@
+"""Processes that share a search."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import sys
+import time
+from collections.abc import Generator, Iterator
+from multiprocessing.process import BaseProcess
+
+import torch
+
+from memtrack.io.problems import entry_point
+from memtrack.tune.options import Options
+from memtrack.tune.search import Search
+from memtrack.tune.study import finished
+
+
+def run_trials(search: Search, deadline: float) -> Generator[None, None, None]:
+    """Run the trials of a search in `tune.workers` processes; yields for each trial that is finished.
+
+    Ends this process where every one of them ended with an error, with the status of one.
+    """
+    processes: list[BaseProcess] = []
+    counted = len(finished(search.study))
+    try:
+        for process in _workers(search.options, deadline):
+            process.start()
+            processes.append(process)
+        running = True
+        while running:
+            running = any(process.is_alive() for process in processes)
+            now = len(finished(search.study))
+            yield from [None] * (now - counted)
+            counted = now
+            time.sleep(0.2 * running)
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join()
+    ended = [process.exitcode for process in processes]
+    if all(ended):
+        print(f"all workers ended early, with status {', '.join(map(str, ended))}", file=sys.stderr)
+        sys.exit(max(map(abs, filter(None, ended))))
+    for number, status in enumerate(ended):
+        if status:
+            print(f"worker {number} ended with status {status}; the others went on", file=sys.stderr)
+
+
+def _workers(options: Options, deadline: float) -> Iterator[BaseProcess]:
+    count = options.tune.workers
+    threads = max(1, torch.get_num_threads() // count)
+    # forked from a process that has imported all and done nothing: torch's threads do not survive a fork
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    for number in range(count):
+        yield context.Process(target=_work, args=(options, number, threads, deadline))
+
+
+@entry_point
+def _work(options: Options, number: int, threads: int, deadline: float) -> int:
+    """A worker's part; it ends where the process that has started it was killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C comes to all: that process passes it on
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    torch.set_num_threads(threads)
+    parent = multiprocessing.parent_process()
+    try:
+        for _ in Search(options, worker=number).run_trials(deadline):
+            if parent is not None and not parent.is_alive():
+                break
+    except KeyboardInterrupt:
+        return 130
+    return 0

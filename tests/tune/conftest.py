@@ -1,0 +1,22 @@
+"""Parameters of a search, with some keys changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from search_params import CONTENT
+
+from memtrack.io.params import Params, TuneParams
+from memtrack.tune.space import Space
+
+
+@pytest.fixture
+def space() -> Callable[..., Space]:
+    """A space of the section `tune` that is given."""
+
+    def make(**tune: Any) -> Space:
+        return Space(Params.model_validate(CONTENT), TuneParams.model_validate(tune))
+
+    return make

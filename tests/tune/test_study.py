@@ -1,0 +1,175 @@
+"""The study in Optuna's storage: what happens to trials whose workers end at the wrong moment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from optuna.samplers import RandomSampler
+from optuna.storages import RetryHeartbeatStaleTrialCallback
+from optuna.trial import TrialState
+from search_params import CONTENT
+
+from memtrack.core.trajectory import Measured
+from memtrack.io.params import Params
+from memtrack.io.yaml_file import SourceFile
+from memtrack.tune import study as studies
+from memtrack.tune.measure import Measure, Setting
+from memtrack.tune.options import Options
+from memtrack.tune.space import Space
+from memtrack.tune.study import StudyFacts, Worker, open_study, shown
+
+Make = Callable[..., Space]
+FOREVER = time.time() + 1e6
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+
+
+@pytest.fixture(autouse=True)
+def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder of its own, with a heart that beats every second."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(studies, "HEARTBEAT", 1)
+    monkeypatch.setattr(studies, "attach", lambda *_: None)
+
+
+class Fake(Measure):
+    """Four samples of which two are corrupted; `before` is called before each trial's last checkpoint."""
+
+    def __init__(self, before: Callable[[], object] = lambda: None) -> None:
+        self.corrupted = np.array([False, False, True, True])
+        self.before = before
+
+    def steps(self, setting: Setting) -> Iterator[Measured]:
+        self.before()
+        yield Measured({"curvature": {1: np.array([1.0, 2.0, 3.0, setting.perturbation_scale])}})
+
+
+def opened(space: Space, fingerprint: str = "here", **more: Any) -> optuna.Study:
+    file = SourceFile(Path("params.yaml"), {}, {})
+    options = Options(Params.model_validate(CONTENT), space.tune, file, frozenset({"study"}), False, False)
+    facts = more.pop("facts", StudyFacts(0.01, 0.02, 2, 2))
+    return open_study(options, space, "one", fingerprint, measure=lambda: facts, worker=0)[0]
+
+
+def worker(space: Space, measure: Fake) -> Worker:
+    return Worker(opened(space), space, measure)
+
+
+def states(study: optuna.Study) -> list[str]:
+    return [trial.state.name for trial in study.trials]
+
+
+def one_epoch(space: Make, **tune: Any) -> Space:
+    return space(epochs=[{"kind": "list", "epochs": [1]}], pruner="none", **tune)
+
+
+def test_a_worker_that_ends_before_its_first_heartbeat_holds_nobody_up(
+    space: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched = one_epoch(space)
+    study = opened(searched)
+    with monkeypatch.context() as patch:
+        patch.setattr(RandomSampler, "before_trial", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        study.sampler = RandomSampler()
+        with pytest.raises(KeyboardInterrupt):
+            study.ask()
+    assert states(study) == ["RUNNING"]
+    assert len(list(worker(searched, Fake()).work(3, FOREVER))) == 3
+    assert sorted(states(study)) == ["COMPLETE"] * 3 + ["FAIL"]
+    assert [0] in [RetryHeartbeatStaleTrialCallback.retry_history(trial) for trial in study.trials]
+
+
+def test_a_worker_that_was_given_up_goes_on(space: Make) -> None:
+    """Its trial is run by another one, once."""
+    searched = one_epoch(space)
+    given_up: list[int] = []
+
+    def suspended() -> None:
+        if not given_up:
+            study = opened(searched)
+            (trial,) = study.get_trials(states=(TrialState.RUNNING,))
+            given_up.append(trial.number)
+            study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+            RetryHeartbeatStaleTrialCallback(3)(study, trial)
+
+    first = worker(searched, Fake(suspended))
+    list(first.work(3, FOREVER))
+    assert states(first.study) == ["FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
+    assert RetryHeartbeatStaleTrialCallback.retry_history(first.study.trials[1]) == given_up == [0]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_a_trial_that_is_interrupted_is_the_next_one(space: Make, error: type[BaseException]) -> None:
+    searched = one_epoch(space)
+
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(error):
+        list(worker(searched, Fake(fail)).work(3, FOREVER))
+    study = opened(searched)
+    assert states(study) == ["FAIL", "WAITING"]
+    list(worker(searched, Fake()).work(2, FOREVER))
+    assert states(study) == ["FAIL", "COMPLETE", "COMPLETE"]
+    assert study.trials[0].params == study.trials[1].params
+
+
+def test_a_grid_that_is_gone_on_with_tries_every_point_once(space: Make) -> None:
+    searched = one_epoch(
+        space, sampler="grid", perturbation_scale={"low": 0.01, "high": 0.02}, probes={"low": 1, "high": 2}
+    )
+    for trials in (2, 4, 100):
+        list(worker(searched, Fake()).work(trials, FOREVER))
+    tried = [tuple(trial.params.values()) for trial in opened(searched).trials]
+    assert len(set(tried)) == len(tried) == 3 * 2
+
+
+def test_what_was_measured_when_the_study_was_made_stays(space: Make) -> None:
+    searched = one_epoch(space)
+    opened(searched)
+    again = opened(searched, facts=StudyFacts(5.0, 5.0, 5, 5))
+    assert StudyFacts(**again.user_attrs[studies.FACTS]) == StudyFacts(0.01, 0.02, 2, 2)
+    setting = searched.default
+    assert studies.cost_of(setting, again) == pytest.approx(
+        1 + len(setting.epochs) * (0.01 + 0.02 * setting.probes)
+    )
+
+
+def test_a_study_that_measures_something_else_is_refused(space: Make) -> None:
+    opened(one_epoch(space))
+    with pytest.raises(Exception, match=r"command line: study: the study 'one' in sqlite://.* was made with"):
+        opened(one_epoch(space), "elsewhere")
+
+
+def test_a_study_of_another_program_is_refused(space: Make) -> None:
+    url = studies.storage_url(one_epoch(space).tune)
+    foreign = optuna.create_study(study_name="one", storage=url, direction="maximize")
+    foreign.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+    with pytest.raises(Exception, match="cannot be compared"):
+        opened(one_epoch(space))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://me:secret@host:5432/studies",
+        "postgresql+psycopg://me:sec%40ret@host/studies",
+        "postgresql+psycopg://host/studies?user=me&password=secret",
+    ],
+)
+def test_nothing_secret_of_a_storage_is_shown(url: str) -> None:
+    assert shown(url) == "postgresql+psycopg://host/studies"
+
+
+def test_a_password_that_is_not_escaped_is_no_part_of_a_host() -> None:
+    with pytest.raises(ValueError, match="%40"):
+        shown("postgresql+psycopg://me:sec@ret@host/studies")
+
+
+def test_a_file_is_shown_whole() -> None:
+    assert shown("sqlite:////home/me/study.db") == "sqlite:////home/me/study.db"
