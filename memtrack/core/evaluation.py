@@ -75,10 +75,15 @@ def paired_difference(
 ) -> Difference:
     """Compare two scores (N,) on the same samples: each resample is drawn for both."""
     ours, theirs = bootstrap_aurocs(corrupted, [first, second], resamples=resamples, seed=seed)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(ours - theirs, [tail, 1 - tail])
     one, other = auroc(corrupted, first), auroc(corrupted, second)
-    return Difference(one, other, one - other, float(low), float(high))
+    return Difference(one, other, one - other, *_interval(ours - theirs, confidence))
+
+
+def _interval(draws: Values, confidence: float) -> tuple[float, float]:
+    """The percentile interval of bootstrap draws."""
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return float(low), float(high)
 
 
 def samples_needed(corrupted: Flags, values: Values, standard_error: float) -> tuple[int, int]:
@@ -134,8 +139,7 @@ def detection(corrupted: Flags, values: Values, *, resamples: int, confidence: f
     if not 0 < count < len(corrupted):
         raise ValueError(f"{count} of {len(corrupted)} samples are corrupted: AUROC wants both kinds")
     (draws,) = bootstrap_aurocs(corrupted, [values], resamples=resamples, seed=seed)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(draws, [tail, 1 - tail])
+    low, high = _interval(draws, confidence)
     top = np.argsort(-values, kind="stable")[:count]
     return Detection(
         auroc=auroc(corrupted, values),

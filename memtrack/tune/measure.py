@@ -6,22 +6,20 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from memtrack.core import curvature, measuring, models, precision, recorder, training
+from memtrack.core import models, training
 from memtrack.core.curvature import ESTIMATORS, Estimator, Norm
-from memtrack.core.files import file_hash
 from memtrack.core.recorder import LengthRecorder, fastest_batch_size
 from memtrack.core.scores import SCORES
 from memtrack.core.trajectory import Measured
 from memtrack.io.checkpoints import Checkpoints
 from memtrack.io.dataset import PreparedData
-from memtrack.io.fingerprint import Fingerprint, code_hash, training_fingerprint
+from memtrack.io.fingerprint import Fingerprint, recording_fingerprint, training_fingerprint
 from memtrack.io.lengths import LengthCache
 from memtrack.io.loading import Batches
 from memtrack.io.params import Params, mistake
@@ -66,6 +64,10 @@ def _check_labels(params: Params, variant: VariantData) -> None:
 class TrainedVariant:
     """The checkpoints of a variant, if they were trained with the parameters and data in force.
 
+    Attributes:
+        causes: all but the weights, the epoch, h and the probe that shapes a measured length.
+        weights: the sha256 of the network after each epoch.
+
     Raises:
         InputError: where they were not, or are not there, saying which command makes them.
     """
@@ -88,6 +90,12 @@ class TrainedVariant:
             text = f"was trained before what is in force now was changed ({changed}): {self.remedy}"
             raise InputError([Problem(folder, message=text)])
         _check_labels(params, self.variant)
+        self.causes = {
+            "data": now.causes["data"], "labels": now.causes["labels"],
+            "model": params.train.model.model_dump(mode="json"),
+            "method": params.curvature.method, "seed": params.curvature.seed,
+            "precision": params.record.precision, "code": recording_fingerprint(params).causes["code"],
+        }  # fmt: skip
         self.checkpoints = Checkpoints(folder)
         for epoch in epochs:
             if self.checkpoints.missing(epoch, weights=True):
@@ -97,18 +105,6 @@ class TrainedVariant:
         if not self.variant.flags_known:
             text = "no label of it is known to be corrupted: choose a variant with known corruption"
             raise InputError([Problem(self.variant.table, message=text)])
-
-    @property
-    def causes(self) -> dict[str, Any]:
-        """All but the weights, the epoch, h and the probe that shapes a measured length."""
-        labels = file_hash(self.variant.table)
-        data = {path.name: file_hash(path) for path in sorted(self.data.folder.iterdir())}
-        curved, model = self.params.curvature, self.params.train.model.model_dump(mode="json")
-        return {
-            "data": data, "labels": labels, "model": model, "method": curved.method, "seed": curved.seed,
-            "precision": self.params.record.precision,
-            "code": code_hash([curvature, measuring, precision, recorder]),
-        }  # fmt: skip
 
     @property
     def corrupted(self) -> NDArray[np.bool_]:

@@ -13,7 +13,6 @@ from typing import Any
 import optuna
 import pandas as pd
 from optuna.study import Study
-from optuna.trial import TrialState
 
 from memtrack.core.evaluation import Difference, auroc, paired_difference
 from memtrack.io import pictures
@@ -21,7 +20,7 @@ from memtrack.io.paths import TUNE_RESULTS
 from memtrack.io.progress import Progress
 from memtrack.tune.measure import Measure, Setting
 from memtrack.tune.search import Search
-from memtrack.tune.study import cost_of, finished
+from memtrack.tune.study import complete, cost_of, finished
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def judge(search: Search) -> Outcome | None:
     None where no trial was run to its end. Of equally good settings the cheapest wins.
     """
     study, space, options = search.study, search.space, search.options.params.evaluate
-    whole = [trial for trial in finished(study) if trial.state is TrialState.COMPLETE]
+    whole = complete(study)
     if not whole:
         return None
     best = max(whole, key=lambda trial: (trial.values[0], -trial.user_attrs["cost"]))
@@ -115,11 +114,10 @@ def curve(search: Search) -> pd.DataFrame:
     """
     space, measure = search.space, search.measure
     scales, numbers = space.scales, space.tune.probes
-    whole = [trial for trial in finished(search.study) if trial.state is TrialState.COMPLETE]
     marks = {"1.0": numbers.high, "3.0": numbers.low}
     most = {scale: marks[mark] for scale in scales if (mark := f"{scale:e}"[:3]) in marks}
     most |= {scales[0]: numbers.high, scales[-1]: numbers.high}
-    for trial in whole:
+    for trial in complete(search.study):
         tried = space.setting(trial.params)
         known = most.get(tried.perturbation_scale, 0)
         if tried == space.setting({"perturbation_scale": tried.perturbation_scale, "probes": tried.probes}):

@@ -14,7 +14,7 @@ from memtrack.core.evaluation import Difference
 from memtrack.io.yaml_file import Loc
 from memtrack.tune.report import Outcome
 from memtrack.tune.search import Search
-from memtrack.tune.study import cost_of, finished
+from memtrack.tune.study import complete, cost_of, finished
 
 BEST = 10
 
@@ -33,7 +33,7 @@ def trials(search: Search) -> None:
         return tuple(trial.params[name] for name in names)
 
     tried = {setting(trial) for trial in done}
-    whole = {setting(trial): trial for trial in reversed(done) if trial.state is TrialState.COMPLETE}
+    whole = {setting(trial): trial for trial in reversed(complete(study))}
     ordered = sorted(whole.values(), key=lambda trial: -trial.values[0])
     shown, title = ordered[:BEST], "the best"
     if len(study.directions) == 2:

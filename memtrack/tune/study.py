@@ -191,6 +191,11 @@ def finished(study: Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=DONE)
 
 
+def complete(study: Study) -> list[FrozenTrial]:
+    """The trials that were run to their end."""
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+
 class Worker:
     """Runs trials of a study until it has as many as asked for."""
 

@@ -709,7 +709,6 @@ def test_a_mistake_when_a_run_is_opened_again_loses_nothing_of_the_training(serv
     "uri",
     [
         "nonsense",
-        "postgresql://nowhere/x",
         "mysql://nowhere/x",
         "file:///nowhere/mlruns",
         "s3://bucket/path",

@@ -6,6 +6,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,18 @@ def stages(project: Project) -> Iterator[Stages]:
 def tune(stages: Stages) -> Tune:
     """Run the search with some options; its output."""
     return lambda *options, status=0: stages.run("tune", *options, status=status)
+
+
+@contextmanager
+def edited(project: Project, key: str, value: object) -> Iterator[None]:
+    """With another value in params.yaml for a while."""
+    parameters = project.folder / "params.yaml"
+    before = parameters.read_text()
+    project.edit(key, value)
+    try:
+        yield
+    finally:
+        parameters.write_text(before)
 
 
 def trials(project: Project, study: str) -> list[optuna.trial.FrozenTrial]:
@@ -214,13 +227,8 @@ def test_another_variant_confirms(tune: Tune, project: Project) -> None:
 
 
 def test_a_tracking_server_that_is_away_stops_nothing(tune: Tune, project: Project) -> None:
-    parameters = project.folder / "params.yaml"
-    before = parameters.read_text()
-    try:
-        project.edit("tracking.uri", "http://127.0.0.1:9")  # nothing listens there
+    with edited(project, "tracking.uri", "http://127.0.0.1:9"):  # nothing listens there
         output = tune("--study", "away", "--trials", "3")
-    finally:
-        parameters.write_text(before)
     assert "Tables and pictures: results/tune/away/" in output
     assert len(trials(project, "away")) == 3
     assert output.count("does not answer") == 1
@@ -266,23 +274,15 @@ def test_bad_input(tune: Tune, project: Project, options: tuple[str, ...], said:
 
 
 def test_checkpoints_of_other_parameters_are_not_used(tune: Tune, project: Project) -> None:
-    parameters = (project.folder / "params.yaml").read_text()
-    try:
-        project.edit("train.seed", 5)
+    with edited(project, "train.seed", 5):
         output = tune("--trials", "1", status=2)
-    finally:
-        (project.folder / "params.yaml").write_text(parameters)
     assert "was trained before what is in force now was changed (train)" in output
     assert "dvc repro train@noisy" in output
 
 
 def test_labels_made_with_other_parameters_are_not_used(tune: Tune, project: Project) -> None:
-    parameters = (project.folder / "params.yaml").read_text()
-    try:
-        project.edit("variants.noisy.rate", 0.5)
+    with edited(project, "variants.noisy.rate", 0.5):
         output = tune("--trials", "1", status=2)
-    finally:
-        (project.folder / "params.yaml").write_text(parameters)
     assert "variants.noisy.rate: was 0.25 when data/variants/noisy was made" in output
     assert "dvc repro train@noisy" in output
 
