@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from memtrack.core.evaluation import detection, roc_points
-from memtrack.core.scores import SCORES, ranks
+from memtrack.core.scores import compute, ranks
 from memtrack.core.trajectory import Trajectory
 from memtrack.io import pictures
 from memtrack.io.dataset import PreparedData
@@ -35,7 +35,8 @@ def main() -> None:
     params, name = load_with_variant(__doc__)
     trained, folder = TRAIN_RESULTS / name, EVALUATE_RESULTS / name
     folder.mkdir(parents=True, exist_ok=True)
-    data, variant = PreparedData(), VariantData(name)
+    data = PreparedData()
+    variant = VariantData(name, data)
     trajectory = Trajectory(trained / "trajectory")
     if trajectory.ids.tolist() != variant.ids:
         text = "was recorded on other samples than the variant has now: run `dvc repro`"
@@ -44,7 +45,7 @@ def main() -> None:
         broken = trajectory.damaged(epoch)
         if broken is not None:
             raise InputError([Problem(broken, message=f"is damaged: run `dvc repro train@{name}`")])
-    scores = {key: score(trajectory) for key, score in SCORES.items()}
+    scores = {key: compute(key, trajectory) for key in params.scores}
     known = variant.flags_known
 
     table = _table(data, variant, trajectory, scores)
