@@ -30,7 +30,7 @@ from memtrack.io.yaml_file import read_yaml
 PARAMS_FILE = Path("params.yaml")
 PREPARED = "data/prepared"
 VARIANTS = "data/variants"
-UNLOGGED = {"variants", "tracking", "tune"}
+UNLOGGED = {"variants", "tracking", "tune", "repeat"}
 """Sections that a training run does not hang on."""
 OUTPUTS = tuple(PurePosixPath(folder) for folder in (PREPARED, VARIANTS, "results"))
 VARIANT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -589,6 +589,14 @@ class EvaluateParams(Section):
     seed: Seed = 0
 
 
+class RepeatParams(Section):
+    """Every variant once more with each of these seeds: how much of a difference between scores is chance."""
+
+    seeds: Annotated[tuple[Seed, ...], Strict(False), AfterValidator(_different)] = Field(
+        (), description="They take the place of train.seed and curvature.seed; labels stay."
+    )
+
+
 class TrackingParams(Section):
     """Where MLflow keeps the runs."""
 
@@ -609,6 +617,7 @@ class Params(Section):
     record: RecordParams
     curvature: CurvatureParams
     evaluate: EvaluateParams = EvaluateParams()
+    repeat: RepeatParams = RepeatParams()
     tune: TuneParams = TuneParams()
     tracking: TrackingParams = TrackingParams()
 
@@ -647,6 +656,9 @@ def cross_field_problems(params: Params) -> list[tuple[tuple[str | int, ...], st
     found += _epochs_problems(("record", "epochs"), params.record.epochs, params.train.epochs)
     scale = params.curvature.perturbation_scale
     found += _scale_problems(("curvature", "perturbation_scale"), scale, params)
+    if params.train.seed in params.repeat.seeds:
+        text = f"{params.train.seed} is train.seed, with which every variant is trained already"
+        found.append((("repeat", "seeds"), text))
     for number, name in enumerate(params.evaluate.scores or ()):
         found += [(("evaluate", "scores", number), text) for text in _score_problem(name, params)]
     for name in params.variants:

@@ -26,9 +26,13 @@ CLEAN, CORRUPTED = "#4477aa", "#cc3311"  # told apart also by colour-blind reade
 NAMES = {
     "curvature": "curvature, epoch mean",
     "curvature_last": "curvature, last epoch",
+    "curvature_log": "curvature, mean of logs",
+    "curvature_ranks": "curvature, mean of ranks",
     "cumulative_loss": "cumulative loss (CSL)",
     "mean_margin": "mean margin (AUM)",
     "gradient_norm": "input-gradient norm",
+    "el2n": "EL2N",
+    "variance_of_gradients": "variance of gradients (VoG)",
 }
 
 
@@ -40,10 +44,10 @@ def title(score: str) -> str:
 def roc_curves(
     scores: Mapping[str, Values], corrupted: Flags, aurocs: Mapping[str, float], path: Path
 ) -> None:
-    """ROC curves of all scores, the AUROC in the legend."""
+    """ROC curves of the best ten scores, the AUROC in the legend."""
     figure, axes = _figure(5.5, 5)
     axes.plot([0, 1], [0, 1], color="0.7", linestyle=":", linewidth=1)
-    for name in sorted(scores, key=lambda score: -aurocs[score]):
+    for name in sorted(scores, key=lambda score: -aurocs[score])[:10]:  # so many colours there are
         axes.plot(*roc_points(corrupted, scores[name]), label=f"{title(name)}: {aurocs[name]:.3f}")
     axes.set(xlabel="clean samples flagged (share)", ylabel="corrupted samples found (share)")
     axes.set_title("Who finds the corrupted labels?")

@@ -54,6 +54,11 @@ TRIED = 256
 def main() -> None:
     """Run the stage for the variant named on the command line."""
     params, name = load_with_variant(__doc__)
+    train(params, name, TRAIN_RESULTS / name)
+
+
+def train(params: Params, name: str, results: Path, *, run_name: str | None = None) -> None:
+    """Train on the variant `name`, as far as it is not done; all of it to `results`."""
     data = PreparedData()
     variant = VariantData(name, data)
     try:
@@ -63,18 +68,25 @@ def main() -> None:
     fingerprint = training_fingerprint(params, data, variant, device)
     recording = recording_fingerprint(params)
     with Workplace.claimed(name, fingerprint, recording, variant.ids) as place:
-        Training(params, data, variant, device, place).run()
+        Training(params, data, variant, device, place, results, run_name or name).run()
 
 
 class Training:
     """One training: every epoch is trained, kept, recorded and logged, unless it was before."""
 
     def __init__(
-        self, params: Params, data: PreparedData, variant: VariantData, device: torch.device, place: Workplace
+        self,
+        params: Params,
+        data: PreparedData,
+        variant: VariantData,
+        device: torch.device,
+        place: Workplace,
+        results: Path,
+        run_name: str,
     ) -> None:
         self.params, self.data, self.variant = params, data, variant
         self.device, self.place = device, place
-        self.results = TRAIN_RESULTS / variant.name
+        self.results, self.run_name = results, run_name
         self.recorded = params.recorded_epochs()
         self.epochs = range(1, params.train.epochs + 1)
         every_epoch = params.record.checkpoints == "all"
@@ -271,7 +283,7 @@ class Training:
         run = Run.open(
             params.tracking,
             name,
-            name=name,
+            name=self.run_name,
             parameters=sections,
             tags={"source": params.data.kind},
             key=record.key,
