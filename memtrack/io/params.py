@@ -30,7 +30,7 @@ from memtrack.io.yaml_file import read_yaml
 PARAMS_FILE = Path("params.yaml")
 PREPARED = "data/prepared"
 VARIANTS = "data/variants"
-UNLOGGED = {"variants", "tracking", "tune", "repeat"}
+UNLOGGED = {"variants", "tracking", "tune", "duplicates", "repeat"}
 """Sections that a training run does not hang on."""
 OUTPUTS = tuple(PurePosixPath(folder) for folder in (PREPARED, VARIANTS, "results"))
 VARIANT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -589,6 +589,19 @@ class EvaluateParams(Section):
     seed: Seed = 0
 
 
+class DuplicatesParams(Section):
+    """What counts as a near duplicate."""
+
+    ratio: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.4,
+        description="Two samples are near where their distance is below this share of the usual distance (the "
+        "median) of a sample to its nearest neighbour; 0: exact duplicates alone.",
+    )
+    neighbours: Annotated[int, Field(ge=1, le=1000)] = Field(
+        10, description="So many nearest neighbours of each sample are looked at."
+    )
+
+
 class RepeatParams(Section):
     """Every variant once more with each of these seeds: how much of a difference between scores is chance."""
 
@@ -617,6 +630,7 @@ class Params(Section):
     record: RecordParams
     curvature: CurvatureParams
     evaluate: EvaluateParams = EvaluateParams()
+    duplicates: DuplicatesParams = DuplicatesParams()
     repeat: RepeatParams = RepeatParams()
     tune: TuneParams = TuneParams()
     tracking: TrackingParams = TrackingParams()

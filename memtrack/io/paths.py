@@ -11,6 +11,7 @@ PREPARED_FOLDER = Path(PREPARED)
 VARIANTS_FOLDER = Path(VARIANTS)
 TRAIN_RESULTS = Path("results/train")
 EVALUATE_RESULTS = Path("results/evaluate")
+DUPLICATES_RESULTS = Path("results/duplicates")
 REPEAT_RESULTS = Path("results/repeat")
 TUNE_RESULTS = Path("results/tune")
 

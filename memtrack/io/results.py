@@ -76,6 +76,15 @@ class EvaluateMetrics(Section):
         return found
 
 
+class DuplicatesMetrics(Section):
+    """metrics.json of stage duplicates. An exact pair is a sample with the first that has the same pixels."""
+
+    exact_pairs: int
+    near_pairs: int
+    groups: int
+    conflicting_groups: int
+
+
 COLUMNS = (
     "epoch",
     "train_loss",
