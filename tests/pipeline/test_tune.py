@@ -158,7 +158,7 @@ def test_parent_and_child_runs(tune: Tune, project: Project) -> None:
     assert parent.info.status == "FINISHED"
     children = runs(f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
     done = trials(project, "first")
-    assert len(children) == len(done) == 7
+    assert len(children) == len(done)
     for child in children:
         trial = done[int(child.info.run_name.split()[1])]
         assert child.data.params == {name: str(value) for name, value in trial.params.items()}
