@@ -47,6 +47,7 @@ STORAGES = (
     "sqlite:///FILE in a folder that is there, or null for a file in the project"
 )
 DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
+NAMES = ["AUROC", "cost"]
 """Of the AUROC, and of the cost where that is asked for."""
 MACHINE = socket.gethostname()
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -174,10 +175,12 @@ def _open(url: str, name: str, tune: TuneParams, attempts: int = 3) -> Study:
             url, engine_kwargs=arguments, heartbeat_interval=HEARTBEAT, grace_period=3 * HEARTBEAT,
             heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(RETRIES),
         )  # fmt: skip
-        return optuna.create_study(
+        study = optuna.create_study(
             storage=storage, study_name=name, load_if_exists=True, pruner=pruner(tune),
             directions=DIRECTIONS[: len(tune.objectives)],
         )  # fmt: skip
+        study.set_metric_names(NAMES[: len(tune.objectives)])
+        return study
     except SQLAlchemyError:
         if attempts == 1:
             raise
