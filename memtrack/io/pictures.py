@@ -112,7 +112,8 @@ def auroc_over_scale(points: pd.DataFrame, default: float, winner: tuple[float, 
         won["perturbation_scale"], won["auroc"], "*", color=CORRUPTED, markersize=11, label="the winner"
     )
     best, middle = points["auroc"].max(), points["auroc"].median()
-    axes.set_ylim(bottom=max(points["auroc"].min(), best - max(0.01, 3 * (best - middle))) - 0.001)
+    low = max(points["auroc"].min(), best - max(0.01, 3 * (best - middle)))
+    axes.set_ylim(low - 0.05 * (best - low), best + 0.05 * (best - low) + 1e-4)
     axes.set(xscale="log", xlabel="perturbation scale h (normalized input units)", ylabel="AUROC")
     axes.set_title("Which h finds the corrupted labels?")
     axes.legend(fontsize="small")
