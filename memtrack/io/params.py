@@ -562,7 +562,7 @@ class TuneParams(Section):
         if self.objectives not in (("auroc",), ("auroc", "cost")):
             raise ValueError("objectives should be [auroc] or [auroc, cost]")
         if self.variant is not None and self.variant == self.held_out:
-            raise ValueError("held_out should be another variant than variant, or null")
+            raise ValueError("held_out should be another variant than variant, or null (--held-out none)")
         return self
 
 

@@ -34,12 +34,19 @@ class SourceFile:
         return self._lines.get(loc, 1 if self._lines else None)
 
 
+def _where_from(path: Path) -> str:
+    """What to do about a file that is not there."""
+    if path.parts[0] in ("data", "results"):
+        return ": `dvc repro` makes it"
+    return ": run this in the folder of the project" if path == Path("params.yaml") else ""
+
+
 def read_yaml(path: Path) -> SourceFile:
     """Read a mapping from `path`; raise `InputError` listing everything wrong with its syntax."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise InputError([Problem(path, message="no such file")]) from None
+        raise InputError([Problem(path, message=f"no such file{_where_from(path)}")]) from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError([Problem(path, message=f"cannot be read: {error}")]) from None
     yaml = YAML(typ="safe", pure=True)
@@ -48,7 +55,8 @@ def read_yaml(path: Path) -> SourceFile:
     except MarkedYAMLError as error:
         raise InputError([_syntax_problem(path, text, error)]) from None
     except (YAMLError, RecursionError) as error:
-        raise InputError([Problem(path, message=f"is not YAML: {error}")]) from None
+        kind = "JSON" if path.suffix == ".json" else "YAML"
+        raise InputError([Problem(path, message=f"is not {kind}: {error}")]) from None
     if root is None:
         raise InputError([Problem(path, line=1, message="is empty: expected keys and values")])
     if not isinstance(root, MappingNode):

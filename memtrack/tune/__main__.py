@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
         files += report.write_outcome(search, outcome)
         if outcome is not None:
             show.outcome(outcome)
-            files += report.write_pictures(search)
+            files += report.write_pictures(search, outcome.winner)
     except BaseException as error:
         story.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED", files)
         if isinstance(error, KeyboardInterrupt):

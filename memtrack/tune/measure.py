@@ -100,12 +100,10 @@ class TrainedVariant:
         self.checkpoints = Checkpoints(folder)
         for epoch in epochs:
             if self.checkpoints.missing(epoch, weights=True):
-                text = f"epoch {epoch} is not there: set record.checkpoints: all and {self.remedy}"
+                setting = "" if params.record.checkpoints == "all" else "set record.checkpoints: all and "
+                text = f"epoch {epoch} is not there: {setting}{self.remedy}"
                 raise InputError([Problem(self.checkpoints.weights(epoch), message=text)])
         self.weights = {epoch: str(self.checkpoints.metrics(epoch).weights) for epoch in epochs}
-        if not self.variant.flags_known:
-            text = "no label of it is known to be corrupted: choose a variant with known corruption"
-            raise InputError([Problem(self.variant.table, message=text)])
 
     @property
     def corrupted(self) -> NDArray[np.bool_]:

@@ -24,6 +24,9 @@ OVERRIDES = ("variant", "held_out", "trials", "timeout", "study", "storage", "se
              "pruner", "objectives", "standard_error")  # fmt: skip
 
 
+MAY_BE_NONE = ("variant", "held_out", "study", "storage")
+
+
 @dataclass(frozen=True)
 class Options:
     """All that a search needs to know.
@@ -61,6 +64,7 @@ def read(argv: list[str] | None) -> Options:
     if given["search"]:
         section, tune = file.content, validate(TuneParams, file, problems)
     overrides = {key: given[key] for key in OVERRIDES if given[key] is not None}
+    overrides |= {key: None for key, value in overrides.items() if value == "none" and key in MAY_BE_NONE}
     if given["all_samples"]:
         overrides["standard_error"] = None
     if overrides:

@@ -52,12 +52,14 @@ class Outcome:
         """What to do, in a sentence."""
         if self.winner == self.default:
             return "No setting was better than the one in params.yaml: no change is recommended."
+        overfitted = self.confirmed.high < self.chosen.difference
         if self.better:
-            return "The winner is better than params.yaml beyond the noise: a change is recommended."
-        if self.confirmed.high < self.chosen.difference:
+            less = ", though by less than on what it was chosen on (it is overfitted)" if overfitted else ""
+            return f"The winner is better than params.yaml beyond the noise{less}: a change is recommended."
+        if overfitted:
             return (
-                "Overfitted: on other corruption the winner is less better than params.yaml than on what it "
-                "was chosen on, if at all. No change is recommended."
+                "Overfitted: on other corruption the winner gains less over params.yaml than on what it was "
+                "chosen on, if anything. No change is recommended."
             )
         return (
             "On other corruption the winner is not better than params.yaml beyond the noise: no change is "
@@ -71,7 +73,7 @@ def judge(search: Search) -> Outcome | None:
     None where no trial was run to its end. Of equally good settings the cheapest wins.
     """
     study, space, options = search.study, search.space, search.options.params.evaluate
-    whole = complete(study)
+    whole = complete(study, space)
     if not whole:
         return None
     best = max(whole, key=lambda trial: (trial.values[0], -trial.user_attrs["cost"]))
@@ -117,7 +119,7 @@ def curve(search: Search) -> pd.DataFrame:
     marks = {"1.0": numbers.high, "3.0": numbers.low}
     most = {scale: marks[mark] for scale in scales if (mark := f"{scale:e}"[:3]) in marks}
     most |= {scales[0]: numbers.high, scales[-1]: numbers.high}
-    for trial in complete(search.study):
+    for trial in complete(search.study, space):
         tried = space.setting(trial.params)
         known = most.get(tried.perturbation_scale, 0)
         if tried == space.setting({"perturbation_scale": tried.perturbation_scale, "probes": tried.probes}):
@@ -153,6 +155,10 @@ def study_plots(study: Study, there: Path) -> Iterator[Path]:
             warnings.simplefilter("ignore")
             try:
                 axes = draw()
+                if name == "intermediate":
+                    if legend := axes.get_legend():
+                        legend.remove()  # a line of it for every trial
+                    axes.set(xlabel="checkpoints seen, the latest first", ylabel=label)
             except (ValueError, RuntimeError):  # too few trials, or all alike
                 continue
             path = there / f"{name}.png"
@@ -179,9 +185,14 @@ def write_outcome(search: Search, outcome: Outcome | None) -> list[Path]:
     return [there / "trials.csv", there / "outcome.json"]
 
 
-def write_pictures(search: Search) -> list[Path]:
+def write_pictures(search: Search, winner: Setting) -> list[Path]:
     """The curve over h, for which some points are measured, and Optuna's plots; the paths of the files."""
     there, points = folder(search.study), curve(search)
     points.to_csv(there / "curve.csv", index=False)
-    pictures.auroc_over_scale(points, search.space.default.perturbation_scale, there / "curve.png")
+    pictures.auroc_over_scale(
+        points,
+        search.space.default.perturbation_scale,
+        (winner.perturbation_scale, winner.probes),
+        there / "curve.png",
+    )
     return [there / "curve.csv", there / "curve.png", *study_plots(search.study, there)]

@@ -55,12 +55,12 @@ class Search:
         if options.params.curvature.method == "hessian":
             text = "hessian has no h to search: choose forward or central"
             raise mistake("curvature", "method", message=text)
-        self.trained = self._trained(pick_variant(options))
+        self.trained = self._trained("variant", pick_variant(options))
         chosen, others = halves(self.trained.corrupted)
         held_out, self.where = self.trained, "the other half of the samples"
         if tune.held_out is not None:
             chosen = others = np.arange(len(self.trained.corrupted))
-            held_out, self.where = self._trained(tune.held_out), f"the variant {tune.held_out}"
+            held_out, self.where = self._trained("held_out", tune.held_out), f"the variant {tune.held_out}"
             if np.array_equal(held_out.variant.given, self.trained.variant.given):
                 text = f"has the same labels as {self.trained.name}: it would confirm anything"
                 raise options.mistake("held_out", text)
@@ -92,14 +92,21 @@ class Search:
         """Run trials in this process; yields after each."""
         return Worker(self.study, self.space, self.measure).work(self.options.tune.trials, deadline)
 
-    def _trained(self, name: str) -> TrainedVariant:
+    def _trained(self, key: str, name: str) -> TrainedVariant:
+        """The variant that a key of the search names."""
         if self.options.repro and self._worker is None:
             command = ["dvc", "repro", f"train@{name}"]
             print(f"running {' '.join(command)}", flush=True)
             if subprocess.run([sys.executable, "-m", *command], check=False).returncode:
                 message = f"`{' '.join(command)}` failed, as said above"
                 raise InputError([Problem(Path("dvc.yaml"), message=message)])
-        return TrainedVariant(self.options.params, name, self.space.all_epochs)
+        trained = TrainedVariant(self.options.params, name, self.space.all_epochs)
+        if not trained.variant.flags_known:
+            text = (
+                f"no label of the variant {name} is known to be corrupted: choose one with known corruption"
+            )
+            raise self.options.mistake(key, text)
+        return trained
 
     def _counts(self, rows: Rows) -> tuple[int, int]:
         """How many of `rows` trials see, corrupted and clean: those that the recorded curvature asks for."""
@@ -107,6 +114,10 @@ class Search:
         if error is None:
             return int(corrupted.sum()), int((~corrupted).sum())
         trajectory = Trajectory(TRAIN_RESULTS / self.trained.name / "trajectory")
+        broken = [trajectory.damaged(epoch) for epoch in self.options.params.recorded_epochs()]
+        if path := next((path for path in broken if path is not None), None):
+            text = f"is damaged or not there: {self.trained.remedy}"
+            raise InputError([Problem(path, message=text)])
         needed = samples_needed(corrupted, SCORES["curvature"](trajectory)[rows], error)
         first, second = (max(2, math.ceil(count / STEP)) * STEP for count in needed)
         return first, second

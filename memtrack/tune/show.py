@@ -33,12 +33,14 @@ def trials(search: Search) -> None:
         return tuple(trial.params[name] for name in names)
 
     tried = {setting(trial) for trial in done}
-    whole = {setting(trial): trial for trial in reversed(complete(study))}
+    whole = {setting(trial): trial for trial in reversed(complete(study, search.space))}
     ordered = sorted(whole.values(), key=lambda trial: -trial.values[0])
     shown, title = ordered[:BEST], "the best"
     if len(study.directions) == 2:
         front = [trial.values for trial in study.best_trials]
         shown, title = [trial for trial in ordered if trial.values in front], "the Pareto front"
+    if not shown:
+        return
     table = Table(
         title=f"Study {study.study_name}: {title} of {len(tried)} settings ({len(done)} trials, "
         f"{sum(trial.state is TrialState.PRUNED for trial in done)} pruned)"

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import threading
 import time
 import uuid
 import warnings
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import numpy as np
 import optuna
@@ -39,9 +44,10 @@ HEARTBEAT = 5
 RETRIES = 3
 STORAGES = (
     "give postgresql+psycopg://USER:PASSWORD@HOST/DATABASE (with `pip install 'memtrack[postgres]'`), "
-    "sqlite:///FILE, or null for a file in the project"
+    "sqlite:///FILE in a folder that is there, or null for a file in the project"
 )
 DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
+NAMES = ["AUROC", "cost"]
 """Of the AUROC, and of the cost where that is asked for."""
 MACHINE = socket.gethostname()
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -169,10 +175,12 @@ def _open(url: str, name: str, tune: TuneParams, attempts: int = 3) -> Study:
             url, engine_kwargs=arguments, heartbeat_interval=HEARTBEAT, grace_period=3 * HEARTBEAT,
             heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(RETRIES),
         )  # fmt: skip
-        return optuna.create_study(
+        study = optuna.create_study(
             storage=storage, study_name=name, load_if_exists=True, pruner=pruner(tune),
             directions=DIRECTIONS[: len(tune.objectives)],
         )  # fmt: skip
+        study.set_metric_names(NAMES[: len(tune.objectives)])
+        return study
     except SQLAlchemyError:
         if attempts == 1:
             raise
@@ -191,9 +199,51 @@ def finished(study: Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=DONE)
 
 
-def complete(study: Study) -> list[FrozenTrial]:
-    """The trials that were run to their end."""
-    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+def complete(study: Study, space: Space) -> list[FrozenTrial]:
+    """The trials that were run to their end, within the ranges of `space` (earlier ones may be outside)."""
+    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return [trial for trial in trials if space.values(space.setting(trial.params)) is not None]
+
+
+class HeldBack:
+    """Ctrl-C and SIGTERM wait until they are let through, or to the end of the block.
+
+    Optuna's heartbeat goes on for ever where one comes while a trial begins or ends.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __enter__(self) -> HeldBack:
+        self._waiting: list[tuple[int, FrameType | None]] = []
+        self._before: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():  # no other thread gets signals
+            self._before = {number: signal.getsignal(number) for number in self.SIGNALS}
+        self._hold()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._release()
+
+    @contextmanager
+    def let_through(self) -> Iterator[None]:
+        """As outside of the block."""
+        try:
+            self._release()
+            yield
+        finally:
+            self._hold()
+
+    def _hold(self) -> None:
+        for number, handler in self._before.items():
+            if callable(handler):
+                signal.signal(number, lambda *came: self._waiting.append(came))
+
+    def _release(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        while self._waiting:
+            number, frame = self._waiting.pop()
+            self._before[number](number, frame)
 
 
 class Worker:
@@ -240,13 +290,18 @@ class Worker:
         fail_stale_trials(self.study)
 
     def _one_trial(self) -> None:
+        with HeldBack() as held_back:
+            self._optimize(held_back)
+
+    def _optimize(self, held_back: HeldBack) -> None:
         begun: Trial | None = None
 
         def objective(trial: Trial) -> float | tuple[float, float]:
             nonlocal begun
             begun = trial
             self._lock.release()
-            return self.objective(trial)
+            with held_back.let_through():
+                return self.objective(trial)
 
         try:
             self.study.optimize(objective, n_trials=1)

@@ -67,6 +67,7 @@ def test_the_command_line_counts_more() -> None:
         9, 3, "noisy", "other", 60.0,
     )  # fmt: skip
     assert options.read(["--standard-error", "0.01"]).tune.standard_error == 0.01
+    assert options.read(["--held-out", "none", "--study", "none"]).tune.held_out is None
     assert options.read(["--all-samples"]).tune.standard_error is None
     assert options.read(["--objectives", "auroc", "cost"]).tune.objectives == ("auroc", "cost")
 

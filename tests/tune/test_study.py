@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ import optuna
 import pytest
 from optuna.samplers import RandomSampler
 from optuna.storages import RetryHeartbeatStaleTrialCallback
+from optuna.storages._heartbeat import HeartbeatThread
 from optuna.trial import TrialState
 from search_params import CONTENT
 
@@ -82,6 +85,29 @@ def test_a_worker_that_ends_before_its_first_heartbeat_holds_nobody_up(
     assert len(list(worker(searched, Fake()).work(3, FOREVER))) == 3
     assert sorted(states(study)) == ["COMPLETE"] * 3 + ["FAIL"]
     assert [0] in [RetryHeartbeatStaleTrialCallback.retry_history(trial) for trial in study.trials]
+
+
+@pytest.mark.parametrize("moment", ["start", "join"])
+def test_an_interrupt_as_a_trial_begins_or_ends_leaves_no_heart_beating(
+    space: Make, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    searched, beating = one_epoch(space), threading.active_count()
+    plain = getattr(HeartbeatThread, moment)
+
+    def interrupted(self: HeartbeatThread) -> None:
+        plain(self)
+        signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(HeartbeatThread, moment, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            list(worker(searched, Fake()).work(2, FOREVER))
+    assert threading.active_count() == beating
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    found = opened(searched)
+    assert states(found) == (["FAIL", "WAITING"] if moment == "start" else ["COMPLETE"])
+    list(worker(searched, Fake()).work(2, FOREVER))
+    assert states(opened(searched)).count("COMPLETE") == 2
 
 
 def test_a_worker_that_was_given_up_goes_on(space: Make) -> None:
