@@ -41,7 +41,8 @@ def thumbnails(images: Pixels) -> Vectors:
         size = images.shape[axis]
         starts = np.arange(min(FIELDS, size)) * size // min(FIELDS, size)
         widths = np.diff([*starts, size]).astype(np.float32)
-        small = np.add.reduceat(small, starts, axis=axis) / np.expand_dims(widths, tuple(range(1, 4 - axis)))
+        sums = np.add.reduceat(small, starts, axis=axis)
+        small = (sums / np.expand_dims(widths, tuple(range(1, 4 - axis)))).astype(np.float32)
     flat = small.reshape(len(images), -1)
     flat = flat - flat.mean(axis=1, keepdims=True)
     lengths = np.linalg.norm(flat, axis=1, keepdims=True)
@@ -64,7 +65,9 @@ def exact_pairs(hashes: Iterable[bytes]) -> list[Pair]:
     return pairs
 
 
-def near_pairs(vectors: Vectors, distinct: NDArray[np.int64], *, by: str, ratio: float, neighbours: int) -> list[Pair]:
+def near_pairs(
+    vectors: Vectors, distinct: NDArray[np.int64], *, by: str, ratio: float, neighbours: int
+) -> list[Pair]:
     """The pairs of samples whose vectors are nearer to each other than `ratio` times the usual.
 
     Args:

@@ -84,6 +84,13 @@ class DuplicatesMetrics(Section):
     groups: int
     conflicting_groups: int
 
+    def said(self) -> str:
+        """In words."""
+        return (
+            f"{self.exact_pairs} exact and {self.near_pairs} near pairs of duplicates; "
+            f"{self.conflicting_groups} of {self.groups} groups under different labels"
+        )
+
 
 COLUMNS = (
     "epoch",

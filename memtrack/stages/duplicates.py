@@ -53,15 +53,15 @@ def main() -> None:
     )
     write_record(metrics, folder / "metrics.json")
     shown = in_conflict.head(SHEET)
-    images = data.images(shown["image"].tolist())
-    captions = [f"group {row.group}\n{str(row.id)[-24:]}\ngiven {row.given_label}" for row in shown.itertuples()]
+    where = shown["image"].tolist()
+    images = data.images(where) if where else np.empty((0, *data.record.shape), dtype=np.uint8)
+    captions = [
+        f"group {row.group}\n{str(row.id)[-24:]}\ngiven {row.given_label}" for row in shown.itertuples()
+    ]
     marked = (shown["corrupted"].astype(str) == "1").tolist()
     pictures.contact_sheet(images, captions, marked, folder / "pictures" / "conflicting.png")
     _log(params, read_record(RunRecord, trained / "run.json"), folder, metrics)
-    print(
-        f"{name}: {metrics.exact_pairs} exact and {metrics.near_pairs} near pairs in {metrics.groups} groups, "
-        f"{metrics.conflicting_groups} of them under different labels"
-    )
+    print(f"{name}: {metrics.said()}")
 
 
 def _pairs(params: Params, data: PreparedData, variant: VariantData, checkpoints: Checkpoints) -> list[Pair]:
@@ -76,7 +76,7 @@ def _pairs(params: Params, data: PreparedData, variant: VariantData, checkpoints
     exact = exact_pairs(hashes)
     distinct = np.setdiff1d(np.arange(count), [pair.second for pair in exact])
     seen = {"pixels": np.concatenate(small), "features": _features(params, data, variant, checkpoints)}
-    near = {}
+    near: dict[tuple[int, int], Pair] = {}
     for by, vectors in seen.items():
         for pair in near_pairs(vectors, distinct, by=by, ratio=options.ratio, neighbours=options.neighbours):
             near.setdefault((pair.first, pair.second), pair)
@@ -104,9 +104,9 @@ def _features(
 def _table(variant: VariantData, pairs: list[Pair], scores: pd.DataFrame) -> pd.DataFrame:
     """duplicates.csv: a row for each sample that has a duplicate, group by group.
 
-    Groups under different labels come first, those of the most suspect sample (the first score) before others.
-    distance is that to the nearest duplicate in units of the usual distance of neighbours, 0 for the same
-    pixels; by says whether it was found by pixels or features.
+    Groups under different labels come first, those of the most suspect sample (by the first score) before
+    others. distance is that to the nearest duplicate in units of the usual distance of neighbours, 0 for the
+    same pixels; by says whether it was found by pixels or features.
     """
     group = groups(pairs, len(variant.ids))
     nearest: dict[int, Pair] = {}
@@ -133,8 +133,11 @@ def _table(variant: VariantData, pairs: list[Pair], scores: pd.DataFrame) -> pd.
 
 def _log(params: Params, record: RunRecord, folder: Path, metrics: DuplicatesMetrics) -> None:
     """Add to the run that training opened."""
-    run = Run.of_training(params, record)
-    files = {f"duplicates/{path.name}": path for path in (folder / "duplicates.csv", *folder.glob("pictures/*.png"))}
+    run = Run.of_training(params, record, "duplicates")
+    files = {
+        f"duplicates/{path.name}": path
+        for path in (folder / "duplicates.csv", *folder.glob("pictures/*.png"))
+    }
     run.log(files=files, metrics={key: float(value) for key, value in metrics.model_dump().items()})
     run.end()
 

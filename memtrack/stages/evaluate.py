@@ -22,7 +22,7 @@ from memtrack.core.scores import compute, ranks
 from memtrack.core.trajectory import Trajectory
 from memtrack.io import pictures
 from memtrack.io.dataset import PreparedData
-from memtrack.io.params import UNLOGGED, Params
+from memtrack.io.params import Params
 from memtrack.io.paths import EVALUATE_RESULTS, TRAIN_RESULTS
 from memtrack.io.problems import InputError, Problem, entry_point
 from memtrack.io.results import ConflictMetrics, EvaluateMetrics, ScoreMetrics, TrainMetrics
@@ -243,15 +243,7 @@ def _draw(
 
 def _log(params: Params, record: RunRecord, folder: Path, scores: Scores, metrics: EvaluateMetrics) -> None:
     """Add to the run that training opened; where this store lacks it, one is opened."""
-    run = Run.open(
-        params.tracking,
-        record.variant,
-        name=f"{record.variant} (evaluated)",
-        parameters=params.model_dump(mode="json", exclude=UNLOGGED),
-        tags={"trained_on_store": record.tracking_uri},
-        key=record.key,
-        expected=True,
-    )
+    run = Run.of_training(params, record, "evaluated")
     for key, values in scores.items():
         run.array(f"scores/{key}", values.astype(np.float32))
     drawn = {f"pictures/{path.name}": path for path in sorted((folder / "pictures").glob("*.png"))}

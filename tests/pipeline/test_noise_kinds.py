@@ -80,6 +80,23 @@ def test_conflicting_duplicates(stages: Stages, project: Project) -> None:
     assert ends["auroc_of_both"]["el2n"] == pytest.approx(roc_auc_score(both, table["el2n"]))
 
 
+def test_conflicting_duplicates_are_listed(stages: Stages, project: Project) -> None:
+    stages.run("duplicates", "twice")
+    folder = project.folder / "results/duplicates/twice"
+    table = pd.read_csv(folder / "duplicates.csv")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["exact_pairs"] == 8
+    copies = table[table["id"].str.endswith("#copy")]
+    assert len(copies) == 8
+    for _, group in table[table["group"].isin(copies["group"])].groupby("group"):
+        assert group["conflicting"].all()
+        assert group["given_label"].nunique() == 2
+    assert table["conflicting"].is_monotonic_decreasing
+    scores = pd.read_csv(project.folder / "results/evaluate/twice/scores.csv").set_index("id")
+    assert table["curvature"].tolist() == scores.loc[table["id"], "curvature"].tolist()
+    assert (folder / "pictures/conflicting.png").exists()
+
+
 @pytest.mark.parametrize("name", ["shuffled", "static"])
 def test_randomized_pixels(name: str, stages: Stages, project: Project) -> None:
     if name == "static":
