@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from statistics import mean, stdev
 
 from rich.console import Console
 from rich.table import Table
 
 from memtrack.io import params
-from memtrack.io.paths import EVALUATE_RESULTS, repeat_results
+from memtrack.io.paths import DUPLICATES_RESULTS, EVALUATE_RESULTS, repeat_results
 from memtrack.io.problems import InputError, entry_point
-from memtrack.io.results import EvaluateMetrics
+from memtrack.io.results import DuplicatesMetrics, EvaluateMetrics
 from memtrack.io.tracking_uri import tracking_uri
 from memtrack.io.validation import read_record
 
@@ -43,9 +44,10 @@ def main() -> int:
             except InputError:
                 missing.append(f"{name} with seed {seed}")
         _add(table, name, metrics, repeats if several else None)
-        notes += [
-            f"{name}: {note}" for note in (f"test accuracy {metrics.test_accuracy:.3f}", *metrics.said())
-        ]
+        said = [f"test accuracy {metrics.test_accuracy:.3f}", *metrics.said()]
+        with suppress(InputError):  # a stage of its own, perhaps not run
+            said.append(read_record(DuplicatesMetrics, DUPLICATES_RESULTS / name / "metrics.json").said())
+        notes += [f"{name}: {text}" for text in said]
     Console(width=None if sys.stdout.isatty() else 120).print(table)
     print(
         "behind the best: with the paired bootstrap interval; first 5%: how many of the samples are "
