@@ -130,6 +130,7 @@ def open_study(
             study = _open(url, name, tune)
             known = study.user_attrs.get(FINGERPRINT)
             if known is None and not study.get_trials(deepcopy=False, states=DONE):
+                study.set_metric_names(NAMES[: len(tune.objectives)])
                 study.set_user_attr(KEY, uuid.uuid4().hex)
                 study.set_user_attr(FACTS, asdict(measure()))
                 first = space.values(space.default)
@@ -175,12 +176,10 @@ def _open(url: str, name: str, tune: TuneParams, attempts: int = 3) -> Study:
             url, engine_kwargs=arguments, heartbeat_interval=HEARTBEAT, grace_period=3 * HEARTBEAT,
             heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(RETRIES),
         )  # fmt: skip
-        study = optuna.create_study(
+        return optuna.create_study(
             storage=storage, study_name=name, load_if_exists=True, pruner=pruner(tune),
             directions=DIRECTIONS[: len(tune.objectives)],
         )  # fmt: skip
-        study.set_metric_names(NAMES[: len(tune.objectives)])
-        return study
     except SQLAlchemyError:
         if attempts == 1:
             raise
