@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
 from memtrack.core.evaluation import roc_points
@@ -62,17 +63,22 @@ def histograms(scores: Mapping[str, Values], corrupted: Flags | None, path: Path
     figure, grid = plt.subplots(rows, columns, figsize=(4 * columns, 3 * rows), squeeze=False)
     for axes, (name, values) in zip(grid.flat, scores.items(), strict=False):
         edges = np.histogram_bin_edges(values, bins=40)
-        if corrupted is None:
-            axes.hist(values, edges, color=CLEAN)
-        else:
-            axes.hist(values[~corrupted], edges, color=CLEAN, alpha=0.7, label="clean")
-            axes.hist(values[corrupted], edges, color=CORRUPTED, alpha=0.7, label="corrupted")
-            axes.legend(fontsize="small")
+        groups: list[tuple[str | None, str, Values]] = (
+            [(None, CLEAN, values)]
+            if corrupted is None
+            else [("clean", CLEAN, values[~corrupted]), ("corrupted", CORRUPTED, values[corrupted])]
+        )
+        for label, colour, members in groups:
+            counts, _ = np.histogram(members, edges)
+            axes.stairs(counts, edges, fill=True, color=colour, alpha=0.7, label=label)
         axes.set_yscale("log")
-        axes.set(title=title(name), ylabel="samples")
+        axes.yaxis.set_minor_locator(NullLocator())  # a third of the time to draw
+        axes.set(title=title(name), ylabel="samples", ylim=(0.7, None))
+    if corrupted is not None:
+        grid.flat[0].legend(fontsize="small")
     for axes in grid.flat[len(scores) :]:
         axes.axis("off")
-    _save(figure, path)
+    _save(figure, path, inches=(0.65, 0.35, 0.5, 0.65))
 
 
 def curvature_by_epoch(
@@ -150,15 +156,25 @@ def contact_sheet(images: Pixels, captions: Sequence[str], marked: Sequence[bool
             vmax=255,
         )
         axes.set_title(caption, fontsize=7, color=CORRUPTED if mark else "black")
-    _save(figure, path)
+    _save(figure, path, inches=(0.1, 0.1, 0.5, 0.5))
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     return plt.subplots(figsize=(width, height))
 
 
-def _save(figure: Figure, path: Path) -> None:
+def _save(figure: Figure, path: Path, inches: tuple[float, float, float, float] | None = None) -> None:
+    """`inches`: left of, below, above and between the axes of a grid; None: as needed, which takes long."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.tight_layout()
+    if inches is None:
+        figure.tight_layout()
+    else:
+        (width, height), (left, below, above, between) = figure.get_size_inches(), inches
+        columns, rows = (len({getattr(axes.get_subplotspec(), name).start for axes in figure.axes})
+                         for name in ("colspan", "rowspan"))  # fmt: skip
+        wide = (width - left * columns) / columns
+        high = (height - (above + below) - between * (rows - 1)) / rows
+        figure.subplots_adjust(left / width, below / height, 1 - 0.1 / width, 1 - above / height,
+                               left / wide, between / high)  # fmt: skip
     figure.savefig(path, dpi=110, metadata={"Software": None})  # the same bytes each time
     plt.close(figure)
