@@ -182,10 +182,10 @@ class TestCompare:
 
     def test_a_paired_interval_is_narrower_than_two_that_overlap(self) -> None:
         """Two scores that err on the same samples: their own intervals overlap, the difference is clear."""
-        corrupted, values = made_case("distinct", 400)
-        worse = values + 0.3 * np.random.default_rng(3).normal(size=400)
+        corrupted, values = made_case("distinct", 2000)
+        worse = values + 0.5 * np.random.default_rng(3).normal(size=2000)
         judged, differences = compare(
-            corrupted, {"one": values, "other": worse}, resamples=400, confidence=0.95, seed=0
+            corrupted, {"one": values, "other": worse}, resamples=200, confidence=0.95, seed=0
         )
         assert judged["one"].auroc_low < judged["other"].auroc_high
         assert differences["one", "other"].low > 0

@@ -165,6 +165,8 @@ def test_what_a_file_says_is_what_is_loaded() -> None:
             "study": "every key",
             "cache_gb": 0.5,
         },
+        "duplicates": {"ratio": 0.3, "neighbours": 4},
+        "repeat": {"seeds": [1, 2]},
         "tracking": {"uri": "http://127.0.0.1:5000", "experiment": "every key"},
     }
     assert loaded.recorded_epochs() == (1, 10, 20)
