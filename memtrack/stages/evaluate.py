@@ -35,6 +35,7 @@ from memtrack.stages import load_with_variant
 Scores = dict[str, NDArray[np.float64]]
 LOGGED = {"auroc", "auroc_low", "auroc_high", "average_precision", "precision_first_5", "recall_first_5"}
 """What MLflow is told of every score; metrics.json, which it also gets, has all."""
+CORNERS = 1000
 SHEET = 50
 """So many images are on the contact sheet."""
 
@@ -200,14 +201,16 @@ def _by_class(variant: VariantData, scores: Scores, corrupted: NDArray[np.bool_]
 
 
 def _roc_table(scores: Scores, corrupted: NDArray[np.bool_] | None) -> pd.DataFrame:
-    """The corners of the ROC curves; no rows where no label is known to be corrupted."""
+    """The ROC curves at `CORNERS` of their corners at most; no rows where nothing is known to be corrupted."""
     columns = ["score", "false_positive_rate", "true_positive_rate"]
     if corrupted is None:
         return pd.DataFrame(columns=columns)
-    points = {key: roc_points(corrupted, values) for key, values in scores.items()}
-    return pd.concat(
-        [pd.DataFrame(dict(zip(columns, (key, *point), strict=True))) for key, point in points.items()]
-    )
+    curves = []
+    for key, values in scores.items():
+        points = pd.DataFrame(dict(zip(columns, (key, *roc_points(corrupted, values)), strict=True)))
+        shown = np.unique(np.linspace(0, len(points) - 1, CORNERS).round().astype(int))
+        curves.append(points.iloc[shown])
+    return pd.concat(curves)
 
 
 def _draw(
