@@ -201,7 +201,7 @@ def _by_class(variant: VariantData, scores: Scores, corrupted: NDArray[np.bool_]
 
 
 def _roc_table(scores: Scores, corrupted: NDArray[np.bool_] | None) -> pd.DataFrame:
-    """The ROC curves at `CORNERS` of their corners at most; no rows where nothing is known to be corrupted."""
+    """The ROC curves, at most `CORNERS` points of each; no rows where nothing is known to be corrupted."""
     columns = ["score", "false_positive_rate", "true_positive_rate"]
     if corrupted is None:
         return pd.DataFrame(columns=columns)
