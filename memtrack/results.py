@@ -25,18 +25,19 @@ def main() -> int:
     several = bool(loaded.repeat.seeds)
     table = Table(title="Which score finds the corrupted labels?")
     for heading in ("variant", "score"):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=True)
     interval = f"{loaded.evaluate.confidence:.0%} interval"
     headings = ["AUROC", interval, "behind the best", *["mean ± sd (seeds)"] * several, "first 5%"]
     for heading in headings:
         table.add_column(heading, justify="right")
-    missing, notes = [], []
+    missing, notes, evaluated = [], [], 0
     for name in loaded.variants:
         try:
             metrics = read_record(EvaluateMetrics, EVALUATE_RESULTS / name / "metrics.json")
         except InputError:
             missing.append(name)
             continue
+        evaluated += 1
         repeats = []
         for seed in loaded.repeat.seeds:
             try:
@@ -48,7 +49,7 @@ def main() -> int:
         with suppress(InputError):  # a stage of its own, perhaps not run
             said.append(read_record(DuplicatesMetrics, DUPLICATES_RESULTS / name / "metrics.json").said())
         notes += [f"{name}: {text}" for text in said]
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
     print(
         "behind the best: with the paired bootstrap interval; first 5%: how many of the samples are "
         "corrupted, and which share of all corrupted ones they are"
@@ -58,7 +59,7 @@ def main() -> int:
         print(f"not evaluated yet: {', '.join(missing)} (run `dvc repro`)")
     print("Pictures and per-sample scores: results/evaluate/<variant>/")
     print(f"Browse the runs: {ui_command(loaded)}")
-    return 1 if len(missing) == len(loaded.variants) else 0
+    return 0 if evaluated else 1
 
 
 def ui_command(loaded: params.Params) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -139,7 +140,7 @@ def class_distances(images: Callable[[], Iterable[Pixels]], labels: Labels, *, c
     if sums is None:
         return np.empty((0, classes))
     filled = np.maximum(counts, 1)
-    squares = (sums**2).sum(axis=1) / filled**2
+    squares = np.array([math.fsum(row) for row in (sums / filled[:, None]) ** 2])
     parts = []
     for chunk in images():
         small = _shrunk(chunk)
@@ -148,13 +149,15 @@ def class_distances(images: Callable[[], Iterable[Pixels]], labels: Labels, *, c
 
 
 def _shrunk(images: Pixels) -> NDArray[np.int64]:
-    """Images (B, channels, H, W) as sums over 8x8 fields, (B, numbers)."""
-    whole = images.astype(np.int64)
+    """Images (B, channels, H, W) as the means of 8x8 fields, rounded down, so that sums of a million images
+    still fit; (B, numbers)."""
+    whole, area = images.astype(np.int64), np.ones(1, dtype=np.int64)
     for axis in (2, 3):
         size = images.shape[axis]
-        fields = min(8, size)
-        whole = np.add.reduceat(whole, np.arange(fields) * size // fields, axis=axis)
-    return whole.reshape(len(images), -1)
+        starts = np.arange(min(8, size)) * size // min(8, size)
+        whole = np.add.reduceat(whole, starts, axis=axis)
+        area = np.multiply.outer(area, np.diff([*starts, size]))
+    return (whole // area[0]).reshape(len(images), -1)
 
 
 def conflicting_duplicates(labels: Labels, *, classes: int, rate: float, seed: int) -> tuple[Labels, Labels]:

@@ -218,19 +218,19 @@ class Trajectory(Records):
         for path in reversed(self.files(epoch)):
             path.unlink(missing_ok=True)
 
-    def write_across(self, quantity: str, values: NDArray[np.float32] | None) -> None:
-        """Keep a quantity (N,) of all recorded epochs together as `QUANTITY.npy`, or with None, none."""
-        if values is None:
-            (self.folder / f"{quantity}.npy").unlink(missing_ok=True)
-        else:
-            write_array(self.folder / f"{quantity}.npy", values)
+    def write_across(self, quantity: str, values: NDArray[np.float32]) -> None:
+        """Keep a quantity (N,) of all recorded epochs together, as `QUANTITY.npy`."""
+        write_array(self.folder / f"{quantity}.npy", values)
 
     def across(self, quantity: str) -> NDArray[np.float64]:
         """A quantity of all recorded epochs together, (N,)."""
         path = self.folder / f"{quantity}.npy"
         if not path.exists():
             return super().across(quantity)
-        return np.load(path, allow_pickle=False).astype(np.float64)
+        try:
+            return np.load(path, allow_pickle=False).astype(np.float64)
+        except ValueError as error:
+            raise LookupError(f"{path.name} is damaged ({error})") from None
 
     def load(self, quantity: str, epoch: int) -> NDArray[np.generic]:
         """The array of a quantity in an epoch, (N,), in its own type."""

@@ -1,7 +1,7 @@
 """Exact and near duplicates among the samples of a data set.
 
 Two samples are near where their distance is below a share (`ratio`) of the usual distance of a sample to its
-nearest neighbour, the median over all samples: a measure that fits pixels and features of any data set.
+nearest neighbour: the median over the samples where that is not 0, so that it fits any pixels and features.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ FIELDS = 16
 
 @dataclass(frozen=True)
 class Pair:
-    """Two samples, by their rows, and their distance over the usual one; 0 for the same pixels."""
+    """Two samples, by their rows, and their distance over the usual one; exact: the very same pixels."""
 
     first: int
     second: int
     distance: float
     by: str
+    exact: bool = False
 
 
 def thumbnails(images: Pixels) -> Vectors:
@@ -60,7 +61,7 @@ def exact_pairs(hashes: Iterable[bytes]) -> list[Pair]:
     pairs = []
     for row, digest in enumerate(hashes):
         if digest in first:
-            pairs.append(Pair(first[digest], row, 0.0, "pixels"))
+            pairs.append(Pair(first[digest], row, 0.0, "pixels", exact=True))
         first.setdefault(digest, row)
     return pairs
 
@@ -72,19 +73,23 @@ def near_pairs(
 
     Args:
         vectors: (N, numbers).
-        distinct: the rows that are compared, one for each group of samples that are the same.
+        distinct: the rows that are compared, one for each group of samples that are the same; vectors of
+            nothing but 0 (an image of one colour) are left out.
         by: what the vectors are, to be said of the pairs.
         neighbours: so many nearest ones of each sample are looked at.
     """
+    distinct = distinct[(vectors[distinct] != 0).any(axis=1)]
     compared = np.ascontiguousarray(vectors[distinct])
     if len(compared) < 2:
         return []
     distances, found = _neighbours(compared, min(neighbours + 1, len(compared)))
     own = found == np.arange(len(compared))[:, None]
     distances = np.where(own | (found < 0), np.inf, distances)
-    usual = float(np.median(distances.min(axis=1)))
-    if not 0 < usual < np.inf:
+    nearest = distances.min(axis=1)
+    nearest = nearest[(nearest > 0) & (nearest < np.inf)]
+    if not len(nearest):
         return []
+    usual = float(np.median(nearest))
     rows, columns = np.nonzero(distances < ratio * usual)
     pairs = {}
     for row, column in zip(rows, columns, strict=True):

@@ -144,9 +144,11 @@ def contact_sheet(images: Pixels, captions: Sequence[str], marked: Sequence[bool
     """Images (K, channels, H, W) in rows of ten with a caption each, in red where `marked`."""
     columns = 10
     rows = max(1, -(-len(images) // columns))
+    captions = captions or ["none"]
     figure, grid = plt.subplots(rows, columns, figsize=(1.35 * columns, 1.75 * rows), squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
+    grid.flat[0].set_title(captions[0])  # where there is no image
     for axes, image, caption, mark in zip(grid.flat, images, captions, marked, strict=False):
         grey = image.shape[0] == 1
         axes.imshow(

@@ -7,7 +7,7 @@ duplicate is a copy of, else empty); summary.json says how it was made. Images a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,11 +81,25 @@ class VariantData:
         table = pd.read_csv(self.table, dtype=str, keep_default_na=False)
         self.ids: list[str] = table["id"].tolist()
         self.images: list[str] = table["image"].tolist()
-        self.clean = class_numbers(table["clean_label"], self.summary.classes)
-        self.given = class_numbers(table["given_label"], self.summary.classes)
+        try:
+            if len(table) != self.summary.samples:
+                raise KeyError(f"{len(table)} rows")
+            self.clean = class_numbers(table["clean_label"], self.summary.classes)
+            self.given = class_numbers(table["given_label"], self.summary.classes)
+        except KeyError:
+            text = f"is damaged: run `dvc repro corrupt@{name}`"
+            raise InputError([Problem(self.table, message=text)]) from None
         self.copy_of: list[str] = table["copy_of"].tolist()
+        row = {sample: number for number, sample in enumerate(self.ids)}
+        self._originals = np.array(
+            [row[of or sample] for sample, of in zip(self.ids, self.copy_of, strict=True)], dtype=np.int64
+        )
         made, record = self.summary.pixels, data.record
         self.pixels = None if made is None else RandomizedPixels(made.how, made.seed, record.mean, record.std)
+
+    def seen(self, images: Pixels, rows: Sequence[int] | NDArray[np.int64]) -> Pixels:
+        """What a network sees of the images (B, channels, H, W) of some rows; a copy is like its original."""
+        return images if self.pixels is None else self.pixels(images, self._originals[np.asarray(rows)])
 
     @property
     def corrupted(self) -> NDArray[np.bool_]:
@@ -104,10 +118,10 @@ def write_variant(name: str, params: VariantParams, data: PreparedData) -> Varia
     base = base_variant(params)
     if base is not None:
         start = VariantData(base, data)
-        clean, given, pixels = start.clean, start.given, start.summary.pixels
+        clean, given, pixels, seen = start.clean, start.given, start.summary.pixels, start.seen
         rows = pd.DataFrame({"id": start.ids, "image": start.images, "copy_of": start.copy_of})
     else:
-        train, pixels = data.split("train"), None
+        train, pixels, seen = data.split("train"), None, None
         clean = given = data.codes(train["label"])
         rows = pd.DataFrame({"id": train["id"], "image": train["image"], "copy_of": ""}).reset_index(
             drop=True
@@ -129,7 +143,9 @@ def write_variant(name: str, params: VariantParams, data: PreparedData) -> Varia
 
             def images() -> Iterator[Pixels]:
                 for first in range(0, len(rows), CHUNK):
-                    yield data.images(rows["image"][first : first + CHUNK].tolist())
+                    part = range(first, min(first + CHUNK, len(rows)))
+                    read = data.images(rows["image"][first : first + CHUNK].tolist())
+                    yield read if seen is None else seen(read, part)
 
             distances = noise.class_distances(images, given, classes=len(classes))
             given = noise.instance_dependent(given, distances, rate=params.rate, seed=params.seed)

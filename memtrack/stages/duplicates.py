@@ -42,12 +42,12 @@ def main() -> None:
     data = PreparedData()
     variant = VariantData(name, data)
     pairs = _pairs(params, data, variant, Checkpoints(trained / "checkpoints"))
-    table = _table(variant, pairs, pd.read_csv(EVALUATE_RESULTS / name / "scores.csv", dtype={"id": str}))
+    table = _table(variant, pairs, _scores(EVALUATE_RESULTS / name / "scores.csv", variant))
     table.to_csv(folder / "duplicates.csv", index=False)
     in_conflict = table[table["conflicting"]]
     metrics = DuplicatesMetrics(
-        exact_pairs=sum(pair.distance == 0 for pair in pairs),
-        near_pairs=sum(pair.distance > 0 for pair in pairs),
+        exact_pairs=sum(pair.exact for pair in pairs),
+        near_pairs=sum(not pair.exact for pair in pairs),
         groups=table["group"].nunique(),
         conflicting_groups=in_conflict["group"].nunique(),
     )
@@ -55,10 +55,12 @@ def main() -> None:
     shown = in_conflict.head(SHEET)
     where = shown["image"].tolist()
     images = data.images(where) if where else np.empty((0, *data.record.shape), dtype=np.uint8)
+    row = {sample: number for number, sample in enumerate(variant.ids)}
+    images = variant.seen(images, [row[sample] for sample in shown["id"]])
     captions = [
         f"group {row.group}\n{str(row.id)[-24:]}\ngiven {row.given_label}" for row in shown.itertuples()
     ]
-    marked = (shown["corrupted"].astype(str) == "1").tolist()
+    marked = (shown["corrupted"] == "1").tolist()
     pictures.contact_sheet(images, captions, marked, folder / "pictures" / "conflicting.png")
     _log(params, read_record(RunRecord, trained / "run.json"), folder, metrics)
     print(f"{name}: {metrics.said()}")
@@ -70,7 +72,8 @@ def _pairs(params: Params, data: PreparedData, variant: VariantData, checkpoints
     hashes: list[bytes] = []
     small = []
     for start in Progress(range(0, count, CHUNK), "read the images"):
-        images = data.images(variant.images[start : start + CHUNK])
+        rows = range(start, min(start + CHUNK, count))
+        images = variant.seen(data.images([variant.images[row] for row in rows]), rows)
         hashes += digests(images)
         small.append(thumbnails(images))
     exact = exact_pairs(hashes)
@@ -99,6 +102,16 @@ def _features(
     batches = variant_batches(data, variant, batch_size=BATCH, device=device, workers=workers)
     found = features(model.to(device), batches)
     return np.concatenate(list(Progress(found, "features of the network", total=len(batches))))
+
+
+def _scores(path: Path, variant: VariantData) -> pd.DataFrame:
+    """scores.csv, read back; class names stay as they are, also None and 007."""
+    words = dict.fromkeys(("id", "image", "given_label", "clean_label", "predicted_label", "corrupted"), str)
+    scores = pd.read_csv(path, dtype=words, keep_default_na=False)
+    if sorted(scores["id"]) != sorted(variant.ids):
+        text = f"is damaged or of other samples: run `dvc repro evaluate@{variant.name}`"
+        raise InputError([Problem(path, message=text)])
+    return scores
 
 
 def _table(variant: VariantData, pairs: list[Pair], scores: pd.DataFrame) -> pd.DataFrame:

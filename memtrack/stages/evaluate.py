@@ -238,9 +238,7 @@ def _draw(
         for row in top
     ]
     marked = variant.corrupted[top].tolist()
-    images = data.images(where)
-    if variant.pixels is not None:
-        images = variant.pixels(images, top)
+    images = variant.seen(data.images(where), top)
     pictures.contact_sheet(images, captions, marked, folder / f"highest_{first}.png")
 
 

@@ -136,7 +136,7 @@ class Training:
             batch_size=512,
             device=self.device,
             workers=train.workers,
-            pixels=pixels if pixels is not None and pixels.how == "shuffled" else None,
+            change=pixels if pixels is not None and pixels.how == "shuffled" else None,
         )
         trainer = training.Trainer(
             self.model,

@@ -189,10 +189,18 @@ class TestInstanceDependent:
 
     def test_images_are_shrunk_to_fields(self) -> None:
         images = np.random.default_rng(2).integers(0, 256, (5, 1, 32, 24), dtype=np.uint8)
-        fields = images.reshape(5, 8, 4, 8, 3).sum(axis=(2, 4)).reshape(5, -1).astype(np.float64)
+        fields = np.floor(images.reshape(5, 8, 4, 8, 3).mean(axis=(2, 4)).reshape(5, -1))
         brute = [[((x - y) ** 2).sum() for y in fields] for x in fields]
         found = class_distances(lambda: [images], np.arange(5), classes=5)
         assert found == pytest.approx(np.array(brute))
+
+    def test_many_large_images_do_not_overflow(self) -> None:
+        chunk = np.full((20, 1, 1024, 1024), 250, dtype=np.uint8)
+        chunk[::2] = 240
+        labels = np.tile(np.arange(20) % 2, 15)
+        found = class_distances(lambda: [chunk] * 15, labels, classes=2)
+        assert found[0].tolist() == [0, 64 * 10**2]
+        assert found[1].tolist() == [64 * 10**2, 0]
 
     def test_harder_samples_more_often(self, images: Pixels) -> None:
         labels = (images[:, 0, 0, 0] >= 100).astype(np.int64)

@@ -269,6 +269,7 @@ def test_variance_of_gradients_is_read_where_it_was_recorded(tmp_path: Path) -> 
         compute("variance_of_gradients", trajectory)
     trajectory.write_across("variance_of_gradients", np.array([1, 2, 3], dtype=np.float32))
     assert compute("variance_of_gradients", trajectory).tolist() == [1, 2, 3]
-    trajectory.write_across("variance_of_gradients", None)
-    with pytest.raises(LookupError):
+    file = tmp_path / "variance_of_gradients.npy"
+    file.write_bytes(file.read_bytes()[:-4])
+    with pytest.raises(LookupError, match=r"variance_of_gradients\.npy is damaged"):
         compute("variance_of_gradients", trajectory)

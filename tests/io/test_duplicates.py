@@ -79,6 +79,17 @@ def test_an_image_of_one_colour_is_no_error() -> None:
     assert found(images) == ({(0, 1), (0, 2)}, set())
 
 
+def test_images_of_one_colour_are_no_near_duplicates() -> None:
+    images = np.repeat(np.arange(40, dtype=np.uint8), 64).reshape(40, 1, 8, 8)
+    assert found(images) == (set(), set())
+
+
+def test_a_grey_level_brighter_is_near_and_not_exact(images: Pixels) -> None:
+    changed = images[:200].copy()
+    changed[7] = changed[8] + 1
+    assert found(changed) == (set(), {(7, 8)})
+
+
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_very_few_samples(count: int) -> None:
     vectors = np.eye(3, dtype=np.float32)[:count]
@@ -86,7 +97,7 @@ def test_very_few_samples(count: int) -> None:
 
 
 def test_groups_are_what_hangs_together() -> None:
-    pairs = [Pair(5, 1, 0, "pixels"), Pair(1, 7, 0.2, "features"), Pair(2, 3, 0, "pixels")]
+    pairs = [Pair(5, 1, 0, "pixels", True), Pair(1, 7, 0.2, "features"), Pair(2, 3, 0, "pixels", True)]
     assert groups(pairs, 8).tolist() == [-1, 0, 1, 1, -1, 0, -1, 0]
     assert groups([], 3).tolist() == [-1, -1, -1]
 

@@ -207,7 +207,7 @@ def test_randomized_pixels_are_those_of_the_row(workers: int, files: PreparedDat
     """Whatever the order and the batch."""
     randomized = RandomizedPixels("random", 3, files.record.mean, files.record.std)
     where = files.split("train")["image"].tolist()
-    made = Batches(files, where, np.arange(N), batch_size=5, device=CPU, workers=workers, pixels=randomized)
+    made = Batches(files, where, np.arange(N), batch_size=5, device=CPU, workers=workers, change=randomized)
     images = torch.from_numpy(randomized(files.images(where), range(N))).float() / 255
     mean, std = torch.tensor(files.record.mean), torch.tensor(files.record.std)
     wanted = (images - mean[:, None, None]) / std[:, None, None]

@@ -272,6 +272,29 @@ def test_randomized_pixels_stay_under_other_noise(how: str, data: PreparedData) 
     assert not VariantData("pixels", data).flags_known
 
 
+def test_a_copy_looks_like_its_original(data: PreparedData) -> None:
+    write_variant("pixels", variant(kind="pixels", how="random"), data)
+    write_variant(
+        "twice", variant(kind="conflicting_duplicates", rate=0.2, labels="data/variants/pixels"), data
+    )
+    made = VariantData("twice", data)
+    rows = list(range(46, 55))
+    originals = [made.ids.index(made.copy_of[row]) for row in rows]
+    copies, seen = (
+        made.seen(data.images([made.images[row] for row in some]), some) for some in (rows, originals)
+    )
+    assert (copies == seen).all()
+    assert (copies != data.images([made.images[row] for row in rows])).any()
+
+
+def test_a_table_of_labels_that_was_cut_off(data: PreparedData) -> None:
+    write_variant("noisy", symmetric(0.3), data)
+    table = Path("data/variants/noisy/labels.csv")
+    table.write_text(table.read_text()[:-20])
+    with pytest.raises(InputError, match=r"labels\.csv: is damaged: run `dvc repro corrupt@noisy`"):
+        VariantData("noisy", data)
+
+
 def test_pixels_are_randomized_once(data: PreparedData) -> None:
     Path("params.yaml").write_text("variants: {}")
     write_variant("pixels", variant(kind="pixels", how="random"), data)
