@@ -23,7 +23,11 @@ from memtrack.core.scores import SCORES
 
 ALL = {
     "prepare",
-    *(f"{stage}@{name}" for stage in ("corrupt", "train", "evaluate") for name in ("clean", "noisy")),
+    *(
+        f"{stage}@{name}"
+        for stage in ("corrupt", "train", "evaluate", "duplicates")
+        for name in ("clean", "noisy")
+    ),
 }
 
 
@@ -178,7 +182,7 @@ def test_only_what_depends_on_a_change_runs(reproduced: Project) -> None:
     rows.loc[:2, "label"] = "right"
     rows.to_csv(labels, index=False)
     reproduced.edit("variants.people", {"kind": "from_file", "labels": str(labels)})
-    output = reproduced.run("dvc", "repro")
+    output = reproduced.run("dvc", "repro", "evaluate@people")
     assert reproduced.ran(output) == ["corrupt@people", "train@people", "evaluate@people"]
 
     rows.loc[3, "label"] = "right"
