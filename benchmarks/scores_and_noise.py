@@ -220,7 +220,8 @@ def report(work: Path) -> None:
                     cell += f" ± {spread.loc[score, noise]:.3f}"
                 cells.append(cell + (f" ({count.loc[score, noise]})" if count.loc[score, noise] < 3 else ""))
             price = of_data.loc[of_data["score"] == score, "cost"].iloc[0]
-            lines.append(f"| `{score}` | {price:.2f}x | " + " | ".join(cells) + " |")
+            paid = "" if pd.isna(price) else f"{price:.2f}x"
+            lines.append(f"| `{score}` | {paid} | " + " | ".join(cells) + " |")
         lines.append("")
     RESULTS.with_suffix(".md").write_text("\n".join(lines))
     print(f"{RESULTS.with_suffix('.md')}: {len(found)} results")
