@@ -42,7 +42,7 @@ from memtrack.core.recorder import fastest_batch_size, record_epoch
 from memtrack.io import params
 from memtrack.io.checkpoints import Checkpoints
 from memtrack.io.dataset import PreparedData
-from memtrack.io.loading import Batches
+from memtrack.io.loading import Batches, variant_batches
 from memtrack.io.paths import TRAIN_RESULTS
 from memtrack.io.progress import Progress
 from memtrack.io.variants import VariantData
@@ -83,7 +83,8 @@ class Trained:
 
     def __init__(self, name: str) -> None:
         self.params = params.load()
-        self.data, self.variant = PreparedData(), VariantData(name)
+        self.data = PreparedData()
+        self.variant = VariantData(name, self.data)
         self.checkpoints = Checkpoints(TRAIN_RESULTS / name / "checkpoints")
         self.epochs = range(1, self.params.train.epochs + 1)
         self.labels = torch.from_numpy(self.variant.given)
@@ -98,7 +99,7 @@ class Trained:
         return model
 
     def batches(self, size: int) -> Batches:
-        return Batches(self.data, "train", self.variant.given, batch_size=size, device=torch.device("cpu"))
+        return variant_batches(self.data, self.variant, batch_size=size, device=torch.device("cpu"))
 
 
 def own_probes(shape: tuple[int, ...], start: int, count: int, epoch: int, probe: int) -> Tensor:

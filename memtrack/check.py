@@ -9,6 +9,7 @@ from pathlib import Path
 
 from memtrack.io import params
 from memtrack.io.problems import InputError, Problem, entry_point
+from memtrack.io.yaml_file import read_yaml
 
 SCHEMA_FILE = Path(__file__).parent / "params.schema.json"
 
@@ -31,6 +32,8 @@ def main(argv: list[str] | None = None) -> int:
     for file in arguments.files:
         try:
             params.load(file, tune=True)
+            if file == params.PARAMS_FILE:
+                _check_what_dvc_reads(file)
         except InputError as error:
             problems += error.problems
         else:
@@ -38,6 +41,15 @@ def main(argv: list[str] | None = None) -> int:
     if problems:
         print(InputError(problems), file=sys.stderr)
     return 2 if problems else 0
+
+
+def _check_what_dvc_reads(file: Path) -> None:
+    """`InputError` for a section that has a default here, but that dvc.yaml names."""
+    stages = Path("dvc.yaml")
+    if "repeat" in read_yaml(file).content or not stages.exists() or "${repeat." not in stages.read_text():
+        return
+    text = "is missing, and dvc.yaml reads repeat.seeds: add the line `repeat: {seeds: []}`"
+    raise InputError([Problem(file, None, ("repeat",), text)])
 
 
 if __name__ == "__main__":

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
+FEW = 20
+"""With fewer corrupted samples than that an AUROC says little, and its bootstrap interval is too narrow."""
 Flags = NDArray[np.bool_]
 Values = NDArray[np.float64]
 
@@ -21,6 +24,8 @@ class Detection:
     auroc: area under the ROC curve, the chance that a corrupted sample scores above a clean one.
     auroc_low, auroc_high: its bootstrap interval. average_precision: area under precision-recall.
     precision_at_count: share of corrupted samples among the K highest scores, K = number corrupted.
+    precision_first_P, recall_first_P: share of corrupted ones among the first P percent of the samples by
+    score, and share of all corrupted ones that are there.
     """
 
     auroc: float
@@ -28,6 +33,12 @@ class Detection:
     auroc_high: float
     average_precision: float
     precision_at_count: float
+    precision_first_1: float
+    recall_first_1: float
+    precision_first_5: float
+    recall_first_5: float
+    precision_first_10: float
+    recall_first_10: float
 
 
 def auroc(corrupted: Flags, values: Values) -> float:
@@ -125,12 +136,24 @@ def _variance_of_share_below(values: Values, others: Values) -> float:
 
 
 def detection(corrupted: Flags, values: Values, *, resamples: int, confidence: float, seed: int) -> Detection:
-    """Judge the scores `values` (N,) by the flags `corrupted` (N,).
+    """Judge the scores `values` (N,) by the flags `corrupted` (N,); see `compare`."""
+    judged, _ = compare(corrupted, {"": values}, resamples=resamples, confidence=confidence, seed=seed)
+    return judged[""]
+
+
+def compare(
+    corrupted: Flags, scores: Mapping[str, Values], *, resamples: int, confidence: float, seed: int
+) -> tuple[dict[str, Detection], dict[tuple[str, str], Difference]]:
+    """Judge scores by the flags `corrupted` (N,), each alone and each against each other one.
 
     Args:
         corrupted: which samples carry a wrong label; some must, and some must not.
-        values: larger = more suspect.
-        resamples, confidence, seed: of the percentile bootstrap interval of the AUROC.
+        scores: for each name the values (N,), larger = more suspect.
+        resamples, confidence, seed: of the percentile bootstrap intervals of the AUROC. All scores are
+            judged on the same resamples, so that differences are paired.
+
+    Returns:
+        for each name how well it does, and for each two names, the better one first, their difference.
 
     Raises:
         ValueError: if all samples are corrupted, or none.
@@ -138,16 +161,38 @@ def detection(corrupted: Flags, values: Values, *, resamples: int, confidence: f
     count = int(corrupted.sum())
     if not 0 < count < len(corrupted):
         raise ValueError(f"{count} of {len(corrupted)} samples are corrupted: AUROC wants both kinds")
-    (draws,) = bootstrap_aurocs(corrupted, [values], resamples=resamples, seed=seed)
-    low, high = _interval(draws, confidence)
-    top = np.argsort(-values, kind="stable")[:count]
-    return Detection(
-        auroc=auroc(corrupted, values),
-        auroc_low=float(low),
-        auroc_high=float(high),
-        average_precision=float(average_precision_score(corrupted, values)),
-        precision_at_count=float(corrupted[top].mean()),
-    )
+    draws = bootstrap_aurocs(corrupted, list(scores.values()), resamples=resamples, seed=seed)
+    drawn = dict(zip(scores, draws, strict=True))
+    judged = {}
+    for name, values in scores.items():
+        found = corrupted[np.argsort(-values, kind="stable")]
+        low, high = _interval(drawn[name], confidence)
+        first = [found[: max(1, round(len(found) * percent / 100))] for percent in (1, 5, 10)]
+        judged[name] = Detection(
+            auroc(corrupted, values),
+            low,
+            high,
+            float(average_precision_score(corrupted, values)),
+            float(found[:count].mean()),
+            *(share for part in first for share in (float(part.mean()), float(part.sum() / count))),
+        )
+    differences = {}
+    order = sorted(scores, key=lambda name: -judged[name].auroc)
+    for first_name, second_name in combinations(order, 2):
+        one, other = judged[first_name].auroc, judged[second_name].auroc
+        interval = _interval(drawn[first_name] - drawn[second_name], confidence)
+        differences[first_name, second_name] = Difference(one, other, one - other, *interval)
+    return judged, differences
+
+
+def auroc_by_class(corrupted: Flags, values: Values, labels: NDArray[np.int64], *, classes: int) -> Values:
+    """The AUROC among the samples of each given label, (C,); NaN where these are all of one kind."""
+    found = np.full(classes, np.nan)
+    for number in range(classes):
+        members = labels == number
+        if len(set(corrupted[members].tolist())) == 2:
+            found[number] = auroc(corrupted[members], values[members])
+    return found
 
 
 def roc_points(corrupted: Flags, values: Values) -> tuple[Values, Values]:

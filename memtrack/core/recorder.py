@@ -13,30 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, one_hot
 
 from memtrack.core.curvature import Estimator
 from memtrack.core.measuring import Network, check_labels, folded, loss_gradient, measuring
 from memtrack.core.precision import Precision
+from memtrack.core.trajectory import QUANTITIES, EpochRecord
 
-QUANTITIES: dict[str, type[np.generic]] = {
-    "loss": np.float32,
-    "probability": np.float32,
-    "margin": np.float32,
-    "correct": np.float32,
-    "predicted": np.int32,
-    "gradient_norm": np.float32,
-    "curvature": np.float32,
-}
-"""What is recorded of every sample in every recorded epoch, and its type.
-
-loss: cross-entropy of the given label, in nats. probability: softmax probability of the given label.
-margin: its logit minus the largest other logit. correct: 1.0 where the prediction is the given label.
-predicted: the class with the largest logit. gradient_norm: Euclidean norm of the gradient of the loss
-with respect to the normalized input. curvature: see `Estimator`.
-"""
-
-EpochRecord = dict[str, NDArray[np.generic]]
 T = TypeVar("T")
 B = TypeVar("B", bound=tuple[Any, ...])
 Batch = tuple[Tensor, Tensor]
@@ -251,4 +234,5 @@ def _from_logits(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         "margin": (own - others.max(1, keepdim=True).values).squeeze(1),
         "correct": (predicted == labels).float(),
         "predicted": predicted,
+        "error_norm": (logits.softmax(1) - one_hot(labels, logits.shape[1])).norm(dim=1),
     }

@@ -15,7 +15,27 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from memtrack.core.files import epochs_in, file_hash, whole_file
-from memtrack.core.recorder import QUANTITIES, EpochRecord
+
+QUANTITIES: dict[str, type[np.generic]] = {
+    "loss": np.float32,
+    "probability": np.float32,
+    "margin": np.float32,
+    "correct": np.float32,
+    "predicted": np.int32,
+    "error_norm": np.float32,
+    "gradient_norm": np.float32,
+    "curvature": np.float32,
+}
+"""What is recorded of every sample in every recorded epoch, and its type.
+
+loss: cross-entropy of the given label, in nats. probability: softmax probability of the given label.
+margin: its logit minus the largest other logit. correct: 1.0 where the prediction is the given label.
+predicted: the class with the largest logit. error_norm: Euclidean norm of the softmax probabilities minus
+the one-hot given label, 0 to sqrt 2. gradient_norm: Euclidean norm of the gradient of the loss
+with respect to the normalized input. curvature: see `Estimator`.
+"""
+
+EpochRecord = dict[str, NDArray[np.generic]]
 
 
 def write_array(path: Path, array: ArrayLike) -> None:
@@ -56,9 +76,36 @@ class Records(ABC):
             total = total + values
         return total / len(self.epochs)
 
+    def between(self, first: int, last: int) -> Records:
+        """The recorded epochs from `first` to `last`, both included."""
+        return _Between(self, first, last)
+
+    def across(self, quantity: str) -> NDArray[np.float64]:
+        """A quantity of all recorded epochs together, (N,); see `Trajectory.write_across`.
+
+        Raises:
+            LookupError: where it was not recorded.
+        """
+        raise LookupError(f"{quantity} was not recorded")
+
     def last(self, quantity: str) -> NDArray[np.generic]:
         """The last recorded epoch of a quantity, (N,), in its own type."""
         return self.load(quantity, self.epochs[-1])
+
+
+class _Between(Records):
+    """A window of epochs."""
+
+    def __init__(self, records: Records, first: int, last: int) -> None:
+        self._records = records
+        self._epochs = tuple(epoch for epoch in records.epochs if first <= epoch <= last)
+
+    @property
+    def epochs(self) -> tuple[int, ...]:
+        return self._epochs
+
+    def load(self, quantity: str, epoch: int) -> NDArray[np.generic]:
+        return self._records.load(quantity, epoch)
 
 
 class Measured(Records):
@@ -81,7 +128,7 @@ class Trajectory(Records):
     """A folder of arrays: `ids.npy` (N,) and, for each quantity, `QUANTITY/epoch_0003.npy` (N,).
 
     Every array is in the order of `ids`. `epochs/epoch_0003.json` holds the hashes of an epoch's arrays
-    and is written last: an epoch without it does not count. An epoch of a million samples is seven
+    and is written last: an epoch without it does not count. An epoch of a million samples is eight
     files of 5 MB or less; nothing here keeps more than two of them in memory, except `read`.
     """
 
@@ -170,6 +217,20 @@ class Trajectory(Records):
         """Remove an epoch."""
         for path in reversed(self.files(epoch)):
             path.unlink(missing_ok=True)
+
+    def write_across(self, quantity: str, values: NDArray[np.float32]) -> None:
+        """Keep a quantity (N,) of all recorded epochs together, as `QUANTITY.npy`."""
+        write_array(self.folder / f"{quantity}.npy", values)
+
+    def across(self, quantity: str) -> NDArray[np.float64]:
+        """A quantity of all recorded epochs together, (N,)."""
+        path = self.folder / f"{quantity}.npy"
+        if not path.exists():
+            return super().across(quantity)
+        try:
+            return np.load(path, allow_pickle=False).astype(np.float64)
+        except ValueError as error:
+            raise LookupError(f"{path.name} is damaged ({error})") from None
 
     def load(self, quantity: str, epoch: int) -> NDArray[np.generic]:
         """The array of a quantity in an epoch, (N,), in its own type."""

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torchvision
 
-from memtrack.core import curvature, measuring, models, precision, recorder, training
+from memtrack.core import curvature, measuring, models, pixels, precision, recorder, training
 from memtrack.core.files import file_hash
 from memtrack.io import dataset, images, loading
 from memtrack.io.dataset import PreparedData
@@ -59,10 +59,11 @@ def training_fingerprint(
         causes={
             "data": {path.name: file_hash(path) for path in sorted(data.folder.iterdir())},
             "labels": file_hash(variant.table),
+            "pixels": None if variant.pixels is None else [variant.pixels.how, variant.pixels.seed],
             "train": params.train.model_dump(mode="json", exclude={"workers", "device"}),
             "device": device.type,
             "packages": [torch.__version__, torchvision.__version__, np.__version__],
-            "code": code_hash([models, training, loading, dataset, images, STAGES / "train.py"]),
+            "code": code_hash([models, training, loading, dataset, images, pixels, STAGES / "train.py"]),
         }
     )
 

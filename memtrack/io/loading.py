@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -11,23 +11,31 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from memtrack.io.dataset import PreparedData
+from memtrack.io.images import Pixels
+from memtrack.io.variants import VariantData
 
 Rows = NDArray[np.int64]
+Change = Callable[[Pixels, Rows], Pixels]
 
 
 class _Images(Dataset[Tensor]):
     """Whole batches of images: indexed by row numbers, so that a worker decodes a batch at a time."""
 
-    def __init__(self, data: PreparedData, where: list[str]) -> None:
+    def __init__(self, data: PreparedData, where: Sequence[str], change: Change | None) -> None:
         self.data = data
         self.where = where
+        self.change = change
 
     def __getitem__(self, rows: Rows) -> Tensor:
-        return torch.from_numpy(self.data.images([self.where[row] for row in rows]))
+        images = self.data.images([self.where[row] for row in rows])
+        return torch.from_numpy(images if self.change is None else self.change(images, rows))
 
 
 class Batches:
-    """(inputs, labels) of one split: in id order, or shuffled by (seed, epoch).
+    """(inputs, labels) of samples: in id order, or shuffled by (seed, epoch).
+
+    `where` says where the image of each sample is (`PreparedData.images`), (N,), `labels` are int64 (N,);
+    `change` makes of images and their rows what the network sees.
 
     Inputs are float32 (B, channels, height, width), normalized by the mean and standard deviation of
     the training images; labels int64 (B,). A last batch of one is added to the batch before it, since
@@ -38,13 +46,14 @@ class Batches:
     def __init__(
         self,
         data: PreparedData,
-        split: str,
+        where: Sequence[str],
         labels: NDArray[np.int64],
         *,
         batch_size: int,
         device: torch.device,
         workers: int = 0,
         rows: Rows | None = None,
+        change: Change | None = None,
     ) -> None:
         self.labels = torch.from_numpy(labels)
         self.device = device
@@ -55,7 +64,7 @@ class Batches:
         self._std = torch.tensor(data.record.std, device=device).view(shape)
         workers = workers if data.record.files is not None else 0
         self._loader = DataLoader(
-            _Images(data, data.split(split)["image"].tolist()),
+            _Images(data, where, change),
             batch_size=None,
             sampler=_Cuts(self),
             num_workers=workers,
@@ -81,6 +90,23 @@ class Batches:
         generator = np.random.Generator(np.random.PCG64([seed, epoch]))
         self._order = self._rows[generator.permutation(len(self._rows))]
         return self
+
+
+def variant_batches(
+    data: PreparedData,
+    variant: VariantData,
+    *,
+    batch_size: int,
+    device: torch.device,
+    workers: int = 0,
+    rows: Rows | None = None,
+) -> Batches:
+    """The samples of a variant with their given labels, or those in `rows`."""
+    return Batches(
+        data, variant.images, variant.given,
+        batch_size=batch_size, device=device, workers=workers, rows=rows,
+        change=variant.seen if variant.pixels is not None else None,
+    )  # fmt: skip
 
 
 class _Cuts:

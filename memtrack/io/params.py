@@ -21,15 +21,16 @@ from pydantic import (
     model_validator,
 )
 
+from memtrack.core import scores
 from memtrack.core.precision import SMALLEST_SCALE
 from memtrack.io.problems import InputError, Problem
-from memtrack.io.validation import validate
+from memtrack.io.validation import nearest, validate
 from memtrack.io.yaml_file import read_yaml
 
 PARAMS_FILE = Path("params.yaml")
 PREPARED = "data/prepared"
 VARIANTS = "data/variants"
-UNLOGGED = {"variants", "tracking", "tune"}
+UNLOGGED = {"variants", "tracking", "tune", "duplicates", "repeat"}
 """Sections that a training run does not hang on."""
 OUTPUTS = tuple(PurePosixPath(folder) for folder in (PREPARED, VARIANTS, "results"))
 VARIANT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -66,7 +67,9 @@ SubPath = Annotated[str, AfterValidator(_below)]
 VariantName = Annotated[str, AfterValidator(_variant_name)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Share = Annotated[float, Field(gt=0, lt=1)]
+Rate = Annotated[float, Field(ge=0, lt=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+MatrixRow = Annotated[tuple[Fraction, ...], Strict(False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 T = TypeVar("T")
@@ -187,7 +190,74 @@ class Symmetric(Variant):
     """An exact share of the samples gets a label drawn uniformly from the other classes."""
 
     kind: Literal["symmetric"]
-    rate: Annotated[float, Field(ge=0, lt=1)] = Field(description="Share of labels to corrupt.")
+    rate: Rate = Field(description="Share of labels to corrupt.")
+    seed: Seed = 0
+
+
+class Pair(Variant):
+    """An exact share of the samples gets the label of their class's partner."""
+
+    kind: Literal["pair"]
+    rate: Rate = Field(description="Share to corrupt of the labels that have a partner.")
+    pairs: dict[str, str] | None = Field(
+        None, description="For each class the one it is mistaken for, others stay; null: the next class."
+    )
+    seed: Seed = 0
+
+
+class Confusion(Variant):
+    """Each label is drawn from its class's row of a matrix."""
+
+    kind: Literal["confusion"]
+    matrix: Annotated[tuple[MatrixRow, ...], Strict(False), Field(min_length=2)] = Field(
+        description="A row for each class, in their order: the share of its samples that gets each label."
+    )
+    seed: Seed = 0
+
+    @field_validator("matrix")
+    @classmethod
+    def _square(cls, matrix: tuple[tuple[float, ...], ...]) -> tuple[tuple[float, ...], ...]:
+        for number, row in enumerate(matrix, start=1):
+            if len(row) != len(matrix):
+                raise ValueError(
+                    f"row {number} has {len(row)} numbers: with {len(matrix)} rows, each has as many"
+                )
+            if abs(sum(row) - 1) > 1e-6:
+                raise ValueError(f"row {number} sums to {sum(row):g}: the shares of a class should sum to 1")
+        return matrix
+
+
+class InstanceDependent(Variant):
+    """An exact share of the samples gets the label of the nearest other class, harder samples more often."""
+
+    kind: Literal["instance_dependent"]
+    rate: Rate = Field(description="Share of labels to corrupt.")
+    seed: Seed = 0
+
+
+class RandomLabels(Variant):
+    """Every label is drawn anew from all classes (Zhang et al., 2017)."""
+
+    kind: Literal["random"]
+    seed: Seed = 0
+
+
+class ConflictingDuplicates(Variant):
+    """Copies of some samples under another label are added."""
+
+    kind: Literal["conflicting_duplicates"]
+    rate: Rate = Field(description="Share of the samples that get a copy.")
+    seed: Seed = 0
+
+
+class PixelNoise(Variant):
+    """The labels as they are, on images without their structure (Zhang et al., 2017)."""
+
+    kind: Literal["pixels"]
+    how: Literal["shuffled", "random", "gaussian"] = Field(
+        description="shuffled: one permutation of the pixels for all images, also of the test split; random: "
+        "one for each training image; gaussian: noise with the data set's mean and deviation."
+    )
     seed: Seed = 0
 
 
@@ -199,7 +269,18 @@ class FromFile(Variant):
     label_column: str = Field("label", description="Column with the class names (or numbers).")
 
 
-VariantParams = Annotated[NoNoise | Symmetric | FromFile, Field(discriminator="kind")]
+VariantParams = Annotated[
+    NoNoise
+    | Symmetric
+    | Pair
+    | Confusion
+    | InstanceDependent
+    | RandomLabels
+    | ConflictingDuplicates
+    | PixelNoise
+    | FromFile,
+    Field(discriminator="kind"),
+]
 
 
 # --- training -----------------------------------------------------------------------------------
@@ -372,6 +453,10 @@ class RecordParams(Section):
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="Of the sweep's arithmetic; bfloat16 wants perturbation_scale >= 0.03."
     )
+    gradient_variance: bool = Field(
+        False,
+        description="Also measure the variance of gradients (VoG): one more gradient a recorded epoch.",
+    )
     compile: bool = Field(False, description="Compile the network for the sweep (torch.compile).")
 
 
@@ -481,12 +566,48 @@ class TuneParams(Section):
         return self
 
 
-class EvaluateParams(Section):
-    """Bootstrap intervals."""
+def _score_name(name: str) -> str:
+    if not scores.known(name):
+        raise ValueError(
+            f"no score {name!r}{nearest(name, scores.SCORES)}; there are: {', '.join(scores.SCORES)}, and "
+            "NAME_epochs_FIRST_LAST for some epochs alone"
+        )
+    return name
 
+
+ScoreName = Annotated[str, AfterValidator(_score_name)]
+
+
+class EvaluateParams(Section):
+    """Scores and bootstrap intervals."""
+
+    scores: Choices[ScoreName] | None = Field(
+        None, description="The scores by name; null: all of which the numbers are recorded."
+    )
     bootstrap: Annotated[int, Field(ge=10, le=100_000)] = Field(1000, description="Resamples per interval.")
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
     seed: Seed = 0
+
+
+class DuplicatesParams(Section):
+    """What counts as a near duplicate."""
+
+    ratio: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.4,
+        description="Two samples are near where their distance is below this share of the usual distance "
+        "(the median) of a sample to its nearest neighbour; 0: exact duplicates alone.",
+    )
+    neighbours: Annotated[int, Field(ge=1, le=1000)] = Field(
+        10, description="So many nearest neighbours of each sample are looked at."
+    )
+
+
+class RepeatParams(Section):
+    """Every variant once more with each of these seeds: how much of a difference between scores is chance."""
+
+    seeds: Annotated[tuple[Seed, ...], Strict(False), AfterValidator(_different)] = Field(
+        (), description="They take the place of train.seed and curvature.seed; labels stay."
+    )
 
 
 class TrackingParams(Section):
@@ -509,8 +630,16 @@ class Params(Section):
     record: RecordParams
     curvature: CurvatureParams
     evaluate: EvaluateParams = EvaluateParams()
+    duplicates: DuplicatesParams = DuplicatesParams()
+    repeat: RepeatParams = RepeatParams()
     tune: TuneParams = TuneParams()
     tracking: TrackingParams = TrackingParams()
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """The names of the scores that are computed."""
+        recorded = scores.SCORES if self.record.gradient_variance else scores.SCORES.keys() - scores.ACROSS
+        return self.evaluate.scores or tuple(name for name in scores.SCORES if name in recorded)
 
     def recorded_epochs(self, chosen: RecordedEpochs | None = None) -> tuple[int, ...]:
         """The epochs that are recorded, or another choice of them, rising, the first epoch being 1."""
@@ -541,6 +670,11 @@ def cross_field_problems(params: Params) -> list[tuple[tuple[str | int, ...], st
     found += _epochs_problems(("record", "epochs"), params.record.epochs, params.train.epochs)
     scale = params.curvature.perturbation_scale
     found += _scale_problems(("curvature", "perturbation_scale"), scale, params)
+    if params.train.seed in params.repeat.seeds:
+        text = f"{params.train.seed} is train.seed, with which every variant is trained already"
+        found.append((("repeat", "seeds"), text))
+    for number, name in enumerate(params.evaluate.scores or ()):
+        found += [(("evaluate", "scores", number), text) for text in _score_problem(name, params)]
     for name in params.variants:
         found += [(("variants", name, "labels"), text) for text in _labels_problem(name, params)]
     return found
@@ -558,6 +692,18 @@ def tune_problems(tune: TuneParams, params: Params) -> list[tuple[tuple[str | in
         if name is not None and name not in params.variants:
             found.append(((key,), f"there is no such variant; there are: {', '.join(params.variants)}"))
     return found
+
+
+def _score_problem(name: str, params: Params) -> list[str]:
+    if name in scores.ACROSS and not params.record.gradient_variance:
+        return ["is not recorded: it wants record.gradient_variance: true"]
+    window = scores.WINDOW.fullmatch(name)
+    if window is None:
+        return []
+    recorded, first, last = params.recorded_epochs(), int(window["first"]), int(window["last"])
+    if any(first <= epoch <= last for epoch in recorded):
+        return []
+    return [f"no epoch from {first} to {last} is recorded (recorded are {', '.join(map(str, recorded))})"]
 
 
 def _scale_problems(

@@ -11,7 +11,14 @@ PREPARED_FOLDER = Path(PREPARED)
 VARIANTS_FOLDER = Path(VARIANTS)
 TRAIN_RESULTS = Path("results/train")
 EVALUATE_RESULTS = Path("results/evaluate")
+DUPLICATES_RESULTS = Path("results/duplicates")
+REPEAT_RESULTS = Path("results/repeat")
 TUNE_RESULTS = Path("results/tune")
+
+
+def repeat_results(variant: str, seed: int) -> Path:
+    """Where stage `repeat` leaves a variant with another seed."""
+    return REPEAT_RESULTS / f"{variant}-{seed}"
 
 
 def project_root() -> Path:

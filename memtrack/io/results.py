@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Strict
 
 from memtrack.io.params import Fraction, Section
 
@@ -20,13 +23,34 @@ class TrainMetrics(Section):
 
 
 class ScoreMetrics(Section):
-    """How well a score finds the corrupted samples; see `memtrack.core.evaluation.Detection`."""
+    """How well a score finds the corrupted samples; see `memtrack.core.evaluation.Detection`. behind_best is
+    the AUROC of the best score minus this one's, with its paired interval; 0 for the best itself."""
 
     auroc: Fraction
     auroc_low: Fraction
     auroc_high: Fraction
     average_precision: Fraction
     precision_at_count: Fraction
+    precision_first_1: Fraction
+    recall_first_1: Fraction
+    precision_first_5: Fraction
+    recall_first_5: Fraction
+    precision_first_10: Fraction
+    recall_first_10: Fraction
+    behind_best: Fraction
+    behind_best_low: float
+    behind_best_high: float
+
+
+class ConflictMetrics(Section):
+    """Conflicting duplicates: which label the network predicts at the end, as shares of the pairs, and the
+    AUROC of each score where both samples of a pair are to be found."""
+
+    pairs: int
+    prefers_original: Fraction
+    prefers_copy: Fraction
+    prefers_neither: Fraction
+    auroc_of_both: dict[str, Fraction]
 
 
 class EvaluateMetrics(Section):
@@ -36,6 +60,36 @@ class EvaluateMetrics(Section):
     corrupted: int
     test_accuracy: Fraction
     scores: dict[str, ScoreMetrics]
+    conflicts: ConflictMetrics | None = None
+    warnings: Annotated[tuple[str, ...], Strict(False)] = ()
+
+    def said(self) -> list[str]:
+        """What is to be known beside the numbers, in words."""
+        found = [f"warning: {text}" for text in self.warnings]
+        if self.conflicts is not None:
+            ends = self.conflicts
+            found.append(
+                f"of {ends.pairs} conflicting duplicates the network ends with the original's label for "
+                f"{ends.prefers_original:.0%}, the copy's for {ends.prefers_copy:.0%}, another one for "
+                f"{ends.prefers_neither:.0%}"
+            )
+        return found
+
+
+class DuplicatesMetrics(Section):
+    """metrics.json of stage duplicates. An exact pair is a sample with the first that has the same pixels."""
+
+    exact_pairs: int
+    near_pairs: int
+    groups: int
+    conflicting_groups: int
+
+    def said(self) -> str:
+        """In words."""
+        return (
+            f"{self.exact_pairs} exact and {self.near_pairs} near pairs of duplicates; "
+            f"{self.conflicting_groups} of {self.groups} groups under different labels"
+        )
 
 
 COLUMNS = (

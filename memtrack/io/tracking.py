@@ -26,7 +26,7 @@ from torch import nn
 from memtrack.core.trajectory import write_array
 from memtrack.io import store
 from memtrack.io.outbox import FINISHED, Outbox, waiting
-from memtrack.io.params import TrackingParams, mistake
+from memtrack.io.params import UNLOGGED, Params, TrackingParams, mistake
 from memtrack.io.problems import InputError
 from memtrack.io.store import RunRecord
 from memtrack.io.tracking_uri import tracking_uri
@@ -106,6 +106,19 @@ class Run:
         run.send()
         run._send_earlier()
         return run
+
+    @classmethod
+    def of_training(cls, params: Params, record: RunRecord, stage: str) -> Run:
+        """Add to the run that training opened; where this store lacks it, one is opened for `stage`."""
+        return cls.open(
+            params.tracking,
+            record.variant,
+            name=f"{record.variant} ({stage})",
+            parameters=params.model_dump(mode="json", exclude=UNLOGGED),
+            tags={"trained_on_store": record.tracking_uri},
+            key=record.key,
+            expected=True,
+        )
 
     @classmethod
     def resume(cls, record: RunRecord) -> Run:

@@ -1,52 +1,105 @@
-"""Variants of a data set: the same training samples under other given labels, in data/variants/NAME.
+"""Variants of a data set: its training samples under other given labels, in data/variants/NAME.
 
-labels.csv has a row per training sample in id order: id, clean_label, given_label and corrupted
-(1 where the two differ, else 0); summary.json says how it was made. Images are never copied.
+labels.csv has a row per sample in id order: id, image (as in data/prepared/samples.csv), clean_label,
+given_label, corrupted (1 where the two differ, else 0) and copy_of (the id of the sample that a conflicting
+duplicate is a copy of, else empty); summary.json says how it was made. Images are never copied.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from memtrack.core import noise
-from memtrack.io.dataset import PreparedData, class_numbers
-from memtrack.io.params import Fraction, FromFile, NoNoise, Section, Symmetric, VariantParams, base_variant
+from memtrack.core.pixels import How, Pixels, RandomizedPixels
+from memtrack.io.dataset import CHUNK, PreparedData, class_numbers
+from memtrack.io.params import (
+    ConflictingDuplicates,
+    Confusion,
+    Fraction,
+    FromFile,
+    InstanceDependent,
+    NoNoise,
+    Pair,
+    PixelNoise,
+    RandomLabels,
+    Section,
+    Symmetric,
+    VariantParams,
+    base_variant,
+    mistake,
+)
 from memtrack.io.paths import VARIANTS_FOLDER, input_path
 from memtrack.io.problems import InputError, Problem
 from memtrack.io.tables import read_table, required_columns, row_name
 from memtrack.io.validation import nearest, read_record, write_record
 
 LABELS, SUMMARY = "labels.csv", "summary.json"
+COPY = "#copy"
+"""Added to the id of a sample that is copied."""
+
+
+class PixelRecord(Section):
+    """What is done to the pixels when they are read; see `RandomizedPixels`."""
+
+    how: How
+    seed: int
 
 
 class VariantSummary(Section):
     """summary.json. transitions counts samples of each clean class (row) by given label (column)."""
 
-    kind: str
-    labels: str
-    seed: int | None
-    asked_rate: Fraction | None
+    made_from: dict[str, Any]
     realized_rate: Fraction
     samples: int
     corrupted: int
+    copies: int
+    pixels: PixelRecord | None
     classes: list[str]
     transitions: list[list[int]]
 
 
 class VariantData:
-    """A variant, read back."""
+    """A variant, read back.
 
-    def __init__(self, name: str) -> None:
+    Attributes:
+        ids: of the samples, (N,). images: where their images are, (N,); see `PreparedData.images`.
+        clean, given: class numbers int64 (N,).
+        copy_of: for a conflicting duplicate the id of the sample it is a copy of, else ''; (N,).
+        pixels: what is done to the images, or None.
+    """
+
+    def __init__(self, name: str, data: PreparedData) -> None:
         folder = VARIANTS_FOLDER / name
         self.name = name
         self.table = folder / LABELS
         self.summary = read_record(VariantSummary, folder / SUMMARY)
         table = pd.read_csv(self.table, dtype=str, keep_default_na=False)
         self.ids: list[str] = table["id"].tolist()
-        self.clean = class_numbers(table["clean_label"], self.summary.classes)
-        self.given = class_numbers(table["given_label"], self.summary.classes)
+        self.images: list[str] = table["image"].tolist()
+        try:
+            if len(table) != self.summary.samples:
+                raise KeyError(f"{len(table)} rows")
+            self.clean = class_numbers(table["clean_label"], self.summary.classes)
+            self.given = class_numbers(table["given_label"], self.summary.classes)
+        except KeyError:
+            text = f"is damaged: run `dvc repro corrupt@{name}`"
+            raise InputError([Problem(self.table, message=text)]) from None
+        self.copy_of: list[str] = table["copy_of"].tolist()
+        row = {sample: number for number, sample in enumerate(self.ids)}
+        self._originals = np.array(
+            [row[of or sample] for sample, of in zip(self.ids, self.copy_of, strict=True)], dtype=np.int64
+        )
+        made, record = self.summary.pixels, data.record
+        self.pixels = None if made is None else RandomizedPixels(made.how, made.seed, record.mean, record.std)
+
+    def seen(self, images: Pixels, rows: Sequence[int] | NDArray[np.int64]) -> Pixels:
+        """What a network sees of the images (B, channels, H, W) of some rows; a copy is like its original."""
+        return images if self.pixels is None else self.pixels(images, self._originals[np.asarray(rows)])
 
     @property
     def corrupted(self) -> NDArray[np.bool_]:
@@ -60,27 +113,70 @@ class VariantData:
 
 
 def write_variant(name: str, params: VariantParams, data: PreparedData) -> VariantSummary:
-    """Make the variant `name`; `InputError` where a label file does not fit the data set."""
-    classes, train = data.record.classes, data.split("train")
-    clean = data.codes(train["label"])
+    """Make the variant `name`; `InputError` where its entry or a label file does not fit the data set."""
+    classes = data.record.classes
     base = base_variant(params)
-    start = VariantData(base).given if base is not None else clean
+    if base is not None:
+        start = VariantData(base, data)
+        clean, given, pixels, seen = start.clean, start.given, start.summary.pixels, start.seen
+        rows = pd.DataFrame({"id": start.ids, "image": start.images, "copy_of": start.copy_of})
+    else:
+        train, pixels, seen = data.split("train"), None, None
+        clean = given = data.codes(train["label"])
+        rows = pd.DataFrame({"id": train["id"], "image": train["image"], "copy_of": ""}).reset_index(
+            drop=True
+        )
     match params:
         case NoNoise():
-            given = start
+            pass
         case Symmetric():
-            given = noise.symmetric(start, classes=len(classes), rate=params.rate, seed=params.seed)
+            given = noise.symmetric(given, classes=len(classes), rate=params.rate, seed=params.seed)
+        case Pair():
+            partners = _partners(name, params, classes)
+            given = noise.pair(given, partners=partners, rate=params.rate, seed=params.seed)
+        case Confusion():
+            if len(params.matrix) != len(classes):
+                text = f"has {len(params.matrix)} rows: the data set has {len(classes)} classes"
+                raise mistake("variants", name, "matrix", message=text)
+            given = noise.confusion(given, matrix=np.array(params.matrix), seed=params.seed)
+        case InstanceDependent():
+
+            def images() -> Iterator[Pixels]:
+                for first in range(0, len(rows), CHUNK):
+                    part = range(first, min(first + CHUNK, len(rows)))
+                    read = data.images(rows["image"][first : first + CHUNK].tolist())
+                    yield read if seen is None else seen(read, part)
+
+            distances = noise.class_distances(images, given, classes=len(classes))
+            given = noise.instance_dependent(given, distances, rate=params.rate, seed=params.seed)
+        case RandomLabels():
+            given = noise.random_labels(given, classes=len(classes), seed=params.seed)
+        case ConflictingDuplicates():
+            # of samples that have no copy yet
+            alone = np.flatnonzero((rows["copy_of"] == "") & ~rows["id"].isin(rows["copy_of"]))
+            chosen, labels = noise.conflicting_duplicates(
+                given[alone], classes=len(classes), rate=params.rate, seed=params.seed
+            )
+            copies = rows.iloc[alone[chosen]]
+            copies = copies.assign(copy_of=copies["id"], id=copies["id"] + COPY)
+            rows = pd.concat([rows, copies])
+            clean = np.concatenate([clean, clean[alone[chosen]]])
+            given = np.concatenate([given, labels])
+        case PixelNoise():
+            if pixels is not None:
+                text = f"the variant {base} has randomized pixels already"
+                raise mistake("variants", name, "labels", message=text)
+            pixels = PixelRecord(how=params.how, seed=params.seed)
         case FromFile():
             given = _labels_from_file(params, data)
     corrupted = clean != given
     summary = VariantSummary(
-        kind=params.kind,
-        labels=params.labels,
-        seed=getattr(params, "seed", None),
-        asked_rate=getattr(params, "rate", None),
+        made_from=params.model_dump(mode="json"),
         realized_rate=float(corrupted.mean()),
         samples=len(clean),
         corrupted=int(corrupted.sum()),
+        copies=int((rows["copy_of"] != "").sum()),
+        pixels=pixels,
         classes=list(classes),
         transitions=noise.transition_counts(clean, given, classes=len(classes)).tolist(),
     )
@@ -89,14 +185,33 @@ def write_variant(name: str, params: VariantParams, data: PreparedData) -> Varia
     folder.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(
         {
-            "id": train["id"],
+            "id": rows["id"],
+            "image": rows["image"],
             "clean_label": names[clean],
             "given_label": names[given],
             "corrupted": corrupted.astype(int),
+            "copy_of": rows["copy_of"],
         }
     ).to_csv(folder / LABELS, index=False)
     write_record(summary, folder / SUMMARY)
     return summary
+
+
+def _partners(name: str, params: Pair, classes: tuple[str, ...]) -> NDArray[np.int64]:
+    """For each class the number of its partner, (C,); its own for none."""
+    own = np.arange(len(classes))
+    if params.pairs is None:
+        return (own + 1) % len(classes)
+    problems = [
+        mistake("variants", name, "pairs", key,
+                message=f"{word!r} is not among the classes{nearest(word, classes)} ({', '.join(classes)})")
+        for key, value in params.pairs.items() for word in (key, value) if word not in classes
+    ]  # fmt: skip
+    if problems:
+        raise InputError([problem for found in problems for problem in found.problems])
+    for one, other in params.pairs.items():
+        own[classes.index(one)] = classes.index(other)
+    return own
 
 
 def _labels_from_file(params: FromFile, data: PreparedData) -> NDArray[np.int64]:

@@ -18,9 +18,14 @@ def load_with_variant(doc: str | None) -> tuple[params.Params, str]:
     parser = argparse.ArgumentParser(description=doc)
     parser.add_argument("variant", help="a key of variants: in params.yaml")
     name: str = parser.parse_args().variant
+    return load_variant(name), name
+
+
+def load_variant(name: str) -> params.Params:
+    """The parameters; `InputError` where they have no variant `name`."""
     loaded = params.load()
     if name not in loaded.variants:
         hint = nearest(name, loaded.variants)
         text = f"no variant {name!r}{hint} (there are: {', '.join(loaded.variants)})"
         raise params.mistake("variants", message=text)
-    return loaded, name
+    return loaded

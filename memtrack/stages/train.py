@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import shutil
 import uuid
+from collections.abc import Iterator
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -21,13 +23,14 @@ from memtrack.core import models, training
 from memtrack.core.curvature import ESTIMATORS
 from memtrack.core.evaluation import auroc
 from memtrack.core.files import whole_file
+from memtrack.core.gradient_variance import standardized, variance_of_gradients
 from memtrack.core.recorder import fastest_batch_size, record_epoch
 from memtrack.core.scores import SCORES
 from memtrack.core.trajectory import write_array
 from memtrack.io.checkpoints import EpochMetrics
 from memtrack.io.dataset import PreparedData
 from memtrack.io.fingerprint import Fingerprint, recording_fingerprint, training_fingerprint
-from memtrack.io.loading import Batches
+from memtrack.io.loading import Batches, variant_batches
 from memtrack.io.params import UNLOGGED, Params, mistake
 from memtrack.io.paths import TRAIN_RESULTS, VARIANTS_FOLDER
 from memtrack.io.problems import InputError, entry_point
@@ -41,6 +44,8 @@ from memtrack.io.variants import VariantData
 from memtrack.io.workplace import Workplace
 from memtrack.stages import load_with_variant
 
+MOMENTS = 2**27
+"""The moments of so many numbers of images are in memory at once (512 MiB for each of two)."""
 TRIED = 256
 """So many samples per thread are swept to find the fastest batch size."""
 
@@ -49,7 +54,13 @@ TRIED = 256
 def main() -> None:
     """Run the stage for the variant named on the command line."""
     params, name = load_with_variant(__doc__)
-    data, variant = PreparedData(), VariantData(name)
+    train(params, name, TRAIN_RESULTS / name)
+
+
+def train(params: Params, name: str, results: Path, *, run_name: str | None = None) -> None:
+    """Train on the variant `name`, as far as it is not done; all of it to `results`."""
+    data = PreparedData()
+    variant = VariantData(name, data)
     try:
         device = training.pick_device(params.train.device)
     except ValueError as error:
@@ -57,18 +68,25 @@ def main() -> None:
     fingerprint = training_fingerprint(params, data, variant, device)
     recording = recording_fingerprint(params)
     with Workplace.claimed(name, fingerprint, recording, variant.ids) as place:
-        Training(params, data, variant, device, place).run()
+        Training(params, data, variant, device, place, results, run_name or name).run()
 
 
 class Training:
     """One training: every epoch is trained, kept, recorded and logged, unless it was before."""
 
     def __init__(
-        self, params: Params, data: PreparedData, variant: VariantData, device: torch.device, place: Workplace
+        self,
+        params: Params,
+        data: PreparedData,
+        variant: VariantData,
+        device: torch.device,
+        place: Workplace,
+        results: Path,
+        run_name: str,
     ) -> None:
         self.params, self.data, self.variant = params, data, variant
         self.device, self.place = device, place
-        self.results = TRAIN_RESULTS / variant.name
+        self.results, self.run_name = results, run_name
         self.recorded = params.recorded_epochs()
         self.epochs = range(1, params.train.epochs + 1)
         every_epoch = params.record.checkpoints == "all"
@@ -109,9 +127,17 @@ class Training:
         missing = [
             epoch for epoch in self.epochs if place.checkpoints.missing(epoch, weights=epoch in self.kept)
         ]
-        given = self.variant.given
-        fit = self._batches("train", given, train.batch_size)
-        test = self._batches("test", self.data.codes(self.data.split("test")["label"]), 512)
+        fit = self._batches(train.batch_size)
+        held, pixels = self.data.split("test"), self.variant.pixels
+        test = Batches(
+            self.data,
+            held["image"].tolist(),
+            self.data.codes(held["label"]),
+            batch_size=512,
+            device=self.device,
+            workers=train.workers,
+            change=pixels if pixels is not None and pixels.how == "shuffled" else None,
+        )
         trainer = training.Trainer(
             self.model,
             optimizer=train.optimizer.model_dump(),
@@ -177,7 +203,7 @@ class Training:
         self.place.states.write(epoch, trainer.state())
 
     def _record(self, epoch: int) -> None:
-        sweep = self._batches("train", self.variant.given, self._batch_size())
+        sweep = self._batches(self._batch_size())
         with closing(record_epoch(self.swept, sweep, self.estimator, epoch=epoch)) as parts:
             bar = Progress(parts, f"record epoch {epoch}", total=len(sweep), inner=True)
             self.place.trajectory.write(epoch, bar)
@@ -189,14 +215,40 @@ class Training:
             return asked
         if not (file.exists() and file.read_text().isdigit()):
             count = TRIED * (torch.get_num_threads() if self.device.type == "cpu" else 16)
-            tried = next(iter(self._batches("train", self.variant.given, count)))
+            tried = next(iter(self._batches(count)))
             with whole_file(file) as opened:
                 opened.write(str(fastest_batch_size(self.swept, *tried, self.estimator)).encode())
         return int(file.read_text())
 
-    def _batches(self, split: str, labels: NDArray[np.int64], batch_size: int) -> Batches:
-        workers = self.params.train.workers
-        return Batches(self.data, split, labels, batch_size=batch_size, device=self.device, workers=workers)
+    def _gradient_variance(self) -> NDArray[np.float32]:
+        """VoG of the recorded epochs, as many samples at a time as their moments fit into memory."""
+        given, size = self.variant.given, self._batch_size()
+        at_once = max(size, MOMENTS // int(np.prod(self.data.record.shape)))
+        starts = range(0, len(given), at_once)
+
+        def models(bar: Progress[int]) -> Iterator[nn.Module]:
+            for epoch in bar:
+                self.place.checkpoints.load(epoch, self.model)
+                yield self.model
+
+        found = []
+        for number, start in enumerate(starts, start=1):
+            rows = np.arange(start, min(start + at_once, len(given)))
+            text = f"variance of gradients {number}/{len(starts)}"
+            walk = partial(models, Progress(self.recorded, text))
+            found.append(variance_of_gradients(walk, self._batches(size, rows)).numpy())
+        return standardized(np.concatenate(found), given)
+
+    def _batches(self, batch_size: int, rows: NDArray[np.int64] | None = None) -> Batches:
+        """The training samples, or some of them."""
+        return variant_batches(
+            self.data,
+            self.variant,
+            batch_size=batch_size,
+            device=self.device,
+            workers=self.params.train.workers,
+            rows=rows,
+        )
 
     def _recorded_metrics(self, epoch: int) -> dict[str, float]:
         """Mean curvature of the epoch and, where flags exist, the AUROC of the score so far."""
@@ -231,7 +283,7 @@ class Training:
         run = Run.open(
             params.tracking,
             name,
-            name=name,
+            name=self.run_name,
             parameters=sections,
             tags={"source": params.data.kind},
             key=record.key,
@@ -248,6 +300,8 @@ class Training:
     def _finish(self, run: Run, rows: dict[int, dict[str, float]]) -> None:
         """The paper's memorization score, the metrics and the network; all of it to results/."""
         place, results, last = self.place, self.results, rows[self.epochs[-1]]
+        if self.params.record.gradient_variance:
+            place.trajectory.write_across("variance_of_gradients", self._gradient_variance())
         score = SCORES["curvature"](place.trajectory).astype(np.float32)
         write_array(results / "memorization.npy", score)
         metrics = TrainMetrics(

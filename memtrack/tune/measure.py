@@ -21,7 +21,7 @@ from memtrack.io.checkpoints import Checkpoints
 from memtrack.io.dataset import PreparedData
 from memtrack.io.fingerprint import Fingerprint, recording_fingerprint, training_fingerprint
 from memtrack.io.lengths import LengthCache
-from memtrack.io.loading import Batches
+from memtrack.io.loading import Batches, variant_batches
 from memtrack.io.params import Params, mistake
 from memtrack.io.paths import TRAIN_RESULTS
 from memtrack.io.problems import InputError, Problem
@@ -51,12 +51,12 @@ class Setting:
 
 def _check_labels(params: Params, variant: VariantData) -> None:
     """`InputError` where the labels were made with other parameters than are in force."""
-    summary = variant.summary
-    made = {"kind": summary.kind, "labels": summary.labels, "seed": summary.seed, "rate": summary.asked_rate}
-    for key, was in made.items():
-        if getattr(params.variants[variant.name], key, was) != was:
+    made, now = variant.summary.made_from, params.variants[variant.name].model_dump(mode="json")
+    for key in now:
+        if made.get(key) != now[key]:
             text = (
-                f"was {was} when data/variants/{variant.name} was made: run `dvc repro train@{variant.name}`"
+                f"was {made.get(key)} when data/variants/{variant.name} was made: "
+                f"run `dvc repro train@{variant.name}`"
             )
             raise mistake("variants", variant.name, key, message=text)
 
@@ -81,7 +81,8 @@ class TrainedVariant:
             raise InputError(
                 [Problem(folder, message=f"the variant {name} is not trained yet: {self.remedy}")]
             )
-        self.data, self.variant = PreparedData(), VariantData(name)
+        self.data = PreparedData()
+        self.variant = VariantData(name, self.data)
         self.device = training.pick_device(params.train.device)
         now = training_fingerprint(params, self.data, self.variant, self.device)
         # on which machine these were trained does not matter to what is measured
@@ -91,7 +92,7 @@ class TrainedVariant:
             raise InputError([Problem(folder, message=text)])
         _check_labels(params, self.variant)
         self.causes = {
-            "data": now.causes["data"], "labels": now.causes["labels"],
+            "data": now.causes["data"], "labels": now.causes["labels"], "pixels": now.causes["pixels"],
             "model": params.train.model.model_dump(mode="json"),
             "method": params.curvature.method, "seed": params.curvature.seed,
             "precision": params.record.precision, "code": recording_fingerprint(params).causes["code"],
@@ -122,8 +123,8 @@ class TrainedVariant:
     def batches(self, size: int, rows: NDArray[np.int64] | None = None) -> Batches:
         """The training images with their given labels."""
         workers = self.params.train.workers
-        return Batches(self.data, "train", self.variant.given, batch_size=size, device=self.device,
-                       workers=workers, rows=rows)  # fmt: skip
+        return variant_batches(self.data, self.variant, batch_size=size, device=self.device,
+                               workers=workers, rows=rows)  # fmt: skip
 
     @cached_property
     def sweep_batch_size(self) -> int:

@@ -12,7 +12,9 @@ from memtrack.core.evaluation import (
     Flags,
     Values,
     auroc,
+    auroc_by_class,
     bootstrap_aurocs,
+    compare,
     detection,
     paired_difference,
     roc_points,
@@ -151,6 +153,59 @@ class TestDetection:
     def test_both_kinds_are_needed(self, flag: bool) -> None:
         with pytest.raises(ValueError, match="of 6 samples are corrupted"):
             detection(np.full(6, flag), np.arange(6.0), resamples=5, confidence=0.9, seed=0)
+
+
+class TestCompare:
+    @pytest.mark.parametrize("count", [60, 333])
+    def test_precision_and_recall_of_the_first(self, count: int) -> None:
+        corrupted, values = made_case("distinct", count)
+        found = detection(corrupted, values, resamples=5, confidence=0.9, seed=0)
+        order = sorted(range(count), key=lambda sample: -values[sample])
+        for percent in (1, 5, 10):
+            hits = sum(corrupted[order[: max(1, round(count * percent / 100))]])
+            looked = max(1, round(count * percent / 100))
+            assert getattr(found, f"precision_first_{percent}") == pytest.approx(hits / looked)
+            assert getattr(found, f"recall_first_{percent}") == pytest.approx(hits / corrupted.sum())
+
+    def test_many_scores_are_judged_as_each_alone_and_as_each_pair(self) -> None:
+        corrupted, first = made_case("distinct")
+        scores = {"first": first, "ties": made_case("ties")[1], "noise": np.random.default_rng(0).random(60)}
+        judged, differences = compare(corrupted, scores, resamples=30, confidence=0.9, seed=2)
+        for name, values in scores.items():
+            assert judged[name] == detection(corrupted, values, resamples=30, confidence=0.9, seed=2)
+        assert len(differences) == 3
+        for (better, worse), found in differences.items():
+            assert judged[better].auroc >= judged[worse].auroc
+            assert found == paired_difference(
+                corrupted, scores[better], scores[worse], resamples=30, confidence=0.9, seed=2
+            )
+
+    def test_a_paired_interval_is_narrower_than_two_that_overlap(self) -> None:
+        """Two scores that err on the same samples: their own intervals overlap, the difference is clear."""
+        corrupted, values = made_case("distinct", 2000)
+        worse = values + 0.5 * np.random.default_rng(3).normal(size=2000)
+        judged, differences = compare(
+            corrupted, {"one": values, "other": worse}, resamples=200, confidence=0.95, seed=0
+        )
+        assert judged["one"].auroc_low < judged["other"].auroc_high
+        assert differences["one", "other"].low > 0
+
+
+class TestByClass:
+    def test_each_class_on_its_own(self) -> None:
+        corrupted, values = made_case("ties", 300)
+        labels = np.random.default_rng(1).integers(0, 4, 300)
+        found = auroc_by_class(corrupted, values, labels, classes=5)
+        for number in range(4):
+            members = labels == number
+            assert found[number] == pytest.approx(roc_auc_score(corrupted[members], values[members]))
+        assert np.isnan(found[4])
+
+    def test_a_class_of_one_kind_has_none(self) -> None:
+        corrupted, labels = np.array([True, False, False, False]), np.array([0, 0, 1, 1])
+        found = auroc_by_class(corrupted, np.array([3.0, 2.0, 1.0, 0.0]), labels, classes=2)
+        assert found[0] == 1
+        assert np.isnan(found[1])
 
 
 class TestRocPoints:

@@ -77,6 +77,9 @@ def by_hand(network: nn.Module, method: Method) -> dict[str, list[float]]:
             "margin": own - others.max(),
             "correct": float(own > others.max()),
             "predicted": logits.tolist().index(max(logits)),
+            "error_norm": np.sqrt(
+                ((np.exp(logits) / np.exp(logits).sum() - np.eye(len(logits))[label]) ** 2).sum()
+            ),
             "gradient_norm": np.sqrt((gradient(sample).numpy() ** 2).sum()),
             "curvature": np.mean([np.sqrt((bend.numpy() ** 2).sum()) for bend in bends]),
         }
@@ -146,6 +149,7 @@ def test_types_and_shapes() -> None:
         "margin": (np.float32, (COUNT,)),
         "correct": (np.float32, (COUNT,)),
         "predicted": (np.int32, (COUNT,)),
+        "error_norm": (np.float32, (COUNT,)),
         "gradient_norm": (np.float32, (COUNT,)),
         "curvature": (np.float32, (COUNT,)),
     }

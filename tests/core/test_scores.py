@@ -6,18 +6,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
+from aum import AUMCalculator
+from cleanlab.rank import get_label_quality_scores
 from numpy.typing import NDArray
 
-from memtrack.core.recorder import QUANTITIES
-from memtrack.core.scores import SCORES, ranks
-from memtrack.core.trajectory import Measured, Trajectory
+from memtrack.core.recorder import _from_logits
+from memtrack.core.scores import SCORES, compute, known, ranks
+from memtrack.core.trajectory import QUANTITIES, Measured, Trajectory
 
 Table = dict[str, list[list[float]]]
 
 # two epochs (rows) of three samples
 WORKED: Table = {
     "loss": [[0.5, 2.0, 1.0], [0.25, 3.0, 1.0]],
+    "probability": [[0.625, 0.125, 0.375], [0.875, 0.25, 0.375]],
+    "correct": [[1, 0, 1], [1, 0, 0]],
+    "error_norm": [[0.5, 1.25, 0.75], [0.25, 1.0, 1.0]],
     "margin": [[2.0, -1.0, 0.5], [4.0, -2.0, -0.5]],
     "gradient_norm": [[1.0, 5.0, 0.0], [2.0, 8.0, 0.5]],
     "curvature": [[0.5, 4.0, 1.0], [1.5, 2.0, 7.0]],
@@ -26,10 +33,11 @@ WORKED: Table = {
 # three epochs of four samples, of which the third is learnt late and by heart
 MEMORIZED: Table = {
     "loss": [[0.7, 0.6, 2.5, 0.9], [0.3, 0.2, 1.9, 0.4], [0.1, 0.1, 0.6, 0.2]],
-    "probability": [[0.5, 0.5, 0.1, 0.4], [0.7, 0.8, 0.1, 0.7], [0.9, 0.9, 0.5, 0.8]],
+    "probability": [[0.6, 0.6, 0.1, 0.4], [0.7, 0.8, 0.1, 0.7], [0.9, 0.9, 0.7, 0.8]],
     "margin": [[0.4, 0.5, -1.8, 0.1], [1.5, 1.8, -1.1, 1.2], [3.0, 3.1, 0.3, 2.0]],
     "correct": [[1, 1, 0, 1], [1, 1, 0, 1], [1, 1, 1, 1]],
     "predicted": [[0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 0, 3]],
+    "error_norm": [[0.7, 0.6, 1.2, 0.8], [0.4, 0.3, 1.2, 0.4], [0.1, 0.1, 0.7, 0.2]],
     "gradient_norm": [[0.5, 0.4, 1.5, 0.6], [0.4, 0.3, 2.5, 0.5], [0.2, 0.1, 1.9, 0.3]],
     "curvature": [[0.2, 0.3, 0.5, 0.1], [0.4, 0.3, 2.2, 0.5], [0.2, 0.2, 3.1, 0.4]],
 }
@@ -56,6 +64,13 @@ WORKED_SCORES = {
     "cumulative_loss": [0.375, 2.5, 1.0],
     "mean_margin": [-3.0, 1.5, 0.0],
     "gradient_norm": [1.5, 6.5, 0.25],
+    "inconfidence": [0.125, 0.75, 0.625],
+    "confidence": [-0.75, -0.1875, -0.375],
+    "variability": [0.125, 0.0625, 0.0],
+    "el2n": [0.375, 1.125, 0.875],
+    "forgetting_events": [0.0, 2.0, 1.0],  # of the second, never learned: the number of epochs
+    "learning_time": [1.0, 3.0, 3.0],
+    "first_learned": [1.0, 3.0, 3.0],
 }
 
 
@@ -67,22 +82,23 @@ def test_worked_by_hand(tmp_path: Path, name: str) -> None:
 
 
 def test_every_registered_score_is_worked_by_hand() -> None:
-    assert set(SCORES) == set(WORKED_SCORES)
+    assert set(SCORES) == {*WORKED_SCORES, "variance_of_gradients"}
 
 
-@pytest.mark.parametrize("name", list(SCORES))
+# forgetting events need a sample that is forgotten: below
+@pytest.mark.parametrize("name", sorted({*WORKED_SCORES} - {"forgetting_events"}))
 def test_larger_is_more_suspect(tmp_path: Path, name: str) -> None:
     assert SCORES[name](write(tmp_path, MEMORIZED)).argmax() == 2
 
 
-@pytest.mark.parametrize("name", list(SCORES))
+@pytest.mark.parametrize("name", list(WORKED_SCORES))
 def test_a_score_follows_its_sample(tmp_path: Path, name: str) -> None:
     straight = SCORES[name](write(tmp_path / "straight", MEMORIZED))
     shuffled = SCORES[name](write(tmp_path / "shuffled", MEMORIZED, order=[3, 1, 0, 2]))
     assert shuffled.tolist() == straight[[3, 1, 0, 2]].tolist()
 
 
-@pytest.mark.parametrize("name", list(SCORES))
+@pytest.mark.parametrize("name", list(WORKED_SCORES))
 def test_an_incomplete_epoch_is_left_out(tmp_path: Path, name: str) -> None:
     trajectory = write(tmp_path, WORKED)
     (tmp_path / "epochs" / "epoch_0002.json").unlink()
@@ -131,3 +147,129 @@ def test_a_curvature_of_zero_counts_as_the_smallest_other_one() -> None:
 def test_equal_curvatures_share_their_places() -> None:
     arrays = {1: np.array([3.0, 1.0, 3.0, 5.0])}
     assert SCORES["curvature_ranks"](Measured({"curvature": arrays})).tolist() == [2.5, 1.0, 2.5, 4.0]
+
+
+# the epochs (columns) at which a sample (rows) was predicted right
+RIGHT = [
+    [1, 1, 1, 1, 1],
+    [0, 0, 1, 1, 1],
+    [1, 0, 1, 0, 1],
+    [0, 1, 1, 1, 0],
+    [0, 0, 0, 0, 0],
+    [0, 1, 0, 0, 1],
+]
+
+
+def records(quantity: str, by_sample: list[list[float]]) -> Measured:
+    """Quantities of samples (rows) in epochs (columns)."""
+    table = np.array(by_sample, dtype=np.float32)
+    return Measured({quantity: dict(enumerate(table.T, start=1))})
+
+
+def test_forgetting_events_are_counted() -> None:
+    found = SCORES["forgetting_events"](records("correct", RIGHT))
+    brute = []
+    for row in RIGHT:
+        events = sum(row[epoch] and not row[epoch + 1] for epoch in range(len(row) - 1))
+        brute.append(events if any(row) else len(row))
+    assert found.tolist() == brute == [0, 0, 2, 1, 5, 1]
+
+
+def test_learning_time_is_when_it_stays_learned() -> None:
+    found = SCORES["learning_time"](records("correct", RIGHT))
+    brute = []
+    for row in RIGHT:
+        stays = [epoch for epoch in range(len(row)) if all(row[epoch:])]
+        brute.append(1 + min(stays, default=len(row)))
+    assert found.tolist() == brute == [1, 3, 5, 6, 6, 5]
+
+
+def test_first_learned_is_the_first_time_above_one_half() -> None:
+    rows = [[0.5, 0.51, 0.1], [0.9, 0.1, 0.9], [0.1, 0.2, 0.5], [0.0, 0.0, 1.0]]
+    assert SCORES["first_learned"](records("probability", rows)).tolist() == [2, 1, 4, 3]
+
+
+def test_variability_is_numpys_deviation() -> None:
+    rows = np.random.default_rng(0).random((20, 7)).astype(np.float32)
+    found = SCORES["variability"](records("probability", rows.tolist()))
+    assert found == pytest.approx(rows.astype(np.float64).std(axis=1), abs=1e-12)
+
+
+def test_mean_margin_is_the_aum_package(tmp_path: Path) -> None:
+    """Of the published code of Pleiss et al. (2020), fed with logits."""
+    calculator = AUMCalculator(str(tmp_path), compressed=True)
+    logits, labels = torch.randn(4, 10, 5), torch.arange(10) % 5
+    margins = {}
+    for epoch, batch in enumerate(logits, start=1):
+        calculator.update(batch, labels, [str(sample) for sample in range(10)])
+        margins[epoch] = _from_logits(batch, labels)["margin"].numpy()
+    calculator.finalize()
+    theirs = pd.read_csv(tmp_path / "aum_values.csv", dtype={"sample_id": int}).set_index("sample_id")["aum"]
+    found = SCORES["mean_margin"](Measured({"margin": margins}))
+    assert found == pytest.approx(-theirs.sort_index().to_numpy(), abs=1e-6)
+
+
+def test_inconfidence_is_cleanlabs_self_confidence() -> None:
+    logits, labels = torch.randn(50, 5), torch.arange(50) % 5
+    found = compute(
+        "inconfidence", Measured({"probability": {3: _from_logits(logits, labels)["probability"].numpy()}})
+    )
+    theirs = get_label_quality_scores(labels.numpy(), logits.softmax(1).numpy(), method="self_confidence")
+    assert found == pytest.approx(1 - theirs, abs=1e-6)
+
+
+def test_el2n_is_its_definition() -> None:
+    logits, labels = torch.randn(2, 30, 4), torch.arange(30) % 4
+    arrays = {epoch: _from_logits(batch, labels)["error_norm"].numpy() for epoch, batch in enumerate(logits)}
+    brute = []
+    for sample in range(30):
+        norms = []
+        for batch in logits.double():
+            error = torch.exp(batch[sample]) / torch.exp(batch[sample]).sum()
+            error[labels[sample]] -= 1
+            norms.append(float((error**2).sum() ** 0.5))
+        brute.append(np.mean(norms))
+    assert SCORES["el2n"](Measured({"error_norm": arrays})) == pytest.approx(brute, abs=1e-6)
+
+
+class TestWindows:
+    """A score over some epochs alone."""
+
+    def test_is_the_score_of_a_trajectory_of_those_epochs(self, tmp_path: Path) -> None:
+        trajectory = write(tmp_path / "all", MEMORIZED)
+        late = write(tmp_path / "late", {quantity: rows[1:] for quantity, rows in MEMORIZED.items()})
+        for name in WORKED_SCORES:
+            assert compute(f"{name}_epochs_2_9", trajectory).tolist() == SCORES[name](late).tolist()
+
+    @pytest.mark.parametrize(
+        ("name", "right"),
+        [
+            ("curvature", True),
+            ("curvature_epochs_1_10", True),
+            ("mean_margin_epochs_3_3", True),
+            ("curvature_epochs_0_3", False),
+            ("curvature_epochs_5_3", False),
+            ("curvature_epochs_3", False),
+            ("curvatur", False),
+            ("variance_of_gradients", True),
+            ("variance_of_gradients_epochs_1_3", False),
+        ],
+    )
+    def test_names(self, name: str, right: bool) -> None:
+        assert known(name) is right
+
+    def test_a_window_without_recorded_epochs(self, tmp_path: Path) -> None:
+        with pytest.raises(LookupError, match="no epoch of the window"):
+            compute("curvature_epochs_8_9", write(tmp_path, WORKED))
+
+
+def test_variance_of_gradients_is_read_where_it_was_recorded(tmp_path: Path) -> None:
+    trajectory = write(tmp_path, WORKED)
+    with pytest.raises(LookupError, match="variance_of_gradients was not recorded"):
+        compute("variance_of_gradients", trajectory)
+    trajectory.write_across("variance_of_gradients", np.array([1, 2, 3], dtype=np.float32))
+    assert compute("variance_of_gradients", trajectory).tolist() == [1, 2, 3]
+    file = tmp_path / "variance_of_gradients.npy"
+    file.write_bytes(file.read_bytes()[:-4])
+    with pytest.raises(LookupError, match=r"variance_of_gradients\.npy is damaged"):
+        compute("variance_of_gradients", trajectory)

@@ -45,6 +45,18 @@ def test_the_parameter_file_of_the_folder_is_checked() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "params.yaml: ok\n", "")
 
 
+def test_a_section_that_dvc_reads_is_asked_for() -> None:
+    Path("params.yaml").write_text(MINIMAL.read_text(encoding="utf-8"), encoding="utf-8")
+    Path("dvc.yaml").write_bytes((REPOSITORY / "dvc.yaml").read_bytes())
+    done = run()
+    assert done.returncode == 2
+    assert "params.yaml: repeat: is missing" in done.stderr
+    assert "repeat: {seeds: []}" in done.stderr
+    with Path("params.yaml").open("a", encoding="utf-8") as file:
+        file.write("repeat: {seeds: []}\n")
+    assert run().returncode == 0
+
+
 def test_all_mistakes_at_once_and_no_traceback() -> None:
     path = INVALID / "several_mistakes.yaml"
     done = run(path)

@@ -117,7 +117,9 @@ LABELS = ["a", "b"] * 4
 
 def key(params: Params | None = None, device: torch.device = CPU) -> str:
     """Of the training on the data that is there."""
-    return training_fingerprint(params or parameters(), PreparedData(), VariantData("clean"), device).key
+    return training_fingerprint(
+        params or parameters(), PreparedData(), VariantData("clean", PreparedData()), device
+    ).key
 
 
 @pytest.fixture
@@ -148,7 +150,7 @@ def test_the_sections_here_have_every_field() -> None:
 @pytest.mark.usefixtures("data")
 def test_every_training_parameter_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fingerprint, "code_hash", lambda _: "the same")  # it takes longest
-    data, variant = PreparedData(), VariantData("clean")
+    data, variant = PreparedData(), VariantData("clean", PreparedData())
     sections = [PARAMS["train"]]
     for name, choices in CHOICES.items():
         sections += [PARAMS["train"] | {name: choice} for choice in choices]
@@ -208,7 +210,7 @@ def test_given_labels_count() -> None:
     before = key()
     table = Path("data/variants/clean/labels.csv")
     lines = table.read_text().splitlines()
-    lines[3] = "s2,a,b,1"
+    lines[3] = "s2,2,a,b,1,"
     table.write_text("\n".join(lines) + "\n")
     assert key() != before
 
@@ -424,7 +426,7 @@ def test_fingerprints_of_every_parameter_file_come_back() -> None:
     for name, choices in CHOICES.items():
         for choice in [PARAMS["train"][name], *choices]:
             params = parameters("train", **{name: choice})
-            found = training_fingerprint(params, PreparedData(), VariantData("clean"), CPU)
+            found = training_fingerprint(params, PreparedData(), VariantData("clean", PreparedData()), CPU)
             for one in (found, recording_fingerprint(params)):
                 one.write(Path("one.json"))
                 assert one.matches(Path("one.json"))

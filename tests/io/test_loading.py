@@ -13,6 +13,7 @@ from torch import Tensor
 
 from memtrack.core.curvature import ForwardDifference
 from memtrack.core.models import build
+from memtrack.core.pixels import RandomizedPixels
 from memtrack.core.recorder import QUANTITIES, joined, record_epoch
 from memtrack.io.dataset import PreparedData, write_prepared
 from memtrack.io.loading import Batches
@@ -56,8 +57,8 @@ def files(picture: Picture) -> PreparedData:
 
 def batches(data: PreparedData, size: int, workers: int = 0, split: str = "train") -> Batches:
     """Batches whose labels are the rows, so that each sample can be told from the others."""
-    rows = np.arange(len(data.split(split)))
-    return Batches(data, split, rows, batch_size=size, device=CPU, workers=workers)
+    where = data.split(split)["image"].tolist()
+    return Batches(data, where, np.arange(len(where)), batch_size=size, device=CPU, workers=workers)
 
 
 def everything(batches: Batches) -> tuple[Tensor, list[int]]:
@@ -93,7 +94,7 @@ def test_the_test_split_is_normalized_like_the_training_split(
 
 def test_labels_are_those_that_were_given(arrays: PreparedData) -> None:
     given = np.random.default_rng(1).integers(0, 10, size=N)
-    made = Batches(arrays, "train", given, batch_size=5, device=CPU)
+    made = Batches(arrays, arrays.split("train")["image"].tolist(), given, batch_size=5, device=CPU)
     labels = torch.cat([labels for _, labels in made.shuffled(seed=0, epoch=1)])
     order = torch.cat([rows for _, rows in batches(arrays, 5).shuffled(seed=0, epoch=1)])
     assert labels.dtype == torch.int64
@@ -199,3 +200,17 @@ def test_files_are_normalized(files: PreparedData) -> None:
     wanted = (raw - mean[:, None, None]) / std[:, None, None]
     assert np.abs(inputs.numpy() - wanted).max() < 1e-5
     assert inputs.shape == (N, 3, 6, 6)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_randomized_pixels_are_those_of_the_row(workers: int, files: PreparedData) -> None:
+    """Whatever the order and the batch."""
+    randomized = RandomizedPixels("random", 3, files.record.mean, files.record.std)
+    where = files.split("train")["image"].tolist()
+    made = Batches(files, where, np.arange(N), batch_size=5, device=CPU, workers=workers, change=randomized)
+    images = torch.from_numpy(randomized(files.images(where), range(N))).float() / 255
+    mean, std = torch.tensor(files.record.mean), torch.tensor(files.record.std)
+    wanted = (images - mean[:, None, None]) / std[:, None, None]
+    inputs, rows = everything(made.shuffled(seed=1, epoch=1))
+    assert rows != sorted(rows)
+    assert (inputs - wanted[rows]).abs().max() < 1e-5

@@ -129,6 +129,7 @@ def test_what_a_file_says_is_what_is_loaded() -> None:
             "batch_size": 256,
             "checkpoints": "recorded",
             "precision": "bfloat16",
+            "gradient_variance": True,
             "compile": True,
         },
         "curvature": {
@@ -138,7 +139,12 @@ def test_what_a_file_says_is_what_is_loaded() -> None:
             "norm": "squared",
             "seed": 4,
         },
-        "evaluate": {"bootstrap": 200, "confidence": 0.9, "seed": 5},
+        "evaluate": {
+            "scores": ["mean_margin", "curvature_epochs_5_20", "variance_of_gradients"],
+            "bootstrap": 200,
+            "confidence": 0.9,
+            "seed": 5,
+        },
         "tune": {
             "variant": "noisy",
             "held_out": None,
@@ -159,6 +165,8 @@ def test_what_a_file_says_is_what_is_loaded() -> None:
             "study": "every key",
             "cache_gb": 0.5,
         },
+        "duplicates": {"ratio": 0.3, "neighbours": 4},
+        "repeat": {"seeds": [1, 2]},
         "tracking": {"uri": "http://127.0.0.1:5000", "experiment": "every key"},
     }
     assert loaded.recorded_epochs() == (1, 10, 20)
@@ -325,7 +333,8 @@ def test_a_chain_of_variants_loads() -> None:
         "clean": None,
         "people": None,
         "round-2_A": None,
-        "on": None,
+        **dict.fromkeys(("pair", "cats", "confused", "hard", "random", "static", "on")),
+        "twice": "hard",
     }
 
 

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import TypeAdapter
 
+from memtrack.core.pixels import RandomizedPixels
 from memtrack.io.dataset import PreparedData, write_prepared
-from memtrack.io.params import Digits, FromFile, NoNoise, Symmetric
+from memtrack.io.params import Digits, FromFile, NoNoise, Symmetric, VariantParams
 from memtrack.io.problems import InputError
 from memtrack.io.sources import Collected
 from memtrack.io.variants import VariantData, VariantSummary, write_variant
@@ -31,7 +33,7 @@ def data() -> PreparedData:
     ids = [f"t{i}" for i in range(60)] + [f"x{i}" for i in range(6)]
     labels = [CLASSES[i % 3] for i in range(len(ids))]
     splits = ["train"] * 60 + ["test"] * 6
-    images = np.zeros((len(ids), 1, 2, 2), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (len(ids), 1, 2, 2), dtype=np.uint8)
     collected = Collected(ids, labels, splits, CLASSES, images)
     params = Digits(kind="digits", root="data/raw", train_limit=46)
     write_prepared(collected, params, Path(PREPARED))
@@ -68,7 +70,9 @@ def check_summary(name: str, returned: VariantSummary) -> None:
 def check_samples(name: str, data: PreparedData) -> None:
     """labels.csv holds the training samples in their order, with the labels of the data set."""
     table, train = written(name), data.samples[data.samples["split"] == "train"]
-    assert table.columns.tolist() == ["id", "clean_label", "given_label", "corrupted"]
+    assert table.columns.tolist() == ["id", "image", "clean_label", "given_label", "corrupted", "copy_of"]
+    assert (table["copy_of"] == "").all()
+    assert table["image"].tolist() == train["image"].tolist()
     assert table["id"].tolist() == train["id"].tolist()
     assert table["clean_label"].tolist() == train["label"].tolist()
 
@@ -82,9 +86,7 @@ def test_no_noise(data: PreparedData) -> None:
     check_summary("clean", made)
     assert written("clean")["given_label"].equals(written("clean")["clean_label"])
     said = summary("clean")
-    assert (said["kind"], said["labels"], said["corrupted"]) == ("none", PREPARED, 0)
-    assert said["seed"] is None
-    assert said["asked_rate"] is None
+    assert (said["made_from"], said["corrupted"]) == ({"kind": "none", "labels": PREPARED}, 0)
 
 
 @pytest.mark.parametrize(("rate", "count"), [(0.0, 0), (0.1, 5), (0.2, 9), (0.5, 23), (0.99, 46), (0.004, 0)])
@@ -94,8 +96,7 @@ def test_the_count_of_corrupted_labels_is_exact(rate: float, count: int, data: P
     check_summary("noisy", made)
     said = summary("noisy")
     assert said["corrupted"] == count
-    assert said["asked_rate"] == rate
-    assert (said["kind"], said["labels"], said["seed"]) == ("symmetric", PREPARED, 7)
+    assert said["made_from"] == {"kind": "symmetric", "labels": PREPARED, "rate": rate, "seed": 7}
     assert set(written("noisy")["given_label"]) <= set(CLASSES)
 
 
@@ -117,7 +118,7 @@ def test_writing_again_replaces_the_variant(data: PreparedData) -> None:
 
 def test_reading_a_variant_back(data: PreparedData) -> None:
     write_variant("noisy", symmetric(0.3), data)
-    table, variant = written("noisy"), VariantData("noisy")
+    table, variant = written("noisy"), VariantData("noisy", data)
     assert variant.ids == table["id"].tolist()
     assert [CLASSES[number] for number in variant.clean] == table["clean_label"].tolist()
     assert [CLASSES[number] for number in variant.given] == table["given_label"].tolist()
@@ -129,7 +130,7 @@ def test_no_noise_on_another_variant_keeps_its_labels(data: PreparedData) -> Non
     made = write_variant("same", NoNoise(kind="none", labels="data/variants/noisy"), data)
     assert written("same").equals(written("noisy"))
     check_summary("same", made)
-    assert made.labels == "data/variants/noisy"
+    assert made.made_from["labels"] == "data/variants/noisy"
 
 
 def test_noise_on_noise(data: PreparedData) -> None:
@@ -140,12 +141,165 @@ def test_noise_on_noise(data: PreparedData) -> None:
     before, after = written("noisy")["given_label"], written("noisier")["given_label"]
     assert (before != after).sum() == 23
     assert made.corrupted > 23
-    assert made.asked_rate == 0.5
+    assert made.made_from["rate"] == 0.5
 
 
 def test_a_base_that_was_not_made(data: PreparedData) -> None:
     with pytest.raises(InputError, match=r"data/variants/noisy/summary\.json: no such file"):
         write_variant("noisier", symmetric(0.5, "data/variants/noisy"), data)
+
+
+# --- other kinds of noise -----------------------------------------------------------------------
+
+
+def variant(**keys: Any) -> Any:
+    """An entry of params.yaml."""
+    return TypeAdapter(VariantParams).validate_python({"labels": PREPARED, **keys})
+
+
+KINDS = [
+    {"kind": "symmetric", "rate": 0.5},
+    {"kind": "pair", "rate": 0.5},
+    {"kind": "pair", "rate": 0.5, "pairs": {"ant": "cat"}},
+    {"kind": "confusion", "matrix": [[0.5, 0.5, 0], [0, 1, 0], [0.1, 0.1, 0.8]]},
+    {"kind": "instance_dependent", "rate": 0.5},
+    {"kind": "random"},
+    {"kind": "pixels", "how": "shuffled"},
+]
+
+
+@pytest.mark.parametrize("keys", KINDS, ids=lambda keys: keys["kind"])
+def test_every_kind_is_a_variant_fixed_by_its_seed(keys: dict[str, Any], data: PreparedData) -> None:
+    made = write_variant("one", variant(**keys), data)
+    check_samples("one", data)
+    check_summary("one", made)
+    write_variant("again", variant(**keys), data)
+    write_variant("other", variant(**keys, seed=1), data)
+    assert written("one").equals(written("again"))
+    assert made.made_from == variant(**keys).model_dump(mode="json")
+    if keys["kind"] != "pixels":
+        assert not written("one").equals(written("other"))
+
+
+def test_a_pair_may_be_named(data: PreparedData) -> None:
+    write_variant("noisy", variant(kind="pair", rate=0.5, pairs={"ant": "cat"}), data)
+    table = written("noisy")
+    changed = table[table["corrupted"] == "1"]
+    assert len(changed) == round(0.5 * (table["clean_label"] == "ant").sum())
+    assert set(zip(changed["clean_label"], changed["given_label"], strict=True)) == {("ant", "cat")}
+
+
+def test_the_next_class_is_the_partner(data: PreparedData) -> None:
+    write_variant("noisy", variant(kind="pair", rate=0.5), data)
+    table = written("noisy")
+    changed = table[table["corrupted"] == "1"]
+    found = set(zip(changed["clean_label"], changed["given_label"], strict=True))
+    assert found == {("ant", "bee"), ("bee", "cat"), ("cat", "ant")}
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        (
+            {"kind": "pair", "rate": 0.5, "pairs": {"ant": "dog", "be": "cat"}},
+            [
+                "pairs.ant: 'dog' is not among the classes",
+                "pairs.be: 'be' is not among the classes; did you mean 'bee'",
+            ],
+        ),
+        (
+            {"kind": "confusion", "matrix": [[1, 0], [0, 1]]},
+            ["matrix: has 2 rows: the data set has 3 classes"],
+        ),
+    ],
+)
+def test_an_entry_that_does_not_fit_the_classes(
+    keys: dict[str, Any], said: list[str], data: PreparedData
+) -> None:
+    Path("params.yaml").write_text("variants: {noisy: {kind: pair}}")
+    with pytest.raises(InputError) as caught:
+        write_variant("noisy", variant(**keys), data)
+    for problem, text in zip(caught.value.problems, said, strict=True):
+        assert str(problem).startswith("params.yaml")
+        assert f"variants.noisy.{text}" in str(problem)
+
+
+def test_conflicting_duplicates_are_added_and_marked(data: PreparedData) -> None:
+    made = write_variant("twice", variant(kind="conflicting_duplicates", rate=0.2), data)
+    table = written("twice").set_index("id")
+    check_summary("twice", made)
+    assert (made.samples, made.copies, made.corrupted) == (46 + 9, 9, 9)
+    assert table.index.is_unique
+    assert table.index[:46].tolist() == train_ids(data)
+    assert (table["copy_of"][:46] == "").all()
+    for name, copy in table[46:].iterrows():
+        original = table.loc[str(copy["copy_of"])]
+        assert name == f"{copy['copy_of']}#copy"
+        assert copy["image"] == original["image"]
+        assert copy["clean_label"] == original["clean_label"]
+        assert copy["given_label"] != original["given_label"]
+    variants = VariantData("twice", data)
+    assert variants.copy_of == table["copy_of"].tolist()
+    assert (data.images(variants.images[46:]) == data.images(table["image"][46:].tolist())).all()
+
+
+def test_duplicates_of_duplicates_are_of_other_samples(data: PreparedData) -> None:
+    write_variant("twice", variant(kind="conflicting_duplicates", rate=0.5), data)
+    again = variant(kind="conflicting_duplicates", rate=0.9, labels="data/variants/twice")
+    made = write_variant("more", again, data)
+    table = written("more")
+    assert table["id"].is_unique
+    assert made.copies == 23 + round(0.9 * 23)
+    assert not table["copy_of"][table["copy_of"] != ""].duplicated().any()
+
+
+def test_other_noise_on_duplicates_keeps_them(data: PreparedData) -> None:
+    write_variant("twice", variant(kind="conflicting_duplicates", rate=0.2), data)
+    made = write_variant("noisy", symmetric(0.5, "data/variants/twice"), data)
+    assert (made.samples, made.copies) == (55, 9)
+    assert written("noisy")["copy_of"].equals(written("twice")["copy_of"])
+
+
+@pytest.mark.parametrize("how", ["shuffled", "random", "gaussian"])
+def test_randomized_pixels_stay_under_other_noise(how: str, data: PreparedData) -> None:
+    write_variant("clean", NoNoise(kind="none", labels=PREPARED), data)
+    write_variant("pixels", variant(kind="pixels", how=how, seed=4), data)
+    write_variant("noisy", symmetric(0.5, "data/variants/pixels"), data)
+    assert VariantData("clean", data).pixels is None
+    for name in ("pixels", "noisy"):
+        pixels = VariantData(name, data).pixels
+        assert pixels == RandomizedPixels(how, 4, data.record.mean, data.record.std)  # type: ignore[arg-type]
+    assert not VariantData("pixels", data).flags_known
+
+
+def test_a_copy_looks_like_its_original(data: PreparedData) -> None:
+    write_variant("pixels", variant(kind="pixels", how="random"), data)
+    write_variant(
+        "twice", variant(kind="conflicting_duplicates", rate=0.2, labels="data/variants/pixels"), data
+    )
+    made = VariantData("twice", data)
+    rows = list(range(46, 55))
+    originals = [made.ids.index(made.copy_of[row]) for row in rows]
+    copies, seen = (
+        made.seen(data.images([made.images[row] for row in some]), some) for some in (rows, originals)
+    )
+    assert (copies == seen).all()
+    assert (copies != data.images([made.images[row] for row in rows])).any()
+
+
+def test_a_table_of_labels_that_was_cut_off(data: PreparedData) -> None:
+    write_variant("noisy", symmetric(0.3), data)
+    table = Path("data/variants/noisy/labels.csv")
+    table.write_text(table.read_text()[:-20])
+    with pytest.raises(InputError, match=r"labels\.csv: is damaged: run `dvc repro corrupt@noisy`"):
+        VariantData("noisy", data)
+
+
+def test_pixels_are_randomized_once(data: PreparedData) -> None:
+    Path("params.yaml").write_text("variants: {}")
+    write_variant("pixels", variant(kind="pixels", how="random"), data)
+    with pytest.raises(InputError, match="has randomized pixels already"):
+        write_variant("more", variant(kind="pixels", how="random", labels="data/variants/pixels"), data)
 
 
 # --- labels from a file -------------------------------------------------------------------------
@@ -184,12 +338,7 @@ def test_names_or_numbers_of_classes(as_number: bool, data: PreparedData) -> Non
     check_samples("people", data)
     check_summary("people", made)
     assert written("people")["given_label"].tolist() == [CLASSES[number] for number in numbers]
-    assert (made.kind, made.labels, made.seed, made.asked_rate) == (
-        "from_file",
-        "people.csv",
-        None,
-        None,
-    )
+    assert (made.made_from["kind"], made.made_from["labels"]) == ("from_file", "people.csv")
 
 
 def test_a_parquet_file_and_columns_of_other_names(data: PreparedData) -> None:

@@ -14,9 +14,12 @@ import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 (a child would impor
 import torch
 
 import memtrack.tune.__main__ as tune
-from memtrack.stages import corrupt, prepare, train
+from memtrack.stages import corrupt, duplicates, evaluate, prepare, repeat, train
 
-MAINS = {"prepare": prepare.main, "corrupt": corrupt.main, "train": train.main, "tune": tune.main}
+MAINS = {
+    "prepare": prepare.main, "corrupt": corrupt.main, "train": train.main, "evaluate": evaluate.main,
+    "duplicates": duplicates.main, "repeat": repeat.main, "tune": tune.main,
+}  # fmt: skip
 
 torch.use_deterministic_algorithms(True, warn_only=True)  # imports much
 

@@ -1,0 +1,55 @@
+"""Randomized pixels: images in, images without their structure out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+How = Literal["shuffled", "random", "gaussian"]
+
+
+@dataclass(frozen=True)
+class RandomizedPixels:
+    """What is done to the pixels of every image.
+
+    shuffled: one permutation of the places for all images, those of the test split too; channels stay
+    together. random: a permutation for each image. gaussian: independent normal pixels, for each channel with
+    the mean and standard deviation of the training images, rounded and clipped to 0 to 255.
+
+    Attributes:
+        how: as above.
+        seed: what is drawn for an image is drawn from (seed, its row).
+        mean, std: of each channel of the training images, pixels in [0, 1].
+
+    Source: Zhang et al., ICLR 2017, section 2.1.
+    """
+
+    how: How
+    seed: int
+    mean: Sequence[float]
+    std: Sequence[float]
+
+    def __call__(self, images: Pixels, rows: Sequence[int] | NDArray[np.int64]) -> Pixels:
+        """The images uint8 (B, channels, H, W) with the row numbers `rows` (B,), randomized."""
+        count, channels, height, width = images.shape
+        flat = images.reshape(count, channels, height * width)
+        if self.how == "shuffled":
+            return flat[:, :, self._generator().permutation(height * width)].reshape(images.shape)
+        made = np.empty_like(flat)
+        for place, row in enumerate(rows):
+            generator = self._generator(int(row))
+            if self.how == "random":
+                made[place] = flat[place][:, generator.permutation(height * width)]
+            else:
+                drawn = generator.standard_normal((channels, height * width))
+                values = 255 * (np.array(self.mean)[:, None] + np.array(self.std)[:, None] * drawn)
+                made[place] = np.clip(np.rint(values), 0, 255)
+        return made.reshape(images.shape)
+
+    def _generator(self, *numbers: int) -> np.random.Generator:
+        return np.random.Generator(np.random.PCG64([self.seed, *numbers]))
