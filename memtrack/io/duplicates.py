@@ -1,7 +1,8 @@
 """Exact and near duplicates among the samples of a data set.
 
 Two samples are near where their distance is below a share (`ratio`) of the usual distance of a sample to its
-nearest neighbour: the median over the samples where that is not 0, so that it fits any pixels and features.
+nearest neighbour (the median over the samples where that is not 0), and of the distance of each of the two to
+the furthest neighbour that is looked at: where a whole class lies close together, none of it is a duplicate.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ def exact_pairs(hashes: Iterable[bytes]) -> list[Pair]:
 def near_pairs(
     vectors: Vectors, distinct: NDArray[np.int64], *, by: str, ratio: float, neighbours: int
 ) -> list[Pair]:
-    """The pairs of samples whose vectors are nearer to each other than `ratio` times the usual.
+    """The pairs of samples whose vectors are nearer to each other than `ratio` times the usual, here
+    and everywhere.
 
     Args:
         vectors: (N, numbers).
@@ -90,7 +92,9 @@ def near_pairs(
     if not len(nearest):
         return []
     usual = float(np.median(nearest))
-    rows, columns = np.nonzero(distances < ratio * usual)
+    around = np.where(distances < np.inf, distances, 0).max(axis=1)
+    around = np.minimum(np.where(around > 0, around, usual), usual)
+    rows, columns = np.nonzero(distances < ratio * np.minimum(around[:, None], around[found]))
     pairs = {}
     for row, column in zip(rows, columns, strict=True):
         low, high = sorted((int(distinct[row]), int(distinct[found[row, column]])))

@@ -49,6 +49,15 @@ def test_an_index_for_many_samples_finds_them_too(images: Pixels, monkeypatch: p
     assert found(images) == (exact, near)
 
 
+def test_a_class_that_lies_close_together_is_no_group_of_duplicates(images: Pixels) -> None:
+    generator = np.random.default_rng(5)
+    alike = np.clip(images[600] + generator.integers(-9, 10, (40, *images.shape[1:])), 0, 255).astype(
+        np.uint8
+    )
+    exact, near = found(np.concatenate([images, alike]))
+    assert (exact, near) == found(images)
+
+
 def test_no_near_ones_are_asked_for(images: Pixels) -> None:
     assert found(images, ratio=0)[1] == set()
 
@@ -60,7 +69,9 @@ def test_distances_are_those_of_all_pairs(images: Pixels) -> None:
     np.fill_diagonal(every, np.inf)
     usual = np.median(every.min(axis=1))
     pairs = near_pairs(thumbnails(images[:200]), np.arange(200), by="pixels", ratio=1.0, neighbours=20)
-    expected = {(i, j): every[i, j] / usual for i, j in zip(*np.nonzero(every < usual), strict=True) if i < j}
+    limit = np.minimum(usual, np.sort(every, axis=1)[:, 19])
+    near = every < np.minimum.outer(limit, limit)
+    expected = {(i, j): every[i, j] / usual for i, j in zip(*np.nonzero(near), strict=True) if i < j}
     assert {(pair.first, pair.second) for pair in pairs} == set(expected)
     for pair in pairs:
         assert pair.distance == pytest.approx(expected[pair.first, pair.second], rel=1e-3)
