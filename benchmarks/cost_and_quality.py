@@ -35,7 +35,7 @@ from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from memtrack.core import models, training
+from memtrack.core import training
 from memtrack.core.curvature import ForwardDifference, rademacher_probe
 from memtrack.core.measuring import folded, loss_gradient, measuring
 from memtrack.core.recorder import fastest_batch_size, record_epoch
@@ -43,6 +43,7 @@ from memtrack.io import params
 from memtrack.io.checkpoints import Checkpoints
 from memtrack.io.dataset import PreparedData
 from memtrack.io.loading import Batches, variant_batches
+from memtrack.io.networks import network, trained_network
 from memtrack.io.paths import TRAIN_RESULTS
 from memtrack.io.progress import Progress
 from memtrack.io.variants import VariantData
@@ -92,11 +93,10 @@ class Trained:
 
     def model(self, epoch: int | None = None) -> nn.Module:
         """The network after an epoch, or untrained."""
-        record, options = self.data.record, self.params.train.model.model_dump()
-        model = models.build(shape=record.shape, classes=len(record.classes), **options)
-        if epoch is not None:
-            self.checkpoints.load(epoch, model)
-        return model
+        chosen, record = self.params.train.model, self.data.record
+        if epoch is None:
+            return network(chosen, record)
+        return trained_network(chosen, record, self.checkpoints, epoch, remedy="train the project again")
 
     def batches(self, size: int) -> Batches:
         return variant_batches(self.data, self.variant, batch_size=size, device=torch.device("cpu"))

@@ -12,6 +12,7 @@ CIFAR one with train/CLASS/ID.jpg, test/CLASS/ID.jpg and human_labels.csv (colum
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 import subprocess
@@ -71,7 +72,7 @@ def slug(noise: str) -> str:
 
 def parameters(name: str, seed: int, root: Path | None) -> dict[str, Any]:
     """params.yaml of a project: one data set, all kinds of noise, one seed for everything."""
-    made = json.loads(json.dumps(DATA[name]))
+    made = copy.deepcopy(DATA[name])
     if root is not None:
         made["data"]["root"] = str(root)
     made["train"]["seed"] = seed

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from memtrack.core.pixels import Pixels, field_sums
+
 Labels = NDArray[np.int64]
-Pixels = NDArray[np.uint8]
 Distances = NDArray[np.float64]
 
 
@@ -151,13 +152,8 @@ def class_distances(images: Callable[[], Iterable[Pixels]], labels: Labels, *, c
 def _shrunk(images: Pixels) -> NDArray[np.int64]:
     """Images (B, channels, H, W) as the means of 8x8 fields, rounded down, so that sums of a million images
     still fit; (B, numbers)."""
-    whole, area = images.astype(np.int64), np.ones(1, dtype=np.int64)
-    for axis in (2, 3):
-        size = images.shape[axis]
-        starts = np.arange(min(8, size)) * size // min(8, size)
-        whole = np.add.reduceat(whole, starts, axis=axis)
-        area = np.multiply.outer(area, np.diff([*starts, size]))
-    return (whole // area[0]).reshape(len(images), -1)
+    sums, area = field_sums(images, 8)
+    return (sums // area).reshape(len(images), -1)
 
 
 def conflicting_duplicates(labels: Labels, *, classes: int, rate: float, seed: int) -> tuple[Labels, Labels]:

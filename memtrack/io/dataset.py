@@ -21,7 +21,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field, Strict
 
-from memtrack.io.images import Pixels, decode
+from memtrack.core.pixels import Pixels
+from memtrack.io.images import decode
 from memtrack.io.params import PARAMS_FILE, DataParams, Files, HeldOut, Section, mistake
 from memtrack.io.paths import PREPARED_FOLDER, input_path
 from memtrack.io.problems import InputError, Problem
@@ -83,8 +84,10 @@ class PreparedData:
             if self._array is None:
                 self._array = np.load(self.folder / IMAGES, mmap_mode="r", allow_pickle=False)
             return self._array[np.asarray(where, dtype=np.int64)]
-        root = self._root
-        return np.stack([decode(root / name, size=files.size, mode=files.mode) for name in where])
+        images = np.empty((len(where), *self.record.shape), dtype=np.uint8)
+        for row, name in enumerate(where):
+            images[row] = decode(self._root / name, size=files.size, mode=files.mode)
+        return images
 
 
 def class_numbers(labels: Sequence[str] | pd.Series, classes: Sequence[str]) -> NDArray[np.int64]:

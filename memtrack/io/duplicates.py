@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from memtrack.io.images import Pixels
+from memtrack.core.pixels import Pixels, field_sums
 
 Vectors = NDArray[np.float32]
 
@@ -38,14 +38,8 @@ class Pair:
 def thumbnails(images: Pixels) -> Vectors:
     """Images (B, channels, H, W) at most 16x16 large, of mean 0 and length 1, so that light and contrast do
     not count; (B, numbers)."""
-    small = images.astype(np.float32)
-    for axis in (2, 3):
-        size = images.shape[axis]
-        starts = np.arange(min(FIELDS, size)) * size // min(FIELDS, size)
-        widths = np.diff([*starts, size]).astype(np.float32)
-        sums = np.add.reduceat(small, starts, axis=axis)
-        small = (sums / np.expand_dims(widths, tuple(range(1, 4 - axis)))).astype(np.float32)
-    flat = small.reshape(len(images), -1)
+    sums, area = field_sums(images, FIELDS)
+    flat = (sums / area).astype(np.float32).reshape(len(images), -1)
     flat = flat - flat.mean(axis=1, keepdims=True)
     lengths = np.linalg.norm(flat, axis=1, keepdims=True)
     return flat / np.maximum(lengths, 1e-6)

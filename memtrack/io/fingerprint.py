@@ -16,7 +16,7 @@ import torchvision
 
 from memtrack.core import curvature, measuring, models, pixels, precision, recorder, training
 from memtrack.core.files import file_hash
-from memtrack.io import dataset, images, loading
+from memtrack.io import dataset, images, loading, networks
 from memtrack.io.dataset import PreparedData
 from memtrack.io.params import Params, Section
 from memtrack.io.validation import write_record
@@ -63,7 +63,9 @@ def training_fingerprint(
             "train": params.train.model_dump(mode="json", exclude={"workers", "device"}),
             "device": device.type,
             "packages": [torch.__version__, torchvision.__version__, np.__version__],
-            "code": code_hash([models, training, loading, dataset, images, pixels, STAGES / "train.py"]),
+            "code": code_hash(
+                [models, training, loading, dataset, images, networks, pixels, STAGES / "train.py"]
+            ),
         }
     )
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from memtrack.core.pixels import Pixels
 from memtrack.io.dataset import PreparedData
-from memtrack.io.images import Pixels
 from memtrack.io.variants import VariantData
 
 Rows = NDArray[np.int64]

@@ -180,21 +180,26 @@ class Variant(Section):
     )
 
 
+class SeededVariant(Variant):
+    """What every variant has that is drawn."""
+
+    seed: Seed = 0
+
+
 class NoNoise(Variant):
     """The labels as they are."""
 
     kind: Literal["none"]
 
 
-class Symmetric(Variant):
+class Symmetric(SeededVariant):
     """An exact share of the samples gets a label drawn uniformly from the other classes."""
 
     kind: Literal["symmetric"]
     rate: Rate = Field(description="Share of labels to corrupt.")
-    seed: Seed = 0
 
 
-class Pair(Variant):
+class Pair(SeededVariant):
     """An exact share of the samples gets the label of their class's partner."""
 
     kind: Literal["pair"]
@@ -202,17 +207,15 @@ class Pair(Variant):
     pairs: dict[str, str] | None = Field(
         None, description="For each class the one it is mistaken for, others stay; null: the next class."
     )
-    seed: Seed = 0
 
 
-class Confusion(Variant):
+class Confusion(SeededVariant):
     """Each label is drawn from its class's row of a matrix."""
 
     kind: Literal["confusion"]
     matrix: Annotated[tuple[MatrixRow, ...], Strict(False), Field(min_length=2)] = Field(
         description="A row for each class, in their order: the share of its samples that gets each label."
     )
-    seed: Seed = 0
 
     @field_validator("matrix")
     @classmethod
@@ -227,30 +230,27 @@ class Confusion(Variant):
         return matrix
 
 
-class InstanceDependent(Variant):
+class InstanceDependent(SeededVariant):
     """An exact share of the samples gets the label of the nearest other class, harder samples more often."""
 
     kind: Literal["instance_dependent"]
     rate: Rate = Field(description="Share of labels to corrupt.")
-    seed: Seed = 0
 
 
-class RandomLabels(Variant):
+class RandomLabels(SeededVariant):
     """Every label is drawn anew from all classes (Zhang et al., 2017)."""
 
     kind: Literal["random"]
-    seed: Seed = 0
 
 
-class ConflictingDuplicates(Variant):
+class ConflictingDuplicates(SeededVariant):
     """Copies of some samples under another label are added."""
 
     kind: Literal["conflicting_duplicates"]
     rate: Rate = Field(description="Share of the samples that get a copy.")
-    seed: Seed = 0
 
 
-class PixelNoise(Variant):
+class PixelNoise(SeededVariant):
     """The labels as they are, on images without their structure (Zhang et al., 2017)."""
 
     kind: Literal["pixels"]
@@ -258,7 +258,6 @@ class PixelNoise(Variant):
         description="shuffled: one permutation of the pixels for all images, also of the test split; random: "
         "one for each training image; gaussian: noise with the data set's mean and deviation."
     )
-    seed: Seed = 0
 
 
 class FromFile(Variant):

@@ -18,7 +18,7 @@ from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
 from memtrack.core.evaluation import roc_points
-from memtrack.io.images import Pixels
+from memtrack.core.pixels import Pixels
 
 Values = NDArray[np.float64]
 Flags = NDArray[np.bool_]

@@ -67,9 +67,11 @@ class VariantData:
     """A variant, read back.
 
     Attributes:
-        ids: of the samples, (N,). images: where their images are, (N,); see `PreparedData.images`.
+        ids: of the samples, (N,). row: of each id. images: where their images are, (N,); see
+            `PreparedData.images`.
         clean, given: class numbers int64 (N,).
         copy_of: for a conflicting duplicate the id of the sample it is a copy of, else ''; (N,).
+        originals: the row of that sample, else its own; (N,).
         pixels: what is done to the images, or None.
     """
 
@@ -89,17 +91,23 @@ class VariantData:
         except KeyError:
             text = f"is damaged: run `dvc repro corrupt@{name}`"
             raise InputError([Problem(self.table, message=text)]) from None
+        self.row = {sample: number for number, sample in enumerate(self.ids)}
         self.copy_of: list[str] = table["copy_of"].tolist()
-        row = {sample: number for number, sample in enumerate(self.ids)}
-        self._originals = np.array(
-            [row[of or sample] for sample, of in zip(self.ids, self.copy_of, strict=True)], dtype=np.int64
+        self.originals: NDArray[np.int64] = np.array(
+            [self.row[of or sample] for sample, of in zip(self.ids, self.copy_of, strict=True)],
+            dtype=np.int64,
         )
+        self._data = data
         made, record = self.summary.pixels, data.record
         self.pixels = None if made is None else RandomizedPixels(made.how, made.seed, record.mean, record.std)
 
     def seen(self, images: Pixels, rows: Sequence[int] | NDArray[np.int64]) -> Pixels:
         """What a network sees of the images (B, channels, H, W) of some rows; a copy is like its original."""
-        return images if self.pixels is None else self.pixels(images, self._originals[np.asarray(rows)])
+        return images if self.pixels is None else self.pixels(images, self.originals[np.asarray(rows)])
+
+    def read(self, rows: Sequence[int] | NDArray[np.int64]) -> Pixels:
+        """What a network sees of some rows, uint8 (len(rows), channels, H, W)."""
+        return self.seen(self._data.images([self.images[row] for row in rows]), rows)
 
     @property
     def corrupted(self) -> NDArray[np.bool_]:
@@ -118,14 +126,16 @@ def write_variant(name: str, params: VariantParams, data: PreparedData) -> Varia
     base = base_variant(params)
     if base is not None:
         start = VariantData(base, data)
-        clean, given, pixels, seen = start.clean, start.given, start.summary.pixels, start.seen
+        clean, given, pixels, read = start.clean, start.given, start.summary.pixels, start.read
         rows = pd.DataFrame({"id": start.ids, "image": start.images, "copy_of": start.copy_of})
     else:
-        train, pixels, seen = data.split("train"), None, None
+        train, pixels = data.split("train").reset_index(drop=True), None
         clean = given = data.codes(train["label"])
-        rows = pd.DataFrame({"id": train["id"], "image": train["image"], "copy_of": ""}).reset_index(
-            drop=True
-        )
+        rows = train[["id", "image"]].assign(copy_of="")
+
+        def read(rows: Sequence[int] | NDArray[np.int64]) -> Pixels:
+            return data.images(train["image"].iloc[np.asarray(rows)].tolist())
+
     match params:
         case NoNoise():
             pass
@@ -143,9 +153,7 @@ def write_variant(name: str, params: VariantParams, data: PreparedData) -> Varia
 
             def images() -> Iterator[Pixels]:
                 for first in range(0, len(rows), CHUNK):
-                    part = range(first, min(first + CHUNK, len(rows)))
-                    read = data.images(rows["image"][first : first + CHUNK].tolist())
-                    yield read if seen is None else seen(read, part)
+                    yield read(range(first, min(first + CHUNK, len(rows))))
 
             distances = noise.class_distances(images, given, classes=len(classes))
             given = noise.instance_dependent(given, distances, rate=params.rate, seed=params.seed)

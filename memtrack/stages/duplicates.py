@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from memtrack.core import models, training
+from memtrack.core import training
 from memtrack.core.features import features
 from memtrack.io import pictures
 from memtrack.io.checkpoints import Checkpoints
 from memtrack.io.dataset import CHUNK, PreparedData
 from memtrack.io.duplicates import Pair, digests, exact_pairs, groups, near_pairs, thumbnails
 from memtrack.io.loading import variant_batches
+from memtrack.io.networks import trained_network
 from memtrack.io.params import Params
 from memtrack.io.paths import DUPLICATES_RESULTS, EVALUATE_RESULTS, TRAIN_RESULTS
 from memtrack.io.problems import InputError, Problem, entry_point
@@ -53,10 +54,7 @@ def main() -> None:
     )
     write_record(metrics, folder / "metrics.json")
     shown = in_conflict.head(SHEET)
-    where = shown["image"].tolist()
-    images = data.images(where) if where else np.empty((0, *data.record.shape), dtype=np.uint8)
-    row = {sample: number for number, sample in enumerate(variant.ids)}
-    images = variant.seen(images, [row[sample] for sample in shown["id"]])
+    images = variant.read([variant.row[sample] for sample in shown["id"]])
     captions = [
         f"group {row.group}\n{str(row.id)[-24:]}\ngiven {row.given_label}" for row in shown.itertuples()
     ]
@@ -72,8 +70,7 @@ def _pairs(params: Params, data: PreparedData, variant: VariantData, checkpoints
     hashes: list[bytes] = []
     small = []
     for start in Progress(range(0, count, CHUNK), "read the images"):
-        rows = range(start, min(start + CHUNK, count))
-        images = variant.seen(data.images([variant.images[row] for row in rows]), rows)
+        images = variant.read(range(start, min(start + CHUNK, count)))
         hashes += digests(images)
         small.append(thumbnails(images))
     exact = exact_pairs(hashes)
@@ -90,13 +87,8 @@ def _features(
     params: Params, data: PreparedData, variant: VariantData, checkpoints: Checkpoints
 ) -> NDArray[np.float32]:
     """Of the last epoch's network, (N, numbers)."""
-    last = checkpoints.epochs[-1] if checkpoints.epochs else None
-    if last is None or checkpoints.damaged(last) is not None:
-        text = f"is damaged: run `dvc repro train@{variant.name}`"
-        raise InputError([Problem(checkpoints.folder, message=text)])
-    shape, classes = data.record.shape, len(data.record.classes)
-    model = models.build(shape=shape, classes=classes, **params.train.model.model_dump())
-    checkpoints.load(last, model)
+    remedy, last = f"run `dvc repro train@{variant.name}`", params.train.epochs
+    model = trained_network(params.train.model, data.record, checkpoints, last, remedy=remedy)
     device = training.pick_device(params.train.device)
     workers = params.train.workers
     batches = variant_batches(data, variant, batch_size=BATCH, device=device, workers=workers)

@@ -164,11 +164,9 @@ def _behind(found: Difference | None) -> dict[str, float]:
 
 def _conflicts(variant: VariantData, trajectory: Trajectory, scores: Scores) -> ConflictMetrics | None:
     """What becomes of copies under another label; None where there are none."""
-    row = {sample: number for number, sample in enumerate(variant.ids)}
-    pairs = [(row[original], copy) for copy, original in enumerate(variant.copy_of) if original]
-    originals, copies = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-    differ = variant.given[originals] != variant.given[copies]  # other noise may have made them agree
-    originals, copies = originals[differ], copies[differ]
+    # other noise may have made the labels of the two agree
+    copies = np.flatnonzero(variant.given[variant.originals] != variant.given)
+    originals = variant.originals[copies]
     if not len(copies):
         return None
     predicted = trajectory.last("predicted")[copies]
@@ -231,15 +229,13 @@ def _draw(
 
     first = next(iter(scores))
     top = np.argsort(-scores[first], kind="stable")[:SHEET]
-    where = [variant.images[row] for row in top]
     names, predicted = data.record.classes, trajectory.last("predicted")
     captions = [
         f"{variant.ids[row][-24:]}\ngiven {names[variant.given[row]]}\npredicted {names[int(predicted[row])]}"
         for row in top
     ]
     marked = variant.corrupted[top].tolist()
-    images = variant.seen(data.images(where), top)
-    pictures.contact_sheet(images, captions, marked, folder / f"highest_{first}.png")
+    pictures.contact_sheet(variant.read(top), captions, marked, folder / f"highest_{first}.png")
 
 
 def _log(params: Params, record: RunRecord, folder: Path, scores: Scores, metrics: EvaluateMetrics) -> None:

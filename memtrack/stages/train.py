@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from memtrack.core import models, training
+from memtrack.core import training
 from memtrack.core.curvature import ESTIMATORS
 from memtrack.core.evaluation import auroc
 from memtrack.core.files import whole_file
@@ -31,6 +31,7 @@ from memtrack.io.checkpoints import EpochMetrics
 from memtrack.io.dataset import PreparedData
 from memtrack.io.fingerprint import Fingerprint, recording_fingerprint, training_fingerprint
 from memtrack.io.loading import Batches, variant_batches
+from memtrack.io.networks import network
 from memtrack.io.params import UNLOGGED, Params, mistake
 from memtrack.io.paths import TRAIN_RESULTS, VARIANTS_FOLDER
 from memtrack.io.problems import InputError, entry_point
@@ -39,7 +40,7 @@ from memtrack.io.results import TrainMetrics, write_history
 from memtrack.io.store import RunRecord
 from memtrack.io.tracking import Run, data_hash
 from memtrack.io.tracking_uri import tracking_uri
-from memtrack.io.validation import nearest, read_record, write_record
+from memtrack.io.validation import read_record, write_record
 from memtrack.io.variants import VariantData
 from memtrack.io.workplace import Workplace
 from memtrack.stages import load_with_variant
@@ -99,7 +100,7 @@ class Training:
         torch.use_deterministic_algorithms(True, warn_only=True)
         # a debugging aid that costs time
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        self.model = _model(params, data).to(device)
+        self.model = network(params.train.model, data.record).to(device)
         self.swept = cast(nn.Module, torch.compile(self.model)) if params.record.compile else self.model
         self.results.mkdir(parents=True, exist_ok=True)
         self.curvature_sum: NDArray[np.float64] = np.zeros(len(variant.ids))
@@ -329,24 +330,6 @@ def _run_record(path: Path) -> RunRecord | None:
     except InputError:
         print(f"{path}: is damaged: a new MLflow run is opened")
         return None
-
-
-def _model(params: Params, data: PreparedData) -> nn.Module:
-    """The network, tried on two images of the data set's shape."""
-    chosen, record = params.train.model, data.record
-    where = ("train", "model")
-    if chosen.kind == "torchvision" and chosen.name not in models.classifier_names():
-        hint = nearest(chosen.name, models.classifier_names())
-        raise mistake(*where, "name", message=f"torchvision has no classifier {chosen.name!r}{hint}")
-    try:
-        model = models.build(shape=record.shape, classes=len(record.classes), **chosen.model_dump())
-        model.eval()(torch.zeros(2, *record.shape))
-    except (RuntimeError, ValueError, AssertionError) as error:
-        size = "x".join(map(str, record.shape))
-        raise mistake(
-            *where, message=f"cannot take images of {size} (channels x height x width): {error}"
-        ) from None
-    return model
 
 
 if __name__ == "__main__":

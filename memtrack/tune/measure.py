@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from memtrack.core import models, training
+from memtrack.core import training
 from memtrack.core.curvature import ESTIMATORS, Estimator, Norm
 from memtrack.core.recorder import LengthRecorder, fastest_batch_size
 from memtrack.core.scores import SCORES
@@ -22,6 +22,7 @@ from memtrack.io.dataset import PreparedData
 from memtrack.io.fingerprint import Fingerprint, recording_fingerprint, training_fingerprint
 from memtrack.io.lengths import LengthCache
 from memtrack.io.loading import Batches, variant_batches
+from memtrack.io.networks import trained_network
 from memtrack.io.params import Params, mistake
 from memtrack.io.paths import TRAIN_RESULTS
 from memtrack.io.problems import InputError, Problem
@@ -112,12 +113,8 @@ class TrainedVariant:
 
     def model(self, epoch: int) -> nn.Module:
         """The network after an epoch."""
-        broken = self.checkpoints.damaged(epoch)
-        if broken is not None:
-            raise InputError([Problem(broken, message=f"is damaged: {self.remedy}")])
-        record, options = self.data.record, self.params.train.model.model_dump()
-        model = models.build(shape=record.shape, classes=len(record.classes), **options)
-        self.checkpoints.load(epoch, model)
+        chosen, record = self.params.train.model, self.data.record
+        model = trained_network(chosen, record, self.checkpoints, epoch, remedy=self.remedy)
         return model.to(self.device)
 
     def batches(self, size: int, rows: NDArray[np.int64] | None = None) -> Batches:

@@ -22,9 +22,8 @@ from memtrack.io.yaml_file import Loc, SourceFile, read_yaml
 
 OVERRIDES = ("variant", "held_out", "trials", "timeout", "study", "storage", "seed", "workers", "sampler",
              "pruner", "objectives", "standard_error")  # fmt: skip
-
-
 MAY_BE_NONE = ("variant", "held_out", "study", "storage")
+"""Where `none` on the command line means null."""
 
 
 @dataclass(frozen=True)

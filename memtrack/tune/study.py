@@ -47,8 +47,9 @@ STORAGES = (
     "sqlite:///FILE in a folder that is there, or null for a file in the project"
 )
 DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
-NAMES = ["AUROC", "cost"]
 """Of the AUROC, and of the cost where that is asked for."""
+NAMES = ["AUROC", "cost"]
+"""The same two in words."""
 MACHINE = socket.gethostname()
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from memtrack.core.features import features
+from memtrack.core.pixels import Pixels
 from memtrack.io import duplicates
 from memtrack.io.duplicates import Pair, digests, exact_pairs, groups, near_pairs, thumbnails
-from memtrack.io.images import Pixels
 
 EXACT, NEAR = [(3, 500), (700, 42)], [(10, 901), (250, 251)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from memtrack.io.images import Pixels
+from memtrack.core.pixels import Pixels
 
 
 @dataclass(frozen=True)
