@@ -567,9 +567,10 @@ class TuneParams(Section):
 
 def _score_name(name: str) -> str:
     if not scores.known(name):
+        hint = nearest(name.partition("_epochs_")[0], scores.SCORES)
         raise ValueError(
-            f"no score {name!r}{nearest(name, scores.SCORES)}; there are: {', '.join(scores.SCORES)}, and "
-            "NAME_epochs_FIRST_LAST for some epochs alone"
+            f"no score {name!r}{hint}; there are: {', '.join(scores.SCORES)}, and NAME_epochs_FIRST_LAST for "
+            "some epochs alone"
         )
     return name
 
@@ -759,6 +760,9 @@ def _labels_problem(name: str, params: Params) -> list[str]:
             return []  # a circle that this variant leads to but is not part of: said at its members
         chain.append(base)
         base = base_variant(params.variants[base])
+    if isinstance(variant, PixelNoise):
+        randomized = [other for other in chain[1:] if isinstance(params.variants[other], PixelNoise)]
+        return [f"the variant {other!r} has randomized pixels already" for other in randomized[:1]]
     return []
 
 

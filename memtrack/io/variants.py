@@ -171,9 +171,6 @@ def write_variant(name: str, params: VariantParams, data: PreparedData) -> Varia
             clean = np.concatenate([clean, clean[alone[chosen]]])
             given = np.concatenate([given, labels])
         case PixelNoise():
-            if pixels is not None:
-                text = f"the variant {base} has randomized pixels already"
-                raise mistake("variants", name, "labels", message=text)
             pixels = PixelRecord(how=params.how, seed=params.seed)
         case FromFile():
             given = _labels_from_file(params, data)

@@ -295,13 +295,6 @@ def test_a_table_of_labels_that_was_cut_off(data: PreparedData) -> None:
         VariantData("noisy", data)
 
 
-def test_pixels_are_randomized_once(data: PreparedData) -> None:
-    Path("params.yaml").write_text("variants: {}")
-    write_variant("pixels", variant(kind="pixels", how="random"), data)
-    with pytest.raises(InputError, match="has randomized pixels already"):
-        write_variant("more", variant(kind="pixels", how="random", labels="data/variants/pixels"), data)
-
-
 # --- labels from a file -------------------------------------------------------------------------
 
 
