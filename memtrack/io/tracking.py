@@ -18,6 +18,7 @@ from typing import Any
 
 import mlflow
 import numpy as np
+import yaml
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_SOURCE_NAME, MLFLOW_USER
@@ -27,12 +28,11 @@ from memtrack.core.trajectory import write_array
 from memtrack.io import store
 from memtrack.io.outbox import FINISHED, Outbox, waiting
 from memtrack.io.params import UNLOGGED, Params, TrackingParams, mistake
-from memtrack.io.problems import InputError
 from memtrack.io.store import RunRecord
 from memtrack.io.tracking_uri import tracking_uri
-from memtrack.io.yaml_file import read_yaml
 
 LOCK_FILE = Path("dvc.lock")
+_YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the file is long: it takes a second in Python
 LONGEST = 6000
 """So many characters of a parameter or a tag are kept, as MLflow allows."""
 
@@ -268,8 +268,8 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def data_hash(stage: str, path: Path) -> str | None:
     """DVC's hash of an output as dvc.lock has it, or None before DVC has recorded one."""
     try:
-        stages = read_yaml(LOCK_FILE).content.get("stages", {})
-    except InputError:
+        stages = yaml.load(LOCK_FILE.read_bytes(), Loader=_YAML).get("stages", {})
+    except (OSError, yaml.YAMLError, AttributeError):
         return None
     outs = stages.get(stage, {}).get("outs", [])
     found = [out.get("md5") for out in outs if Path(out.get("path", "")) == path]
