@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlflow
 import numpy as np
@@ -22,7 +22,6 @@ import yaml
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_SOURCE_NAME, MLFLOW_USER
-from torch import nn
 
 from memtrack.core.trajectory import write_array
 from memtrack.io import store
@@ -30,6 +29,9 @@ from memtrack.io.outbox import FINISHED, Outbox, waiting
 from memtrack.io.params import UNLOGGED, Params, TrackingParams, mistake
 from memtrack.io.store import RunRecord
 from memtrack.io.tracking_uri import tracking_uri
+
+if TYPE_CHECKING:
+    from torch import nn  # takes seconds, and most stages do without
 
 LOCK_FILE = Path("dvc.lock")
 _YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the file is long: it takes a second in Python

@@ -169,10 +169,9 @@ def test_an_experiment_in_a_throw_away_copy_lands_in_the_one_store(reproduced: P
 
 def test_only_what_depends_on_a_change_runs(reproduced: Project) -> None:
     reproduced.edit("curvature.probes", 2)
-    assert reproduced.ran(reproduced.run("dvc", "repro", "evaluate@clean")) == [
-        "train@clean",
-        "evaluate@clean",
-    ]
+    assert reproduced.ran(reproduced.run("dvc", "repro", "train@clean")) == ["train@clean"]
+    status = json.loads(reproduced.run("dvc", "status", "--json"))
+    assert set(status) == {"train@noisy", "evaluate@clean", "duplicates@clean"}
     reproduced.edit("curvature.probes", 1)
     assert "clean: was trained before with these settings" in reproduced.run("dvc", "repro")
 
