@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -22,11 +25,13 @@ class Counts:
     """
 
     def __init__(self, samples: int) -> None:
+        self.networks = 0
         self.trained = np.zeros((2, samples), dtype=np.int64)
         self.right = np.zeros((2, samples), dtype=np.int64)
 
     def add(self, members: Flags, correct: Flags) -> None:
         """Add K networks: which samples each was trained on, and which it gets right, both (K, N)."""
+        self.networks += len(members)
         for row, flags in enumerate((members, ~members)):
             self.trained[row] += flags.sum(axis=0)
             self.right[row] += (flags & correct).sum(axis=0)
@@ -77,48 +82,114 @@ def influence(members: Flags, correct: Flags) -> tuple[Values, Values]:
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """How far a score agrees with memorization.
+class Interval:
+    """A number with its bootstrap interval."""
 
-    pearson, spearman: correlations. cosine: of the two, the score's least value taken as 0.
-    top_overlap: share of the K samples of highest score among the K of highest memorization, where K samples
-    have a memorization above 0.25. precision: share of the former whose memorization is above 0.25.
+    value: float
+    low: float
+    high: float
+
+
+MEASURES = ("pearson", "spearman", "cosine", "top_overlap", "precision")
+"""How far a score agrees with memorization.
+
+pearson, spearman: correlations. cosine: of the two, the score's least value taken as 0. top_overlap: share of
+the 5% of samples with the highest scores that are among the 5% of highest memorization. precision: of the K
+samples with the highest scores the share whose memorization is above 0.25, where K samples have such a one.
+"""
+TOP = 0.05
+Agreement = dict[str, Interval]
+
+
+def agreements(
+    scores: Mapping[str, Values], memorization: Values, *, resamples: int, confidence: float, seed: int
+) -> tuple[dict[str, Agreement], dict[tuple[str, str], Agreement]]:
+    """Compare scores, larger = more memorized, with memorization by the `MEASURES`.
+
+    Args:
+        scores: for each name the values (N,).
+        memorization: (N,), without NaN.
+        resamples, confidence, seed: of the percentile bootstrap intervals over samples. All scores are
+            compared on the same resamples, so that differences are paired.
+
+    Returns:
+        for each name its agreement; and for each two names, that of higher correlation first, the difference.
+        NaN where a measure is not defined: no sample above 0.25, a score that is the same for all.
     """
-
-    pearson: float
-    spearman: float
-    cosine: float
-    top_overlap: float
-    precision: float
-
-
-def agreement(scores: Values, memorization: Values) -> Agreement:
-    """Compare a score (N,), larger = more memorized, with memorization (N,) without NaN."""
-    count = max(1, int((memorization > MEMORIZED).sum()))
-    top = np.argsort(-scores, kind="stable")[:count]
-    most = np.argsort(-memorization, kind="stable")[:count]
-    raised = scores - scores.min()
-    norms = np.linalg.norm(raised) * np.linalg.norm(memorization)
-    return Agreement(
-        pearson=_correlation(scores, memorization),
-        spearman=_correlation(_places(scores), _places(memorization)),
-        cosine=float(raised @ memorization / norms) if norms else float("nan"),
-        top_overlap=len(np.intersect1d(top, most)) / count,
-        precision=float((memorization[top] > MEMORIZED).mean()),
-    )
+    samples = len(memorization)
+    compared = [_Compared(values, memorization) for values in scores.values()]
+    generator = np.random.Generator(np.random.PCG64(seed))
+    found = np.array([one(np.ones(samples)) for one in compared])
+    draws = np.empty((resamples, *found.shape))
+    for draw in draws:
+        weights = np.bincount(generator.integers(0, samples, samples), minlength=samples).astype(float)
+        draw[:] = [one(weights) for one in compared]
+    names = list(scores)
+    judged = {name: _agreement(found[row], draws[:, row], confidence) for row, name in enumerate(names)}
+    order = sorted(range(len(names)), key=lambda row: -np.nan_to_num(found[row, 0], nan=-2))
+    differences = {
+        (names[one], names[other]): _agreement(
+            found[one] - found[other], draws[:, one] - draws[:, other], confidence
+        )
+        for one, other in combinations(order, 2)
+    }
+    return judged, differences
 
 
-def _correlation(one: Values, other: Values) -> float:
-    one, other = one - one.mean(), other - other.mean()
-    norms = np.linalg.norm(one) * np.linalg.norm(other)
-    return float(one @ other / norms) if norms else float("nan")
+def _agreement(found: Values, draws: Values, confidence: float) -> Agreement:
+    """Of each measure (5,), and its draws (resamples, 5)."""
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail], axis=0)
+    ends = zip(MEASURES, found.tolist(), low.tolist(), high.tolist(), strict=True)
+    return {name: Interval(*numbers) for name, *numbers in ends}
 
 
-def _places(values: Values) -> Values:
-    """The place of each value from the smallest, equal ones sharing the mean of theirs."""
-    _, level, counts = np.unique(values, return_inverse=True, return_counts=True)
-    places: Values = (np.cumsum(counts) - (counts - 1) / 2)[level]
+class _Compared:
+    """A score and memorization, sorted once for all resamples."""
+
+    def __init__(self, scores: Values, memorization: Values) -> None:
+        self.scores, self.memorization = scores, memorization
+        self.raised = scores - scores.min()
+        self.levels = [np.unique(values, return_inverse=True)[1] for values in (scores, memorization)]
+        self.orders = [np.argsort(-values, kind="stable") for values in (scores, memorization)]
+        self.memorized = memorization > MEMORIZED
+
+    def __call__(self, weights: Values) -> list[float]:
+        """The measures, each sample counted as often as its weight (N,) says."""
+        norms = math.sqrt((weights @ self.raised**2) * (weights @ self.memorization**2))
+        top, memorized = TOP * float(weights.sum()), float(weights @ self.memorized)
+        first, most = (_first(order, weights, top) for order in self.orders)
+        flagged = _first(self.orders[0], weights, memorized)
+        return [
+            _correlation(self.scores, self.memorization, weights),
+            _correlation(_places(self.levels[0], weights), _places(self.levels[1], weights), weights),
+            float(weights @ (self.raised * self.memorization)) / norms if norms else math.nan,
+            float(np.minimum(first, most).sum() / top),
+            float(flagged @ self.memorized) / memorized if memorized else math.nan,
+        ]
+
+
+def _first(order: NDArray[np.int64], weights: Values, count: float) -> Values:
+    """How much of each sample's weight (N,) is among the first `count` in this order."""
+    taken = np.empty(len(weights))
+    own = weights[order]
+    taken[order] = np.clip(count - (np.cumsum(own) - own), 0, own)
+    return taken
+
+
+def _places(level: NDArray[np.int64], weights: Values) -> Values:
+    """The place of each sample from the smallest, equal ones sharing the mean of theirs."""
+    counts = np.bincount(level, weights)
+    places: Values = (np.cumsum(counts) - counts / 2)[level]
     return places
+
+
+def _correlation(one: Values, other: Values, weights: Values) -> float:
+    total = weights.sum()
+    rounding = 1e-12 * math.sqrt((weights @ one**2) * (weights @ other**2))
+    one, other = one - weights @ one / total, other - weights @ other / total
+    norms = math.sqrt((weights @ one**2) * (weights @ other**2))
+    return float(weights @ (one * other) / norms) if norms > rounding else math.nan
 
 
 def _shares(right: NDArray[Any], trained: NDArray[Any]) -> Values:

@@ -105,6 +105,43 @@ def curvature_by_epoch(
     _save(figure, path)
 
 
+def memorization(values: Values, corrupted: Flags | None, threshold: float, path: Path) -> None:
+    """The distribution of memorization, split by corrupted or not where that is known."""
+    figure, axes = _figure(6, 4)
+    edges = np.linspace(min(0.0, np.nanmin(values)), 1, 41)
+    groups: list[tuple[str, str, Values]] = (
+        [("all samples", CLEAN, values)]
+        if corrupted is None
+        else [("clean", CLEAN, values[~corrupted]), ("corrupted", CORRUPTED, values[corrupted])]
+    )
+    for label, colour, members in groups:
+        counts, _ = np.histogram(members[~np.isnan(members)], edges)
+        axes.stairs(counts, edges, fill=True, color=colour, alpha=0.7, label=label)
+    axes.axvline(threshold, color="0.5", linestyle=":", label=f"memorized: above {threshold}")
+    axes.set(yscale="log", xlabel="memorization (Feldman & Zhang)", ylabel="samples", ylim=(0.7, None))
+    axes.set_title("Who had to be memorized?")
+    axes.legend(fontsize="small")
+    _save(figure, path)
+
+
+def scatters(scores: Mapping[str, Values], memorization: Values, corrupted: Flags | None, path: Path) -> None:
+    """Each score over memorization, a point for each sample, corrupted ones in red."""
+    columns = min(4, len(scores))
+    rows = -(-len(scores) // columns)
+    figure, grid = plt.subplots(rows, columns, figsize=(3.2 * columns, 2.8 * rows), squeeze=False)
+    colours = np.where(
+        np.zeros(len(memorization), bool) if corrupted is None else corrupted, CORRUPTED, CLEAN
+    )
+    for axes, (name, values) in zip(grid.flat, scores.items(), strict=False):
+        axes.scatter(memorization, values, s=4, c=colours, alpha=0.5, linewidths=0, rasterized=True)
+        axes.set(title=title(name))
+    for axes in grid[-1]:
+        axes.set_xlabel("memorization (Feldman & Zhang)")
+    for axes in grid.flat[len(scores) :]:
+        axes.axis("off")
+    _save(figure, path, inches=(0.6, 0.5, 0.4, 0.6))
+
+
 def auroc_over_scale(points: pd.DataFrame, default: float, winner: tuple[float, int], path: Path) -> None:
     """AUROC over h, a line for each number of probes, broken where a point of other lines is missing.
 

@@ -92,6 +92,40 @@ class DuplicatesMetrics(Section):
         )
 
 
+class MemorizationMetrics(Section):
+    """metrics.json of stage memorization. memorized: how many samples have a memorization above 0.25;
+    influential_pairs: of such a sample and a test sample, with an influence of at least 0.15;
+    influenced_tests: test samples in such a pair; test_accuracy: mean over the networks."""
+
+    models: int
+    median_standard_error: float
+    mean_memorization: float
+    memorized: int
+    influential_pairs: int
+    influenced_tests: int
+    test_accuracy: Fraction
+    test_accuracy_sd: float
+
+    def said(self) -> str:
+        """In words."""
+        return (
+            f"{self.memorized} samples memorized (mem > 0.25), by {self.models} networks of test accuracy "
+            f"{self.test_accuracy:.3f}; median standard error {self.median_standard_error:.3f}; "
+            f"{self.influential_pairs} influential pairs touch {self.influenced_tests} test samples"
+        )
+
+
+class AgreementMetrics(Section):
+    """metrics.json of stage agreement: for each score its measures (`memtrack.core.memorization.MEASURES`)
+    with their intervals, and for each but the best by Pearson the paired difference to that one; None where a
+    measure is not defined. memorized: how many of the samples have a memorization above 0.25."""
+
+    samples: int
+    memorized: int
+    scores: dict[str, dict[str, float | None]]
+    behind_best: dict[str, dict[str, float | None]]
+
+
 COLUMNS = (
     "epoch",
     "train_loss",

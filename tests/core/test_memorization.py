@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr, spearmanr
 
-from memtrack.core.memorization import Counts, agreement, influence
+from memtrack.core.memorization import MEASURES, Counts, agreements, influence
 
 
 def nearest_neighbour(
@@ -107,27 +107,78 @@ def test_influence_by_brute_force() -> None:
         assert errors[i, j] == pytest.approx(single.standard_error[0])
 
 
+def measured(scores: np.ndarray, memorization: np.ndarray, least: float) -> list[float]:
+    """The measures by scipy and sets, each sample once."""
+    raised, size = scores - least, len(scores)
+    top = round(0.05 * size)
+    memorized = set(np.flatnonzero(memorization > 0.25))
+
+    def highest(values: np.ndarray, count: int) -> set[int]:
+        return set(sorted(range(size), key=lambda row: -values[row])[:count])
+
+    return [
+        pearsonr(scores, memorization)[0],
+        spearmanr(scores, memorization)[0],
+        (raised * memorization).sum() / np.sqrt((raised**2).sum() * (memorization**2).sum()),
+        len(highest(scores, top) & highest(memorization, top)) / top,
+        len(highest(scores, len(memorized)) & memorized) / len(memorized),
+    ]
+
+
 class TestAgreement:
-    def test_against_scipy(self) -> None:
-        generator = np.random.default_rng(3)
-        memorization = np.round(generator.random(200) ** 3, 2)
-        scores = memorization + 0.2 * generator.normal(size=200)
-        found = agreement(scores, memorization)
-        assert found.pearson == pytest.approx(pearsonr(scores, memorization)[0])
-        assert found.spearman == pytest.approx(spearmanr(scores, memorization)[0])
-        raised = scores - scores.min()
-        cosine = (raised * memorization).sum() / np.sqrt((raised**2).sum() * (memorization**2).sum())
-        assert found.cosine == pytest.approx(cosine)
-        count = (memorization > 0.25).sum()
-        top = set(sorted(range(200), key=lambda i: -scores[i])[:count])
-        assert found.precision == pytest.approx(sum(memorization[i] > 0.25 for i in top) / count)
-        assert found.top_overlap == pytest.approx(found.precision)  # the same set, of the same size
+    """Of two scores with the memorization of 200 samples."""
 
-    def test_a_perfect_score(self) -> None:
-        memorization = np.linspace(0, 1, 50) ** 2
-        found = agreement(3 * memorization, memorization)
-        assert (found.pearson, found.spearman, found.cosine) == pytest.approx((1, 1, 1))
-        assert (found.top_overlap, found.precision) == (1, 1)
+    @pytest.fixture
+    def memorization(self) -> np.ndarray:
+        return np.random.default_rng(0).random(200) ** 4
 
-    def test_a_score_that_is_constant(self) -> None:
-        assert np.isnan(agreement(np.ones(9), np.linspace(0, 1, 9)).pearson)
+    @pytest.fixture
+    def scores(self, memorization: np.ndarray) -> dict[str, np.ndarray]:
+        noise = np.random.default_rng(1)
+        return {"far": -memorization + noise.normal(size=200), "near": memorization + noise.random(200) / 5}
+
+    def test_measures(self, scores: dict[str, np.ndarray], memorization: np.ndarray) -> None:
+        found, differences = agreements(scores, memorization, resamples=2, confidence=0.9, seed=0)
+        by_hand = {name: measured(values, memorization, values.min()) for name, values in scores.items()}
+        for name, expected in by_hand.items():
+            assert [found[name][measure].value for measure in MEASURES] == pytest.approx(expected)
+        assert list(differences) == [("near", "far")]
+        for number, measure in enumerate(MEASURES):
+            difference = by_hand["near"][number] - by_hand["far"][number]
+            assert differences["near", "far"][measure].value == pytest.approx(difference)
+
+    def test_intervals(self, scores: dict[str, np.ndarray], memorization: np.ndarray) -> None:
+        """Each resample written out; its equal samples have neighbouring places, so the sets are the same."""
+        judged, differences = agreements(scores, memorization, resamples=40, confidence=0.9, seed=5)
+        generator = np.random.Generator(np.random.PCG64(5))
+        draws = []
+        for _ in range(40):
+            rows = generator.integers(0, 200, 200)
+            draws.append([measured(values[rows], memorization[rows], values.min())
+                          for values in scores.values()])  # fmt: skip
+        for row, name in enumerate(scores):
+            expected = np.quantile(np.array(draws)[:, row], [0.05, 0.95], axis=0)
+            found = [(judged[name][measure].low, judged[name][measure].high) for measure in MEASURES]
+            # where equal samples are cut apart the sets of sorted rows may take others of them
+            np.testing.assert_allclose(np.transpose(found), expected, atol=1e-9)
+        paired = np.array(draws)[:, 1] - np.array(draws)[:, 0]
+        low = np.quantile(paired, 0.05, axis=0)
+        assert [differences["near", "far"][name].low for name in MEASURES] == pytest.approx(low.tolist())
+
+    def test_a_perfect_score(self, memorization: np.ndarray) -> None:
+        found, _ = agreements({"": 3 * memorization}, memorization, resamples=20, confidence=0.9, seed=0)
+        least = 3 * memorization.min()
+        assert [found[""][name].value for name in MEASURES] == pytest.approx([1] * 5, abs=least)
+        assert found[""]["spearman"].low == pytest.approx(1)
+
+    @pytest.mark.parametrize("constant", [1.0, 0.1])
+    def test_a_score_that_is_constant(self, constant: float) -> None:
+        scores = np.full(9, constant)
+        found, _ = agreements({"": scores}, np.linspace(0, 1, 9), resamples=5, confidence=0.9, seed=0)
+        assert [name for name in MEASURES if np.isnan(found[""][name].value)] == list(MEASURES[:3])
+
+    def test_nothing_memorized(self) -> None:
+        few = np.linspace(0, 0.2, 30)
+        found, _ = agreements({"": few}, few, resamples=5, confidence=0.9, seed=0)
+        assert np.isnan(found[""]["precision"].value)
+        assert found[""]["top_overlap"].value == pytest.approx(1)

@@ -1,0 +1,182 @@
+"""Where the networks of an estimate live until all are there: .memtrack/networks/NAME-KEY in the project.
+
+As with a training (`memtrack.io.workplace`), but a network is a row of bits, and nothing is thrown away when
+the estimate is whole: more networks may be asked for later.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from memtrack.core import models
+from memtrack.core.ensemble import Flags, Recipe
+from memtrack.io.correctness import Correctness
+from memtrack.io.dataset import CHUNK, PreparedData
+from memtrack.io.engines import Engine, Processes, Ray, Task
+from memtrack.io.fingerprint import Fingerprint
+from memtrack.io.networks import network
+from memtrack.io.params import Params
+from memtrack.io.paths import project_root
+from memtrack.io.progress import Progress
+from memtrack.io.variants import VariantData
+
+FOLDER = Path(".memtrack/networks")
+NETWORKS, FINGERPRINT = "networks.npz", "networks.json"
+
+
+class Place:
+    """The networks of one estimate, for this process alone.
+
+    Attributes:
+        networks: those that are there.
+    """
+
+    def __init__(self, folder: Path, fingerprint: Fingerprint, samples: tuple[int, int]) -> None:
+        self.folder = folder
+        self.fingerprint = fingerprint
+        self.networks = Correctness(folder, samples)
+        self.run_file = folder / "run.json"
+
+    @classmethod
+    @contextmanager
+    def claimed(
+        cls, name: str, fingerprint: Fingerprint, samples: tuple[int, int], published: Path
+    ) -> Iterator[Place]:
+        """The place of an estimate, with what `published` has of it. Another process that is at the same
+        estimate is waited for: what it trains need not be trained again."""
+        folder = project_root() / FOLDER / f"{name}-{fingerprint.key}"
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / "lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print(f"{name}: another process trains these networks: waiting for it", flush=True)
+            lock.acquire()
+        try:
+            if fingerprint.matches(published / FINGERPRINT) and (published / NETWORKS).exists():
+                shutil.copyfile(published / NETWORKS, folder / NETWORKS)
+            yield cls(folder, fingerprint, samples)
+        finally:
+            lock.release()
+
+    def publish(self, results: Path, count: int) -> None:
+        """Leave the networks 0 to `count` - 1 in `results`, in one file, and here too."""
+        results.mkdir(parents=True, exist_ok=True)
+        self.networks.publish(results / NETWORKS, count)
+        self.fingerprint.write(results / FINGERPRINT)
+
+    def train(
+        self,
+        params: Params,
+        data: PreparedData,
+        variant: VariantData,
+        members: Callable[[int], Flags],
+        groups: Callable[[int], Iterable[range]],
+        device: torch.device,
+    ) -> Generator[tuple[int, ...], None, None]:
+        """Train the networks that are not there yet; the numbers of each group once it is there.
+
+        Args:
+            members: which samples the network with a number is trained on, (N,); can be pickled.
+            groups: the numbers wanted, cut into groups of networks with as many samples each, at most so
+                many as it is told.
+        """
+        with self._arrays(data, variant) as arrays:
+            engine = self._engine(params, data, members, arrays, device)
+            size = params.compute.together
+            if size is None:
+                most = max(len(group) for group in groups(2**20))
+                most = -(-most // engine.workers)  # enough for all
+                [(_, size)] = engine.run("fastest_size", [(most,)])
+            missing = (
+                tuple(number for number in group if number not in self.networks) for group in groups(size)
+            )
+            for numbers, (train, test) in engine.run("train", filter(None, missing)):
+                self.networks.add(numbers, train, test)
+                yield numbers
+
+    def _engine(
+        self,
+        params: Params,
+        data: PreparedData,
+        members: Callable[[int], Flags],
+        arrays: Path,
+        device: torch.device,
+    ) -> Engine:
+        options = params.compute
+        gpu = device.type != "cpu"
+        workers = options.workers or (1 if gpu else _cores())
+        threads = None if workers == 1 and options.ray is None else 1
+        task = Task(recipe(params, data), arrays, members, device, threads)
+        return Processes(task, workers) if options.ray is None else Ray(task, options.ray)
+
+    @contextmanager
+    def _arrays(self, data: PreparedData, variant: VariantData) -> Iterator[Path]:
+        """A folder with the images of both splits, decoded; removed afterwards."""
+        folder = self.folder / "arrays"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        held = data.split("test")
+        where, pixels = held["image"].tolist(), variant.pixels
+        everywhere = pixels if pixels is not None and pixels.how == "shuffled" else None
+
+        def test(rows: range) -> NDArray[np.uint8]:
+            images = data.images(where[rows.start : rows.stop])
+            return images if everywhere is None else everywhere(images, rows)
+
+        try:
+            _write_images(folder / "images.npy", len(variant.ids), data, variant.read)
+            _write_images(folder / "test_images.npy", len(where), data, test)
+            np.save(folder / "labels.npy", variant.given)
+            np.save(folder / "test_labels.npy", data.codes(held["label"]))
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write_images(
+    path: Path, count: int, data: PreparedData, read: Callable[[range], NDArray[np.uint8]]
+) -> None:
+    images = np.lib.format.open_memmap(path, "w+", np.uint8, (count, *data.record.shape))
+    for start in Progress(range(0, count, CHUNK), "read the images", inner=True):
+        rows = range(start, min(start + CHUNK, count))
+        images[start : rows.stop] = read(rows)
+    images.flush()
+
+
+def recipe(params: Params, data: PreparedData) -> Recipe:
+    """How the networks are trained; `InputError` for a network that cannot take the images."""
+    chosen, record = params.recipe, data.record
+    network(chosen.model, record)
+    return Recipe(
+        partial(models.build, shape=record.shape, classes=len(record.classes), **chosen.model.model_dump()),
+        record.mean,
+        record.std,
+        chosen.optimizer.model_dump(),
+        chosen.schedule.model_dump(),
+        chosen.epochs,
+        chosen.batch_size,
+        params.memorization.seed,
+        params.memorization.precision,
+    )
+
+
+def chunks(numbers: range, size: int) -> Iterator[range]:
+    """The numbers in groups of at most `size`."""
+    for start in range(numbers.start, numbers.stop, size):
+        yield range(start, min(start + size, numbers.stop))
+
+
+def _cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,111 @@
+"""Memorization that others have estimated, from a file as Feldman & Zhang publish it."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memtrack.io.dataset import PreparedData
+from memtrack.io.params import mistake
+from memtrack.io.problems import InputError, Problem
+from memtrack.io.variants import VariantData
+
+EXPECTED = "an .npz file as Feldman & Zhang publish it, with tr_mem and tr_labels"
+
+
+def published_memorization(path: Path, data: PreparedData, variant: VariantData) -> NDArray[np.float64]:
+    """The memorization of each training sample of the variant, (N,); NaN where the file says nothing.
+
+    tr_mem holds it for each sample of the data set. Where there are tr_filenames (ImageNet), samples are
+    found by the name of their file, else by their order in the data set, of which all training samples must
+    be there; in both cases tr_labels must agree with the clean labels. Nothing is unpickled.
+
+    Raises:
+        InputError: where it is another file, or of another data set.
+
+    Source: Feldman & Zhang, NeurIPS 2020, the files that go with the paper.
+    """
+    arrays = _read(path)
+    memorization, labels = arrays["tr_mem"].astype(np.float64), arrays["tr_labels"].astype(np.int64)
+    if np.nanmin(memorization) < -1 or np.nanmax(memorization) > 1:
+        raise _problem(path, "tr_mem should lie between -1 and 1")
+    names = arrays.get("tr_filenames")
+    if names is None:
+        rows = _by_order(path, len(memorization), data, variant)
+    else:
+        rows = _by_name(path, names, variant)
+    rows[[bool(original) for original in variant.copy_of]] = -1  # a copy has a label of its own
+    found = rows >= 0
+    compared = labels[rows[found]], variant.clean[found]
+    differing = np.flatnonzero(compared[0] != compared[1])
+    if len(differing):
+        first = int(np.flatnonzero(found)[differing[0]])
+        raise _problem(
+            path,
+            f"tr_labels differ from the clean labels of {len(differing)} of {int(found.sum())} samples (the "
+            f"first is {variant.ids[first]}): it is of another data set, or in another order",
+        )
+    values = np.full(len(variant.ids), np.nan)
+    values[found] = memorization[rows[found]]
+    return values
+
+
+def _read(path: Path) -> dict[str, NDArray[np.generic]]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            names = [name for name in ("tr_mem", "tr_labels", "tr_filenames") if name in file.files]
+            arrays = {name: file[name] for name in names}
+    except FileNotFoundError:
+        raise _problem(path, f"is not there: it should be {EXPECTED}") from None
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        if "pickle" in str(error):
+            raise _problem(
+                path,
+                "holds Python objects, which are not read for safety: save tr_filenames again as words "
+                "(astype('S') or astype('U'))",
+            ) from None
+        raise _problem(path, f"cannot be read ({error}): it should be {EXPECTED}") from None
+    missing = {"tr_mem", "tr_labels"} - arrays.keys()
+    if missing:
+        raise _problem(path, f"has no {' and no '.join(sorted(missing))}: it should be {EXPECTED}")
+    if len({array.shape for array in arrays.values()}) > 1 or arrays["tr_mem"].ndim != 1:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise _problem(path, f"has arrays of different sizes ({shapes})")
+    return arrays
+
+
+def _by_order(path: Path, count: int, data: PreparedData, variant: VariantData) -> NDArray[np.int64]:
+    """The row of each training sample in the file: the order of the data set's own training samples."""
+    everything = data.samples[data.samples["split"] != "test"]
+    if data.record.files is not None:
+        raise _problem(path, "has no tr_filenames, by which the samples of image files are found")
+    if count != len(everything):
+        raise _problem(
+            path,
+            f"has {count} samples: the data set has {len(everything)} training samples before train_limit",
+        )
+    place = {
+        image: row for row, image in enumerate(everything["image"].astype(int).sort_values().astype(str))
+    }
+    return np.array([place[image] for image in variant.images], dtype=np.int64)
+
+
+def _by_name(path: Path, names: NDArray[np.generic], variant: VariantData) -> NDArray[np.int64]:
+    place = {_stem(name): row for row, name in enumerate(names.tolist())}
+    rows = np.array([place.get(_stem(image), -1) for image in variant.images], dtype=np.int64)
+    if (rows < 0).all():
+        example = f"{_stem(names.tolist()[0])!r} in the file, {_stem(variant.images[0])!r} here"
+        raise _problem(path, f"names none of the training images (names look like {example})")
+    return rows
+
+
+def _stem(name: bytes | str) -> str:
+    return PurePosixPath(name.decode() if isinstance(name, bytes) else name).stem
+
+
+def _problem(path: Path, message: str) -> InputError:
+    where = mistake("memorization", "published", message="names it").problems
+    return InputError([Problem(path, message=message), *where])

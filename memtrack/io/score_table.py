@@ -1,0 +1,26 @@
+"""scores.csv of stage evaluate, read back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from memtrack.io.problems import InputError, Problem
+from memtrack.io.variants import VariantData
+
+WORDS = ("id", "image", "given_label", "clean_label", "predicted_label", "corrupted")
+
+
+def read_scores(path: Path, variant: VariantData) -> pd.DataFrame:
+    """All columns; class names stay as they are, also None and 007. `InputError` for other samples."""
+    scores = pd.read_csv(path, dtype=dict.fromkeys(WORDS, str), keep_default_na=False)
+    if sorted(scores["id"]) != sorted(variant.ids):
+        text = f"is damaged or of other samples: run `dvc repro evaluate@{variant.name}`"
+        raise InputError([Problem(path, message=text)])
+    return scores
+
+
+def score_names(table: pd.DataFrame) -> list[str]:
+    """The names of the scores, the first one first."""
+    return [name for name in table.columns if f"{name}_rank" in table.columns]

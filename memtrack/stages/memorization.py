@@ -1,0 +1,263 @@
+"""Stage `memorization`: Feldman & Zhang's memorization and influence, from many networks trained on random
+subsets, in results/memorization/NAME.
+
+Networks that an interrupted run, or one that asked for fewer, has trained are used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from memtrack.core import training
+from memtrack.core.ensemble import Flags, subset
+from memtrack.core.memorization import INFLUENTIAL, MEMORIZED, Counts, influence
+from memtrack.io import pictures
+from memtrack.io.correctness import Correctness
+from memtrack.io.dataset import PreparedData
+from memtrack.io.ensembles import Place, chunks
+from memtrack.io.fingerprint import Fingerprint, ensemble_fingerprint
+from memtrack.io.params import Params, RecipeParams, mistake
+from memtrack.io.paths import MEMORIZATION_RESULTS
+from memtrack.io.problems import entry_point
+from memtrack.io.progress import Progress
+from memtrack.io.results import MemorizationMetrics
+from memtrack.io.tracking import Run
+from memtrack.io.tracking_uri import tracking_uri
+from memtrack.io.validation import write_record
+from memtrack.io.variants import VariantData
+from memtrack.stages import load_with_variant
+
+CHECK = 50
+"""Whether the standard error is small enough is asked after so many networks, in the order of their numbers:
+however they are trained, the same ones count."""
+PAIRS = 1000
+"""So many pairs of influence are listed."""
+ROWS = 1000
+"""The influence of so many training samples is in memory at once."""
+SHEET = 50
+"""So many images are on a contact sheet."""
+
+
+@entry_point
+def main() -> None:
+    """Run the stage for the variant named on the command line."""
+    params, name = load_with_variant(__doc__)
+    options, folder = params.memorization, MEMORIZATION_RESULTS / name
+    data = PreparedData()
+    variant = VariantData(name, data)
+    try:
+        device = training.pick_device(params.train.device)
+    except ValueError as error:
+        raise mistake("train", "device", message=str(error)) from None
+    samples = len(variant.ids), len(data.split("test"))
+    if not 0 < round(options.share * samples[0]) < samples[0]:
+        text = f"{options.share} of {samples[0]} samples leaves nothing to train on, or nothing out"
+        raise mistake("memorization", "share", message=text)
+    members = partial(subset, samples[0], share=options.share, seed=options.seed)
+    fingerprint = ensemble_fingerprint(params, data, variant, device, share=options.share)
+    with Place.claimed(name, fingerprint, samples, folder) as place:
+        run = _open_run(params, variant, fingerprint)
+        groups = partial(chunks, range(options.models))
+        networks, counts = place.networks, Counts(samples[0])
+        with closing(place.train(params, data, variant, members, groups, device)) as trained:
+            _estimate(params, networks, members, trained, run, counts, f"networks on {name}")
+        place.publish(folder, counts.networks)
+    table = _table(variant, counts)
+    table.to_csv(folder / "memorization.csv", index=False)
+    numbers = range(counts.networks)
+    right = networks.flags("test", numbers)
+    pairs, tests = _influence(
+        data, variant, counts.memorization, np.stack([members(number) for number in numbers]), right
+    )
+    pairs.head(PAIRS).to_csv(folder / "influence.csv", index=False)
+    tests.to_csv(folder / "test.csv", index=False)
+    accuracy = right.mean(axis=1)
+    metrics = MemorizationMetrics(
+        models=counts.networks,
+        median_standard_error=float(np.median(counts.standard_error)),
+        mean_memorization=float(np.nanmean(counts.memorization)),
+        memorized=int((counts.memorization > MEMORIZED).sum()),
+        influential_pairs=len(pairs),
+        influenced_tests=int((tests["pairs"] > 0).sum()),
+        test_accuracy=float(accuracy.mean()),
+        test_accuracy_sd=float(accuracy.std(ddof=1)),
+    )
+    write_record(metrics, folder / "metrics.json")
+    _draw(folder / "pictures", data, variant, table, pairs)
+    _log(run, folder, table, variant.ids, metrics)
+    print(f"{name}: {metrics.said()}")
+
+
+def _open_run(params: Params, variant: VariantData, fingerprint: Fingerprint) -> Run:
+    """A run of its own; that of an interrupted process with the same parameters is gone on with."""
+    told = {
+        "memorization": params.memorization.model_dump(
+            mode="json", exclude={"variants", "published", "recipe"}
+        ),
+        "recipe": params.recipe.model_dump(mode="json", include=set(RecipeParams.model_fields)),
+        "variant": params.variants[variant.name].model_dump(mode="json"),
+    }
+    store = [tracking_uri(params.tracking), params.tracking.experiment]
+    causes = {"networks": fingerprint.key, "told": told, "store": store}
+    return Run.open(
+        params.tracking,
+        variant.name,
+        name=f"{variant.name}, memorization",
+        parameters=told,
+        tags={"source": params.data.kind},
+        key=hashlib.sha256(Fingerprint(causes=causes).key.encode()).hexdigest()[:32],
+    )
+
+
+def _estimate(
+    params: Params,
+    networks: Correctness,
+    members: Callable[[int], Flags],
+    trained: Iterator[tuple[int, ...]],
+    run: Run,
+    counts: Counts,
+    what: str,
+) -> None:
+    """Count the networks in the order of their numbers until there are as many as are asked for, or the
+    standard error is small enough."""
+    options = params.memorization
+    missing = sum(number not in networks for number in range(options.models))
+    bar = Progress(trained, what, total=missing, size=len)
+
+    def enough() -> bool:
+        while counts.networks < options.models:
+            numbers = range(counts.networks, min(counts.networks + CHECK, options.models))
+            if not all(number in networks for number in numbers):
+                return False
+            counts.add(np.stack([members(number) for number in numbers]), networks.flags("train", numbers))
+            error = float(np.median(counts.standard_error))
+            bar.note(standard_error=error)
+            if not run.logged(counts.networks):
+                run.log(metrics={"median_standard_error": error}, step=counts.networks)
+            if options.standard_error is not None and error <= options.standard_error:
+                break
+        return True
+
+    if not enough():
+        for _ in bar:
+            if enough():
+                break
+
+
+def _table(variant: VariantData, counts: Counts) -> pd.DataFrame:
+    """memorization.csv: a row per training sample, the most memorized first; trained and left_out say how
+    many networks were trained with and without it."""
+    names = np.asarray(variant.summary.classes, dtype=object)
+    known = variant.flags_known
+    table = pd.DataFrame(
+        {
+            "id": variant.ids,
+            "given_label": names[variant.given],
+            "corrupted": variant.corrupted.astype(int) if known else "",
+            "memorization": counts.memorization,
+            "standard_error": counts.standard_error,
+            "out_of_sample": counts.out_of_sample,
+            "trained": counts.trained[0],
+            "left_out": counts.trained[1],
+        }
+    )
+    return table.sort_values("memorization", ascending=False, kind="stable")
+
+
+def _influence(
+    data: PreparedData, variant: VariantData, memorization: NDArray[np.float64], members: Flags, right: Flags
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The pairs of a memorized training sample and a test sample with an influence of at least 0.15, the
+    largest first; and test.csv, a row per test sample: the share of networks that get it right, and how many
+    such pairs it is in."""
+    memorized = np.flatnonzero(memorization >= MEMORIZED)
+    found, errors, rows, columns = [], [], [], []
+    for start in range(0, len(memorized), ROWS):
+        part = memorized[start : start + ROWS]
+        values, error = influence(members[:, part], right)
+        pair = np.nonzero(values >= INFLUENTIAL)
+        found.append(values[pair])
+        errors.append(error[pair])
+        rows.append(part[pair[0]])
+        columns.append(pair[1])
+    held, ids = data.split("test"), np.asarray(variant.ids, dtype=object)
+    names = np.asarray(variant.summary.classes, dtype=object)
+    row, column = (
+        np.concatenate(parts) if parts else np.empty(0, dtype=np.int64) for parts in (rows, columns)
+    )
+    tests, labels = held["id"].to_numpy(), held["label"].to_numpy()
+    pairs = pd.DataFrame(
+        {
+            "train_id": ids[row],
+            "test_id": tests[column],
+            "given_label": names[variant.given[row]],
+            "test_label": labels[column],
+            "influence": np.concatenate(found) if found else np.empty(0),
+            "standard_error": np.concatenate(errors) if errors else np.empty(0),
+            "memorization": memorization[row],
+        }
+    ).sort_values("influence", ascending=False, kind="stable")
+    table = pd.DataFrame(
+        {
+            "id": tests,
+            "label": labels,
+            "right": right.mean(axis=0),
+            "pairs": np.bincount(column, minlength=len(held)),
+        }
+    )
+    return pairs, table
+
+
+def _draw(
+    folder: Path, data: PreparedData, variant: VariantData, table: pd.DataFrame, pairs: pd.DataFrame
+) -> None:
+    known = variant.flags_known
+    corrupted = (table["corrupted"] == 1).to_numpy()
+    values = table["memorization"].to_numpy()
+    pictures.memorization(values, corrupted if known else None, MEMORIZED, folder / "memorization.png")
+    top = table.head(SHEET)
+    captions = [
+        f"{str(row.id)[-24:]}\ngiven {row.given_label}\nmem {row.memorization:.2f} ± {row.standard_error:.2f}"
+        for row in top.itertuples()
+    ]
+    shown = variant.read([variant.row[sample] for sample in top["id"]])
+    pictures.contact_sheet(shown, captions, corrupted[:SHEET].tolist(), folder / "most_memorized.png")
+    first = pairs.head(SHEET // 2)
+    where = data.split("test").set_index("id")["image"]
+    images = np.empty((2 * len(first), *data.record.shape), dtype=np.uint8)
+    images[::2] = variant.read([variant.row[sample] for sample in first["train_id"]])
+    images[1::2] = data.images(where[first["test_id"]].tolist())
+    captions = [
+        text
+        for row in first.itertuples()
+        for text in (
+            f"trained on\ngiven {row.given_label}\nmem {row.memorization:.2f}",
+            f"in the test\n{row.test_label}\ninfl {row.influence:.2f} ± {row.standard_error:.2f}",
+        )
+    ]
+    pictures.contact_sheet(images, captions, [False] * len(images), folder / "influence.png")
+
+
+def _log(
+    run: Run, folder: Path, table: pd.DataFrame, ids: Sequence[str], metrics: MemorizationMetrics
+) -> None:
+    by_id = table.set_index("id").loc[list(ids)]
+    for name in ("memorization", "standard_error", "out_of_sample"):
+        run.array(f"memorization/{name}", by_id[name].to_numpy(dtype=np.float32))
+    tables = ("memorization.csv", "influence.csv", "test.csv", "metrics.json")
+    files = {f"memorization/{name}": folder / name for name in tables}
+    files |= {f"pictures/{path.name}": path for path in sorted((folder / "pictures").glob("*.png"))}
+    run.log(files=files, metrics={key: float(value) for key, value in metrics.model_dump().items()})
+    run.end()
+
+
+if __name__ == "__main__":
+    main()
