@@ -11,6 +11,13 @@ from memtrack.io import params
 from memtrack.io.problems import InputError, Problem, entry_point
 from memtrack.io.yaml_file import read_yaml
 
+READ_BY_DVC = {
+    ("repeat", "seeds"): "[]",
+    ("memorization", "variants"): "[]",
+    ("memorization", "published"): "{}",
+    ("utility", "variants"): "[]",
+}
+"""Keys over which dvc.yaml makes stages, and how to say that there are to be none."""
 SCHEMA_FILE = Path(__file__).parent / "params.schema.json"
 
 
@@ -44,12 +51,23 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _check_what_dvc_reads(file: Path) -> None:
-    """`InputError` for a section that has a default here, but that dvc.yaml names."""
-    stages = Path("dvc.yaml")
-    if "repeat" in read_yaml(file).content or not stages.exists() or "${repeat." not in stages.read_text():
+    """`InputError` for keys that have a default here, but that dvc.yaml names."""
+    stages, content = Path("dvc.yaml"), read_yaml(file).content
+    if not stages.exists():
         return
-    text = "is missing, and dvc.yaml reads repeat.seeds: add the line `repeat: {seeds: []}`"
-    raise InputError([Problem(file, None, ("repeat",), text)])
+    read = stages.read_text()
+    problems = [
+        Problem(
+            file,
+            None,
+            (section, key),
+            f"is missing, and dvc.yaml reads it: add `{section}: {{{key}: {empty}}}`",
+        )
+        for (section, key), empty in READ_BY_DVC.items()
+        if f"${{{section}.{key}}}" in read and key not in content.get(section, {})
+    ]
+    if problems:
+        raise InputError(problems)
 
 
 if __name__ == "__main__":

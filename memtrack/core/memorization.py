@@ -81,6 +81,18 @@ def influence(members: Flags, correct: Flags) -> tuple[Values, Values]:
     return shares[0] - shares[1], np.sqrt(errors[0] + errors[1])
 
 
+def without_memorized(memorization: Values, threshold: float) -> Flags:
+    """All samples but those of memorization (N,) above the threshold; NaN counts as below."""
+    return ~(memorization > threshold)
+
+
+def without_random(others: Flags, *, seed: int, model: int) -> Flags:
+    """Of as many samples as are in `others` (N,) a random choice, drawn from (seed, model)."""
+    generator = np.random.Generator(np.random.PCG64([seed, model, 3]))
+    kept: Flags = generator.permutation(others)
+    return kept
+
+
 @dataclass(frozen=True)
 class Interval:
     """A number with its bootstrap interval."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import os
+import socket
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -156,9 +157,9 @@ class Processes:
                     if deaths > DEATHS:
                         text = (
                             "the processes that train the networks die one after the other, out of memory "
-                            "perhaps: set it, or memorization.together, to a lower number"
+                            "perhaps: set it, or compute.together, to a lower number"
                         )
-                        raise mistake("memorization", "workers", message=text)
+                        raise mistake("compute", "workers", message=text)
                     _end(pool)
                     pool = self._pool()
                     at_work = {pool.submit(_call, method, call): call for call in at_work.values()}
@@ -211,13 +212,16 @@ class Ray:
             ray: Any = importlib.import_module("ray")
         except ImportError:
             text = "wants Ray: pip install 'memtrack[ray]'"
-            raise mistake("memorization", "ray", message=text) from None
+            raise mistake("compute", "ray", message=text) from None
         self._ray = ray
+        host, _, port = address.rpartition(":")
         try:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR", ignore_reinit_error=True)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+            if host and port.isdecimal() and "/" not in host:  # Ray itself would try for minutes
+                socket.create_connection((host, int(port)), timeout=10).close()
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        except (OSError, ValueError, RuntimeError) as error:
             text = f"no Ray cluster answers at {address!r}: {error}"
-            raise mistake("memorization", "ray", message=text) from None
+            raise mistake("compute", "ray", message=text) from None
         arrays = Arrays.load(task.arrays) if isinstance(task.arrays, Path) else task.arrays
         self._task = ray.put(Task(task.recipe, arrays, task.members, task.device, task.threads))
         self._needs = {"num_gpus": 1} if task.device.type == "cuda" else {"num_cpus": 1}
@@ -225,7 +229,7 @@ class Ray:
         self.workers = int(ray.cluster_resources().get(kind, 0))
         if not self.workers:
             text = f"the Ray cluster at {address!r} has no {kind}: see train.device"
-            raise mistake("memorization", "ray", message=text)
+            raise mistake("compute", "ray", message=text)
 
     def run(self, method: str, calls: Iterable[Arguments]) -> Iterator[tuple[Arguments, Any]]:
         """See `Engine`."""

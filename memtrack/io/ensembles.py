@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,14 +20,17 @@ from numpy.typing import NDArray
 
 from memtrack.core import models
 from memtrack.core.ensemble import Flags, Recipe
+from memtrack.core.training import pick_device
 from memtrack.io.correctness import Correctness
 from memtrack.io.dataset import CHUNK, PreparedData
 from memtrack.io.engines import Engine, Processes, Ray, Task
 from memtrack.io.fingerprint import Fingerprint
 from memtrack.io.networks import network
-from memtrack.io.params import Params
+from memtrack.io.params import Params, RecipeParams, mistake
 from memtrack.io.paths import project_root
 from memtrack.io.progress import Progress
+from memtrack.io.tracking import Run
+from memtrack.io.tracking_uri import tracking_uri
 from memtrack.io.variants import VariantData
 
 FOLDER = Path(".memtrack/networks")
@@ -45,12 +48,11 @@ class Place:
         self.folder = folder
         self.fingerprint = fingerprint
         self.networks = Correctness(folder, samples)
-        self.run_file = folder / "run.json"
 
     @classmethod
     @contextmanager
     def claimed(
-        cls, name: str, fingerprint: Fingerprint, samples: tuple[int, int], published: Path
+        cls, name: str, fingerprint: Fingerprint, samples: tuple[int, int], published: Path | None = None
     ) -> Iterator[Place]:
         """The place of an estimate, with what `published` has of it. Another process that is at the same
         estimate is waited for: what it trains need not be trained again."""
@@ -63,7 +65,7 @@ class Place:
             print(f"{name}: another process trains these networks: waiting for it", flush=True)
             lock.acquire()
         try:
-            if fingerprint.matches(published / FINGERPRINT) and (published / NETWORKS).exists():
+            if published is not None and fingerprint.matches(published / FINGERPRINT):
                 shutil.copyfile(published / NETWORKS, folder / NETWORKS)
             yield cls(folder, fingerprint, samples)
         finally:
@@ -152,6 +154,36 @@ def _write_images(
         rows = range(start, min(start + CHUNK, count))
         images[start : rows.stop] = read(rows)
     images.flush()
+
+
+def training_device(params: Params) -> torch.device:
+    """As train.device says; `InputError` where this machine has no such device."""
+    try:
+        return pick_device(params.train.device)
+    except ValueError as error:
+        raise mistake("train", "device", message=str(error)) from None
+
+
+def open_run(
+    params: Params, variant: VariantData, what: str, fingerprint: Fingerprint, told: Mapping[str, object]
+) -> Run:
+    """An MLflow run for networks, that of an interrupted process with the same parameters on the same store,
+    or a new one; `told` are its parameters beside the recipe and the variant."""
+    parameters = {
+        **told,
+        "recipe": params.recipe.model_dump(mode="json", include=set(RecipeParams.model_fields)),
+        "variant": params.variants[variant.name].model_dump(mode="json"),
+    }
+    store = [tracking_uri(params.tracking), params.tracking.experiment]
+    causes = {"networks": fingerprint.key, "told": parameters, "store": store, "what": what}
+    return Run.open(
+        params.tracking,
+        variant.name,
+        name=f"{variant.name}, {what}",
+        parameters=parameters,
+        tags={"source": params.data.kind},
+        key=f"{what}-{variant.name}-{Fingerprint(causes=causes).key}",
+    )
 
 
 def recipe(params: Params, data: PreparedData) -> Recipe:

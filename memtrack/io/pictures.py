@@ -142,6 +142,27 @@ def scatters(scores: Mapping[str, Values], memorization: Values, corrupted: Flag
     _save(figure, path, inches=(0.6, 0.5, 0.4, 0.6))
 
 
+def utility(table: pd.DataFrame, accuracy: float, path: Path) -> None:
+    """Test accuracy over the threshold above which samples are left out, with a standard deviation.
+
+    `table` as in utility.csv; `accuracy` is that with all samples.
+    """
+    kinds = list(dict.fromkeys(table["tests"]))
+    figure, grid = plt.subplots(1, len(kinds), figsize=(4.5 * len(kinds), 3.8), squeeze=False)
+    for axes, kind in zip(grid.flat, kinds, strict=True):
+        part = table[table["tests"] == kind]
+        for column, colour in (("without_random", CLEAN), ("without_memorized", CORRUPTED)):
+            axes.errorbar(part["threshold"], part[column], part[f"{column}_sd"], color=colour, marker=".",
+                          capsize=2, label=column.replace("_", " "))  # fmt: skip
+        if kind == "all":
+            axes.axhline(accuracy, color="0.6", linestyle=":", label="with all samples")
+        counts = part["left_out"].tolist()
+        axes.set(title=f"test samples: {kind}", xlabel=f"left out: memorization above ({counts[0]} to "
+                 f"{counts[-1]} samples)", ylabel="test accuracy")  # fmt: skip
+    grid.flat[0].legend(fontsize="small")
+    _save(figure, path)
+
+
 def auroc_over_scale(points: pd.DataFrame, default: float, winner: tuple[float, int], path: Path) -> None:
     """AUROC over h, a line for each number of probes, broken where a point of other lines is missing.
 

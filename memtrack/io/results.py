@@ -115,6 +115,16 @@ class MemorizationMetrics(Section):
         )
 
 
+class UtilityMetrics(Section):
+    """metrics.json of stage utility. test_accuracy: with all samples, mean over the networks;
+    largest_difference: without random samples minus without memorized ones, over the thresholds."""
+
+    models: int
+    test_accuracy: Fraction
+    largest_difference: float
+    influenced_tests: int
+
+
 class AgreementMetrics(Section):
     """metrics.json of stage agreement: for each score its measures (`memtrack.core.memorization.MEASURES`)
     with their intervals, and for each but the best by Pearson the paired difference to that one; None where a

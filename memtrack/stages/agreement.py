@@ -22,10 +22,10 @@ from memtrack.io.paths import (
     TRAIN_RESULTS,
     input_path,
 )
-from memtrack.io.problems import InputError, Problem, entry_point
+from memtrack.io.problems import entry_point
 from memtrack.io.published import published_memorization
 from memtrack.io.results import AgreementMetrics
-from memtrack.io.score_table import read_scores, score_names
+from memtrack.io.score_table import read_memorization, read_scores, score_names
 from memtrack.io.store import RunRecord
 from memtrack.io.tracking import Run
 from memtrack.io.validation import read_record, write_record
@@ -55,7 +55,7 @@ def main() -> None:
         path = input_path(params.memorization.published[name])
         memorization = published_memorization(path, data, variant)
     else:
-        memorization = _estimated(variant)
+        memorization = read_memorization(MEMORIZATION_RESULTS / name, variant)
     folder = AGREEMENT_RESULTS / (f"{name}-published" if options.published else name)
     folder.mkdir(parents=True, exist_ok=True)
     known = ~np.isnan(memorization)
@@ -85,16 +85,6 @@ def main() -> None:
     for key in order:
         found = judged[key]["pearson"]
         print(f"{folder.name}: {key} Pearson {found.value:.3f} [{found.low:.3f}, {found.high:.3f}]")
-
-
-def _estimated(variant: VariantData) -> NDArray[np.float64]:
-    """Of each sample, (N,); NaN where it is not known."""
-    path = MEMORIZATION_RESULTS / variant.name / "memorization.csv"
-    table = pd.read_csv(path, dtype={"id": str}, keep_default_na=False, na_values={"memorization": ""})
-    if sorted(table["id"]) != sorted(variant.ids):
-        text = f"is damaged or of other samples: run `dvc repro memorization@{variant.name}`"
-        raise InputError([Problem(path, message=text)])
-    return table.set_index("id")["memorization"].loc[variant.ids].to_numpy(dtype=np.float64)
 
 
 def _names() -> list[str]:

@@ -6,7 +6,6 @@ Networks that an interrupted run, or one that asked for fewer, has trained are u
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
@@ -16,21 +15,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from memtrack.core import training
 from memtrack.core.ensemble import Flags, subset
 from memtrack.core.memorization import INFLUENTIAL, MEMORIZED, Counts, influence
 from memtrack.io import pictures
 from memtrack.io.correctness import Correctness
 from memtrack.io.dataset import PreparedData
-from memtrack.io.ensembles import Place, chunks
-from memtrack.io.fingerprint import Fingerprint, ensemble_fingerprint
-from memtrack.io.params import Params, RecipeParams, mistake
+from memtrack.io.ensembles import Place, chunks, open_run, training_device
+from memtrack.io.fingerprint import ensemble_fingerprint
+from memtrack.io.params import Params, mistake
 from memtrack.io.paths import MEMORIZATION_RESULTS
 from memtrack.io.problems import entry_point
 from memtrack.io.progress import Progress
 from memtrack.io.results import MemorizationMetrics
 from memtrack.io.tracking import Run
-from memtrack.io.tracking_uri import tracking_uri
 from memtrack.io.validation import write_record
 from memtrack.io.variants import VariantData
 from memtrack.stages import load_with_variant
@@ -53,10 +50,7 @@ def main() -> None:
     options, folder = params.memorization, MEMORIZATION_RESULTS / name
     data = PreparedData()
     variant = VariantData(name, data)
-    try:
-        device = training.pick_device(params.train.device)
-    except ValueError as error:
-        raise mistake("train", "device", message=str(error)) from None
+    device = training_device(params)
     samples = len(variant.ids), len(data.split("test"))
     if not 0 < round(options.share * samples[0]) < samples[0]:
         text = f"{options.share} of {samples[0]} samples leaves nothing to train on, or nothing out"
@@ -64,7 +58,8 @@ def main() -> None:
     members = partial(subset, samples[0], share=options.share, seed=options.seed)
     fingerprint = ensemble_fingerprint(params, data, variant, device, share=options.share)
     with Place.claimed(name, fingerprint, samples, folder) as place:
-        run = _open_run(params, variant, fingerprint)
+        told = options.model_dump(mode="json", exclude={"variants", "published", "recipe"})
+        run = open_run(params, variant, "memorization", fingerprint, {"memorization": told})
         groups = partial(chunks, range(options.models))
         networks, counts = place.networks, Counts(samples[0])
         with closing(place.train(params, data, variant, members, groups, device)) as trained:
@@ -94,27 +89,6 @@ def main() -> None:
     _draw(folder / "pictures", data, variant, table, pairs)
     _log(run, folder, table, variant.ids, metrics)
     print(f"{name}: {metrics.said()}")
-
-
-def _open_run(params: Params, variant: VariantData, fingerprint: Fingerprint) -> Run:
-    """A run of its own; that of an interrupted process with the same parameters is gone on with."""
-    told = {
-        "memorization": params.memorization.model_dump(
-            mode="json", exclude={"variants", "published", "recipe"}
-        ),
-        "recipe": params.recipe.model_dump(mode="json", include=set(RecipeParams.model_fields)),
-        "variant": params.variants[variant.name].model_dump(mode="json"),
-    }
-    store = [tracking_uri(params.tracking), params.tracking.experiment]
-    causes = {"networks": fingerprint.key, "told": told, "store": store}
-    return Run.open(
-        params.tracking,
-        variant.name,
-        name=f"{variant.name}, memorization",
-        parameters=told,
-        tags={"source": params.data.kind},
-        key=hashlib.sha256(Fingerprint(causes=causes).key.encode()).hexdigest()[:32],
-    )
 
 
 def _estimate(

@@ -1,0 +1,168 @@
+"""Stage `utility`: the test accuracy of networks trained without the memorized samples, against without as
+many random ones, in results/utility/NAME.
+
+Networks that an interrupted run, or one that asked for fewer, has trained are used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import ttest_ind
+
+from memtrack.core.ensemble import Flags
+from memtrack.core.memorization import without_memorized, without_random
+from memtrack.io import pictures
+from memtrack.io.correctness import Correctness
+from memtrack.io.dataset import PreparedData
+from memtrack.io.ensembles import Place, chunks, open_run, training_device
+from memtrack.io.fingerprint import ensemble_fingerprint
+from memtrack.io.paths import MEMORIZATION_RESULTS, UTILITY_RESULTS
+from memtrack.io.problems import InputError, Problem, entry_point
+from memtrack.io.progress import Progress
+from memtrack.io.results import UtilityMetrics
+from memtrack.io.score_table import read_memorization
+from memtrack.io.tracking import Run
+from memtrack.io.validation import write_record
+from memtrack.io.variants import VariantData
+from memtrack.stages import load_with_variant
+
+BLOCK = 10**6
+"""The networks of block b have the numbers from b times this on. Block 0 is trained on all samples, 1 and 2
+without those above the first threshold and without as many random ones, and so on."""
+LEAST = 0.1
+"""Where less than this share of the samples would be left, a threshold is left out."""
+TESTS = ("all", "influenced", "others")
+"""The test samples: all; those in a pair of influence with a memorized sample; those that are in none."""
+
+
+@entry_point
+def main() -> None:
+    """Run the stage for the variant named on the command line."""
+    params, name = load_with_variant(__doc__)
+    folder, options = UTILITY_RESULTS / name, params.utility
+    folder.mkdir(parents=True, exist_ok=True)
+    data = PreparedData()
+    variant = VariantData(name, data)
+    device = training_device(params)
+    memorization = read_memorization(MEMORIZATION_RESULTS / name, variant)
+    influenced = _influenced(MEMORIZATION_RESULTS / name / "test.csv", data)
+    thresholds = []
+    for threshold in sorted(options.thresholds):
+        left = without_memorized(memorization, threshold).mean()
+        if left < LEAST:
+            print(f"{name}: without memorization above {threshold} too few samples are left ({left:.0%})")
+        else:
+            thresholds.append(threshold)
+    members = partial(_members, memorization, thresholds, params.memorization.seed)
+    digest = hashlib.sha256(memorization.tobytes()).hexdigest()
+    fingerprint = ensemble_fingerprint(
+        params, data, variant, device, memorization=digest, thresholds=thresholds
+    )
+    blocks = [
+        range(block * BLOCK, block * BLOCK + options.models) for block in range(1 + 2 * len(thresholds))
+    ]
+
+    def groups(size: int) -> Iterator[range]:
+        for block in blocks:
+            yield from chunks(block, size)
+
+    samples = len(variant.ids), len(influenced)
+    with Place.claimed(f"{name}-utility", fingerprint, samples) as place:
+        told = {"utility": options.model_dump(mode="json", exclude={"variants"})}
+        run = open_run(params, variant, "utility", fingerprint, told)
+        missing = sum(number not in place.networks for block in blocks for number in block)
+        with closing(place.train(params, data, variant, members, groups, device)) as trained:
+            for _ in Progress(trained, f"networks without memorized samples of {name}", missing, size=len):
+                pass
+        networks = place.networks
+    table = _table(networks, blocks, memorization, thresholds, influenced, params.evaluate.confidence)
+    table.to_csv(folder / "utility.csv", index=False)
+    metrics = UtilityMetrics(
+        models=options.models,
+        test_accuracy=float(networks.flags("test", blocks[0]).mean()),
+        largest_difference=float(table.loc[table["tests"] == "all", "difference"].max()),
+        influenced_tests=int(influenced.sum()),
+    )
+    write_record(metrics, folder / "metrics.json")
+    pictures.utility(table, metrics.test_accuracy, folder / "pictures" / "utility.png")
+    _log(run, folder, metrics)
+    print(table[table["tests"] == "all"].round(4).to_string(index=False))
+
+
+def _members(memorization: NDArray[np.float64], thresholds: list[float], seed: int, number: int) -> Flags:
+    """Which samples a network is trained on, (N,)."""
+    block = number // BLOCK
+    if block == 0:
+        return np.ones(len(memorization), dtype=bool)
+    memorized = without_memorized(memorization, thresholds[(block - 1) // 2])
+    return memorized if block % 2 else without_random(memorized, seed=seed, model=number)
+
+
+def _influenced(path: Path, data: PreparedData) -> Flags:
+    """Which test samples are in a pair of influence, (T,)."""
+    table = pd.read_csv(path, dtype={"id": str}, keep_default_na=False).set_index("id")
+    held = data.split("test")["id"]
+    if sorted(table.index) != sorted(held):
+        raise InputError([Problem(path, message="is damaged or of other samples: run `dvc repro`")])
+    flags: Flags = (table.loc[held, "pairs"] > 0).to_numpy()
+    return flags
+
+
+def _table(
+    networks: Correctness,
+    blocks: list[range],
+    memorization: NDArray[np.float64],
+    thresholds: list[float],
+    influenced: Flags,
+    confidence: float,
+) -> pd.DataFrame:
+    """utility.csv: a row for each threshold and kind of test samples: mean accuracy of the networks without
+    the samples above the threshold (and its standard deviation), and without as many random ones; the
+    difference, random minus memorized, with its interval (Welch's t over networks)."""
+    parts = dict(zip(TESTS, (np.ones_like(influenced), influenced, ~influenced), strict=True))
+    rows = []
+    for place, threshold in enumerate(thresholds):
+        with_random, with_memorized = (
+            networks.flags("test", blocks[1 + 2 * place + other]) for other in (1, 0)
+        )
+        for tests, chosen in parts.items():
+            if not chosen.any():
+                continue
+            one, other = with_random[:, chosen].mean(axis=1), with_memorized[:, chosen].mean(axis=1)
+            low, high = ttest_ind(one, other, equal_var=False).confidence_interval(confidence)
+            rows.append(
+                {
+                    "threshold": threshold,
+                    "left_out": int((~without_memorized(memorization, threshold)).sum()),
+                    "tests": tests,
+                    "without_memorized": other.mean(),
+                    "without_memorized_sd": other.std(ddof=1),
+                    "without_random": one.mean(),
+                    "without_random_sd": one.std(ddof=1),
+                    "difference": one.mean() - other.mean(),
+                    "low": low,
+                    "high": high,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _log(run: Run, folder: Path, metrics: UtilityMetrics) -> None:
+    files = {
+        "utility/utility.csv": folder / "utility.csv",
+        "pictures/utility.png": folder / "pictures/utility.png",
+    }
+    run.log(files=files, metrics={key: float(value) for key, value in metrics.model_dump().items()})
+    run.end()
+
+
+if __name__ == "__main__":
+    main()
