@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -86,11 +86,22 @@ def without_memorized(memorization: Values, threshold: float) -> Flags:
     return ~(memorization > threshold)
 
 
-def without_random(others: Flags, *, seed: int, model: int) -> Flags:
-    """Of as many samples as are in `others` (N,) a random choice, drawn from (seed, model)."""
-    generator = np.random.Generator(np.random.PCG64([seed, model, 3]))
-    kept: Flags = generator.permutation(others)
-    return kept
+BLOCK = 10**6
+"""For marginal utility, network number b BLOCK + k is the k-th of block b. Those of block 0 are trained on all
+samples, of 1 without those above the first threshold, of 2 without as many random ones, of 3 without those above
+the second threshold, and so on."""
+
+
+def remaining(memorization: Values, thresholds: Sequence[float], seed: int, model: int) -> Flags:
+    """Which samples network number `model` is trained on, (N,); see `BLOCK`. Random ones are drawn from
+    (seed, model)."""
+    block = model // BLOCK
+    if block == 0:
+        return np.ones(len(memorization), dtype=bool)
+    kept = without_memorized(memorization, thresholds[(block - 1) // 2])
+    if block % 2:
+        return kept
+    return np.random.Generator(np.random.PCG64([seed, model, 3])).permutation(kept)
 
 
 @dataclass(frozen=True)

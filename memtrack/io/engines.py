@@ -6,6 +6,7 @@ import importlib
 import multiprocessing
 import os
 import socket
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -140,7 +141,7 @@ class Processes:
         try:
             while True:
                 for call in islice(waiting, AHEAD * self.workers - len(at_work)):
-                    at_work[pool.submit(_call, method, call)] = call
+                    at_work[_submit(pool, method, call)] = call
                 if not at_work:
                     return
                 died = False
@@ -162,13 +163,27 @@ class Processes:
                         raise mistake("compute", "workers", message=text)
                     _end(pool)
                     pool = self._pool()
-                    at_work = {pool.submit(_call, method, call): call for call in at_work.values()}
+                    at_work = {_submit(pool, method, call): call for call in at_work.values()}
         finally:
             _end(pool)
 
     def _pool(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")
         return ProcessPoolExecutor(self.workers, context, initializer=_begin, initargs=(self._task,))
+
+
+def _submit(pool: ProcessPoolExecutor, method: str, call: Arguments) -> Future[Any]:
+    """A new worker would first import the module that this process was started with, and with it MLflow and
+    all else that a stage imports: that module is hidden from it."""
+    main = sys.modules["__main__"]
+    hidden: dict[str, Any] = {
+        name: main.__dict__.pop(name) for name in ("__spec__", "__file__") if name in main.__dict__
+    }
+    main.__spec__ = None
+    try:
+        return pool.submit(_call, method, call)
+    finally:
+        main.__dict__.update(hidden)
 
 
 def _end(pool: ProcessPoolExecutor) -> None:

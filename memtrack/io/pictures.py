@@ -139,7 +139,7 @@ def scatters(scores: Mapping[str, Values], memorization: Values, corrupted: Flag
         axes.set_xlabel("memorization (Feldman & Zhang)")
     for axes in grid.flat[len(scores) :]:
         axes.axis("off")
-    _save(figure, path, inches=(0.6, 0.5, 0.4, 0.6))
+    _save(figure, path, inches=(0.8, 0.5, 0.4, 0.6))
 
 
 def utility(table: pd.DataFrame, accuracy: float, path: Path) -> None:

@@ -94,16 +94,18 @@ def _by_order(path: Path, count: int, data: PreparedData, variant: VariantData) 
 
 
 def _by_name(path: Path, names: NDArray[np.generic], variant: VariantData) -> NDArray[np.int64]:
-    place = {_stem(name): row for row, name in enumerate(names.tolist())}
-    rows = np.array([place.get(_stem(image), -1) for image in variant.images], dtype=np.int64)
+    """The row of the image whose path ends as a name does, whatever its format; -1 for none."""
+    paths = [PurePosixPath(name.decode() if isinstance(name, bytes) else name) for name in names.tolist()]
+    place = {path.with_suffix("").parts: row for row, path in enumerate(paths)}
+    ends = [PurePosixPath(image).with_suffix("").parts[-len(paths[0].parts) :] for image in variant.images]
+    originals = {end for end, original in zip(ends, variant.copy_of, strict=True) if not original}
+    if len(place) < len(paths) or len(originals) < len(ends) - sum(map(bool, variant.copy_of)):
+        raise _problem(path, "tr_filenames cannot tell images apart: give as much of their paths as does")
+    rows = np.array([place.get(end, -1) for end in ends], dtype=np.int64)
     if (rows < 0).all():
-        example = f"{_stem(names.tolist()[0])!r} in the file, {_stem(variant.images[0])!r} here"
+        example = f"{paths[0]} in the file, {variant.images[0]} here"
         raise _problem(path, f"names none of the training images (names look like {example})")
     return rows
-
-
-def _stem(name: bytes | str) -> str:
-    return PurePosixPath(name.decode() if isinstance(name, bytes) else name).stem
 
 
 def _problem(path: Path, message: str) -> InputError:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.stats import ttest_ind
 
 from memtrack.core.ensemble import Flags
-from memtrack.core.memorization import without_memorized, without_random
+from memtrack.core.memorization import BLOCK, remaining, without_memorized
 from memtrack.io import pictures
 from memtrack.io.correctness import Correctness
 from memtrack.io.dataset import PreparedData
@@ -34,9 +34,6 @@ from memtrack.io.validation import write_record
 from memtrack.io.variants import VariantData
 from memtrack.stages import load_with_variant
 
-BLOCK = 10**6
-"""The networks of block b have the numbers from b times this on. Block 0 is trained on all samples, 1 and 2
-without those above the first threshold and without as many random ones, and so on."""
 LEAST = 0.1
 """Where less than this share of the samples would be left, a threshold is left out."""
 TESTS = ("all", "influenced", "others")
@@ -61,7 +58,7 @@ def main() -> None:
             print(f"{name}: without memorization above {threshold} too few samples are left ({left:.0%})")
         else:
             thresholds.append(threshold)
-    members = partial(_members, memorization, thresholds, params.memorization.seed)
+    members = partial(remaining, memorization, thresholds, params.memorization.seed)
     digest = hashlib.sha256(memorization.tobytes()).hexdigest()
     fingerprint = ensemble_fingerprint(
         params, data, variant, device, memorization=digest, thresholds=thresholds
@@ -95,15 +92,6 @@ def main() -> None:
     pictures.utility(table, metrics.test_accuracy, folder / "pictures" / "utility.png")
     _log(run, folder, metrics)
     print(table[table["tests"] == "all"].round(4).to_string(index=False))
-
-
-def _members(memorization: NDArray[np.float64], thresholds: list[float], seed: int, number: int) -> Flags:
-    """Which samples a network is trained on, (N,)."""
-    block = number // BLOCK
-    if block == 0:
-        return np.ones(len(memorization), dtype=bool)
-    memorized = without_memorized(memorization, thresholds[(block - 1) // 2])
-    return memorized if block % 2 else without_random(memorized, seed=seed, model=number)
 
 
 def _influenced(path: Path, data: PreparedData) -> Flags:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr, spearmanr
 
-from memtrack.core.memorization import MEASURES, Counts, agreements, influence
+from memtrack.core.memorization import BLOCK, MEASURES, Counts, agreements, influence, remaining
 
 
 def nearest_neighbour(
@@ -123,6 +123,23 @@ def measured(scores: np.ndarray, memorization: np.ndarray, least: float) -> list
         len(highest(scores, top) & highest(memorization, top)) / top,
         len(highest(scores, len(memorized)) & memorized) / len(memorized),
     ]
+
+
+def test_who_remains_without_the_memorized() -> None:
+    memorization = np.array([0.9, 0.1, np.nan, 0.5, 0.3, 0.2])
+    thresholds = [0.25, 0.5]
+
+    def rows(block: int, number: int = 0) -> list[int]:
+        return np.flatnonzero(remaining(memorization, thresholds, 0, block * BLOCK + number)).tolist()
+
+    assert rows(0) == [0, 1, 2, 3, 4, 5]
+    assert rows(1) == rows(1, 7) == [1, 2, 5]
+    assert rows(3) == [1, 2, 3, 4, 5]
+    random = [tuple(rows(2, number)) for number in range(300)]
+    assert {len(chosen) for chosen in random} == {3}
+    assert len(set(random)) == 20  # all of three out of six
+    assert rows(2, 4) == list(random[4])
+    assert {len(rows(4, number)) for number in range(5)} == {5}
 
 
 class TestAgreement:
