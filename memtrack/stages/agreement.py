@@ -81,7 +81,8 @@ def main() -> None:
     )
     write_record(metrics, folder / "metrics.json")
     _draw(folder / "pictures", variant, scores, memorization)
-    _log(params, read_record(RunRecord, TRAIN_RESULTS / name / "run.json"), folder, metrics)
+    what = "agreement_with_published" if options.published else "agreement"
+    _log(params, read_record(RunRecord, TRAIN_RESULTS / name / "run.json"), folder, what, metrics)
     for key in order:
         found = judged[key]["pearson"]
         print(f"{folder.name}: {key} Pearson {found.value:.3f} [{found.low:.3f}, {found.high:.3f}]")
@@ -122,15 +123,15 @@ def _draw(folder: Path, variant: VariantData, scores: Scores, memorization: NDAr
         pictures.contact_sheet(variant.read(rows), captions, variant.corrupted[rows].tolist(), path)
 
 
-def _log(params: Params, record: RunRecord, folder: Path, metrics: AgreementMetrics) -> None:
-    """Add to the run that training opened."""
-    run = Run.of_training(params, record, "agreement")
-    files = {f"{folder.name}/{path.name}": path for path in sorted(folder.glob("*.csv"))}
-    files |= {
-        f"{folder.name}/pictures/{path.name}": path for path in sorted((folder / "pictures").glob("*.png"))
+def _log(params: Params, record: RunRecord, folder: Path, what: str, metrics: AgreementMetrics) -> None:
+    """Add to the run that training opened; `what`: with which memorization the scores were compared."""
+    run = Run.of_training(params, record, what)
+    files = {
+        f"{what}/{path.relative_to(folder)}": path
+        for path in sorted([*folder.glob("*.csv"), *folder.glob("pictures/*.png")])
     }
     numbers = {
-        f"{folder.name}_{measure}/{key}": value
+        f"{what}_{measure}/{key}": value
         for key, found in metrics.scores.items()
         for measure in MEASURES
         if (value := found[measure]) is not None

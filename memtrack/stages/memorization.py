@@ -229,7 +229,8 @@ def _log(
     tables = ("memorization.csv", "influence.csv", "test.csv", "metrics.json")
     files = {f"memorization/{name}": folder / name for name in tables}
     files |= {f"pictures/{path.name}": path for path in sorted((folder / "pictures").glob("*.png"))}
-    run.log(files=files, metrics={key: float(value) for key, value in metrics.model_dump().items()})
+    numbers = {key: float(value) for key, value in metrics.model_dump().items()}
+    run.log(files=files, metrics=numbers, step=metrics.models)
     run.end()
 
 
