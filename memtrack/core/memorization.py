@@ -87,9 +87,9 @@ def without_memorized(memorization: Values, threshold: float) -> Flags:
 
 
 BLOCK = 10**6
-"""For marginal utility, network number b BLOCK + k is the k-th of block b. Those of block 0 are trained on
-all samples, of 1 without those above the first threshold, of 2 without as many random ones, of 3 without those
-above the second threshold, and so on."""
+"""For marginal utility, network number b BLOCK + k is the k-th of block b. Block 0 is trained on all samples,
+1 without those above the first threshold, 2 without as many random ones, 3 without those above the second
+threshold, and so on."""
 
 
 def remaining(memorization: Values, thresholds: Sequence[float], seed: int, model: int) -> Flags:
