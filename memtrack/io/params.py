@@ -532,9 +532,12 @@ class TuneParams(Section):
     epochs: Choices[RecordedEpochs] | None = Field(
         None, description="Choices of recorded epochs; null: record.epochs."
     )
-    objectives: Choices[Literal["auroc", "cost"]] = Field(
+    objectives: Choices[Literal["auroc", "memorization", "cost"]] = Field(
         ("auroc",),
-        description="[auroc], or [auroc, cost] for the Pareto front; cost in trainings without recording.",
+        description="[auroc]: who finds known corruption; [memorization]: who agrees with the memorization "
+        "that stage memorization estimated (correlation; half of the samples and networks choose, the others "
+        "confirm, held_out is not used); with cost after it the Pareto front; cost in trainings without "
+        "recording.",
     )
     sampler: Literal["tpe", "gp", "random", "qmc", "grid"] = "tpe"
     pruner: Literal["median", "hyperband", "none"] = "median"
@@ -564,8 +567,8 @@ class TuneParams(Section):
 
     @model_validator(mode="after")
     def _finds_something(self) -> TuneParams:
-        if self.objectives not in (("auroc",), ("auroc", "cost")):
-            raise ValueError("objectives should be [auroc] or [auroc, cost]")
+        if self.objectives[0] == "cost" or self.objectives[1:] not in ((), ("cost",)):
+            raise ValueError("objectives should be [auroc] or [memorization], or one of them and cost")
         if self.variant is not None and self.variant == self.held_out:
             raise ValueError("held_out should be another variant than variant, or null (--held-out none)")
         return self

@@ -163,27 +163,28 @@ def utility(table: pd.DataFrame, accuracy: float, path: Path) -> None:
     _save(figure, path)
 
 
-def auroc_over_scale(points: pd.DataFrame, default: float, winner: tuple[float, int], path: Path) -> None:
-    """AUROC over h, a line for each number of probes, broken where a point of other lines is missing.
+def value_over_scale(
+    points: pd.DataFrame, key: str, label: str, default: float, winner: tuple[float, int], path: Path
+) -> None:
+    """The column `key` over h, a line for each number of probes, broken where others have a point more.
 
     `points` has a row for each h and n; `winner` is one of them. Far worse ones are below the frame.
     """
     figure, axes = _figure(6, 4)
-    table = points.pivot_table(values="auroc", index="perturbation_scale", columns="probes")
+    table = points.pivot_table(values=key, index="perturbation_scale", columns="probes")
     colours = plt.get_cmap("viridis")(np.linspace(0, 0.9, len(table.columns)))
     for number, colour in zip(table.columns, colours, strict=True):
         axes.plot(table.index, table[number], ".-", color=colour, label=f"n = {number}")
     axes.axvline(default, color="0.6", linestyle=":", label="params.yaml")
     scale, probes = winner
     won = points[(points["perturbation_scale"] == scale) & (points["probes"] == probes)]
-    axes.plot(
-        won["perturbation_scale"], won["auroc"], "*", color=CORRUPTED, markersize=11, label="the winner"
-    )
-    best, middle = points["auroc"].max(), points["auroc"].median()
-    low = max(points["auroc"].min(), best - max(0.01, 3 * (best - middle)))
+    axes.plot(won["perturbation_scale"], won[key], "*", color=CORRUPTED, markersize=11, label="the winner")
+    best, middle = points[key].max(), points[key].median()
+    low = max(points[key].min(), best - max(0.01, 3 * (best - middle)))
     axes.set_ylim(low - 0.05 * (best - low), best + 0.05 * (best - low) + 1e-4)
-    axes.set(xscale="log", xlabel="perturbation scale h (normalized input units)", ylabel="AUROC")
-    axes.set_title("Which h finds the corrupted labels?")
+    axes.set(xscale="log", xlabel="perturbation scale h (normalized input units)", ylabel=label)
+    question = "finds the corrupted labels" if key == "auroc" else "measures memorization"
+    axes.set_title(f"Which h {question}?")
     axes.legend(fontsize="small")
     _save(figure, path)
 

@@ -15,7 +15,7 @@ from ruamel.yaml.util import load_yaml_guess_indent
 
 from memtrack.core.files import whole_file
 from memtrack.io import params
-from memtrack.io.params import PARAMS_FILE, Params, TuneParams, tune_problems
+from memtrack.io.params import PARAMS_FILE, Params, TuneParams, mistake, tune_problems
 from memtrack.io.problems import InputError, Problem
 from memtrack.io.validation import validate
 from memtrack.io.yaml_file import Loc, SourceFile, read_yaml
@@ -105,7 +105,7 @@ def parser() -> argparse.ArgumentParser:
     option("workers", int, "processes that share the cores")
     option("sampler", str, "who suggests", choices=get_args(fields["sampler"].annotation))
     option("pruner", str, "who stops bad trials early", choices=get_args(fields["pruner"].annotation))
-    option("objectives", str, "auroc, or auroc cost for the Pareto front", nargs="+")
+    option("objectives", str, "auroc or memorization; and cost for the Pareto front", nargs="+")
     subset = made.add_mutually_exclusive_group()
     default = fields["standard_error"].get_default()
     text = (
@@ -123,6 +123,11 @@ def pick_variant(options: Options) -> str:
     """The variant to search on: the one that is named, or the first with known corruption."""
     if options.tune.variant is not None:
         return options.tune.variant
+    if options.tune.objectives[0] == "memorization":
+        if options.params.memorization.variants:
+            return options.params.memorization.variants[0]
+        text = "names no variant, and the search is to measure agreement with memorization: name one"
+        raise mistake("memorization", "variants", message=text)
     for name, variant in options.params.variants.items():
         if variant.kind != "none" and name != options.tune.held_out:
             return name

@@ -19,7 +19,9 @@ from torch.nn.functional import cross_entropy
 
 from memtrack.core import models
 from memtrack.core.ensemble import subset
+from memtrack.core.memorization import Counts
 from memtrack.io.correctness import Correctness
+from memtrack.tune.search import halves
 
 MODELS = 60
 RECIPE = {
@@ -128,7 +130,9 @@ def test_killed_and_gone_on_with(stages: Stages, estimated: dict[str, bytes], pr
     project.edit("compute", {"together": 2, "workers": 2})
     for wanted in (2, 8, 20):
         code = f"""
+from memtrack.core.memorization import Counts
 from memtrack.io.correctness import Correctness
+from memtrack.tune.search import halves
 add = Correctness.add
 def add_and_die(self, *arguments):
     add(self, *arguments)
@@ -231,6 +235,32 @@ def test_utility(stages: Stages, estimated: dict[str, bytes], project: Project) 
     assert everyone["without_memorized"] == pytest.approx(
         trained.flags("test", [10**6 + number for number in range(3)]).mean()
     )
+
+
+def test_a_search_for_agreement(stages: Stages, estimated: dict[str, bytes], project: Project) -> None:
+    """Half of the samples by half of the networks choose, the other halves confirm."""
+    output = stages.run("tune", "--objective", "memorization", "--variant", "noisy", "--trials", "3")
+    assert "by the other half of the networks" in output.replace("\n", " ")
+    [path] = project.folder.glob("results/tune/noisy-*/outcome.json")
+    outcome = json.loads(path.read_text())
+    right, _ = networks(project)
+    members = np.array([subset(32, number, share=0.7, seed=0) for number in range(MODELS)])
+    estimates = []
+    for start in (0, 1):
+        counts = Counts(32)
+        counts.add(members[start::2], right[start::2])
+        estimates.append(counts.memorization)
+    assert not np.isnan(estimates).any()
+    scores = pd.read_csv(project.folder / "results/evaluate/noisy/scores.csv").sort_values("id")
+    sides = halves(np.mean(estimates, axis=0) > 0.25)
+    for name, rows, estimate in zip(("chosen", "confirmed"), sides, estimates, strict=True):
+        by_hand = pearsonr(scores["curvature"].to_numpy()[rows], estimate[rows])[0]
+        assert outcome[name]["second"] == pytest.approx(by_hand, abs=1e-5)
+    assert "cost" in output
+    project.edit("memorization.share", 0.6)
+    refused = stages.run("tune", "--objective", "memorization", "--variant", "noisy", status=2)
+    project.edit("memorization.share", 0.7)
+    assert "is not estimated as params.yaml says: run `dvc repro memorization@noisy`" in refused
 
 
 def test_published_memorization(stages: Stages, estimated: dict[str, bytes], project: Project) -> None:
