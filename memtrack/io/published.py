@@ -54,13 +54,15 @@ def published_memorization(path: Path, data: PreparedData, variant: VariantData)
 
 
 def _read(path: Path) -> dict[str, NDArray[np.generic]]:
+    if not path.exists():
+        raise _problem(path, f"is not there: it should be {EXPECTED}")
+    if not zipfile.is_zipfile(path):
+        raise _problem(path, f"cannot be read: it should be {EXPECTED}")
     try:
         with np.load(path, allow_pickle=False) as file:
             names = [name for name in ("tr_mem", "tr_labels", "tr_filenames") if name in file.files]
             arrays = {name: file[name] for name in names}
-    except FileNotFoundError:
-        raise _problem(path, f"is not there: it should be {EXPECTED}") from None
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         if "pickle" in str(error):
             raise _problem(
                 path,
