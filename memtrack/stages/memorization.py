@@ -69,9 +69,9 @@ def main() -> None:
     table.to_csv(folder / "memorization.csv", index=False)
     numbers = range(counts.networks)
     right = networks.flags("test", numbers)
-    pairs, tests = _influence(
-        data, variant, counts.memorization, np.stack([members(number) for number in numbers]), right
-    )
+    memorized = np.flatnonzero(counts.memorization >= MEMORIZED)
+    trained_on = np.stack([members(number)[memorized] for number in numbers])
+    pairs, tests = _influence(data, variant, counts.memorization, memorized, trained_on, right)
     pairs.head(PAIRS).to_csv(folder / "influence.csv", index=False)
     tests.to_csv(folder / "test.csv", index=False)
     accuracy = right.mean(axis=1)
@@ -147,16 +147,24 @@ def _table(variant: VariantData, counts: Counts) -> pd.DataFrame:
 
 
 def _influence(
-    data: PreparedData, variant: VariantData, memorization: NDArray[np.float64], members: Flags, right: Flags
+    data: PreparedData,
+    variant: VariantData,
+    memorization: NDArray[np.float64],
+    memorized: NDArray[np.int64],
+    trained_on: Flags,
+    right: Flags,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The pairs of a memorized training sample and a test sample with an influence of at least 0.15, the
     largest first; and test.csv, a row per test sample: the share of networks that get it right, and how many
-    such pairs it is in."""
-    memorized = np.flatnonzero(memorization >= MEMORIZED)
+    such pairs it is in.
+
+    `trained_on`: which of the samples `memorized` (M,) each network was trained on, (K, M); `right`: which test
+    samples it gets right, (K, T).
+    """
     found, errors, rows, columns = [], [], [], []
     for start in range(0, len(memorized), ROWS):
         part = memorized[start : start + ROWS]
-        values, error = influence(members[:, part], right)
+        values, error = influence(trained_on[:, start : start + ROWS], right)
         pair = np.nonzero(values >= INFLUENTIAL)
         found.append(values[pair])
         errors.append(error[pair])
