@@ -158,8 +158,8 @@ def _influence(
     largest first; and test.csv, a row per test sample: the share of networks that get it right, and how many
     such pairs it is in.
 
-    `trained_on`: which of the samples `memorized` (M,) each network was trained on, (K, M); `right`: which test
-    samples it gets right, (K, T).
+    `trained_on`: which of the samples `memorized` (M,) each network was trained on, (K, M); `right`: which
+    test samples it gets right, (K, T).
     """
     found, errors, rows, columns = [], [], [], []
     for start in range(0, len(memorized), ROWS):
