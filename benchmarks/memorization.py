@@ -58,8 +58,8 @@ DATA: dict[str, dict[str, Any]] = {
         "train": {**RECIPE, "epochs": 20, "model": {"kind": "mlp", "width": 128, "depth": 1, "dropout": 0.0}},
     },
 }  # fmt: skip
-TITLES = {"digits": "digits (1,437)", "mnist": "MNIST (10,000)", "true_labels": "true labels",
-          "symmetric_10": "symmetric 10%", "conflicting_duplicates_2": "conflicting duplicates 2%"}  # fmt: skip
+TITLES = {"digits": "digits (1,437)", "mnist": "MNIST (10,000)",
+          "true_labels": "true labels", "symmetric_10": "symmetric 10%", "conflicting_duplicates_2": "conflicting duplicates 2%"}  # fmt: skip
 COUNTS = (5, 10, 20, 50, 100, 200, 500, 1000)
 
 
@@ -144,7 +144,10 @@ def estimates(folder: Path, variant: str) -> tuple[NDArray[np.float64], dict[int
     summary = json.loads((folder / "data/variants" / variant / "summary.json").read_text())
     samples = summary["samples"]
     tests = json.loads((folder / "data/prepared/dataset.json").read_text())["test"]
-    kept = Correctness(folder / "results/memorization" / variant, (samples, tests))
+    path = folder / "results/memorization" / variant / "networks.npz"
+    with np.load(path, allow_pickle=False) as arrays:
+        kept = Correctness(str(arrays["key"]), (samples, tests))
+    kept.read(path)
     half = len(kept) // 2
 
     def estimate(numbers: range) -> NDArray[np.float64]:
@@ -174,8 +177,8 @@ def report(work: Path) -> None:
     RESULTS.parent.mkdir(exist_ok=True)
     lines = ["# Which score measures memorization?", "",
              "Agreement with Feldman & Zhang's memorization, estimated from many trainings of the very same "
-             "network (each on 70% of the samples); in brackets the 95% bootstrap interval over samples. AUROC: "
-             "of finding the wrong labels. Written by benchmarks/memorization.py.", ""]  # fmt: skip
+             "network (each on 70% of the samples); in brackets the 95% bootstrap interval over samples. "
+             "AUROC: of finding the wrong labels. Written by benchmarks/memorization.py.", ""]  # fmt: skip
     rows, panels = [], []
     for name, chosen in DATA.items():
         for variant in chosen["variants"]:
@@ -189,10 +192,10 @@ def report(work: Path) -> None:
                 "scores"
             ]
             lines += [f"## {TITLES[name]}, {TITLES[variant]}", "",
-                      f"{whole['models']} networks of test accuracy {whole['test_accuracy']:.3f} ± "
-                      f"{whole['test_accuracy_sd']:.3f}; median standard error {whole['median_standard_error']:.3f}; "
-                      f"{whole['memorized']} samples with mem > 0.25; {whole['influential_pairs']} influential "
-                      f"pairs touch {whole['influenced_tests']} test samples.", "",
+                      "{models} networks of test accuracy {test_accuracy:.3f} ± {test_accuracy_sd:.3f}; median "
+                      "standard error {median_standard_error:.3f}; {memorized} samples with mem > 0.25; "
+                      "{influential_pairs} influential pairs touch {influenced_tests} test samples."
+                      .format_map(whole), "",
                       "| score | AUROC | Pearson | Spearman | cosine | top 5% | mem > 0.25 |",
                       "|---|---|---|---|---|---|---|"]  # fmt: skip
             for score, numbers in found["scores"].items():

@@ -51,8 +51,8 @@ def arrays(name: str) -> Arrays:
 def main() -> None:
     """Measure and print."""
     cores = torch.get_num_threads()
-    headings = (f"seconds a network, {cores} cores", "one by one", f"one by one, {cores} processes", "memtrack",
-                "together", "against one by one", "against processes")  # fmt: skip
+    headings = (f"seconds a network, {cores} cores", "one by one", f"one by one, {cores} processes",
+                "memtrack", "together", "against one by one", "against processes")  # fmt: skip
     print(f"| {' | '.join(headings)} |\n{'|---' * len(headings)}|")
     for title, (source, build, epochs, count) in CASES.items():
         kept = arrays(source)

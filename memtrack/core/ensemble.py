@@ -88,7 +88,11 @@ class Ensemble:
 
     @torch.no_grad()
     def correct(self, group: Group, images: Tensor, labels: Tensor) -> Flags:
-        """Which samples (N, channels, H, W) each network gets right, in eval mode, (K, N)."""
+        """Which samples (N, channels, H, W) each network gets right, in eval mode, (K, N).
+
+        Raises:
+            FloatingPointError: where training has diverged.
+        """
         group.train(False)
         parts = []
         for batch, own in zip(
@@ -96,7 +100,10 @@ class Ensemble:
             torch.split(labels, self._recipe.batch_size),
             strict=True,
         ):
-            parts.append((group(self._inputs(batch)).argmax(2) == own.to(self._device)).cpu())
+            logits = group(self._inputs(batch))
+            if not bool(torch.isfinite(logits).all()):
+                raise FloatingPointError("a network's logits are not finite: the training diverged")
+            parts.append((logits.argmax(2) == own.to(self._device)).cpu())
         return torch.cat(parts, dim=1).numpy()
 
     def fastest_size(self, members: Callable[[int], Flags], most: int) -> int:

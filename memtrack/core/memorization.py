@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -119,6 +120,7 @@ MEASURES = ("pearson", "spearman", "cosine", "top_overlap", "precision")
 pearson, spearman: correlations. cosine: of the two, the score's least value taken as 0. top_overlap: share of
 the 5% of samples with the highest scores that are among the 5% of highest memorization. precision: of the K
 samples with the highest scores the share whose memorization is above 0.25, where K samples have such a one.
+Ties are broken at random: what is given is the mean over all ways to do so.
 """
 TOP = 0.05
 Agreement = dict[str, Interval]
@@ -162,42 +164,45 @@ def agreements(
 def _agreement(found: Values, draws: Values, confidence: float) -> Agreement:
     """Of each measure (5,), and its draws (resamples, 5)."""
     tail = (1 - confidence) / 2
-    low, high = np.quantile(draws, [tail, 1 - tail], axis=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a measure may be defined in no resample
+        low, high = np.nanquantile(draws, [tail, 1 - tail], axis=0)
     ends = zip(MEASURES, found.tolist(), low.tolist(), high.tolist(), strict=True)
     return {name: Interval(*numbers) for name, *numbers in ends}
 
 
 class _Compared:
-    """A score and memorization, sorted once for all resamples."""
+    """A score and memorization, put into order once for all resamples."""
 
     def __init__(self, scores: Values, memorization: Values) -> None:
         self.scores, self.memorization = scores, memorization
         self.raised = scores - scores.min()
         self.levels = [np.unique(values, return_inverse=True)[1] for values in (scores, memorization)]
-        self.orders = [np.argsort(-values, kind="stable") for values in (scores, memorization)]
         self.memorized = memorization > MEMORIZED
 
     def __call__(self, weights: Values) -> list[float]:
         """The measures, each sample counted as often as its weight (N,) says."""
         norms = math.sqrt((weights @ self.raised**2) * (weights @ self.memorization**2))
         top, memorized = TOP * float(weights.sum()), float(weights @ self.memorized)
-        first, most = (_first(order, weights, top) for order in self.orders)
-        flagged = _first(self.orders[0], weights, memorized)
+        first, most = (_first(level, weights, top) for level in self.levels)
+        flagged = _first(self.levels[0], weights, memorized)
         return [
             _correlation(self.scores, self.memorization, weights),
             _correlation(_places(self.levels[0], weights), _places(self.levels[1], weights), weights),
             float(weights @ (self.raised * self.memorization)) / norms if norms else math.nan,
-            float(np.minimum(first, most).sum() / top),
-            float(flagged @ self.memorized) / memorized if memorized else math.nan,
+            float(weights @ (first * most)) / top,
+            float(weights @ (flagged * self.memorized)) / memorized if memorized else math.nan,
         ]
 
 
-def _first(order: NDArray[np.int64], weights: Values, count: float) -> Values:
-    """How much of each sample's weight (N,) is among the first `count` in this order."""
-    taken = np.empty(len(weights))
-    own = weights[order]
-    taken[order] = np.clip(count - (np.cumsum(own) - own), 0, own)
-    return taken
+def _first(level: NDArray[np.int64], weights: Values, count: float) -> Values:
+    """For each sample the chance that it is among the first `count`, largest level first, where ties are
+    broken at random."""
+    counts = np.bincount(level, weights)
+    above = counts.sum() - np.cumsum(counts)
+    taken = np.clip(count - above, 0, counts) / np.maximum(counts, 1e-300)
+    chances: Values = taken[level]
+    return chances
 
 
 def _places(level: NDArray[np.int64], weights: Values) -> Values:

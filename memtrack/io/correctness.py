@@ -1,13 +1,13 @@
-"""Which samples each of many networks gets right, kept as bits in a folder of .npz files.
+"""Which samples each of many networks gets right, kept as bits in .npz files.
 
-A file holds the networks of one group: `numbers` (K,), and for each split a row of packed bits a network. A
-network that is in two files counts once; a file that is not whole is said and removed: its networks are
-trained again.
+A file holds `key` (the fingerprint of the networks), `numbers` (K,), and for each split a row of packed bits
+a network. A network that is in two files counts once.
 """
 
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -20,23 +20,22 @@ Flags = NDArray[np.bool_]
 SPLITS = ("train", "test")
 
 
+class DamagedNetworks(Exception):
+    """A file that is not whole, or holds other networks."""
+
+
 class Correctness:
-    """The networks that are trained, by number.
+    """Networks by number.
 
     Args:
+        key: of the fingerprint of the networks.
         samples: how many samples the splits `train` and `test` have.
     """
 
-    def __init__(self, folder: Path, samples: tuple[int, int]) -> None:
-        self.folder = folder
+    def __init__(self, key: str, samples: tuple[int, int]) -> None:
+        self._key = key
         self._samples = dict(zip(SPLITS, samples, strict=True))
         self._bits: dict[int, tuple[NDArray[np.uint8], ...]] = {}
-        for path in sorted(folder.glob("*.npz")):
-            try:
-                self._read(path)
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-                print(f"{path}: is damaged: its networks are trained again")
-                path.unlink()
 
     def __contains__(self, number: int) -> bool:
         return number in self._bits
@@ -44,33 +43,40 @@ class Correctness:
     def __len__(self) -> int:
         return len(self._bits)
 
-    def add(self, numbers: Sequence[int], train: Flags, test: Flags) -> None:
-        """Keep networks: which samples of each split each gets right, (K, N) and (K, T); on the disk before
-        this returns."""
-        kept = {name: np.packbits(flags, axis=1) for name, flags in zip(SPLITS, (train, test), strict=True)}
-        self._write(self.folder / f"{numbers[0]:08d}_{len(numbers)}.npz", numbers, kept)
-        self._bits |= dict(zip(numbers, zip(*kept.values(), strict=True), strict=True))
-
     def flags(self, split: str, numbers: Iterable[int]) -> Flags:
         """Which samples of a split some networks get right, (K, N)."""
         packed = np.array([self._bits[number][SPLITS.index(split)] for number in numbers], dtype=np.uint8)
         count = self._samples[split]
         return np.unpackbits(packed.reshape(-1, -(-count // 8)), axis=1, count=count).astype(bool)
 
-    def publish(self, path: Path, count: int) -> None:
-        """Write the networks 0 to `count` - 1 to one file."""
-        kept = [self._bits[number] for number in range(count)]
-        arrays = {name: np.stack(part) for name, part in zip(SPLITS, zip(*kept, strict=True), strict=True)}
-        self._write(path, range(count), arrays)
+    def add(self, numbers: Sequence[int], train: Flags, test: Flags) -> None:
+        """Add networks: which samples of each split each gets right, (K, N) and (K, T)."""
+        packed = (np.packbits(flags, axis=1) for flags in (train, test))
+        self._bits |= dict(zip(numbers, zip(*packed, strict=True), strict=True))
 
-    def _write(self, path: Path, numbers: Sequence[int], arrays: dict[str, NDArray[np.uint8]]) -> None:
+    def write(self, path: Path, numbers: Sequence[int]) -> None:
+        """Write some networks to a file; on the disk before this returns."""
+        parts = zip(*(self._bits[number] for number in numbers), strict=True)
+        arrays = {name: np.stack(part) for name, part in zip(SPLITS, parts, strict=True)}
         with whole_file(path) as file:
-            np.savez(file, allow_pickle=False, numbers=np.asarray(numbers, dtype=np.int64), **arrays)
+            np.savez(file, allow_pickle=False, key=np.array(self._key),
+                     numbers=np.asarray(numbers, dtype=np.int64), **arrays)  # fmt: skip
 
-    def _read(self, path: Path) -> None:
-        with np.load(path, allow_pickle=False) as arrays:  # each has a checksum
-            numbers, *bits = (arrays[name] for name in ("numbers", *SPLITS))
-        for part, count in zip(bits, self._samples.values(), strict=True):
-            if part.shape != (len(numbers), -(-count // 8)):
-                raise ValueError("of other samples")
-        self._bits |= dict(zip(numbers.tolist(), zip(*bits, strict=True), strict=True))
+    def read(self, path: Path) -> list[int]:
+        """Add the networks of a file; the numbers that were not there.
+
+        Raises:
+            DamagedNetworks: and nothing is added.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as arrays:  # each has a checksum
+                key, numbers, *bits = (arrays[name] for name in ("key", "numbers", *SPLITS))
+        except (ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+            raise DamagedNetworks(str(error)) from None
+        shapes = [(len(numbers), -(-count // 8)) for count in self._samples.values()]
+        if str(key) != self._key or [part.shape for part in bits] != shapes:
+            raise DamagedNetworks("it holds other networks")
+        found = dict(zip(numbers.tolist(), zip(*bits, strict=True), strict=True))
+        new = sorted(found.keys() - self._bits.keys())
+        self._bits |= {number: found[number] for number in new}
+        return new

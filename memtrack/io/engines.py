@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -136,16 +137,23 @@ class Processes:
         Raises:
             InputError: where worker after worker dies.
         """
-        waiting, deaths = iter(calls), 0
+        waiting, again, deaths = iter(calls), deque[Arguments](), 0
         pool, at_work = self._pool(), dict[Future[Any], Arguments]()
         try:
             while True:
-                for call in islice(waiting, AHEAD * self.workers - len(at_work)):
-                    at_work[_submit(pool, method, call)] = call
-                if not at_work:
-                    return
                 died = False
-                for ended in wait(at_work, return_when=FIRST_COMPLETED).done:
+                try:
+                    while len(at_work) < AHEAD * self.workers:
+                        if not again:
+                            again.extend(islice(waiting, 1))
+                        if not again:
+                            break
+                        at_work[_submit(pool, method, again[0])] = again.popleft()
+                except BrokenProcessPool:
+                    died = True
+                if not at_work and not again:
+                    return
+                for ended in wait(at_work, return_when=FIRST_COMPLETED).done if at_work else ():
                     try:
                         result = ended.result()
                     except BrokenProcessPool:
@@ -162,8 +170,8 @@ class Processes:
                         )
                         raise mistake("compute", "workers", message=text)
                     _end(pool)
-                    pool = self._pool()
-                    at_work = {_submit(pool, method, call): call for call in at_work.values()}
+                    again.extend(at_work.values())
+                    pool, at_work = self._pool(), {}
         finally:
             _end(pool)
 

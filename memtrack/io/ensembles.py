@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from memtrack.core import models
 from memtrack.core.ensemble import Flags, Recipe
 from memtrack.core.training import pick_device
-from memtrack.io.correctness import Correctness
+from memtrack.io.correctness import Correctness, DamagedNetworks
 from memtrack.io.dataset import CHUNK, PreparedData
 from memtrack.io.engines import Engine, Processes, Ray, Task
 from memtrack.io.fingerprint import Fingerprint
@@ -34,6 +34,8 @@ from memtrack.io.tracking_uri import tracking_uri
 from memtrack.io.variants import VariantData
 
 FOLDER = Path(".memtrack/networks")
+ROUNDS = 4
+"""Each worker trains at least so many groups: a kill loses little, and all end at about the same time."""
 NETWORKS, FINGERPRINT = "networks.npz", "networks.json"
 
 
@@ -47,7 +49,13 @@ class Place:
     def __init__(self, folder: Path, fingerprint: Fingerprint, samples: tuple[int, int]) -> None:
         self.folder = folder
         self.fingerprint = fingerprint
-        self.networks = Correctness(folder, samples)
+        self.networks = Correctness(fingerprint.key, samples)
+        for path in sorted(folder.glob("*.npz")):
+            try:
+                self.networks.read(path)
+            except DamagedNetworks:
+                print(f"{path}: is damaged: its networks are trained again")
+                path.unlink()
 
     @classmethod
     @contextmanager
@@ -65,17 +73,24 @@ class Place:
             print(f"{name}: another process trains these networks: waiting for it", flush=True)
             lock.acquire()
         try:
-            if published is not None and fingerprint.matches(published / FINGERPRINT):
-                shutil.copyfile(published / NETWORKS, folder / NETWORKS)
-            yield cls(folder, fingerprint, samples)
+            place = cls(folder, fingerprint, samples)
+            if published is not None and (published / NETWORKS).exists():
+                with suppress(DamagedNetworks):  # of other parameters
+                    place._keep(place.networks.read(published / NETWORKS))
+            yield place
         finally:
             lock.release()
 
     def publish(self, results: Path, count: int) -> None:
-        """Leave the networks 0 to `count` - 1 in `results`, in one file, and here too."""
+        """Write the networks 0 to `count` - 1 to one file in `results`."""
         results.mkdir(parents=True, exist_ok=True)
-        self.networks.publish(results / NETWORKS, count)
+        self.networks.write(results / NETWORKS, range(count))
         self.fingerprint.write(results / FINGERPRINT)
+
+    def _keep(self, numbers: Sequence[int]) -> None:
+        """Networks that were added stay when this process ends."""
+        if numbers:
+            self.networks.write(self.folder / f"{numbers[0]:08d}_{len(numbers)}.npz", numbers)
 
     def train(
         self,
@@ -93,19 +108,32 @@ class Place:
             groups: the numbers wanted, cut into groups of networks with as many samples each, at most so
                 many as it is told.
         """
+        if all(number in self.networks for group in groups(2**20) for number in group):
+            return
+        recipe(params, data)  # what is wrong with it is said before images are read
         with self._arrays(data, variant) as arrays:
             engine = self._engine(params, data, members, arrays, device)
             size = params.compute.together
             if size is None:
                 most = max(len(group) for group in groups(2**20))
-                most = -(-most // engine.workers)  # enough for all
+                most = max(1, most // (ROUNDS * engine.workers))
                 [(_, size)] = engine.run("fastest_size", [(most,)])
             missing = (
                 tuple(number for number in group if number not in self.networks) for group in groups(size)
             )
-            for numbers, (train, test) in engine.run("train", filter(None, missing)):
-                self.networks.add(numbers, train, test)
-                yield numbers
+            try:
+                for numbers, (train, test) in engine.run("train", filter(None, missing)):
+                    self.networks.add(numbers, train, test)
+                    self._keep(numbers)
+                    yield numbers
+            except FloatingPointError as error:
+                section = ("train",) if params.memorization.recipe is None else ("memorization", "recipe")
+                raise mistake(*section, "optimizer", "lr", message=f"{error}: choose a lower one") from None
+            except RuntimeError as error:
+                if size == 1 or params.compute.together is None:
+                    raise
+                text = f"so many networks cannot be trained together, choose null or 1: {error}"
+                raise mistake("compute", "together", message=text) from None
 
     def _engine(
         self,
@@ -186,10 +214,22 @@ def open_run(
     )
 
 
+@contextmanager
+def ended_with_error(run: Run) -> Iterator[None]:
+    """Close the run where an error ends what is done within."""
+    try:
+        yield
+    except BaseException as error:
+        with suppress(OSError):  # the first error is the one to say
+            run.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        raise
+
+
 def recipe(params: Params, data: PreparedData) -> Recipe:
     """How the networks are trained; `InputError` for a network that cannot take the images."""
     chosen, record = params.recipe, data.record
-    network(chosen.model, record)
+    where = ("train",) if params.memorization.recipe is None else ("memorization", "recipe")
+    network(chosen.model, record, (*where, "model"))
     return Recipe(
         partial(models.build, shape=record.shape, classes=len(record.classes), **chosen.model.model_dump()),
         record.mean,

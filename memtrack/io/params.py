@@ -732,11 +732,15 @@ def cross_field_problems(params: Params) -> list[tuple[tuple[str | int, ...], st
     root = PurePosixPath(params.data.root)
     if any(out == root or root in out.parents or out in root.parents for out in OUTPUTS):
         found.append((("data", "root"), "should not hold, or lie in, what the stages write"))
-    if isinstance(params.train.schedule, Step):
-        late = [epoch for epoch in params.train.schedule.milestones if epoch > params.train.epochs]
-        if late:
-            text = f"{late} are after the last epoch: train.epochs is {params.train.epochs}"
-            found.append((("train", "schedule", "milestones"), text))
+    recipes: dict[tuple[str, ...], RecipeParams] = {("train",): params.train}
+    if params.memorization.recipe is not None:
+        recipes["memorization", "recipe"] = params.memorization.recipe
+    for where, recipe in recipes.items():
+        if isinstance(recipe.schedule, Step):
+            late = [epoch for epoch in recipe.schedule.milestones if epoch > recipe.epochs]
+            if late:
+                text = f"{late} are after the last epoch: {'.'.join(where)}.epochs is {recipe.epochs}"
+                found.append(((*where, "schedule", "milestones"), text))
     found += _epochs_problems(("record", "epochs"), params.record.epochs, params.train.epochs)
     scale = params.curvature.perturbation_scale
     found += _scale_problems(("curvature", "perturbation_scale"), scale, params)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -17,7 +18,8 @@ EXPECTED = "an .npz file as Feldman & Zhang publish it, with tr_mem and tr_label
 
 
 def published_memorization(path: Path, data: PreparedData, variant: VariantData) -> NDArray[np.float64]:
-    """The memorization of each training sample of the variant, (N,); NaN where the file says nothing.
+    """The memorization of each training sample of the variant, (N,); NaN where the file says nothing, and
+    where the given label is not the data set's own.
 
     tr_mem holds it for each sample of the data set. Where there are tr_filenames (ImageNet), samples are
     found by the name of their file, else by their order in the data set, of which all training samples must
@@ -28,6 +30,9 @@ def published_memorization(path: Path, data: PreparedData, variant: VariantData)
 
     Source: Feldman & Zhang, NeurIPS 2020, the files that go with the paper.
     """
+    if variant.pixels is not None:
+        text = f"is of the images as they are: the pixels of {variant.name} are randomized"
+        raise mistake("memorization", "published", variant.name, message=text)
     arrays = _read(path)
     memorization, labels = arrays["tr_mem"].astype(np.float64), arrays["tr_labels"].astype(np.int64)
     if np.nanmin(memorization) < -1 or np.nanmax(memorization) > 1:
@@ -37,7 +42,7 @@ def published_memorization(path: Path, data: PreparedData, variant: VariantData)
         rows = _by_order(path, len(memorization), data, variant)
     else:
         rows = _by_name(path, names, variant)
-    rows[[bool(original) for original in variant.copy_of]] = -1  # a copy has a label of its own
+    rows[variant.corrupted] = -1  # it is of the data set's own labels
     found = rows >= 0
     compared = labels[rows[found]], variant.clean[found]
     differing = np.flatnonzero(compared[0] != compared[1])
@@ -62,7 +67,7 @@ def _read(path: Path) -> dict[str, NDArray[np.generic]]:
         with np.load(path, allow_pickle=False) as file:
             names = [name for name in ("tr_mem", "tr_labels", "tr_filenames") if name in file.files]
             arrays = {name: file[name] for name in names}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         if "pickle" in str(error):
             raise _problem(
                 path,

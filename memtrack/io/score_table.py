@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,13 @@ WORDS = ("id", "image", "given_label", "clean_label", "predicted_label", "corrup
 
 def read_scores(path: Path, variant: VariantData) -> pd.DataFrame:
     """All columns; class names stay as they are, also None and 007. `InputError` for other samples."""
-    scores = pd.read_csv(path, dtype=dict.fromkeys(WORDS, str), keep_default_na=False)
-    if sorted(scores["id"]) != sorted(variant.ids):
-        text = f"is damaged or of other samples: run `dvc repro evaluate@{variant.name}`"
-        raise InputError([Problem(path, message=text)])
+    remedy = f"run `dvc repro evaluate@{variant.name}`"
+    try:
+        scores = pd.read_csv(path, dtype=dict.fromkeys(WORDS, str), keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise InputError([Problem(path, message=f"cannot be read ({error}): {remedy}")]) from None
+    if "id" not in scores or sorted(scores["id"]) != sorted(variant.ids):
+        raise InputError([Problem(path, message=f"is damaged or of other samples: {remedy}")])
     return scores
 
 
@@ -30,9 +34,24 @@ def score_names(table: pd.DataFrame) -> list[str]:
 
 def read_memorization(folder: Path, variant: VariantData) -> NDArray[np.float64]:
     """The memorization of each sample (N,), from memorization.csv in `folder`; NaN where it is not known."""
-    path = folder / "memorization.csv"
-    table = pd.read_csv(path, dtype={"id": str}, keep_default_na=False, na_values={"memorization": ""})
-    if sorted(table["id"]) != sorted(variant.ids):
-        text = f"is damaged or of other samples: run `dvc repro memorization@{variant.name}`"
-        raise InputError([Problem(path, message=text)])
-    return table.set_index("id")["memorization"].loc[variant.ids].to_numpy(dtype=np.float64)
+    remedy = f"run `dvc repro memorization@{variant.name}`"
+    table = _whole(folder / "memorization.csv", {"id", "memorization"}, variant.ids, remedy)
+    return table["memorization"].replace("", "nan").to_numpy(dtype=np.float64)
+
+
+def read_influenced(folder: Path, tests: Sequence[str], variant: str) -> NDArray[np.bool_]:
+    """Which test samples are in a pair of influence, (T,), from test.csv in `folder`."""
+    remedy = f"run `dvc repro memorization@{variant}`"
+    table = _whole(folder / "test.csv", {"id", "pairs"}, tests, remedy)
+    return table["pairs"].to_numpy(dtype=np.int64) > 0
+
+
+def _whole(path: Path, columns: set[str], ids: Sequence[str], remedy: str) -> pd.DataFrame:
+    """A table of words, its rows in the order of `ids`; `InputError` where it is not of these."""
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+        raise InputError([Problem(path, message=f"cannot be read ({error}): {remedy}")]) from None
+    if not columns <= set(table.columns) or sorted(table["id"]) != sorted(ids):
+        raise InputError([Problem(path, message=f"is damaged or of other samples: {remedy}")])
+    return table.set_index("id").loc[list(ids)].reset_index()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from memtrack.core.memorization import MEASURES, MEMORIZED, Agreement, agreements
 from memtrack.io import pictures
 from memtrack.io.dataset import PreparedData
-from memtrack.io.params import Params
+from memtrack.io.params import Params, mistake
 from memtrack.io.paths import (
     AGREEMENT_RESULTS,
     EVALUATE_RESULTS,
@@ -52,6 +52,8 @@ def main() -> None:
     table = read_scores(EVALUATE_RESULTS / name / "scores.csv", variant).set_index("id").loc[variant.ids]
     scores = {key: table[key].to_numpy(dtype=np.float64) for key in score_names(table)}
     if options.published:
+        if name not in params.memorization.published:
+            raise mistake("memorization", "published", message=f"names no file for the variant {name}")
         path = input_path(params.memorization.published[name])
         memorization = published_memorization(path, data, variant)
     else:

@@ -20,7 +20,7 @@ from memtrack.core.memorization import INFLUENTIAL, MEMORIZED, Counts, influence
 from memtrack.io import pictures
 from memtrack.io.correctness import Correctness
 from memtrack.io.dataset import PreparedData
-from memtrack.io.ensembles import Place, chunks, open_run, training_device
+from memtrack.io.ensembles import Place, chunks, ended_with_error, open_run, training_device
 from memtrack.io.fingerprint import ensemble_fingerprint
 from memtrack.io.params import Params, mistake
 from memtrack.io.paths import MEMORIZATION_RESULTS
@@ -62,7 +62,8 @@ def main() -> None:
         run = open_run(params, variant, "memorization", fingerprint, {"memorization": told})
         groups = partial(chunks, range(options.models))
         networks, counts = place.networks, Counts(samples[0])
-        with closing(place.train(params, data, variant, members, groups, device)) as trained:
+        training = place.train(params, data, variant, members, groups, device)
+        with ended_with_error(run), closing(training) as trained:
             _estimate(params, networks, members, trained, run, counts, f"networks on {name}")
         place.publish(folder, counts.networks)
     table = _table(variant, counts)

@@ -22,13 +22,14 @@ from memtrack.core.memorization import BLOCK, remaining, without_memorized
 from memtrack.io import pictures
 from memtrack.io.correctness import Correctness
 from memtrack.io.dataset import PreparedData
-from memtrack.io.ensembles import Place, chunks, open_run, training_device
+from memtrack.io.ensembles import Place, chunks, ended_with_error, open_run, training_device
 from memtrack.io.fingerprint import ensemble_fingerprint
+from memtrack.io.params import mistake
 from memtrack.io.paths import MEMORIZATION_RESULTS, UTILITY_RESULTS
-from memtrack.io.problems import InputError, Problem, entry_point
+from memtrack.io.problems import entry_point
 from memtrack.io.progress import Progress
 from memtrack.io.results import UtilityMetrics
-from memtrack.io.score_table import read_memorization
+from memtrack.io.score_table import read_influenced, read_memorization
 from memtrack.io.tracking import Run
 from memtrack.io.validation import write_record
 from memtrack.io.variants import VariantData
@@ -50,7 +51,7 @@ def main() -> None:
     variant = VariantData(name, data)
     device = training_device(params)
     memorization = read_memorization(MEMORIZATION_RESULTS / name, variant)
-    influenced = _influenced(MEMORIZATION_RESULTS / name / "test.csv", data)
+    influenced = read_influenced(MEMORIZATION_RESULTS / name, data.split("test")["id"].tolist(), name)
     thresholds = []
     for threshold in sorted(options.thresholds):
         left = without_memorized(memorization, threshold).mean()
@@ -58,6 +59,9 @@ def main() -> None:
             print(f"{name}: without memorization above {threshold} too few samples are left ({left:.0%})")
         else:
             thresholds.append(threshold)
+    if not thresholds:
+        text = f"nearly all samples of {name} are memorized above each of them: give higher ones"
+        raise mistake("utility", "thresholds", message=text)
     members = partial(remaining, memorization, thresholds, params.memorization.seed)
     digest = hashlib.sha256(memorization.tobytes()).hexdigest()
     fingerprint = ensemble_fingerprint(
@@ -76,7 +80,8 @@ def main() -> None:
         told = {"utility": options.model_dump(mode="json", exclude={"variants"})}
         run = open_run(params, variant, "utility", fingerprint, told)
         missing = sum(number not in place.networks for block in blocks for number in block)
-        with closing(place.train(params, data, variant, members, groups, device)) as trained:
+        training = place.train(params, data, variant, members, groups, device)
+        with ended_with_error(run), closing(training) as trained:
             for _ in Progress(trained, f"networks without memorized samples of {name}", missing, size=len):
                 pass
         networks = place.networks
@@ -92,16 +97,6 @@ def main() -> None:
     pictures.utility(table, metrics.test_accuracy, folder / "pictures" / "utility.png")
     _log(run, folder, metrics)
     print(table[table["tests"] == "all"].round(4).to_string(index=False))
-
-
-def _influenced(path: Path, data: PreparedData) -> Flags:
-    """Which test samples are in a pair of influence, (T,)."""
-    table = pd.read_csv(path, dtype={"id": str}, keep_default_na=False).set_index("id")
-    held = data.split("test")["id"]
-    if sorted(table.index) != sorted(held):
-        raise InputError([Problem(path, message="is damaged or of other samples: run `dvc repro`")])
-    flags: Flags = (table.loc[held, "pairs"] > 0).to_numpy()
-    return flags
 
 
 def _table(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -24,8 +25,8 @@ from memtrack.core.memorization import MEMORIZED, Counts
 from memtrack.core.recorder import LengthRecorder
 from memtrack.core.scores import SCORES
 from memtrack.core.trajectory import Trajectory
-from memtrack.io.correctness import Correctness
-from memtrack.io.ensembles import FINGERPRINT
+from memtrack.io.correctness import Correctness, DamagedNetworks
+from memtrack.io.ensembles import NETWORKS
 from memtrack.io.fingerprint import Fingerprint, code_hash, ensemble_fingerprint
 from memtrack.io.params import mistake
 from memtrack.io.paths import MEMORIZATION_RESULTS, TRAIN_RESULTS
@@ -76,9 +77,11 @@ class Search:
         chosen, others, self.where = self._memorization() if asks_memorization else self._corruption()
         for side in (chosen, others):
             if min(np.bincount(side.truth.flags, minlength=2)) < 2:
-                whole = tune.held_out is None or asks_memorization
-                what = "memorized" if asks_memorization else "corrupted"
-                text = f"has too few {what} samples to search on" if whole else "is too small"
+                if asks_memorization:
+                    raise options.mistake("variant", "has too few memorized samples to search on")
+                text = (
+                    "has too few corrupted samples to search on" if tune.held_out is None else "is too small"
+                )
                 raise InputError([Problem(side.trained.variant.table, message=text)])
         identity = {
             **self.trained.causes, "weights": self.trained.weights, "halves": tune.held_out is None,
@@ -131,10 +134,11 @@ class Search:
         now = ensemble_fingerprint(
             self.options.params, trained.data, trained.variant, trained.device, share=options.share
         )
-        networks = Correctness(folder, samples)
-        # on which machine they were trained does not matter
-        differing = now.differing(folder / FINGERPRINT) - {"device", "packages"}
-        if not len(networks) or differing:
+        networks = Correctness(now.key, samples)
+        if (folder / NETWORKS).exists():
+            with suppress(DamagedNetworks):
+                networks.read(folder / NETWORKS)
+        if not len(networks):
             text = f"is not estimated as params.yaml says: run `dvc repro memorization@{trained.name}`"
             if trained.name not in options.variants:
                 text += f", with {trained.name} in memorization.variants"

@@ -108,20 +108,22 @@ def test_influence_by_brute_force() -> None:
 
 
 def measured(scores: np.ndarray, memorization: np.ndarray, least: float) -> list[float]:
-    """The measures by scipy and sets, each sample once."""
+    """The measures by scipy and by counting, each sample once, ties broken at random."""
     raised, size = scores - least, len(scores)
-    top = round(0.05 * size)
-    memorized = set(np.flatnonzero(memorization > 0.25))
+    top, memorized = 0.05 * size, (memorization > 0.25).sum()
 
-    def highest(values: np.ndarray, count: int) -> set[int]:
-        return set(sorted(range(size), key=lambda row: -values[row])[:count])
+    def chance(values: np.ndarray, count: float) -> np.ndarray:
+        """Of each sample to be among the first `count`."""
+        return np.array(
+            [np.clip((count - (values > own).sum()) / (values == own).sum(), 0, 1) for own in values]
+        )
 
     return [
         pearsonr(scores, memorization)[0],
         spearmanr(scores, memorization)[0],
         (raised * memorization).sum() / np.sqrt((raised**2).sum() * (memorization**2).sum()),
-        len(highest(scores, top) & highest(memorization, top)) / top,
-        len(highest(scores, len(memorized)) & memorized) / len(memorized),
+        (chance(scores, top) * chance(memorization, top)).sum() / top,
+        (chance(scores, memorized) * (memorization > 0.25)).sum() / memorized,
     ]
 
 
@@ -165,7 +167,7 @@ class TestAgreement:
             assert differences["near", "far"][measure].value == pytest.approx(difference)
 
     def test_intervals(self, scores: dict[str, np.ndarray], memorization: np.ndarray) -> None:
-        """Each resample written out; its equal samples have neighbouring places, so the sets are the same."""
+        """Each resample written out."""
         judged, differences = agreements(scores, memorization, resamples=40, confidence=0.9, seed=5)
         generator = np.random.Generator(np.random.PCG64(5))
         draws = []
@@ -176,7 +178,6 @@ class TestAgreement:
         for row, name in enumerate(scores):
             expected = np.quantile(np.array(draws)[:, row], [0.05, 0.95], axis=0)
             found = [(judged[name][measure].low, judged[name][measure].high) for measure in MEASURES]
-            # where equal samples are cut apart the sets of sorted rows may take others of them
             np.testing.assert_allclose(np.transpose(found), expected, atol=1e-9)
         paired = np.array(draws)[:, 1] - np.array(draws)[:, 0]
         low = np.quantile(paired, 0.05, axis=0)
@@ -193,6 +194,28 @@ class TestAgreement:
         scores = np.full(9, constant)
         found, _ = agreements({"": scores}, np.linspace(0, 1, 9), resamples=5, confidence=0.9, seed=0)
         assert [name for name in MEASURES if np.isnan(found[""][name].value)] == list(MEASURES[:3])
+        assert found[""]["top_overlap"].value == pytest.approx(0.05)  # chance
+        assert found[""]["precision"].value == pytest.approx(6 / 9)
+
+    def test_the_order_of_samples_does_not_matter(self) -> None:
+        draw = np.random.default_rng(3)
+        memorization = np.round(draw.random(300) ** 8, 1)
+        scores = {"few levels": draw.integers(0, 3, 300).astype(float), "zeros": np.zeros(300)}
+        rows = draw.permutation(300)
+        found, turned = (
+            agreements({name: values[order] for name, values in scores.items()}, memorization[order],
+                       resamples=1, confidence=0.9, seed=0)[0]
+            for order in (np.arange(300), rows)
+        )  # fmt: skip
+        for name in scores:
+            values = [found[name][measure].value for measure in MEASURES]
+            assert values == pytest.approx([turned[name][measure].value for measure in MEASURES], nan_ok=True)
+
+    def test_a_resample_without_memorized_samples_is_left_out(self) -> None:
+        memorization = np.zeros(40)
+        memorization[:2] = 1
+        found, _ = agreements({"": memorization}, memorization, resamples=100, confidence=0.9, seed=0)
+        assert found[""]["precision"].low == 1
 
     def test_nothing_memorized(self) -> None:
         few = np.linspace(0, 0.2, 30)

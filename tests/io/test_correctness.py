@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from memtrack.io.correctness import Correctness, Flags
+from memtrack.io.correctness import Correctness, DamagedNetworks, Flags
 
-SAMPLES = 37, 11
+PATH = Path("networks.npz")
 
 
 @pytest.fixture
@@ -18,61 +18,57 @@ def drawn() -> tuple[Flags, Flags]:
     return draw.random((9, 37)) < 0.5, draw.random((9, 11)) < 0.5
 
 
-def kept(folder: Path) -> Correctness:
-    return Correctness(folder, SAMPLES)
+def empty(key: str = "here", samples: tuple[int, int] = (37, 11)) -> Correctness:
+    return Correctness(key, samples)
 
 
-def test_what_is_written_is_read_in_any_order(tmp_path: Path, drawn: tuple[Flags, Flags]) -> None:
-    networks = kept(tmp_path)
-    for numbers in [4, 5, 6], [0], [8, 1]:
-        networks.add(numbers, *(flags[numbers] for flags in drawn))
-    for found in networks, kept(tmp_path):
-        assert len(found) == 6
-        assert 7 not in found
+def holding(numbers: list[int], drawn: tuple[Flags, Flags]) -> Correctness:
+    made = empty()
+    made.add(numbers, *(flags[numbers] for flags in drawn))
+    return made
+
+
+def test_what_is_written_is_read(drawn: tuple[Flags, Flags]) -> None:
+    written, found = holding([4, 8, 0, 5, 6], drawn), empty()
+    written.write(PATH, [0, 5, 8])
+    assert found.read(PATH) == [0, 5, 8]
+    assert (len(found), 8 in found, 4 in found) == (3, True, False)
+    for kept in written, found:
         for split, flags in zip(("train", "test"), drawn, strict=True):
-            assert (found.flags(split, [8, 0, 5]) == flags[[8, 0, 5]]).all()
-    assert networks.flags("train", []).shape == (0, 37)
+            assert (kept.flags(split, [8, 0, 5]) == flags[[8, 0, 5]]).all()
+    assert found.flags("train", []).shape == (0, 37)
+    content = PATH.read_bytes()
+    found.write(PATH, [0, 5, 8])
+    assert PATH.read_bytes() == content
 
 
-def test_a_network_in_two_files_counts_once(tmp_path: Path, drawn: tuple[Flags, Flags]) -> None:
-    networks = kept(tmp_path)
-    networks.add([2, 3], *(flags[[2, 3]] for flags in drawn))
-    networks.add([3], *(flags[[3]] for flags in drawn))
-    assert len(kept(tmp_path)) == 2
+def test_a_network_in_two_files_counts_once(drawn: tuple[Flags, Flags]) -> None:
+    holding([2, 3], drawn).write(PATH, [2, 3])
+    found = holding([3], drawn)
+    assert found.read(PATH) == [2]
+    assert len(found) == 2
 
 
-def test_published_networks_are_read_as_their_parts(tmp_path: Path, drawn: tuple[Flags, Flags]) -> None:
-    networks = kept(tmp_path / "parts")
-    for number in reversed(range(9)):
-        networks.add([number], *(flags[[number]] for flags in drawn))
-    networks.publish(tmp_path / "whole/networks.npz", 5)
-    networks.publish(tmp_path / "again/networks.npz", 5)
-    whole = kept(tmp_path / "whole")
-    assert len(whole) == 5
-    assert (whole.flags("test", range(5)) == drawn[1][:5]).all()
-    first, second = ((tmp_path / name / "networks.npz").read_bytes() for name in ("whole", "again"))
-    assert first == second
-
-
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "text"])
-def test_a_damaged_file_is_said_and_removed(
-    damage: str, tmp_path: Path, drawn: tuple[Flags, Flags], capsys: pytest.CaptureFixture[str]
-) -> None:
-    networks = kept(tmp_path)
-    networks.add([0, 1], *(flags[:2] for flags in drawn))
-    networks.add([2], *(flags[[2]] for flags in drawn))
-    path = tmp_path / "00000000_2.npz"
-    content = bytearray(path.read_bytes())
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "text", "array"])
+def test_a_damaged_file_is_said_and_stays(damage: str, drawn: tuple[Flags, Flags]) -> None:
+    holding([0, 1], drawn).write(PATH, [0, 1])
+    content = bytearray(PATH.read_bytes())
     if damage == "flipped":
-        place = content.index(np.packbits(drawn[0][0]).tobytes())
-        content[place] ^= 1
-    path.write_bytes({"cut": content[:-200], "empty": b"", "text": b"networks"}.get(damage, bytes(content)))
-    again = kept(tmp_path)
-    assert (0 in again, 1 in again, 2 in again) == (False, False, True)
-    assert f"{path}: is damaged: its networks are trained again" in capsys.readouterr().out
-    assert not path.exists()
+        content[content.index(np.packbits(drawn[0][0]).tobytes())] ^= 1
+    PATH.write_bytes({"cut": content[:-200], "empty": b"", "text": b"networks"}.get(damage, bytes(content)))
+    if damage == "array":
+        with PATH.open("wb") as file:
+            np.save(file, drawn[0])
+    found = holding([5], drawn)
+    with pytest.raises(DamagedNetworks):
+        found.read(PATH)
+    assert len(found) == 1
+    assert PATH.exists()
 
 
-def test_networks_of_other_samples_are_not_taken(tmp_path: Path, drawn: tuple[Flags, Flags]) -> None:
-    kept(tmp_path).add([0], *(flags[[0]] for flags in drawn))
-    assert len(Correctness(tmp_path, (80, 11))) == 0
+@pytest.mark.parametrize("other", [empty("there"), empty(samples=(80, 11)), empty(samples=(37, 3))])
+def test_other_networks_are_not_taken(other: Correctness, drawn: tuple[Flags, Flags]) -> None:
+    holding([0], drawn).write(PATH, [0])
+    with pytest.raises(DamagedNetworks, match="holds other networks"):
+        other.read(PATH)
+    assert len(other) == 0

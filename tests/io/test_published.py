@@ -11,7 +11,7 @@ import pytest
 from conftest import Picture
 
 from memtrack.io.dataset import PreparedData, write_prepared
-from memtrack.io.params import ConflictingDuplicates, Digits, ImageFolder, NoNoise
+from memtrack.io.params import ConflictingDuplicates, Digits, ImageFolder, NoNoise, PixelNoise, Symmetric
 from memtrack.io.problems import InputError
 from memtrack.io.published import published_memorization
 from memtrack.io.sources import Collected, collect
@@ -68,13 +68,24 @@ def test_by_the_order_of_the_data_set(arrays: tuple[PreparedData, VariantData]) 
     assert found.tolist() == [MEMORIZATION[int(sample[1:])] for sample in arrays[1].ids]
 
 
-def test_a_copy_has_no_published_memorization(arrays: tuple[PreparedData, VariantData]) -> None:
+def test_a_copy_has_none(arrays: tuple[PreparedData, VariantData]) -> None:
     save()
     params = ConflictingDuplicates(kind="conflicting_duplicates", labels="data/prepared", rate=0.2)
     write_variant("twice", params, arrays[0])
     twice = VariantData("twice", arrays[0])
     found = published_memorization(PATH, arrays[0], twice)
     assert np.isnan(found).tolist() == [bool(original) for original in twice.copy_of]
+
+
+def test_it_is_of_the_data_sets_own_labels_and_pixels(arrays: tuple[PreparedData, VariantData]) -> None:
+    save()
+    wrong = Symmetric(kind="symmetric", labels="data/prepared", rate=0.3)
+    write_variant("wrong", wrong, arrays[0])
+    variant = VariantData("wrong", arrays[0])
+    assert (np.isnan(published_memorization(PATH, arrays[0], variant)) == variant.corrupted).all()
+    write_variant("static", PixelNoise(kind="pixels", labels="data/prepared", how="gaussian"), arrays[0])
+    with pytest.raises(InputError, match="the pixels of static are randomized"):
+        published_memorization(PATH, arrays[0], VariantData("static", arrays[0]))
 
 
 @pytest.mark.parametrize("form", ["S", "U", "paths"])

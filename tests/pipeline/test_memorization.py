@@ -67,8 +67,18 @@ def forget(project: Project) -> None:
         subprocess.run(["rm", "-rf", folder], check=True)
 
 
+def correctness(project: Project, folder: Path) -> Correctness:
+    """All networks in a folder."""
+    files = list(folder.glob("*.npz"))
+    with np.load(files[0], allow_pickle=False) as arrays:
+        made = Correctness(str(arrays["key"]), (32, 16))
+    for path in files:
+        made.read(path)
+    return made
+
+
 def networks(project: Project, count: int = MODELS) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    kept = Correctness(project.folder / RESULTS, (32, 16))
+    kept = correctness(project, project.folder / RESULTS)
     assert len(kept) == count
     return kept.flags("train", range(count)), kept.flags("test", range(count))
 
@@ -154,14 +164,19 @@ def test_more_networks_are_added(stages: Stages, estimated: dict[str, bytes], pr
     forget(project)
     stages.run("memorization", "noisy")
     assert len(networks(project, 30)[0]) == 30
-    before = {path: path.stat().st_mtime_ns for path in project.folder.glob(".memtrack/networks/*/*.npz")}
     subprocess.run(["rm", "-rf", project.folder / ".memtrack/networks"], check=True)  # as after a dvc pull
     project.edit("memorization.models", MODELS)
     stages.run("memorization", "noisy")
     assert left(project) == estimated
-    added = set(project.folder.glob(".memtrack/networks/*/0*.npz"))
-    assert min(int(path.name.split("_")[0]) for path in added) == 30
-    assert before
+    there = sorted(path.name for path in project.folder.glob(".memtrack/networks/*/*.npz"))
+    assert there[0] == "00000000_30.npz"  # what was pulled
+    assert int(there[1].split("_")[0]) == 30
+    project.edit("memorization.models", 30)
+    stages.run("memorization", "noisy")
+    project.edit("memorization.models", MODELS)
+    stages.run("memorization", "noisy")
+    assert sorted(path.name for path in project.folder.glob(".memtrack/networks/*/*.npz")) == there
+    assert left(project) == estimated
 
 
 def test_enough_is_said_in_standard_errors(
@@ -229,7 +244,7 @@ def test_utility(stages: Stages, estimated: dict[str, bytes], project: Project) 
     assert (found["difference"] == found["without_random"] - found["without_memorized"]).all()
     assert found["low"].lt(found["difference"]).all() or found["without_random_sd"].eq(0).any()
     [kept] = project.folder.glob(".memtrack/networks/noisy-utility-*")
-    trained = Correctness(kept, (32, 16))
+    trained = correctness(project, kept)
     assert len(trained) == 3 * (1 + 2 * found["threshold"].nunique())
     everyone = found[found["tests"] == "all"].iloc[0]
     assert everyone["without_memorized"] == pytest.approx(
