@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -50,16 +51,23 @@ RECIPE = {"batch_size": 64, "optimizer": {"kind": "sgd", "lr": 0.05}, "schedule"
 DATA: dict[str, dict[str, Any]] = {
     "digits": {
         "data": {"kind": "digits", "root": "data/raw"}, "models": 2000, "variants": list(VARIANTS),
+        "utility": {"models": 50},
         "train": {**RECIPE, "epochs": 40, "model": {"kind": "mlp", "width": 64, "depth": 1, "dropout": 0.0}},
     },
     "mnist": {
         "data": {"kind": "torchvision", "name": "MNIST", "train_limit": 10_000, "download": False},
         "models": 1000, "variants": ["true_labels"],
+        "utility": {"models": 20, "thresholds": [0.1, 0.3, 0.5, 0.7, 0.9]},
         "train": {**RECIPE, "epochs": 20, "model": {"kind": "mlp", "width": 128, "depth": 1, "dropout": 0.0}},
     },
 }  # fmt: skip
-TITLES = {"digits": "digits (1,437)", "mnist": "MNIST (10,000)",
-          "true_labels": "true labels", "symmetric_10": "symmetric 10%", "conflicting_duplicates_2": "conflicting duplicates 2%"}  # fmt: skip
+TITLES = {
+    "digits": "digits (1,437)",
+    "mnist": "MNIST (10,000)",
+    "true_labels": "true labels",
+    "symmetric_10": "symmetric 10%",
+    "conflicting_duplicates_2": "conflicting duplicates 2%",
+}
 COUNTS = (5, 10, 20, 50, 100, 200, 500, 1000)
 
 
@@ -83,6 +91,7 @@ def run(work: Path, mnist: Path | None) -> None:
             "record": {"epochs": {"kind": "every", "interval": 2}, "gradient_variance": True},
             "curvature": {"perturbation_scale": 0.03, "probes": 1},
             "memorization": {"models": chosen["models"], "variants": list(variants)},
+            "utility": {"variants": list(variants), **chosen["utility"]},
         }  # fmt: skip
         (folder / "params.yaml").write_text(yaml.safe_dump(made, sort_keys=False))
         if not (folder / "data/prepared/dataset.json").exists():
@@ -99,6 +108,8 @@ def run(work: Path, mnist: Path | None) -> None:
                     seconds = (time.perf_counter() - start) / chosen["models"]
                     (folder / f"seconds_{variant}.json").write_text(json.dumps(seconds))
                 stage(folder, "agreement", variant)
+            if not (folder / "results/utility" / variant / "metrics.json").exists():
+                stage(folder, "utility", variant)
             if not (folder / f"cost_{variant}.json").exists():
                 (folder / f"cost_{variant}.json").write_text(json.dumps(costs(folder, variant)))
 
@@ -152,10 +163,7 @@ def estimates(folder: Path, variant: str) -> tuple[NDArray[np.float64], dict[int
 
     def estimate(numbers: range) -> NDArray[np.float64]:
         counts = Counts(samples)
-        for first in range(numbers.start, numbers.stop, 500):
-            part = range(first, min(first + 500, numbers.stop))
-            members = np.stack([subset(samples, number, share=0.7, seed=0) for number in part])
-            counts.add(members, kept.flags("train", part))
+        kept.count(counts, numbers, partial(subset, samples, share=0.7, seed=0))
         return counts.memorization
 
     firsts = {count: estimate(range(count)) for count in COUNTS if count <= half}
@@ -192,9 +200,10 @@ def report(work: Path) -> None:
                 "scores"
             ]
             lines += [f"## {TITLES[name]}, {TITLES[variant]}", "",
-                      "{models} networks of test accuracy {test_accuracy:.3f} ± {test_accuracy_sd:.3f}; median "
-                      "standard error {median_standard_error:.3f}; {memorized} samples with mem > 0.25; "
-                      "{influential_pairs} influential pairs touch {influenced_tests} test samples."
+                      "{models} networks of test accuracy {test_accuracy:.3f} ± {test_accuracy_sd:.3f}; "
+                      "median standard error {median_standard_error:.3f}; {memorized} samples of mem > 0.25; "
+                      "{influential_pairs} influential pairs, {sure_pairs} beyond the noise, "
+                      "which touch {influenced_tests} test samples."
                       .format_map(whole), "",
                       "| score | AUROC | Pearson | Spearman | cosine | top 5% | mem > 0.25 |",
                       "|---|---|---|---|---|---|---|"]  # fmt: skip
@@ -203,7 +212,7 @@ def report(work: Path) -> None:
                 finds = f"{judged[score]['auroc']:.3f}" if score in judged else ""
                 lines.append(f"| `{score}` | {finds} | " + " | ".join(cells) + " |")
                 rows.append({"data": name, "variant": variant, "score": score, "auroc": finds, **numbers})
-            lines += ["", *_orders(folder, variant, found, judged), ""]
+            lines += ["", *_orders(folder, variant, found, judged), "", *_utility(folder, variant), ""]
             panels.append((name, variant))
     RESULTS.with_suffix(".md").write_text("\n".join(lines))
     pd.DataFrame(rows).round(5).to_csv(RESULTS.with_suffix(".csv"), index=False)
@@ -241,6 +250,24 @@ def _orders(folder: Path, variant: str, found: dict[str, Any], judged: dict[str,
     shown = "; ".join(f"`{one}` agrees better than `{other}`" for one, other in turned[:12])
     return [text + f"{len(turned)} pairs of scores are in the other order beyond the noise in both: {shown}"
             + (" ..." if len(turned) > 12 else ".")]  # fmt: skip
+
+
+def _utility(folder: Path, variant: str) -> list[str]:
+    """What leaving out memorized samples costs in test accuracy."""
+    table = pd.read_csv(folder / "results/utility" / variant / "utility.csv")
+    models = json.loads((folder / "results/utility" / variant / "metrics.json").read_text())["models"]
+    lines = [f"Test accuracy (%) of {models} networks without the samples of mem above a threshold; in brackets "
+             "what they lose against as many without random samples, with the 95% interval: of all test "
+             "samples, of those in an influential pair, of the others.", "",
+             "| mem above | samples | all | influenced | others |", "|---|---|---|---|---|"]  # fmt: skip
+    for (threshold, count), rows in table.groupby(["threshold", "left_out"]):
+        cells = {
+            row.tests: f"{row.without_memorized:.2%} [{row.difference:.2%}: {row.low:.2%}, {row.high:.2%}]"
+            for row in rows.itertuples()
+        }
+        shown = " | ".join(cells.get(tests, "") for tests in ("all", "influenced", "others"))
+        lines.append(f"| {threshold} | {count} | {shown.replace('%', '')} |")
+    return lines
 
 
 def _picture(work: Path, panels: list[tuple[str, str]]) -> None:

@@ -61,10 +61,11 @@ def _check_what_dvc_reads(file: Path) -> None:
             file,
             None,
             (section, key),
-            f"is missing, and dvc.yaml reads it: add `{section}: {{{key}: {empty}}}`",
+            "is missing, and dvc.yaml reads it: add "
+            + (f"`{key}: {empty}`" if section in content else f"`{section}: {{{key}: {empty}}}`"),
         )
         for (section, key), empty in READ_BY_DVC.items()
-        if f"${{{section}.{key}}}" in read and key not in content.get(section, {})
+        if f"${{{section}.{key}}}" in read and key not in (content.get(section) or {})
     ]
     if problems:
         raise InputError(problems)

@@ -16,10 +16,17 @@ from memtrack.io.paths import (
     DUPLICATES_RESULTS,
     EVALUATE_RESULTS,
     MEMORIZATION_RESULTS,
+    UTILITY_RESULTS,
     repeat_results,
 )
 from memtrack.io.problems import InputError, entry_point
-from memtrack.io.results import AgreementMetrics, DuplicatesMetrics, EvaluateMetrics, MemorizationMetrics
+from memtrack.io.results import (
+    AgreementMetrics,
+    DuplicatesMetrics,
+    EvaluateMetrics,
+    MemorizationMetrics,
+    UtilityMetrics,
+)
 from memtrack.io.tracking_uri import tracking_uri
 from memtrack.io.validation import read_record
 
@@ -29,8 +36,12 @@ def main() -> int:
     """Print the table; 1 if no variant has been evaluated."""
     loaded = params.load()
     several = bool(loaded.repeat.seeds)
-    agreements = {name: _agreement(name) for name in loaded.variants}
-    compared = any(found is not None for found in agreements.values())
+    own, theirs = (
+        {name: _agreement(f"{name}{end}") for name in chosen}
+        for chosen, end in ((loaded.memorization.variants, ""), (loaded.memorization.published, "-published"))
+    )
+    agreements = theirs | own
+    compared = any(agreements.values())
     title = "Which score finds the corrupted labels?"
     table = Table(title=f"{title} Which one measures memorization?" if compared else title)
     for heading in ("variant", "score"):
@@ -54,7 +65,8 @@ def main() -> int:
                 repeats.append(read_record(EvaluateMetrics, repeat_results(name, seed) / "metrics.json"))
             except InputError:
                 missing.append(f"{name} with seed {seed}")
-        _add(table, name, metrics, repeats if several else None, agreements[name])
+        agreement = agreements.get(name)
+        _add(table, name, metrics, repeats if several else None, agreement)
         said = [f"test accuracy {metrics.test_accuracy:.3f}", *metrics.said()]
         if not metrics.scores:
             said.append("no label is known to be corrupted: scores, but no AUROC")
@@ -62,6 +74,11 @@ def main() -> int:
             said.append(read_record(DuplicatesMetrics, DUPLICATES_RESULTS / name / "metrics.json").said())
         with suppress(InputError):
             said.append(read_record(MemorizationMetrics, MEMORIZATION_RESULTS / name / "metrics.json").said())
+        with suppress(InputError):
+            said.append(read_record(UtilityMetrics, UTILITY_RESULTS / name / "metrics.json").said())
+        if (published := theirs.get(name)) is not None:
+            alone = ": these are in the table" if agreement is published else ""
+            said.append(f"the published memorization: {published.said()}{alone}")
         notes += [f"{name}: {text}" for text in said]
     Console(width=None if sys.stdout.isatty() else 160).print(table)
     print(
@@ -90,10 +107,8 @@ def ui_command(loaded: params.Params) -> str:
 
 
 def _agreement(name: str) -> AgreementMetrics | None:
-    """With the memorization that was estimated here, or else with the published one."""
-    for folder in (name, f"{name}-published"):
-        with suppress(InputError):
-            return read_record(AgreementMetrics, AGREEMENT_RESULTS / folder / "metrics.json")
+    with suppress(InputError):  # not run yet
+        return read_record(AgreementMetrics, AGREEMENT_RESULTS / name / "metrics.json")
     return None
 
 

@@ -19,6 +19,7 @@ from memtrack.core.precision import Precision
 from memtrack.core.training import build_optimizer, build_schedule
 
 Flags = NDArray[np.bool_]
+Values = NDArray[np.float64]
 WARM_UP, TIMED_STEPS = 3, 8
 GAIN = 0.95
 """More networks together have to take less than this share of the time for each."""
@@ -32,6 +33,33 @@ def subset(samples: int, model: int, *, share: float, seed: int) -> Flags:
     return chosen
 
 
+BLOCK = 10**6
+"""Networks for marginal utility, number b BLOCK + k being the k-th of block b: block 0 is trained on all
+samples. See `block` for the others."""
+
+
+def block(threshold: float, *, random: bool) -> int:
+    """The block without the samples of memorization above a threshold (in thousandths), or without as many
+    random ones."""
+    return 1 + 2 * round(1000 * threshold) + random
+
+
+def without_memorized(memorization: Values, threshold: float) -> Flags:
+    """All samples but those of memorization (N,) above the threshold; NaN counts as below."""
+    return ~(memorization > threshold)
+
+
+def remaining(memorization: Values, seed: int, model: int) -> Flags:
+    """Which samples network number `model` is trained on, (N,); see `BLOCK`. Random ones are drawn from
+    (seed, model)."""
+    place = model // BLOCK
+    if place == 0:
+        return np.ones(len(memorization), dtype=bool)
+    thousandths, random = divmod(place - 1, 2)
+    kept = without_memorized(memorization, thousandths / 1000)
+    return np.random.Generator(np.random.PCG64([seed, model, 3])).permutation(kept) if random else kept
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How each network is trained, without augmentation.
@@ -42,7 +70,7 @@ class Recipe:
         optimizer, schedule: the arguments of `build_optimizer` and `build_schedule`, with `kind`.
         epochs, batch_size: of each training.
         seed: initializations and orders are drawn from (seed, number of the network).
-        precision: of the forward pass; with bfloat16, parameters and losses stay float32.
+        precision: of the forward passes; with bfloat16, parameters and losses stay float32.
     """
 
     build: Callable[[], nn.Module]
@@ -100,7 +128,7 @@ class Ensemble:
             torch.split(labels, self._recipe.batch_size),
             strict=True,
         ):
-            logits = group(self._inputs(batch))
+            logits = self._logits(group, self._inputs(batch))
             if not bool(torch.isfinite(logits).all()):
                 raise FloatingPointError("a network's logits are not finite: the training diverged")
             parts.append((logits.argmax(2) == own.to(self._device)).cpu())
@@ -142,21 +170,24 @@ class Ensemble:
         batches = -(-int(members[0].sum()) // recipe.batch_size)
         optimizer = build_optimizer(group.holder, **recipe.optimizer)
         schedule = build_schedule(optimizer, epochs=recipe.epochs, steps=batches, **recipe.schedule)
-        half = torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=recipe.precision == "bfloat16")
         group.train(True)
         for _ in range(recipe.epochs):
             rows = torch.from_numpy(np.stack([next(order) for order in orders]))
             for batch in rows.tensor_split(batches, dim=1):
                 inputs = self._inputs(self._images[batch.flatten().to(self._images.device)])
-                with half:
-                    logits = group(inputs.view(*batch.shape, *inputs.shape[1:]), each=True)
+                logits = self._logits(group, inputs.view(*batch.shape, *inputs.shape[1:]), each=True)
                 labels = self._labels[batch.flatten().to(self._device)]
-                loss = cross_entropy(logits.flatten(0, 1).float(), labels, reduction="sum")
+                loss = cross_entropy(logits.flatten(0, 1), labels, reduction="sum")
                 optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss / batch.shape[1])
                 optimizer.step()
                 schedule.step()
                 yield
+
+    def _logits(self, group: Group, inputs: Tensor, *, each: bool = False) -> Tensor:
+        half = self._recipe.precision == "bfloat16"
+        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=half):
+            return group(inputs, each=each).float()
 
     def _inputs(self, images: Tensor) -> Tensor:
         """Normalized, on the device."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -64,10 +64,10 @@ class Counts:
 
 
 def influence(members: Flags, correct: Flags) -> tuple[Values, Values]:
-    """infl_m of some training samples on test samples, and its standard error, both (N, T).
+    """infl_m of some training samples on test samples, and its standard error, both (M, T).
 
     Args:
-        members: which training samples each network was trained on, (K, N).
+        members: which of the training samples each network was trained on, (K, M).
         correct: which test samples each gets right, (K, T).
 
     Source: Feldman & Zhang, NeurIPS 2020, section 2.3; the standard error as in `Counts`.
@@ -75,34 +75,59 @@ def influence(members: Flags, correct: Flags) -> tuple[Values, Values]:
     shares, errors = [], []
     for flags in (members, ~members):
         trained = flags.sum(axis=0)[:, None]
-        right = flags.T.astype(np.float64) @ correct.astype(np.float64)
+        right = flags.T.astype(np.float32) @ correct.astype(np.float32)  # whole numbers, exact
         shares.append(_shares(right, np.broadcast_to(trained, right.shape)))
         adjusted = (right + 1) / (trained + 2)
         errors.append(adjusted * (1 - adjusted) / (trained + 2))
     return shares[0] - shares[1], np.sqrt(errors[0] + errors[1])
 
 
-def without_memorized(memorization: Values, threshold: float) -> Flags:
-    """All samples but those of memorization (N,) above the threshold; NaN counts as below."""
-    return ~(memorization > threshold)
+@dataclass(frozen=True)
+class InfluentialPairs:
+    """The pairs of a training sample and a test sample whose influence is above 0.15.
+
+    Attributes:
+        train, test: rows of the samples of the largest ones, (P,) each, the largest first.
+        influence, standard_error: of these, (P,).
+        count: for each test sample how many pairs it is in, (T,).
+        sure: how many of them have an influence of more than `SURE` standard errors, (T,).
+    """
+
+    train: NDArray[np.int64]
+    test: NDArray[np.int64]
+    influence: Values
+    standard_error: Values
+    count: NDArray[np.int64]
+    sure: NDArray[np.int64]
 
 
-BLOCK = 10**6
-"""For marginal utility, network number b BLOCK + k is the k-th of block b. Block 0 is trained on all samples,
-1 without those above the first threshold, 2 without as many random ones, 3 without those above the second
-threshold, and so on."""
+SURE = 4
+"""Of a million pairs without influence some 30 are that many standard errors above zero."""
+ELEMENTS = 2**23
+"""The influence of so many pairs is in memory at once."""
 
 
-def remaining(memorization: Values, thresholds: Sequence[float], seed: int, model: int) -> Flags:
-    """Which samples network number `model` is trained on, (N,); see `BLOCK`. Random ones are drawn from
-    (seed, model)."""
-    block = model // BLOCK
-    if block == 0:
-        return np.ones(len(memorization), dtype=bool)
-    kept = without_memorized(memorization, thresholds[(block - 1) // 2])
-    if block % 2:
-        return kept
-    return np.random.Generator(np.random.PCG64([seed, model, 3])).permutation(kept)
+def influential_pairs(rows: NDArray[np.int64], members: Flags, correct: Flags, most: int) -> InfluentialPairs:
+    """Of some training samples, `rows` (M,), and all test samples; the `most` largest are listed.
+
+    Args: as of `influence`.
+    """
+    tests = correct.shape[1]
+    count, sure = np.zeros((2, tests), dtype=np.int64)
+    listed = np.empty((0, 4))
+    step = max(1, ELEMENTS // max(1, tests))
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
+        values, errors = influence(members[:, part], correct)
+        above = values > INFLUENTIAL
+        count += above.sum(axis=0)
+        sure += (above & (values > SURE * errors)).sum(axis=0)
+        train, test = np.nonzero(above)
+        found = np.column_stack([rows[part][train], test, values[above], errors[above]])
+        listed = np.concatenate([listed, found])
+        listed = listed[np.argsort(-listed[:, 2], kind="stable")[:most]]
+    train, test = listed[:, :2].astype(np.int64).T
+    return InfluentialPairs(train, test, listed[:, 2], listed[:, 3], count, sure)
 
 
 @dataclass(frozen=True)
@@ -183,7 +208,7 @@ class _Compared:
     def __call__(self, weights: Values) -> list[float]:
         """The measures, each sample counted as often as its weight (N,) says."""
         norms = math.sqrt((weights @ self.raised**2) * (weights @ self.memorization**2))
-        top, memorized = TOP * float(weights.sum()), float(weights @ self.memorized)
+        top, memorized = max(1.0, np.round(TOP * weights.sum())), float(weights @ self.memorized)
         first, most = (_first(level, weights, top) for level in self.levels)
         flagged = _first(self.levels[0], weights, memorized)
         return [

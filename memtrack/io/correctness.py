@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memtrack.core.files import whole_file
+from memtrack.core.memorization import Counts
 
 Flags = NDArray[np.bool_]
 SPLITS = ("train", "test")
+CHUNK = 100
+"""The flags of so many networks are in memory at once."""
 
 
 class DamagedNetworks(Exception):
@@ -53,6 +56,12 @@ class Correctness:
         """Add networks: which samples of each split each gets right, (K, N) and (K, T)."""
         packed = (np.packbits(flags, axis=1) for flags in (train, test))
         self._bits |= dict(zip(numbers, zip(*packed, strict=True), strict=True))
+
+    def count(self, counts: Counts, numbers: Sequence[int], members: Callable[[int], Flags]) -> None:
+        """Add networks to `counts`; `members` says which samples each was trained on, (N,)."""
+        for start in range(0, len(numbers), CHUNK):
+            part = numbers[start : start + CHUNK]
+            counts.add(np.stack([members(number) for number in part]), self.flags("train", part))
 
     def write(self, path: Path, numbers: Sequence[int]) -> None:
         """Write some networks to a file; on the disk before this returns."""

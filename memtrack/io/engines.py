@@ -8,106 +8,25 @@ import os
 import socket
 import sys
 import threading
-import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cached_property
 from itertools import islice
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
-from memtrack.core.ensemble import Ensemble, Flags, Recipe
 from memtrack.io.params import mistake
+from memtrack.io.task import Arrays, Task
 
 DEATHS = 3
 """So many workers may die one after the other without a group finished in between."""
 AHEAD = 2
 """So many calls for each worker are handed out at a time: those in work, and the next ones."""
-
-
-@dataclass(frozen=True)
-class Arrays:
-    """The images uint8 (N, channels, H, W) and labels int64 (N,) of both splits."""
-
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-    test_images: NDArray[np.uint8]
-    test_labels: NDArray[np.int64]
-
-    @classmethod
-    def load(cls, folder: Path) -> Arrays:
-        """From a folder with a file NAME.npy for each; images are mapped into memory."""
-        return cls(*(np.load(folder / f"{name}.npy", mmap_mode="c") for name in cls.__annotations__))
-
-
-class Task:
-    """What a worker is asked to do; sent to it once.
-
-    Args:
-        arrays: or the folder that they are in.
-        members: which samples the network with a number is trained on, (N,); can be pickled.
-        threads: of each worker; None: all cores.
-    """
-
-    def __init__(
-        self,
-        recipe: Recipe,
-        arrays: Arrays | Path,
-        members: Callable[[int], Flags],
-        device: torch.device,
-        threads: int | None = 1,
-    ) -> None:
-        self.recipe, self.arrays, self.members = recipe, arrays, members
-        self.device, self.threads = device, threads
-
-    def fastest_size(self, most: int) -> int:
-        """See `Ensemble.fastest_size`."""
-        return self._ensemble.fastest_size(self.members, most)
-
-    def train(self, *numbers: int) -> tuple[Flags, Flags]:
-        """Train networks together: which samples of each split each gets right, (K, N) and (K, T)."""
-        members = np.stack([self.members(number) for number in numbers])
-        group = self._ensemble.train(numbers, members)
-        arrays = self._loaded
-        train, test = (
-            self._ensemble.correct(group, _tensor(images), _tensor(labels))
-            for images, labels in (
-                (arrays.images, arrays.labels),
-                (arrays.test_images, arrays.test_labels),
-            )
-        )
-        return train, test
-
-    @cached_property
-    def _loaded(self) -> Arrays:
-        return Arrays.load(self.arrays) if isinstance(self.arrays, Path) else self.arrays
-
-    @cached_property
-    def _ensemble(self) -> Ensemble:
-        if self.threads is not None:
-            torch.set_num_threads(self.threads)
-        images = _tensor(self._loaded.images)
-        if self.device.type == "cuda" and images.nbytes < torch.cuda.mem_get_info(self.device)[0] / 2:
-            images = images.to(self.device)
-        return Ensemble(self.recipe, images, _tensor(self._loaded.labels), self.device)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
-
-
-def _tensor(array: NDArray[Any]) -> torch.Tensor:
-    with warnings.catch_warnings():  # arrays of Ray cannot be written to, and nobody does
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-        return torch.from_numpy(array)
 
 
 Arguments = tuple[int, ...]
@@ -148,7 +67,8 @@ class Processes:
                             again.extend(islice(waiting, 1))
                         if not again:
                             break
-                        at_work[_submit(pool, method, again[0])] = again.popleft()
+                        submitted = _submit(pool, method, again[0])
+                        at_work[submitted] = again.popleft()
                 except BrokenProcessPool:
                     died = True
                 if not at_work and not again:
@@ -226,8 +146,8 @@ def _call(method: str, arguments: Arguments) -> Any:
 class Ray:
     """Workers on a Ray cluster, one for each core, or GPU where the task wants one.
 
-    Ray calls again where a worker or its machine dies. The images travel through Ray; every machine has
-    memtrack installed.
+    Ray calls again where a worker or its machine dies, a few times. The images travel through Ray; every
+    machine has memtrack installed.
     """
 
     def __init__(self, task: Task, address: str) -> None:
@@ -246,6 +166,7 @@ class Ray:
             text = f"no Ray cluster answers at {address!r}: {error}"
             raise mistake("compute", "ray", message=text) from None
         arrays = Arrays.load(task.arrays) if isinstance(task.arrays, Path) else task.arrays
+        arrays = Arrays(*(np.asarray(array) for array in vars(arrays).values()))  # shared, not pickled
         self._task = ray.put(Task(task.recipe, arrays, task.members, task.device, task.threads))
         self._needs = {"num_gpus": 1} if task.device.type == "cuda" else {"num_cpus": 1}
         kind = "GPU" if task.device.type == "cuda" else "CPU"
@@ -257,7 +178,7 @@ class Ray:
     def run(self, method: str, calls: Iterable[Arguments]) -> Iterator[tuple[Arguments, Any]]:
         """See `Engine`."""
         call_task: Any = _call_task
-        remote: Any = self._ray.remote(call_task).options(max_retries=-1, **self._needs)
+        remote: Any = self._ray.remote(call_task).options(max_retries=DEATHS, **self._needs)
         waiting, at_work = iter(calls), dict[Any, Arguments]()
         try:
             while True:
@@ -266,7 +187,12 @@ class Ray:
                 if not at_work:
                     return
                 for ended in self._ray.wait(list(at_work))[0]:
-                    result = self._ray.get(ended)
+                    try:
+                        result = self._ray.get(ended)
+                    except (self._ray.exceptions.WorkerCrashedError, self._ray.exceptions.NodeDiedError,
+                            self._ray.exceptions.OutOfMemoryError) as error:  # fmt: skip
+                        text = f"of a group of networks worker after worker died: {error}"
+                        raise mistake("compute", "ray", message=text) from None
                     yield at_work.pop(ended), result
         finally:
             with suppress(Exception):

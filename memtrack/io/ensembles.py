@@ -7,28 +7,23 @@ the estimate is whole: more networks may be asked for later.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from filelock import FileLock, Timeout
-from numpy.typing import NDArray
 
-from memtrack.core import models
-from memtrack.core.ensemble import Flags, Recipe
+from memtrack.core.ensemble import Flags
 from memtrack.core.training import pick_device
 from memtrack.io.correctness import Correctness, DamagedNetworks
-from memtrack.io.dataset import CHUNK, PreparedData
-from memtrack.io.engines import Engine, Processes, Ray, Task
+from memtrack.io.dataset import PreparedData
+from memtrack.io.engines import Engine, Processes, Ray
 from memtrack.io.fingerprint import Fingerprint
-from memtrack.io.networks import network
 from memtrack.io.params import Params, RecipeParams, mistake
 from memtrack.io.paths import project_root
-from memtrack.io.progress import Progress
+from memtrack.io.task import Task
+from memtrack.io.task_inputs import decoded, recipe
 from memtrack.io.tracking import Run
 from memtrack.io.tracking_uri import tracking_uri
 from memtrack.io.variants import VariantData
@@ -81,10 +76,10 @@ class Place:
         finally:
             lock.release()
 
-    def publish(self, results: Path, count: int) -> None:
-        """Write the networks 0 to `count` - 1 to one file in `results`."""
+    def publish(self, results: Path, numbers: Sequence[int]) -> None:
+        """Write networks to one file in `results`."""
         results.mkdir(parents=True, exist_ok=True)
-        self.networks.write(results / NETWORKS, range(count))
+        self.networks.write(results / NETWORKS, numbers)
         self.fingerprint.write(results / FINGERPRINT)
 
     def _keep(self, numbers: Sequence[int]) -> None:
@@ -108,15 +103,16 @@ class Place:
             groups: the numbers wanted, cut into groups of networks with as many samples each, at most so
                 many as it is told.
         """
-        if all(number in self.networks for group in groups(2**20) for number in group):
+        wanted = list(groups(2**20))
+        if all(number in self.networks for group in wanted for number in group):
             return
         recipe(params, data)  # what is wrong with it is said before images are read
-        with self._arrays(data, variant) as arrays:
+        with decoded(self.folder / "arrays", data, variant) as arrays:
             engine = self._engine(params, data, members, arrays, device)
             size = params.compute.together
             if size is None:
-                most = max(len(group) for group in groups(2**20))
-                most = max(1, most // (ROUNDS * engine.workers))
+                share = sum(map(len, wanted)) // (ROUNDS * engine.workers)
+                most = max(1, min(share, max(map(len, wanted))))
                 [(_, size)] = engine.run("fastest_size", [(most,)])
             missing = (
                 tuple(number for number in group if number not in self.networks) for group in groups(size)
@@ -127,8 +123,8 @@ class Place:
                     self._keep(numbers)
                     yield numbers
             except FloatingPointError as error:
-                section = ("train",) if params.memorization.recipe is None else ("memorization", "recipe")
-                raise mistake(*section, "optimizer", "lr", message=f"{error}: choose a lower one") from None
+                text = f"{error}: choose a lower one"
+                raise mistake(*params.recipe_section, "optimizer", "lr", message=text) from None
             except RuntimeError as error:
                 if size == 1 or params.compute.together is None:
                     raise
@@ -150,42 +146,12 @@ class Place:
         task = Task(recipe(params, data), arrays, members, device, threads)
         return Processes(task, workers) if options.ray is None else Ray(task, options.ray)
 
-    @contextmanager
-    def _arrays(self, data: PreparedData, variant: VariantData) -> Iterator[Path]:
-        """A folder with the images of both splits, decoded; removed afterwards."""
-        folder = self.folder / "arrays"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        held = data.split("test")
-        where, pixels = held["image"].tolist(), variant.pixels
-        everywhere = pixels if pixels is not None and pixels.how == "shuffled" else None
-
-        def test(rows: range) -> NDArray[np.uint8]:
-            images = data.images(where[rows.start : rows.stop])
-            return images if everywhere is None else everywhere(images, rows)
-
-        try:
-            _write_images(folder / "images.npy", len(variant.ids), data, variant.read)
-            _write_images(folder / "test_images.npy", len(where), data, test)
-            np.save(folder / "labels.npy", variant.given)
-            np.save(folder / "test_labels.npy", data.codes(held["label"]))
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _write_images(
-    path: Path, count: int, data: PreparedData, read: Callable[[range], NDArray[np.uint8]]
-) -> None:
-    images = np.lib.format.open_memmap(path, "w+", np.uint8, (count, *data.record.shape))
-    for start in Progress(range(0, count, CHUNK), "read the images", inner=True):
-        rows = range(start, min(start + CHUNK, count))
-        images[start : rows.stop] = read(rows)
-    images.flush()
-
 
 def training_device(params: Params) -> torch.device:
-    """As train.device says; `InputError` where this machine has no such device."""
+    """As train.device says; `InputError` where this machine has no such device. A Ray cluster is not asked
+    before it is used."""
+    if params.compute.ray is not None and params.train.device != "auto":
+        return torch.device(params.train.device)
     try:
         return pick_device(params.train.device)
     except ValueError as error:
@@ -223,24 +189,6 @@ def ended_with_error(run: Run) -> Iterator[None]:
         with suppress(OSError):  # the first error is the one to say
             run.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
-
-
-def recipe(params: Params, data: PreparedData) -> Recipe:
-    """How the networks are trained; `InputError` for a network that cannot take the images."""
-    chosen, record = params.recipe, data.record
-    where = ("train",) if params.memorization.recipe is None else ("memorization", "recipe")
-    network(chosen.model, record, (*where, "model"))
-    return Recipe(
-        partial(models.build, shape=record.shape, classes=len(record.classes), **chosen.model.model_dump()),
-        record.mean,
-        record.std,
-        chosen.optimizer.model_dump(),
-        chosen.schedule.model_dump(),
-        chosen.epochs,
-        chosen.batch_size,
-        params.memorization.seed,
-        params.memorization.precision,
-    )
 
 
 def chunks(numbers: range, size: int) -> Iterator[range]:

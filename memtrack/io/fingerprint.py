@@ -16,7 +16,7 @@ import torchvision
 
 from memtrack.core import curvature, ensemble, measuring, models, pixels, precision, recorder, training
 from memtrack.core.files import file_hash
-from memtrack.io import dataset, images, loading, networks
+from memtrack.io import dataset, images, loading, networks, task, task_inputs
 from memtrack.io.dataset import PreparedData
 from memtrack.io.params import Params, RecipeParams, Section
 from memtrack.io.validation import write_record
@@ -94,7 +94,7 @@ def ensemble_fingerprint(
             "precision": params.memorization.precision,
             "device": device.type,
             "packages": PACKAGES,
-            "code": code_hash([ensemble, models, training, dataset, images, pixels]),
+            "code": code_hash([ensemble, models, training, dataset, images, pixels, task, task_inputs]),
             **more,
         }
     )

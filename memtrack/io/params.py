@@ -516,7 +516,9 @@ class TuneParams(Section):
     """What `python -m memtrack.tune` searches; no stage reads it."""
 
     variant: VariantName | None = Field(
-        None, description="Whose known corruption is to be found; null: the first variant that has some."
+        None,
+        description="Whose known corruption is to be found, or with whose memorization the score is to "
+        "agree; null: the first variant that has some.",
     )
     held_out: VariantName | None = Field(
         None,
@@ -536,8 +538,8 @@ class TuneParams(Section):
         ("auroc",),
         description="[auroc]: who finds known corruption; [memorization]: who agrees with the memorization "
         "that stage memorization estimated (correlation; half of the samples and networks choose, the others "
-        "confirm, held_out is not used); with cost after it the Pareto front; cost in trainings without "
-        "recording.",
+        "confirm; held_out and standard_error say nothing); with cost after it the Pareto front; cost in "
+        "trainings without recording.",
     )
     sampler: Literal["tpe", "gp", "random", "qmc", "grid"] = "tpe"
     pruner: Literal["median", "hyperband", "none"] = "median"
@@ -649,7 +651,7 @@ class UtilityParams(Section):
     """What the memorized samples are good for: networks trained without them."""
 
     variants: VariantNames = Field((), description="Of memorization.variants; []: none.")
-    thresholds: Choices[Annotated[float, Field(ge=0, lt=1)]] = Field(
+    thresholds: Choices[Annotated[float, Field(ge=0, lt=1, multiple_of=0.001)]] = Field(
         (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
         description="Samples of more memorization than that are left out, against as many at random.",
     )
@@ -668,7 +670,9 @@ class ComputeParams(Section):
         None, description="Networks trained together; null: the fastest, by a short measurement."
     )
     ray: Name | None = Field(
-        None, description="The address of a Ray cluster (auto, HOST:PORT); null: this machine."
+        None,
+        description="The address of a Ray cluster (auto, HOST:PORT); null: this machine. A worker for each "
+        "GPU with train.device: cuda, for each core with cpu; auto: as this machine is.",
     )
 
 
@@ -706,6 +710,11 @@ class Params(Section):
         return self.memorization.recipe or self.train
 
     @property
+    def recipe_section(self) -> tuple[str, ...]:
+        """Where in params.yaml it is."""
+        return ("train",) if self.memorization.recipe is None else ("memorization", "recipe")
+
+    @property
     def scores(self) -> tuple[str, ...]:
         """The names of the scores that are computed."""
         recorded = scores.SCORES if self.record.gradient_variance else scores.SCORES.keys() - scores.ACROSS
@@ -732,9 +741,10 @@ def cross_field_problems(params: Params) -> list[tuple[tuple[str | int, ...], st
     root = PurePosixPath(params.data.root)
     if any(out == root or root in out.parents or out in root.parents for out in OUTPUTS):
         found.append((("data", "root"), "should not hold, or lie in, what the stages write"))
-    recipes: dict[tuple[str, ...], RecipeParams] = {("train",): params.train}
-    if params.memorization.recipe is not None:
-        recipes["memorization", "recipe"] = params.memorization.recipe
+    recipes: dict[tuple[str, ...], RecipeParams] = {
+        ("train",): params.train,
+        params.recipe_section: params.recipe,
+    }
     for where, recipe in recipes.items():
         if isinstance(recipe.schedule, Step):
             late = [epoch for epoch in recipe.schedule.milestones if epoch > recipe.epochs]

@@ -35,7 +35,7 @@ def published_memorization(path: Path, data: PreparedData, variant: VariantData)
         raise mistake("memorization", "published", variant.name, message=text)
     arrays = _read(path)
     memorization, labels = arrays["tr_mem"].astype(np.float64), arrays["tr_labels"].astype(np.int64)
-    if np.nanmin(memorization) < -1 or np.nanmax(memorization) > 1:
+    if not (np.abs(memorization[~np.isnan(memorization)]) <= 1).all():
         raise _problem(path, "tr_mem should lie between -1 and 1")
     names = arrays.get("tr_filenames")
     if names is None:
@@ -44,8 +44,10 @@ def published_memorization(path: Path, data: PreparedData, variant: VariantData)
         rows = _by_name(path, names, variant)
     rows[variant.corrupted] = -1  # it is of the data set's own labels
     found = rows >= 0
-    compared = labels[rows[found]], variant.clean[found]
-    differing = np.flatnonzero(compared[0] != compared[1])
+    theirs, ours = labels[rows[found]], variant.clean[found]
+    if names is not None:  # of a part of the classes, numbered anew
+        theirs = _most_often(theirs, ours)
+    differing = np.flatnonzero(theirs != ours)
     if len(differing):
         first = int(np.flatnonzero(found)[differing[0]])
         raise _problem(
@@ -56,6 +58,18 @@ def published_memorization(path: Path, data: PreparedData, variant: VariantData)
     values = np.full(len(variant.ids), np.nan)
     values[found] = memorization[rows[found]]
     return values
+
+
+def _most_often(theirs: NDArray[np.int64], ours: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Their class numbers as ours: for each the one of ours that it goes with most often, -1 where that one
+    goes with another of theirs more often."""
+    _, places = np.unique(theirs, return_inverse=True)
+    together = np.zeros((places.max(initial=-1) + 1, ours.max(initial=-1) + 1), dtype=np.int64)
+    np.add.at(together, (places, ours), 1)
+    match = together.argmax(axis=1)
+    mutual = together.argmax(axis=0)[match] == np.arange(len(match))
+    found: NDArray[np.int64] = np.where(mutual, match, -1)[places]
+    return found
 
 
 def _read(path: Path) -> dict[str, NDArray[np.generic]]:
@@ -71,8 +85,8 @@ def _read(path: Path) -> dict[str, NDArray[np.generic]]:
         if "pickle" in str(error):
             raise _problem(
                 path,
-                "holds Python objects, which are not read for safety: save tr_filenames again as words "
-                "(astype('S') or astype('U'))",
+                "holds Python objects, which are not read for safety: save its arrays again as numbers, and "
+                "names as words (astype('S') or astype('U'))",
             ) from None
         raise _problem(path, f"cannot be read ({error}): it should be {EXPECTED}") from None
     missing = {"tr_mem", "tr_labels"} - arrays.keys()
@@ -81,6 +95,11 @@ def _read(path: Path) -> dict[str, NDArray[np.generic]]:
     if len({array.shape for array in arrays.values()}) > 1 or arrays["tr_mem"].ndim != 1:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
         raise _problem(path, f"has arrays of different sizes ({shapes})")
+    kinds = {"tr_mem": "fiu", "tr_labels": "iu", "tr_filenames": "SU"}
+    for name, array in arrays.items():
+        if array.dtype.kind not in kinds[name] or not len(array):
+            wanted = {"tr_mem": "numbers", "tr_labels": "whole numbers", "tr_filenames": "words"}[name]
+            raise _problem(path, f"{name} should hold {wanted}, and has {len(array)} of {array.dtype}")
     return arrays
 
 
@@ -102,7 +121,8 @@ def _by_order(path: Path, count: int, data: PreparedData, variant: VariantData) 
 
 def _by_name(path: Path, names: NDArray[np.generic], variant: VariantData) -> NDArray[np.int64]:
     """The row of the image whose path ends as a name does, whatever its format; -1 for none."""
-    paths = [PurePosixPath(name.decode() if isinstance(name, bytes) else name) for name in names.tolist()]
+    words = [name.decode(errors="replace") if isinstance(name, bytes) else name for name in names.tolist()]
+    paths = [PurePosixPath(word or "?") for word in words]
     place = {path.with_suffix("").parts: row for row, path in enumerate(paths)}
     ends = [PurePosixPath(image).with_suffix("").parts[-len(paths[0].parts) :] for image in variant.images]
     originals = {end for end, original in zip(ends, variant.copy_of, strict=True) if not original}

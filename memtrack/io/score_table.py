@@ -40,10 +40,10 @@ def read_memorization(folder: Path, variant: VariantData) -> NDArray[np.float64]
 
 
 def read_influenced(folder: Path, tests: Sequence[str], variant: str) -> NDArray[np.bool_]:
-    """Which test samples are in a pair of influence, (T,), from test.csv in `folder`."""
+    """Which test samples are in an influential pair beyond the noise, (T,), from test.csv in `folder`."""
     remedy = f"run `dvc repro memorization@{variant}`"
-    table = _whole(folder / "test.csv", {"id", "pairs"}, tests, remedy)
-    return table["pairs"].to_numpy(dtype=np.int64) > 0
+    table = _whole(folder / "test.csv", {"id", "sure_pairs"}, tests, remedy)
+    return table["sure_pairs"].to_numpy(dtype=np.int64) > 0
 
 
 def _whole(path: Path, columns: set[str], ids: Sequence[str], remedy: str) -> pd.DataFrame:

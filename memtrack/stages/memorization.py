@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from memtrack.core.ensemble import Flags, subset
-from memtrack.core.memorization import INFLUENTIAL, MEMORIZED, Counts, influence
+from memtrack.core.memorization import MEMORIZED, Counts, InfluentialPairs, influential_pairs
 from memtrack.io import pictures
 from memtrack.io.correctness import Correctness
 from memtrack.io.dataset import PreparedData
@@ -37,8 +37,6 @@ CHECK = 50
 however they are trained, the same ones count."""
 PAIRS = 1000
 """So many pairs of influence are listed."""
-ROWS = 1000
-"""The influence of so many training samples is in memory at once."""
 SHEET = 50
 """So many images are on a contact sheet."""
 
@@ -55,34 +53,42 @@ def main() -> None:
     if not 0 < round(options.share * samples[0]) < samples[0]:
         text = f"{options.share} of {samples[0]} samples leaves nothing to train on, or nothing out"
         raise mistake("memorization", "share", message=text)
+    if options.recipe is None and (params.train.augment.crop or params.train.augment.flip):
+        print(f"{name}: these networks are trained without train.augment, the one that is scored with it")
     members = partial(subset, samples[0], share=options.share, seed=options.seed)
     fingerprint = ensemble_fingerprint(params, data, variant, device, share=options.share)
+
+    def groups(size: int) -> Iterator[range]:
+        return chunks(range(options.models), size if options.standard_error is None else min(size, CHECK))
+
     with Place.claimed(name, fingerprint, samples, folder) as place:
         told = options.model_dump(mode="json", exclude={"variants", "published", "recipe"})
         run = open_run(params, variant, "memorization", fingerprint, {"memorization": told})
-        groups = partial(chunks, range(options.models))
         networks, counts = place.networks, Counts(samples[0])
         training = place.train(params, data, variant, members, groups, device)
         with ended_with_error(run), closing(training) as trained:
             _estimate(params, networks, members, trained, run, counts, f"networks on {name}")
-        place.publish(folder, counts.networks)
+        place.publish(folder, range(counts.networks))
     table = _table(variant, counts)
     table.to_csv(folder / "memorization.csv", index=False)
     numbers = range(counts.networks)
     right = networks.flags("test", numbers)
-    memorized = np.flatnonzero(counts.memorization >= MEMORIZED)
+    memorized = np.flatnonzero(counts.memorization > MEMORIZED)
     trained_on = np.stack([members(number)[memorized] for number in numbers])
-    pairs, tests = _influence(data, variant, counts.memorization, memorized, trained_on, right)
-    pairs.head(PAIRS).to_csv(folder / "influence.csv", index=False)
-    tests.to_csv(folder / "test.csv", index=False)
-    accuracy = right.mean(axis=1)
+    found = influential_pairs(memorized, trained_on, right, PAIRS)
+    pairs = _pairs_table(data, variant, counts.memorization, found)
+    pairs.to_csv(folder / "influence.csv", index=False)
+    _tests_table(data, right, found).to_csv(folder / "test.csv", index=False)
+    accuracy, errors = right.mean(axis=1), counts.standard_error
     metrics = MemorizationMetrics(
         models=counts.networks,
-        median_standard_error=float(np.median(counts.standard_error)),
+        median_standard_error=float(np.median(errors)),
+        median_standard_error_memorized=float(np.median(errors[memorized])) if len(memorized) else None,
         mean_memorization=float(np.nanmean(counts.memorization)),
-        memorized=int((counts.memorization > MEMORIZED).sum()),
-        influential_pairs=len(pairs),
-        influenced_tests=int((tests["pairs"] > 0).sum()),
+        memorized=len(memorized),
+        influential_pairs=int(found.count.sum()),
+        sure_pairs=int(found.sure.sum()),
+        influenced_tests=int((found.sure > 0).sum()),
         test_accuracy=float(accuracy.mean()),
         test_accuracy_sd=float(accuracy.std(ddof=1)),
     )
@@ -112,7 +118,7 @@ def _estimate(
             numbers = range(counts.networks, min(counts.networks + CHECK, options.models))
             if not all(number in networks for number in numbers):
                 return False
-            counts.add(np.stack([members(number) for number in numbers]), networks.flags("train", numbers))
+            networks.count(counts, numbers, members)
             error = float(np.median(counts.standard_error))
             bar.note(standard_error=error)
             if not run.logged(counts.networks):
@@ -147,56 +153,37 @@ def _table(variant: VariantData, counts: Counts) -> pd.DataFrame:
     return table.sort_values("memorization", ascending=False, kind="stable")
 
 
-def _influence(
-    data: PreparedData,
-    variant: VariantData,
-    memorization: NDArray[np.float64],
-    memorized: NDArray[np.int64],
-    trained_on: Flags,
-    right: Flags,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The pairs of a memorized training sample and a test sample with an influence of at least 0.15, the
-    largest first; and test.csv, a row per test sample: the share of networks that get it right, and how many
-    such pairs it is in.
+def _pairs_table(
+    data: PreparedData, variant: VariantData, memorization: NDArray[np.float64], found: InfluentialPairs
+) -> pd.DataFrame:
+    """influence.csv: the pairs of largest influence."""
+    held, names = data.split("test"), np.asarray(variant.summary.classes, dtype=object)
+    return pd.DataFrame(
+        {
+            "train_id": np.asarray(variant.ids, dtype=object)[found.train],
+            "test_id": held["id"].to_numpy()[found.test],
+            "given_label": names[variant.given[found.train]],
+            "test_label": held["label"].to_numpy()[found.test],
+            "influence": found.influence,
+            "standard_error": found.standard_error,
+            "memorization": memorization[found.train],
+        }
+    )
 
-    `trained_on`: which of the samples `memorized` (M,) each network was trained on, (K, M); `right`: which
-    test samples it gets right, (K, T).
-    """
-    found, errors, rows, columns = [], [], [], []
-    for start in range(0, len(memorized), ROWS):
-        part = memorized[start : start + ROWS]
-        values, error = influence(trained_on[:, start : start + ROWS], right)
-        pair = np.nonzero(values >= INFLUENTIAL)
-        found.append(values[pair])
-        errors.append(error[pair])
-        rows.append(part[pair[0]])
-        columns.append(pair[1])
-    held, ids = data.split("test"), np.asarray(variant.ids, dtype=object)
-    names = np.asarray(variant.summary.classes, dtype=object)
-    row, column = (
-        np.concatenate(parts) if parts else np.empty(0, dtype=np.int64) for parts in (rows, columns)
-    )
-    tests, labels = held["id"].to_numpy(), held["label"].to_numpy()
-    pairs = pd.DataFrame(
+
+def _tests_table(data: PreparedData, right: Flags, found: InfluentialPairs) -> pd.DataFrame:
+    """test.csv, a row per test sample: the share of networks that get it right, and in how many influential
+    pairs it is: in all, and with an influence beyond the noise."""
+    held = data.split("test")
+    return pd.DataFrame(
         {
-            "train_id": ids[row],
-            "test_id": tests[column],
-            "given_label": names[variant.given[row]],
-            "test_label": labels[column],
-            "influence": np.concatenate(found) if found else np.empty(0),
-            "standard_error": np.concatenate(errors) if errors else np.empty(0),
-            "memorization": memorization[row],
-        }
-    ).sort_values("influence", ascending=False, kind="stable")
-    table = pd.DataFrame(
-        {
-            "id": tests,
-            "label": labels,
+            "id": held["id"],
+            "label": held["label"],
             "right": right.mean(axis=0),
-            "pairs": np.bincount(column, minlength=len(held)),
+            "pairs": found.count,
+            "sure_pairs": found.sure,
         }
     )
-    return pairs, table
 
 
 def _draw(
@@ -235,10 +222,11 @@ def _log(
     by_id = table.set_index("id").loc[list(ids)]
     for name in ("memorization", "standard_error", "out_of_sample"):
         run.array(f"memorization/{name}", by_id[name].to_numpy(dtype=np.float32))
+    run.array("memorization/ids", np.array(ids))
     tables = ("memorization.csv", "influence.csv", "test.csv", "metrics.json")
     files = {f"memorization/{name}": folder / name for name in tables}
     files |= {f"pictures/{path.name}": path for path in sorted((folder / "pictures").glob("*.png"))}
-    numbers = {key: float(value) for key, value in metrics.model_dump().items()}
+    numbers = {key: float(value) for key, value in metrics.model_dump(exclude_none=True).items()}
     run.log(files=files, metrics=numbers, step=metrics.models)
     run.end()
 

@@ -17,8 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import ttest_ind
 
-from memtrack.core.ensemble import Flags
-from memtrack.core.memorization import BLOCK, remaining, without_memorized
+from memtrack.core.ensemble import BLOCK, Flags, block, remaining, without_memorized
 from memtrack.io import pictures
 from memtrack.io.correctness import Correctness
 from memtrack.io.dataset import PreparedData
@@ -62,35 +61,41 @@ def main() -> None:
     if not thresholds:
         text = f"nearly all samples of {name} are memorized above each of them: give higher ones"
         raise mistake("utility", "thresholds", message=text)
-    members = partial(remaining, memorization, thresholds, params.memorization.seed)
+    members = partial(remaining, memorization, params.memorization.seed)
     digest = hashlib.sha256(memorization.tobytes()).hexdigest()
-    fingerprint = ensemble_fingerprint(
-        params, data, variant, device, memorization=digest, thresholds=thresholds
-    )
-    blocks = [
-        range(block * BLOCK, block * BLOCK + options.models) for block in range(1 + 2 * len(thresholds))
-    ]
+    fingerprint = ensemble_fingerprint(params, data, variant, device, memorization=digest)
+    places = [0, *(block(threshold, random=random) for threshold in thresholds for random in (False, True))]
+    blocks = [range(place * BLOCK, place * BLOCK + options.models) for place in places]
 
     def groups(size: int) -> Iterator[range]:
-        for block in blocks:
-            yield from chunks(block, size)
+        for numbers in blocks:
+            yield from chunks(numbers, size)
 
     samples = len(variant.ids), len(influenced)
-    with Place.claimed(f"{name}-utility", fingerprint, samples) as place:
+    with Place.claimed(f"{name}-utility", fingerprint, samples, folder) as place:
         told = {"utility": options.model_dump(mode="json", exclude={"variants"})}
         run = open_run(params, variant, "utility", fingerprint, told)
-        missing = sum(number not in place.networks for block in blocks for number in block)
+        wanted = [number for numbers in blocks for number in numbers]
+        missing = sum(number not in place.networks for number in wanted)
         training = place.train(params, data, variant, members, groups, device)
         with ended_with_error(run), closing(training) as trained:
             for _ in Progress(trained, f"networks without memorized samples of {name}", missing, size=len):
                 pass
+        place.publish(folder, wanted)
         networks = place.networks
     table = _table(networks, blocks, memorization, thresholds, influenced, params.evaluate.confidence)
     table.to_csv(folder / "utility.csv", index=False)
+    everywhere = table[table["tests"] == "all"].to_dict("records")
+    largest = max(everywhere, key=lambda row: float(row["difference"]))
+    low, high = (float(largest[end]) for end in ("low", "high"))
     metrics = UtilityMetrics(
         models=options.models,
         test_accuracy=float(networks.flags("test", blocks[0]).mean()),
-        largest_difference=float(table.loc[table["tests"] == "all", "difference"].max()),
+        threshold=float(largest["threshold"]),
+        left_out=int(largest["left_out"]),
+        largest_difference=float(largest["difference"]),
+        low=None if np.isnan(low) else low,
+        high=None if np.isnan(high) else high,
         influenced_tests=int(influenced.sum()),
     )
     write_record(metrics, folder / "metrics.json")
@@ -143,7 +148,8 @@ def _log(run: Run, folder: Path, metrics: UtilityMetrics) -> None:
         "utility/utility.csv": folder / "utility.csv",
         "pictures/utility.png": folder / "pictures/utility.png",
     }
-    run.log(files=files, metrics={key: float(value) for key, value in metrics.model_dump().items()})
+    numbers = {key: float(value) for key, value in metrics.model_dump(exclude_none=True).items()}
+    run.log(files=files, metrics=numbers)
     run.end()
 
 

@@ -1,4 +1,4 @@
-"""What a search found: the winner, judged on corruption it was not chosen on, the curve over h, the plots."""
+"""What a search found: the winner, judged on what it was not chosen on, the curve over h, the plots."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Outcome:
 
     @property
     def better(self) -> bool:
-        """Whether the winner beats the default beyond the noise on corruption that it was not chosen on."""
+        """Whether the winner beats the default beyond the noise on what it was not chosen on."""
         return self.winner != self.default and self.confirmed.low > 0
 
     @property

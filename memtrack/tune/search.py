@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -78,17 +79,23 @@ class Search:
         for side in (chosen, others):
             if min(np.bincount(side.truth.flags, minlength=2)) < 2:
                 if asks_memorization:
-                    raise options.mistake("variant", "has too few memorized samples to search on")
+                    text = (
+                        f"{self.trained.name} has too few samples of memorization above {MEMORIZED} to "
+                        "search on: choose one with more, or more memorization.models"
+                    )
+                    raise options.mistake("variant", text)
                 text = (
                     "has too few corrupted samples to search on" if tune.held_out is None else "is too small"
                 )
                 raise InputError([Problem(side.trained.variant.table, message=text)])
         identity = {
-            **self.trained.causes, "weights": self.trained.weights, "halves": tune.held_out is None,
-            "standard_error": tune.standard_error, "scores": code_hash([scores]), **self.space.fixed,
+            **self.trained.causes, "weights": self.trained.weights, "scores": code_hash([scores]),
+            **self.space.fixed,
         }  # fmt: skip
         if isinstance(chosen.truth, Memorization):
             identity["memorization"] = hashlib.sha256(chosen.truth.values.tobytes()).hexdigest()
+        else:
+            identity |= {"halves": tune.held_out is None, "standard_error": tune.standard_error}
         key = Fingerprint(causes=identity).key
         self.study: Study
         self.study, facts = open_study(
@@ -128,7 +135,13 @@ class Search:
 
     def _memorization(self) -> tuple[Side, Side, str]:
         """The same with memorization: half of the samples, by half of the networks, and the other halves."""
+        for key in self.options.overridden & {"held_out", "standard_error"}:
+            if getattr(self.options.tune, key) is not None:
+                text = "says nothing where objectives is [memorization]: leave it out"
+                raise self.options.mistake(key, text)
         trained, options = self.trained, self.options.params.memorization
+        if trained.name in options.variants:
+            self._reproduce(f"memorization@{trained.name}")
         folder = MEMORIZATION_RESULTS / trained.name
         samples = len(trained.variant.ids), len(trained.data.split("test"))
         now = ensemble_fingerprint(
@@ -143,13 +156,11 @@ class Search:
             if trained.name not in options.variants:
                 text += f", with {trained.name} in memorization.variants"
             raise InputError([Problem(folder, message=text)])
+        members = partial(subset, samples[0], share=options.share, seed=options.seed)
         estimates = []
         for start in (0, 1):
-            numbers, counts = range(start, len(networks), 2), Counts(samples[0])
-            members = np.stack(
-                [subset(samples[0], number, share=options.share, seed=options.seed) for number in numbers]
-            )
-            counts.add(members, networks.flags("train", numbers))
+            counts = Counts(samples[0])
+            networks.count(counts, range(start, len(networks), 2), members)
             estimates.append(counts.memorization)
         known = np.flatnonzero(~np.isnan(estimates).any(axis=0))
         memorized = (np.mean(estimates, axis=0) > MEMORIZED)[known]
@@ -161,13 +172,17 @@ class Search:
 
     def _trained(self, name: str) -> TrainedVariant:
         """A variant that the search names."""
+        self._reproduce(f"train@{name}")
+        return TrainedVariant(self.options.params, name, self.space.all_epochs)
+
+    def _reproduce(self, stage: str) -> None:
+        """`dvc repro`, where it is asked for."""
         if self.options.repro and self._worker is None:
-            command = ["dvc", "repro", f"train@{name}"]
+            command = ["dvc", "repro", stage]
             print(f"running {' '.join(command)}", flush=True)
             if subprocess.run([sys.executable, "-m", *command], check=False).returncode:
                 message = f"`{' '.join(command)}` failed, as said above"
                 raise InputError([Problem(Path("dvc.yaml"), message=message)])
-        return TrainedVariant(self.options.params, name, self.space.all_epochs)
 
     def _wants_corruption(self, key: str, trained: TrainedVariant) -> None:
         if not trained.variant.flags_known:

@@ -88,13 +88,13 @@ class Memorization:
 
     def value(self, scores: Values) -> float:
         """Pearson's correlation; 0 where all scores are the same."""
-        found = np.corrcoef(scores, self.values)[0, 1] if np.ptp(scores) else 0.0
-        return float(found)
+        found = agreements({"": scores}, self.values, resamples=1, confidence=0.5, seed=0)[0][""]
+        return float(np.nan_to_num(found["pearson"].value))
 
     def difference(
         self, first: Values, second: Values, *, resamples: int, confidence: float, seed: int
     ) -> Difference:
-        """Of the correlation."""
+        """Of the correlation; 0, and the interval from -1 to 1, where one of them is the same for all."""
         judged, differences = agreements(
             {"first": first, "second": second}, self.values,
             resamples=resamples, confidence=confidence, seed=seed,
@@ -102,5 +102,7 @@ class Memorization:
         [((better, _), found)] = differences.items()
         gap, sign = found["pearson"], 1 if better == "first" else -1
         low, high = sorted((sign * gap.low, sign * gap.high))
-        one, other = (judged[name]["pearson"].value for name in ("first", "second"))
+        if np.isnan(gap.value):
+            low, high = -1.0, 1.0
+        one, other = (float(np.nan_to_num(judged[name]["pearson"].value)) for name in ("first", "second"))
         return Difference(one, other, one - other, low, high)

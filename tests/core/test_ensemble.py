@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from memtrack.core import models
-from memtrack.core.ensemble import Ensemble, Flags, Recipe, subset
+from memtrack.core.ensemble import BLOCK, Ensemble, Flags, Recipe, block, remaining, subset
 from memtrack.core.memorization import Counts
 
 SHAPE = (1, 6, 6)
@@ -107,11 +107,14 @@ def test_dropout_is_trained_alone_and_is_the_same_each_time(samples: tuple[Tenso
     torch.testing.assert_close(one, again, rtol=0, atol=0)
 
 
-def test_half_precision_is_near(samples: tuple[Tensor, Tensor]) -> None:
+@pytest.mark.parametrize("name", ["mlp", "cnn"])
+def test_half_precision_is_near(name: str, samples: tuple[Tensor, Tensor]) -> None:
     full, half = (
-        ensemble(recipe("mlp", precision=precision), samples).train([0, 1], members(0, 1))
+        ensemble(recipe(name, precision=precision), samples).train([0, 1], members(0, 1))
         for precision in ("float32", "bfloat16")
     )
+    for group in full, half:
+        group.train(False)
     one, other = full(normalized(samples[0])), half(normalized(samples[0]))
     assert not torch.equal(one, other)
     torch.testing.assert_close(one, other, rtol=0.1, atol=0.1)
@@ -134,6 +137,33 @@ def test_subsets_are_of_the_share_and_of_the_number() -> None:
     assert len({chosen.tobytes() for chosen in drawn}) == 200
     often = np.mean(drawn, axis=0)
     assert np.abs(often - 0.7).max() < 5 * np.sqrt(0.7 * 0.3 / 200)
+
+
+def test_who_remains_without_the_memorized() -> None:
+    memorization = np.array([0.9, 0.1, np.nan, 0.5, 0.3, 0.2])
+
+    def rows(place: int, number: int = 0) -> list[int]:
+        return np.flatnonzero(remaining(memorization, 0, place * BLOCK + number)).tolist()
+
+    quarter, half = (block(threshold, random=False) for threshold in (0.25, 0.5))
+    assert rows(0) == [0, 1, 2, 3, 4, 5]
+    assert rows(quarter) == rows(quarter, 7) == [1, 2, 5]
+    assert rows(half) == [1, 2, 3, 4, 5]
+    at_random = block(0.25, random=True)
+    random = [tuple(rows(at_random, number)) for number in range(300)]
+    assert {len(chosen) for chosen in random} == {3}
+    assert len(set(random)) == 20  # all of three out of six
+    assert rows(at_random, 4) == list(random[4])
+    assert {len(rows(block(0.5, random=True), number)) for number in range(5)} == {5}
+    blocks = [block(step / 1000, random=random) for step in range(1000) for random in (False, True)]
+    assert len({0, *blocks}) == 2001
+
+
+def test_a_training_that_diverges_is_said(samples: tuple[Tensor, Tensor]) -> None:
+    wild = replace(recipe("mlp"), optimizer={"kind": "sgd", "lr": 1e30})
+    made = ensemble(wild, samples)
+    with pytest.raises(FloatingPointError, match="diverged"):
+        made.correct(made.train([0, 1], members(0, 1)), *samples)
 
 
 def test_random_labels_are_memorized(samples: tuple[Tensor, Tensor]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr, spearmanr
 
-from memtrack.core.memorization import BLOCK, MEASURES, Counts, agreements, influence, remaining
+from memtrack.core.memorization import MEASURES, Counts, agreements, influence, influential_pairs
 
 
 def nearest_neighbour(
@@ -110,7 +110,7 @@ def test_influence_by_brute_force() -> None:
 def measured(scores: np.ndarray, memorization: np.ndarray, least: float) -> list[float]:
     """The measures by scipy and by counting, each sample once, ties broken at random."""
     raised, size = scores - least, len(scores)
-    top, memorized = 0.05 * size, (memorization > 0.25).sum()
+    top, memorized = max(1, round(0.05 * size)), (memorization > 0.25).sum()
 
     def chance(values: np.ndarray, count: float) -> np.ndarray:
         """Of each sample to be among the first `count`."""
@@ -127,21 +127,33 @@ def measured(scores: np.ndarray, memorization: np.ndarray, least: float) -> list
     ]
 
 
-def test_who_remains_without_the_memorized() -> None:
-    memorization = np.array([0.9, 0.1, np.nan, 0.5, 0.3, 0.2])
-    thresholds = [0.25, 0.5]
+def test_the_largest_influential_pairs() -> None:
+    """Against all pairs in a row, of which only a few are in memory at once."""
+    draw = np.random.default_rng(4)
+    members = draw.random((40, 30)) < 0.7
+    correct = draw.random((40, 7)) < np.where(members[:, :7], 0.9, 0.3)
+    rows = np.sort(draw.permutation(100)[:30])
+    values, errors = influence(members, correct)
+    expected = sorted(
+        (-values[i, j], rows[i], j, errors[i, j])
+        for i, j in itertools.product(range(30), range(7))
+        if values[i, j] > 0.15
+    )
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("memtrack.core.memorization.ELEMENTS", 30)
+        found = influential_pairs(rows, members, correct, 12)
+    listed = zip(-found.influence, found.train, found.test, found.standard_error, strict=True)
+    assert list(listed) == expected[:12]
+    assert len(expected) > 12
+    for j in range(7):
+        assert found.count[j] == sum(pair[2] == j for pair in expected)
+        assert found.sure[j] == sum(pair[2] == j and -pair[0] > 4 * pair[3] for pair in expected)
+    assert 0 < found.sure.sum() < len(expected)
 
-    def rows(block: int, number: int = 0) -> list[int]:
-        return np.flatnonzero(remaining(memorization, thresholds, 0, block * BLOCK + number)).tolist()
 
-    assert rows(0) == [0, 1, 2, 3, 4, 5]
-    assert rows(1) == rows(1, 7) == [1, 2, 5]
-    assert rows(3) == [1, 2, 3, 4, 5]
-    random = [tuple(rows(2, number)) for number in range(300)]
-    assert {len(chosen) for chosen in random} == {3}
-    assert len(set(random)) == 20  # all of three out of six
-    assert rows(2, 4) == list(random[4])
-    assert {len(rows(4, number)) for number in range(5)} == {5}
+def test_without_memorized_samples_nothing_is_influential() -> None:
+    found = influential_pairs(np.empty(0, dtype=np.int64), np.ones((5, 0), bool), np.ones((5, 3), bool), 9)
+    assert (len(found.train), found.count.tolist(), found.sure.tolist()) == (0, [0] * 3, [0] * 3)
 
 
 class TestAgreement:
@@ -194,7 +206,7 @@ class TestAgreement:
         scores = np.full(9, constant)
         found, _ = agreements({"": scores}, np.linspace(0, 1, 9), resamples=5, confidence=0.9, seed=0)
         assert [name for name in MEASURES if np.isnan(found[""][name].value)] == list(MEASURES[:3])
-        assert found[""]["top_overlap"].value == pytest.approx(0.05)  # chance
+        assert found[""]["top_overlap"].value == pytest.approx(1 / 9)  # chance
         assert found[""]["precision"].value == pytest.approx(6 / 9)
 
     def test_the_order_of_samples_does_not_matter(self) -> None:

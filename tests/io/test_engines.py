@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -16,11 +17,13 @@ import pytest
 import torch
 
 from memtrack.core import models
-from memtrack.core.ensemble import Flags, Recipe, subset
-from memtrack.io.engines import Arrays, Engine, Processes, Ray, Task
+from memtrack.core.ensemble import Ensemble, Flags, Group, Recipe, subset
+from memtrack.io.engines import Engine, Processes, Ray
 from memtrack.io.problems import InputError
+from memtrack.io.task import Arrays, Task
 
-GROUPS = [(0, 1, 2), (3,), (4, 5), (6, 7)]
+GROUPS = [(0, 1, 2), (3,), (4, 5), (6,), (7,), (8, 9), (10,), (11,)]
+"""More than are handed out at once."""
 
 
 def arrays() -> Arrays:
@@ -67,7 +70,7 @@ def alone() -> dict[int, tuple[bytes, bytes]]:
     """One by one, in this process."""
     made = task(arrays())
     made.threads = None
-    trained: dict[int, tuple[Flags, Flags]] = {number: made.train(number) for number in range(8)}
+    trained: dict[int, tuple[Flags, Flags]] = {number: made.train(number) for number in range(12)}
     assert len({train.tobytes() for train, _ in trained.values()}) > 1
     return {number: (train.tobytes(), test.tobytes()) for number, (train, test) in trained.items()}
 
@@ -85,10 +88,12 @@ def test_a_worker_that_is_killed_is_replaced(alone: dict[int, tuple[bytes, bytes
     def killing() -> Iterator[tuple[tuple[int, ...], Any]]:
         for done, result in enumerate(results):
             if done in (0, 2):
-                workers = [
+                [worker, *_] = [
                     child for child in psutil.Process().children() if "spawn_main" in str(child.cmdline())
                 ]
-                workers[0].send_signal(signal.SIGKILL)
+                worker.send_signal(signal.SIGKILL)
+                worker.wait()
+                time.sleep(0.5)  # the pool knows of it before it is asked for more
             yield result
 
     assert _by_number(killing()) == alone
@@ -98,6 +103,23 @@ def test_workers_that_always_die_are_given_up() -> None:
     with pytest.raises(InputError, match=r"compute.workers") as caught:
         list(Processes(Dying(), 1).run("train", [(1,)]))
     assert "die one after the other" in str(caught.value)
+
+
+def test_less_at_a_time_where_memory_is_short(
+    alone: dict[int, tuple[bytes, bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, sizes = Ensemble.train, []
+
+    def train(self: Ensemble, numbers: Sequence[int], members: Flags) -> Group:
+        sizes.append(len(numbers))
+        if len(numbers) > 2:
+            raise torch.OutOfMemoryError
+        return whole(self, numbers, members)
+
+    monkeypatch.setattr(Ensemble, "train", train)
+    found = task(arrays()).train(0, 1, 2, 3, 4)
+    assert sizes == [5, 2, 3, 1, 2]
+    assert _by_number(iter([((0, 1, 2, 3, 4), found)])) == {number: alone[number] for number in range(5)}
 
 
 def test_an_error_in_a_worker_is_raised_here() -> None:

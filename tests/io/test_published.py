@@ -90,17 +90,26 @@ def test_it_is_of_the_data_sets_own_labels_and_pixels(arrays: tuple[PreparedData
 
 @pytest.mark.parametrize("form", ["S", "U", "paths"])
 def test_by_the_names_of_files(form: str, files: tuple[PreparedData, VariantData]) -> None:
-    """In another order, of another format, of more and fewer files than there are."""
+    """In another order, of another format, of more and fewer files than there are, with classes numbered
+    otherwise."""
     numbers = [40, *reversed(range(1, 12))]
     names = [f"{('n01', 'n02')[number % 2]}_{number}.JPEG" for number in numbers]
     if form == "paths":
         names = [f"{name.partition('_')[0]}/{name}" for name in names]
     kind = "S" if form == "S" else "U"
-    save(tr_mem=np.array(numbers) / 40, tr_labels=np.array(numbers) % 2, tr_filenames=np.array(names, kind))
+    save(tr_mem=np.array(numbers) / 40, tr_labels=7 - np.array(numbers) % 2,
+         tr_filenames=np.array(names, kind))  # fmt: skip
     found = dict(zip(files[1].ids, published_memorization(PATH, *files), strict=True))
     for sample, value in found.items():
         number = int(Path(sample).stem.partition("_")[2])
         assert value == number / 40 if number else np.isnan(value)
+
+
+def test_files_with_other_labels(files: tuple[PreparedData, VariantData]) -> None:
+    names = [f"{('n01', 'n02')[number % 2]}_{number}" for number in range(12)]
+    save(tr_mem=np.arange(12) / 12, tr_labels=np.arange(12) // 3 % 2, tr_filenames=np.array(names))
+    with pytest.raises(InputError, match=r"tr_labels differ from the clean labels of 4 of 12 samples"):
+        published_memorization(PATH, *files)
 
 
 def pickled() -> None:
@@ -140,6 +149,12 @@ def one_array() -> None:
             lambda: save(tr_mem=MEMORIZATION[:50], tr_labels=LABELS[:50]),
             "has 50 samples: the data set has 60",
         ),
+        (lambda: save(tr_mem=MEMORIZATION.astype("U")), "tr_mem should hold numbers, and has 60 of <U"),
+        (lambda: save(tr_labels=LABELS / 2), "tr_labels should hold whole numbers, and has 60 of float64"),
+        (
+            lambda: save(tr_mem=MEMORIZATION[:0], tr_labels=LABELS[:0]),
+            "tr_mem should hold numbers, and has 0",
+        ),
         (lambda: save(tr_mem=100 * MEMORIZATION), "tr_mem should lie between -1 and 1"),
         (
             lambda: save(tr_labels=LABELS[::-1]),
@@ -159,12 +174,14 @@ def test_other_files(make: Callable[[], None], said: str, arrays: tuple[Prepared
     ("names", "said"),
     [
         ([f"a_{number}" for number in range(12)], "names none of the training images"),
+        ([b"n01_\xff"] * 12, "cannot tell images apart"),
+        ([""] * 12, "cannot tell images apart"),
         (["n01_0"] * 12, "cannot tell images apart"),
         (None, "has no tr_filenames, by which the samples of image files are found"),
     ],
 )
 def test_names_that_do_not_fit(
-    names: list[str] | None, said: str, files: tuple[PreparedData, VariantData]
+    names: list[str] | list[bytes] | None, said: str, files: tuple[PreparedData, VariantData]
 ) -> None:
     numbers = np.arange(12)
     save(tr_mem=numbers / 12, tr_labels=numbers % 2, tr_filenames=None if names is None else np.array(names))

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from project_clone import Project, Stages
 from scipy.stats import pearsonr
+from scipy.stats import t as student
 from torch.nn.functional import cross_entropy
 
 from memtrack.core import models
@@ -77,6 +78,10 @@ def correctness(project: Project, folder: Path) -> Correctness:
     return made
 
 
+def kept_files(project: Project, name: str) -> list[Path]:
+    return sorted(project.folder.glob(f".memtrack/networks/{name}-*/*.npz"))
+
+
 def networks(project: Project, count: int = MODELS) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     kept = correctness(project, project.folder / RESULTS)
     assert len(kept) == count
@@ -101,7 +106,12 @@ def test_memorization_is_counted_as_it_is_defined(estimated: dict[str, bytes], p
 
 
 def test_a_network_is_trained_as_the_recipe_says(estimated: dict[str, bytes], project: Project) -> None:
-    """Number 7 in a plain loop, on the images as they are on the disk."""
+    members = subset(32, 7, share=0.7, seed=0)
+    assert (networks(project)[0][7] == plainly_trained(project, 7, members)).all()
+
+
+def plainly_trained(project: Project, number: int, members: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which samples a network gets right that is trained in a plain loop, on the images from the disk."""
     from PIL import Image
 
     samples = pd.read_csv(project.folder / "data/variants/noisy/labels.csv", dtype=str)
@@ -110,18 +120,18 @@ def test_a_network_is_trained_as_the_recipe_says(estimated: dict[str, bytes], pr
     pixels = np.stack([np.asarray(Image.open(root / name)) for name in samples["image"]])
     inputs = torch.tensor((pixels / 255 - record["mean"][0]) / record["std"][0], dtype=torch.float32)[:, None]
     labels = torch.tensor([record["classes"].index(name) for name in samples["given_label"]])
-    torch.manual_seed(int(np.random.SeedSequence([0, 7, 1]).generate_state(1)[0]))
+    torch.manual_seed(int(np.random.SeedSequence([0, number, 1]).generate_state(1)[0]))
     network = models.mlp((1, 8, 8), 2, width=64, depth=1, dropout=0.0)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
-    generator = np.random.Generator(np.random.PCG64([0, 7, 2]))
-    rows = np.flatnonzero(subset(32, 7, share=0.7, seed=0))
+    generator = np.random.Generator(np.random.PCG64([0, number, 2]))
+    rows = np.flatnonzero(members)
     for _ in range(20):
-        for batch in torch.from_numpy(generator.permutation(rows)).tensor_split(3):
+        for batch in torch.from_numpy(generator.permutation(rows)).tensor_split(-(-len(rows) // 8)):
             optimizer.zero_grad()
             cross_entropy(network(inputs[batch]), labels[batch]).backward()
             optimizer.step()
-    right = (network(inputs).argmax(1) == labels).numpy()
-    assert (networks(project)[0][7] == right).all()
+    right: NDArray[np.bool_] = (network(inputs).argmax(1) == labels).numpy()
+    return right
 
 
 @pytest.mark.parametrize(("together", "workers"), [(1, 1), (7, 2)])
@@ -203,11 +213,11 @@ def test_influence(estimated: dict[str, bytes], project: Project) -> None:
     found = table(project)
     held = pd.read_csv(project.folder / RESULTS / "test.csv")
     expected = {}
-    for row in np.flatnonzero(found["memorization"] >= 0.25):
+    for row in np.flatnonzero(found["memorization"] > 0.25):
         for column in range(16):
             right = tested[:, column]
             value = right[members[:, row]].mean() - right[~members[:, row]].mean()
-            if value >= 0.15:
+            if value > 0.15:
                 expected[found["id"][row], held["id"][column]] = value
     assert expected
     pairs = pd.read_csv(project.folder / RESULTS / "influence.csv")
@@ -236,20 +246,48 @@ def test_agreement(stages: Stages, estimated: dict[str, bytes], project: Project
 
 
 def test_utility(stages: Stages, estimated: dict[str, bytes], project: Project) -> None:
+    """Killed when some networks are there, gone on with, and then by hand, a network in a plain loop too."""
+    code = """
+from memtrack.core.memorization import Counts
+from memtrack.io.correctness import Correctness
+add = Correctness.add
+def add_and_die(self, *arguments):
+    add(self, *arguments)
+    if len(self) >= 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+Correctness.add = add_and_die
+"""
+    stages.run("utility", "noisy", code=code, status=-9)
+    there = {path: path.stat().st_mtime_ns for path in kept_files(project, "noisy-utility")}
+    assert there
     stages.run("utility", "noisy")
+    assert all(path.stat().st_mtime_ns == when for path, when in there.items())
     found = pd.read_csv(project.folder / "results/utility/noisy/utility.csv")
-    memorized = table(project)["memorization"]
-    for threshold, left_out in zip(found["threshold"], found["left_out"], strict=True):
-        assert left_out == (memorized > threshold).sum()
-    assert (found["difference"] == found["without_random"] - found["without_memorized"]).all()
-    assert found["low"].lt(found["difference"]).all() or found["without_random_sd"].eq(0).any()
-    [kept] = project.folder.glob(".memtrack/networks/noisy-utility-*")
-    trained = correctness(project, kept)
-    assert len(trained) == 3 * (1 + 2 * found["threshold"].nunique())
-    everyone = found[found["tests"] == "all"].iloc[0]
-    assert everyone["without_memorized"] == pytest.approx(
-        trained.flags("test", [10**6 + number for number in range(3)]).mean()
-    )
+    right = correctness(project, project.folder / "results/utility/noisy")
+    memorized = table(project)["memorization"].to_numpy()
+    touched = pd.read_csv(project.folder / RESULTS / "test.csv")["sure_pairs"].to_numpy() > 0
+    parts = {"all": np.full(16, True), "influenced": touched, "others": ~touched}
+    thresholds = sorted(set(found["threshold"]))
+    assert len(right) == 3 * (1 + 2 * len(thresholds))
+    for row in found.itertuples():
+        first = 10**6 * (1 + 2 * round(1000 * row.threshold))
+        without, random = (
+            right.flags("test", range(block, block + 3))[:, parts[row.tests]].mean(axis=1)
+            for block in (first, first + 10**6)
+        )
+        assert row.left_out == (memorized > row.threshold).sum()
+        assert (row.without_memorized, row.without_random) == pytest.approx((without.mean(), random.mean()))
+        assert row.difference == pytest.approx(random.mean() - without.mean())
+        spread = np.array([random.var(ddof=1), without.var(ddof=1)]) / 3
+        if spread.sum():
+            freedom = spread.sum() ** 2 / (spread**2 / 2).sum()  # Welch and Satterthwaite
+            wide = student.ppf(0.975, freedom) * np.sqrt(spread.sum())
+            assert (row.low, row.high) == pytest.approx((row.difference - wide, row.difference + wide))
+    number = 10**6 * (1 + 2 * round(1000 * thresholds[0])) + 2
+    assert (
+        plainly_trained(project, number, memorized <= thresholds[0]) == right.flags("train", [number])
+    ).all()
+    assert "below that without as many random ones" in project.run("python", "-m", "memtrack.results")
 
 
 def test_a_search_for_agreement(stages: Stages, estimated: dict[str, bytes], project: Project) -> None:
@@ -303,13 +341,11 @@ def test_published_memorization(stages: Stages, estimated: dict[str, bytes], pro
 
 def test_dvc_runs_them(estimated: dict[str, bytes], project: Project) -> None:
     """All of it by DVC, once; a network more changes what hangs on it alone."""
-    output = project.run("dvc", "repro")
-    assert {"memorization@noisy", "agreement@noisy", "utility@noisy", "published@noisy"} <= set(
-        project.ran(output)
-    )
+    depending = {"memorization@noisy", "agreement@noisy", "utility@noisy"}
+    assert {*depending, "published@noisy"} <= set(project.ran(project.run("dvc", "repro")))
     assert project.ran(project.run("dvc", "repro")) == []
     project.edit("memorization.models", MODELS + 1)
-    assert "train@noisy" not in project.ran(project.run("dvc", "repro"))
+    assert set(project.ran(project.run("dvc", "repro"))) == depending
 
 
 @pytest.mark.parametrize(

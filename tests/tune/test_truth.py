@@ -33,4 +33,7 @@ def test_values_and_differences(truth: Truth) -> None:
 
 
 def test_scores_that_are_all_the_same() -> None:
-    assert Memorization(VALUES).value(np.full(300, 0.1)) == 0
+    same = np.full(300, 0.1)
+    assert Memorization(VALUES).value(same) == 0
+    found = Memorization(VALUES).difference(same, GOOD, resamples=9, confidence=0.9, seed=1)
+    assert (found.first, found.low, found.high) == (0, -1, 1)
