@@ -68,6 +68,8 @@ TITLES = {
     "symmetric_10": "symmetric 10%",
     "conflicting_duplicates_2": "conflicting duplicates 2%",
 }
+NAMED = ("curvature", "cumulative_loss", "mean_margin", "gradient_norm")
+"""Named in the picture beside the best scores."""
 COUNTS = (5, 10, 20, 50, 100, 200, 500, 1000)
 
 
@@ -201,10 +203,11 @@ def report(work: Path) -> None:
             ]
             lines += [f"## {TITLES[name]}, {TITLES[variant]}", "",
                       "{models} networks of test accuracy {test_accuracy:.3f} ± {test_accuracy_sd:.3f}; "
-                      "median standard error {median_standard_error:.3f}; {memorized} samples of mem > 0.25; "
+                      "median standard error {median_standard_error:.3f}, {error} of those of mem > 0.25, "
+                      "which are {memorized}; "
                       "{influential_pairs} influential pairs, {sure_pairs} beyond the noise, "
                       "which touch {influenced_tests} test samples."
-                      .format_map(whole), "",
+                      .format_map(whole | {"error": f"{whole['median_standard_error_memorized']:.3f}"}), "",
                       "| score | AUROC | Pearson | Spearman | cosine | top 5% | mem > 0.25 |",
                       "|---|---|---|---|---|---|---|"]  # fmt: skip
             for score, numbers in found["scores"].items():
@@ -247,18 +250,19 @@ def _orders(folder: Path, variant: str, found: dict[str, Any], judged: dict[str,
     text = f"Order of the scores by AUROC against that by Pearson: Kendall's tau {tau:.2f}. "
     if not turned:
         return [text + "No two scores are in the other order beyond the noise in both."]
-    shown = "; ".join(f"`{one}` agrees better than `{other}`" for one, other in turned[:12])
-    return [text + f"{len(turned)} pairs of scores are in the other order beyond the noise in both: {shown}"
-            + (" ..." if len(turned) > 12 else ".")]  # fmt: skip
+    beaten = {one: [other for better, other in turned if better == one] for one, _ in turned}
+    shown = [f"- `{one}`: {', '.join(f'`{other}`' for other in others)}" for one, others in beaten.items()]
+    return [text + f"{len(turned)} pairs of scores are in the other order beyond the noise in both. Each of "
+            "these agrees better with mem, and finds wrong labels worse, than:", "", *shown]  # fmt: skip
 
 
 def _utility(folder: Path, variant: str) -> list[str]:
     """What leaving out memorized samples costs in test accuracy."""
     table = pd.read_csv(folder / "results/utility" / variant / "utility.csv")
     models = json.loads((folder / "results/utility" / variant / "metrics.json").read_text())["models"]
-    lines = [f"Test accuracy (%) of {models} networks without the samples of mem above a threshold; in brackets "
-             "what they lose against as many without random samples, with the 95% interval: of all test "
-             "samples, of those in an influential pair, of the others.", "",
+    lines = [f"Test accuracy (%) of {models} networks without the samples of mem above a threshold; in "
+             "brackets what they lose against as many without random samples, with the 95% interval: of all "
+             "test samples, of those in an influential pair, of the others.", "",
              "| mem above | samples | all | influenced | others |", "|---|---|---|---|---|"]  # fmt: skip
     for (threshold, count), rows in table.groupby(["threshold", "left_out"]):
         cells = {
@@ -272,8 +276,8 @@ def _utility(folder: Path, variant: str) -> list[str]:
 
 def _picture(work: Path, panels: list[tuple[str, str]]) -> None:
     """Cost against agreement: the scores of one run, and memorization from few networks."""
-    figure, grid = plt.subplots(1, len(panels), figsize=(5.2 * len(panels), 4.6), squeeze=False)
-    for axes, (name, variant) in zip(grid.flat, panels, strict=True):
+    figure, grid = plt.subplots(2, 2, figsize=(11, 9.4), squeeze=False)
+    for axes, (name, variant) in zip(grid.flat, panels, strict=False):
         folder = work / name
         truth, firsts = estimates(folder, variant)
         measured = json.loads((folder / f"cost_{variant}.json").read_text())
@@ -281,17 +285,20 @@ def _picture(work: Path, panels: list[tuple[str, str]]) -> None:
         known = ~np.isnan(truth)
         judged, _ = agreements({score: values[known] for score, values in scores.items()}, truth[known],
                                resamples=200, confidence=0.95, seed=0)  # fmt: skip
-        for score in sorted(scores, key=lambda score: -judged[score]["pearson"].value)[:6]:
+        ordered = sorted(scores, key=lambda score: -judged[score]["pearson"].value)
+        named = [score for score in ordered if score in {*ordered[:5], *NAMED}]
+        for score in [*named, *(score for score in ordered if score not in named)]:
             found = judged[score]["pearson"]
+            look = {"label": title(score)} if score in named else {"color": "0.7", "zorder": 0}
             axes.errorbar([cost(score, measured)], [found.value],
                           [[found.value - found.low], [found.high - found.value]], fmt="o", ms=4, capsize=2,
-                          label=title(score))  # fmt: skip
+                          **look)  # fmt: skip
+        axes.plot([], [], "o", color="0.7", ms=4, label="the other scores")
         file = folder / f"seconds_{variant}.json"
         seconds = json.loads(file.read_text()) if file.exists() else measured["training"]
         points = []
-        for count, values in firsts.items():
-            both = known & ~np.isnan(values)
-            points.append((count * seconds, np.corrcoef(values[both], truth[both])[0, 1]))
+        for count, values in firsts.items():  # where few networks know nothing it counts as zero
+            points.append((count * seconds, np.corrcoef(np.nan_to_num(values[known]), truth[known])[0, 1]))
         axes.plot(*zip(*points, strict=True), "k.-", label="memorization from 5, 10, ... networks")
         for (at, value), count in zip(points, firsts, strict=True):
             axes.annotate(str(count), (at, value), textcoords="offset points", xytext=(3, -10), fontsize=7)

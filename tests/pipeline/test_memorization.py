@@ -144,26 +144,32 @@ def test_grouping_and_workers_change_nothing(
     assert left(project) == estimated
 
 
+DYING = """
+from memtrack.io.ensembles import Place
+keep = Place._keep
+def keep_and_die(self, numbers):
+    keep(self, numbers)
+    if len(self.networks) >= {wanted}:
+        os.kill(os.getpid(), signal.SIGKILL)
+Place._keep = keep_and_die
+"""
+"""Ends the stage when so many networks are there."""
+DYING_IN_BETWEEN = """
+from memtrack.io.fingerprint import Fingerprint
+Fingerprint.write = lambda self, path: os.kill(os.getpid(), signal.SIGKILL)
+"""
+"""Ends the stage when networks.npz is written, and networks.json is not."""
+
+
 def test_killed_and_gone_on_with(stages: Stages, estimated: dict[str, bytes], project: Project) -> None:
     """kill -9 again and again, each time when a few more networks are there."""
     forget(project)
     project.edit("compute", {"together": 2, "workers": 2})
-    for wanted in (2, 8, 20):
-        code = f"""
-from memtrack.core.memorization import Counts
-from memtrack.io.correctness import Correctness
-from memtrack.tune.search import halves
-add = Correctness.add
-def add_and_die(self, *arguments):
-    add(self, *arguments)
-    if len(self) >= {wanted}:
-        os.kill(os.getpid(), signal.SIGKILL)
-Correctness.add = add_and_die
-"""
-        stages.run("memorization", "noisy", code=code, status=-9)
-        parts = list(project.folder.glob(".memtrack/networks/*/*.npz"))
-        assert wanted <= 2 * len(parts) <= wanted + 2
-    there = {path: path.stat().st_mtime_ns for path in project.folder.glob(".memtrack/networks/*/*.npz")}
+    for wanted in (2, 20):
+        stages.run("memorization", "noisy", code=DYING.format(wanted=wanted), status=-9)
+        assert 2 * len(kept_files(project, "noisy")) == wanted
+    there = {path: path.stat().st_mtime_ns for path in kept_files(project, "noisy")}
+    stages.run("memorization", "noisy", code=DYING_IN_BETWEEN, status=-9)
     stages.run("memorization", "noisy")
     assert left(project) == estimated
     assert all(path.stat().st_mtime_ns == when for path, when in there.items())
@@ -247,17 +253,7 @@ def test_agreement(stages: Stages, estimated: dict[str, bytes], project: Project
 
 def test_utility(stages: Stages, estimated: dict[str, bytes], project: Project) -> None:
     """Killed when some networks are there, gone on with, and then by hand, a network in a plain loop too."""
-    code = """
-from memtrack.core.memorization import Counts
-from memtrack.io.correctness import Correctness
-add = Correctness.add
-def add_and_die(self, *arguments):
-    add(self, *arguments)
-    if len(self) >= 5:
-        os.kill(os.getpid(), signal.SIGKILL)
-Correctness.add = add_and_die
-"""
-    stages.run("utility", "noisy", code=code, status=-9)
+    stages.run("utility", "noisy", code=DYING.format(wanted=5), status=-9)
     there = {path: path.stat().st_mtime_ns for path in kept_files(project, "noisy-utility")}
     assert there
     stages.run("utility", "noisy")
