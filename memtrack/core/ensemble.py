@@ -21,6 +21,8 @@ from memtrack.core.training import build_optimizer, build_schedule
 Flags = NDArray[np.bool_]
 Values = NDArray[np.float64]
 WARM_UP, TIMED_STEPS = 3, 8
+SMALL = 2**25
+"""Training images of so few numbers in all are normalized once, others in each batch."""
 GAIN = 0.95
 """More networks together have to take less than this share of the time for each."""
 
@@ -98,6 +100,7 @@ class Ensemble:
         shape = (1, -1, *[1] * (images.ndim - 2))
         self._mean = torch.tensor(recipe.mean, device=device).view(shape)
         self._std = torch.tensor(recipe.std, device=device).view(shape)
+        self._normalized = self._inputs(images) if images.numel() <= SMALL else None
 
     def train(self, numbers: Sequence[int], members: Flags) -> Group:
         """The networks with these numbers, trained together.
@@ -174,7 +177,7 @@ class Ensemble:
         for _ in range(recipe.epochs):
             rows = torch.from_numpy(np.stack([next(order) for order in orders]))
             for batch in rows.tensor_split(batches, dim=1):
-                inputs = self._inputs(self._images[batch.flatten().to(self._images.device)])
+                inputs = self._samples(batch.flatten())
                 logits = self._logits(group, inputs.view(*batch.shape, *inputs.shape[1:]), each=True)
                 labels = self._labels[batch.flatten().to(self._device)]
                 loss = cross_entropy(logits.flatten(0, 1), labels, reduction="sum")
@@ -188,6 +191,11 @@ class Ensemble:
         half = self._recipe.precision == "bfloat16"
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=half):
             return group(inputs, each=each).float()
+
+    def _samples(self, rows: Tensor) -> Tensor:
+        if self._normalized is not None:
+            return self._normalized[rows.to(self._device)]
+        return self._inputs(self._images[rows.to(self._images.device)])
 
     def _inputs(self, images: Tensor) -> Tensor:
         """Normalized, on the device."""

@@ -35,7 +35,7 @@ from memtrack.io.variants import VariantData
 from memtrack.stages import load_with_variant
 
 LEAST = 0.1
-"""Where less than this share of the samples would be left, a threshold is left out."""
+"""Where less than this share of the samples would be left, or all, a threshold is left out."""
 TESTS = ("all", "influenced", "others")
 """The test samples: all; those in a pair of influence with a memorized sample; those that are in none."""
 
@@ -54,12 +54,14 @@ def main() -> None:
     thresholds = []
     for threshold in sorted(options.thresholds):
         left = without_memorized(memorization, threshold).mean()
-        if left < LEAST:
-            print(f"{name}: without memorization above {threshold} too few samples are left ({left:.0%})")
-        else:
+        if LEAST <= left < 1:
             thresholds.append(threshold)
+        else:
+            print(
+                f"{name}: {1 - left:.0%} of the samples are of memorization above {threshold}: it is left out"
+            )
     if not thresholds:
-        text = f"nearly all samples of {name} are memorized above each of them: give higher ones"
+        text = f"none or nearly all samples of {name} are of memorization above each of them: give others"
         raise mistake("utility", "thresholds", message=text)
     members = partial(remaining, memorization, params.memorization.seed)
     digest = hashlib.sha256(memorization.tobytes()).hexdigest()
