@@ -87,7 +87,9 @@ def main() -> None:
     _log(params, read_record(RunRecord, TRAIN_RESULTS / name / "run.json"), folder, what, metrics)
     for key in order:
         found = judged[key]["pearson"]
-        print(f"{folder.name}: {key} Pearson {found.value:.3f} [{found.low:.3f}, {found.high:.3f}]")
+        said = "is not defined" if np.isnan(found.value) else f"{found.value:.3f}"
+        interval = "" if np.isnan(found.low) else f" [{found.low:.3f}, {found.high:.3f}]"
+        print(f"{folder.name}: {key} Pearson {said}{interval}")
 
 
 def _names() -> list[str]:

@@ -61,7 +61,10 @@ def main() -> None:
                 f"{name}: {1 - left:.0%} of the samples are of memorization above {threshold}: it is left out"
             )
     if not thresholds:
-        text = f"none or nearly all samples of {name} are of memorization above each of them: give others"
+        text = (
+            f"none or nearly all samples of {name} are of memorization above each of them: give others, or "
+            f"take {name} out of utility.variants"
+        )
         raise mistake("utility", "thresholds", message=text)
     members = partial(remaining, memorization, params.memorization.seed)
     digest = hashlib.sha256(memorization.tobytes()).hexdigest()
