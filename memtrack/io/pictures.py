@@ -201,23 +201,28 @@ def save_axes(drawn: Axes | NDArray[np.object_], path: Path) -> None:
 
 def contact_sheet(images: Pixels, captions: Sequence[str], marked: Sequence[bool], path: Path) -> None:
     """Images (K, channels, H, W) in rows of ten with a caption each, in red where `marked`."""
-    columns = 10
+    columns, wide, high, side, gap = 10, 1.35, 1.75, 1.25, 0.1  # the last four in inches
     rows = max(1, -(-len(images) // columns))
-    captions = captions or ["none"]
-    figure, grid = plt.subplots(rows, columns, figsize=(1.35 * columns, 1.75 * rows), squeeze=False)
-    for axes in grid.flat:
-        axes.axis("off")
-    grid.flat[0].set_title(captions[0])  # where there is no image
-    for axes, image, caption, mark in zip(grid.flat, images, captions, marked, strict=False):
+    figure = plt.figure(figsize=(columns * wide + gap, rows * high + gap))
+    axes = figure.add_axes((0, 0, 1, 1))  # one for all: an axes for each image takes seconds
+    for number, (image, caption, mark) in enumerate(zip(images, captions, marked, strict=True)):
+        row, column = divmod(number, columns)
+        left, bottom = gap + column * wide, gap + (rows - 1 - row) * high
         grey = image.shape[0] == 1
         axes.imshow(
             image[0] if grey else image.transpose(1, 2, 0),
             cmap="gray" if grey else None,
             vmin=0,
             vmax=255,
+            extent=(left, left + side, bottom, bottom + side),
         )
-        axes.set_title(caption, fontsize=7, color=CORRUPTED if mark else "black")
-    _save(figure, path, inches=(0.1, 0.1, 0.5, 0.5))
+        axes.text(left + side / 2, bottom + side + 0.04, caption, fontsize=7, ha="center", va="bottom",
+                  color=CORRUPTED if mark else "black")  # fmt: skip
+    if not len(images):
+        axes.text(gap, high / 2, "none", fontsize=12)
+    axes.set(xlim=(0, figure.get_figwidth()), ylim=(0, figure.get_figheight()))
+    axes.axis("off")
+    _write(figure, path)
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
@@ -226,7 +231,6 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
 
 def _save(figure: Figure, path: Path, inches: tuple[float, float, float, float] | None = None) -> None:
     """`inches`: left of, below, above and between the axes of a grid; None: as needed, which takes long."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     if inches is None:
         figure.tight_layout()
     else:
@@ -237,5 +241,10 @@ def _save(figure: Figure, path: Path, inches: tuple[float, float, float, float] 
         high = (height - (above + below) - between * (rows - 1)) / rows
         figure.subplots_adjust(left / width, below / height, 1 - 0.1 / width, 1 - above / height,
                                left / wide, between / high)  # fmt: skip
+    _write(figure, path)
+
+
+def _write(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110, metadata={"Software": None})  # the same bytes each time
     plt.close(figure)

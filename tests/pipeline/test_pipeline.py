@@ -117,7 +117,9 @@ def test_mlflow_holds_the_run(reproduced: Project) -> None:
         (points,) = store.execute(
             "select count(*) from metrics where run_uuid = ?", (run.info.run_id,)
         ).fetchone()
-    assert points < 16 + (6 + 2 * len(MEASURES)) * len(SCORES) + 20, "metrics are per epoch and per score, never per sample"
+    assert points < 16 + (6 + 2 * len(MEASURES)) * len(SCORES) + 20, (
+        "metrics are per epoch and per score, never per sample"
+    )
 
 
 def test_the_logged_model_answers_like_the_last_checkpoint(reproduced: Project) -> None:
