@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import os
+import signal
 import socket
 import sys
 import threading
@@ -143,6 +144,28 @@ def _call(method: str, arguments: Arguments) -> Any:
     return getattr(_of_this_worker[0], method)(*arguments)
 
 
+def reach(address: str) -> Any:
+    """The module ray, connected to a cluster; `InputError` where there is none."""
+    try:
+        ray: Any = importlib.import_module("ray")
+    except ImportError:
+        text = "wants Ray: pip install 'memtrack[ray]'"
+        raise mistake("compute", "ray", message=text) from None
+    if ray.is_initialized():
+        return ray
+    host, _, port = address.rpartition(":")
+    interrupted = signal.getsignal(signal.SIGINT)
+    try:
+        if host and port.isdecimal() and "/" not in host:  # Ray itself would try for minutes
+            socket.create_connection((host, int(port)), timeout=10).close()
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    except (OSError, ValueError, RuntimeError) as error:
+        text = f"no Ray cluster answers at {address!r}: {error}"
+        raise mistake("compute", "ray", message=text) from None
+    signal.signal(signal.SIGINT, interrupted)  # Ray takes it
+    return ray
+
+
 class Ray:
     """Workers on a Ray cluster, one for each core, or GPU where the task wants one.
 
@@ -151,20 +174,7 @@ class Ray:
     """
 
     def __init__(self, task: Task, address: str) -> None:
-        try:
-            ray: Any = importlib.import_module("ray")
-        except ImportError:
-            text = "wants Ray: pip install 'memtrack[ray]'"
-            raise mistake("compute", "ray", message=text) from None
-        self._ray = ray
-        host, _, port = address.rpartition(":")
-        try:
-            if host and port.isdecimal() and "/" not in host:  # Ray itself would try for minutes
-                socket.create_connection((host, int(port)), timeout=10).close()
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-        except (OSError, ValueError, RuntimeError) as error:
-            text = f"no Ray cluster answers at {address!r}: {error}"
-            raise mistake("compute", "ray", message=text) from None
+        self._ray = ray = reach(address)
         arrays = Arrays.load(task.arrays) if isinstance(task.arrays, Path) else task.arrays
         arrays = Arrays(*(np.asarray(array) for array in vars(arrays).values()))  # shared, not pickled
         self._task = ray.put(Task(task.recipe, arrays, task.members, task.device, task.threads))
@@ -193,6 +203,8 @@ class Ray:
                             self._ray.exceptions.OutOfMemoryError) as error:  # fmt: skip
                         text = f"of a group of networks worker after worker died: {error}"
                         raise mistake("compute", "ray", message=text) from None
+                    except self._ray.exceptions.RayTaskError as error:
+                        raise error.cause or error from None
                     yield at_work.pop(ended), result
         finally:
             with suppress(Exception):

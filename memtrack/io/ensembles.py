@@ -16,9 +16,9 @@ from filelock import FileLock, Timeout
 
 from memtrack.core.ensemble import Flags
 from memtrack.core.training import pick_device
-from memtrack.io.correctness import Correctness, DamagedNetworks
+from memtrack.io.correctness import Correctness, DamagedNetworks, OtherNetworks
 from memtrack.io.dataset import PreparedData
-from memtrack.io.engines import Engine, Processes, Ray
+from memtrack.io.engines import Engine, Processes, Ray, reach
 from memtrack.io.fingerprint import Fingerprint
 from memtrack.io.params import Params, RecipeParams, mistake
 from memtrack.io.paths import project_root
@@ -70,8 +70,12 @@ class Place:
         try:
             place = cls(folder, fingerprint, samples)
             if published is not None and (published / NETWORKS).exists():
-                with suppress(DamagedNetworks):  # of other parameters
+                try:
                     place._keep(place.networks.read(published / NETWORKS))
+                except OtherNetworks:  # of other parameters
+                    pass
+                except DamagedNetworks:
+                    print(f"{published / NETWORKS}: is damaged: its networks are trained again")
             yield place
         finally:
             lock.release()
@@ -107,17 +111,19 @@ class Place:
         if all(number in self.networks for group in wanted for number in group):
             return
         recipe(params, data)  # what is wrong with it is said before images are read
+        if params.compute.ray is not None:
+            reach(params.compute.ray)
         with decoded(self.folder / "arrays", data, variant) as arrays:
             engine = self._engine(params, data, members, arrays, device)
             size = params.compute.together
-            if size is None:
-                share = sum(map(len, wanted)) // (ROUNDS * engine.workers)
-                most = max(1, min(share, max(map(len, wanted))))
-                [(_, size)] = engine.run("fastest_size", [(most,)])
-            missing = (
-                tuple(number for number in group if number not in self.networks) for group in groups(size)
-            )
             try:
+                if size is None:
+                    share = sum(map(len, wanted)) // (ROUNDS * engine.workers)
+                    most = max(1, min(share, max(map(len, wanted))))
+                    [(_, size)] = engine.run("fastest_size", [(most,)])
+                missing = (
+                    tuple(number for number in group if number not in self.networks) for group in groups(size)
+                )
                 for numbers, (train, test) in engine.run("train", filter(None, missing)):
                     self.networks.add(numbers, train, test)
                     self._keep(numbers)
@@ -125,6 +131,9 @@ class Place:
             except FloatingPointError as error:
                 text = f"{error}: choose a lower one"
                 raise mistake(*params.recipe_section, "optimizer", "lr", message=text) from None
+            except torch.OutOfMemoryError as error:
+                text = f"a network does not fit into the memory of the device: choose a lower one ({error})"
+                raise mistake(*params.recipe_section, "batch_size", message=text) from None
             except RuntimeError as error:
                 if size == 1 or params.compute.together is None:
                     raise

@@ -23,7 +23,6 @@ from memtrack.io.validation import write_record
 from memtrack.io.variants import VariantData
 
 STAGES = Path(__file__).parents[1] / "stages"
-PACKAGES = [torch.__version__, torchvision.__version__, np.__version__]
 
 
 class Fingerprint(Section):
@@ -61,7 +60,7 @@ def training_fingerprint(
             **data_causes(data, variant),
             "train": params.train.model_dump(mode="json", exclude={"workers", "device"}),
             "device": device.type,
-            "packages": PACKAGES,
+            "packages": _packages(),
             "code": code_hash(
                 [models, training, loading, dataset, images, networks, pixels, STAGES / "train.py"]
             ),
@@ -93,7 +92,7 @@ def ensemble_fingerprint(
             "seed": params.memorization.seed,
             "precision": params.memorization.precision,
             "device": device.type,
-            "packages": PACKAGES,
+            "packages": _packages(),
             "code": code_hash([ensemble, models, training, dataset, images, pixels, task, task_inputs]),
             **more,
         }
@@ -107,6 +106,10 @@ def data_causes(data: PreparedData, variant: VariantData) -> dict[str, Any]:
         "labels": file_hash(variant.table),
         "pixels": None if variant.pixels is None else [variant.pixels.how, variant.pixels.seed],
     }
+
+
+def _packages() -> list[str]:
+    return [torch.__version__, torchvision.__version__, np.__version__]
 
 
 def code_hash(modules: Iterable[ModuleType | Path]) -> str:

@@ -661,7 +661,7 @@ class UtilityParams(Section):
 
 
 class ComputeParams(Section):
-    """Where the networks of memorization and utility are trained. Changes no number."""
+    """Where the networks of memorization and utility are trained. Changes numbers by rounding at most."""
 
     workers: Annotated[int, Field(ge=1, le=1024)] | None = Field(
         None, description="Processes; null: one for each core, or one with a GPU."
@@ -776,7 +776,11 @@ def _memorization_problems(params: Params) -> list[tuple[tuple[str | int, ...], 
     ]
     named += [(("memorization", "published", name), name) for name in params.memorization.published]
     found = [
-        (where, f"there is no variant {name!r}; there are: {', '.join(params.variants)}")
+        (
+            where,
+            f"there is no variant {name!r}{nearest(name, params.variants)} (there are: "
+            f"{', '.join(params.variants)})",
+        )
         for where, name in named
         if name not in params.variants
     ]

@@ -135,10 +135,13 @@ def scatters(scores: Mapping[str, Values], memorization: Values, corrupted: Flag
     for axes, (name, values) in zip(grid.flat, scores.items(), strict=False):
         axes.scatter(memorization, values, s=4, c=colours, alpha=0.5, linewidths=0, rasterized=True)
         axes.set(title=title(name))
-    for axes in grid[-1]:
-        axes.set_xlabel("memorization (Feldman & Zhang)")
+    for axes in grid.flat[max(0, len(scores) - columns) : len(scores)]:
+        axes.set_xlabel("memorization")
     for axes in grid.flat[len(scores) :]:
         axes.axis("off")
+    if corrupted is not None:
+        grid.flat[0].plot([], [], "o", ms=4, color=CORRUPTED, label="corrupted")
+        grid.flat[0].legend(fontsize="x-small")
     _save(figure, path, inches=(0.8, 0.5, 0.4, 0.6))
 
 
@@ -157,8 +160,8 @@ def utility(table: pd.DataFrame, accuracy: float, path: Path) -> None:
         if kind == "all":
             axes.axhline(accuracy, color="0.6", linestyle=":", label="with all samples")
         counts = part["left_out"].tolist()
-        axes.set(title=f"test samples: {kind}", xlabel=f"left out: memorization above ({counts[0]} to "
-                 f"{counts[-1]} samples)", ylabel="test accuracy")  # fmt: skip
+        axes.set(title=f"test samples: {kind}", ylabel="test accuracy (bars: sd over networks)",
+                 xlabel=f"mem above which {counts[0]} to {counts[-1]} samples are left out")  # fmt: skip
     grid.flat[0].legend(fontsize="small")
     _save(figure, path)
 

@@ -35,23 +35,26 @@ def score_names(table: pd.DataFrame) -> list[str]:
 def read_memorization(folder: Path, variant: VariantData) -> NDArray[np.float64]:
     """The memorization of each sample (N,), from memorization.csv in `folder`; NaN where it is not known."""
     remedy = f"run `dvc repro memorization@{variant.name}`"
-    table = _whole(folder / "memorization.csv", {"id", "memorization"}, variant.ids, remedy)
-    return table["memorization"].replace("", "nan").to_numpy(dtype=np.float64)
+    found = _column(folder / "memorization.csv", "memorization", variant.ids, remedy)
+    return found.replace("", "nan").to_numpy(dtype=np.float64)
 
 
 def read_influenced(folder: Path, tests: Sequence[str], variant: str) -> NDArray[np.bool_]:
     """Which test samples are in an influential pair beyond the noise, (T,), from test.csv in `folder`."""
     remedy = f"run `dvc repro memorization@{variant}`"
-    table = _whole(folder / "test.csv", {"id", "sure_pairs"}, tests, remedy)
-    return table["sure_pairs"].to_numpy(dtype=np.int64) > 0
+    found = _column(folder / "test.csv", "sure_pairs", tests, remedy)
+    return found.to_numpy(dtype=np.int64) > 0
 
 
-def _whole(path: Path, columns: set[str], ids: Sequence[str], remedy: str) -> pd.DataFrame:
-    """A table of words, its rows in the order of `ids`; `InputError` where it is not of these."""
+def _column(path: Path, name: str, ids: Sequence[str], remedy: str) -> pd.Series[str]:
+    """A column of numbers, or nothing, as words in the order of `ids`; `InputError` where the table is
+    damaged, or of others."""
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+        pd.to_numeric(table[name].replace("", "nan"))
+        whole = path.read_bytes().endswith(b"\n")
+    except (OSError, ValueError, KeyError) as error:  # pandas' own errors are ValueErrors
         raise InputError([Problem(path, message=f"cannot be read ({error}): {remedy}")]) from None
-    if not columns <= set(table.columns) or sorted(table["id"]) != sorted(ids):
+    if not whole or "id" not in table or sorted(table["id"]) != sorted(ids):
         raise InputError([Problem(path, message=f"is damaged or of other samples: {remedy}")])
-    return table.set_index("id").loc[list(ids)].reset_index()
+    return table.set_index("id")[name].loc[list(ids)]

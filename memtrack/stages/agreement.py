@@ -22,7 +22,7 @@ from memtrack.io.paths import (
     TRAIN_RESULTS,
     input_path,
 )
-from memtrack.io.problems import entry_point
+from memtrack.io.problems import InputError, Problem, entry_point
 from memtrack.io.published import published_memorization
 from memtrack.io.results import AgreementMetrics
 from memtrack.io.score_table import read_memorization, read_scores, score_names
@@ -61,6 +61,9 @@ def main() -> None:
     folder = AGREEMENT_RESULTS / (f"{name}-published" if options.published else name)
     folder.mkdir(parents=True, exist_ok=True)
     known = ~np.isnan(memorization)
+    if known.sum() < 2:
+        where = path if options.published else MEMORIZATION_RESULTS / name
+        raise InputError([Problem(where, message=f"says nothing about the samples of {name}")])
     judged, differences = agreements(
         {key: values[known] for key, values in scores.items()}, memorization[known],
         resamples=params.evaluate.bootstrap, confidence=params.evaluate.confidence, seed=params.evaluate.seed,
@@ -115,13 +118,14 @@ def _draw(folder: Path, variant: VariantData, scores: Scores, memorization: NDAr
     names, count = variant.summary.classes, len(known)
     for key, values in scores.items():
         place = pd.Series(-values[known]).rank().to_numpy()
-        gap = place - pd.Series(-memorization[known]).rank().to_numpy()
-        order = np.argsort(gap, kind="stable")
+        other = pd.Series(-memorization[known]).rank().to_numpy()
+        order = np.argsort(place - other, kind="stable")
         chosen = np.concatenate([order[:SHOWN], order[::-1][:SHOWN]])
         rows = known[chosen]
         captions = [
-            f"given {names[variant.given[row]]}\nmem {memorization[row]:.2f}\nplace {at:.0f} of {count}"
-            for row, at in zip(rows, place[chosen], strict=True)
+            f"{'score high' if at < mem else 'mem high'}: given {names[variant.given[row]]}\n"
+            f"mem {memorization[row]:.2f}, place {mem:.0f}\nscore: place {at:.0f} of {count}"
+            for row, at, mem in zip(rows, place[chosen], other[chosen], strict=True)
         ]
         path = folder / f"disagree_{key}.png"
         pictures.contact_sheet(variant.read(rows), captions, variant.corrupted[rows].tolist(), path)

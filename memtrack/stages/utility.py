@@ -37,7 +37,7 @@ from memtrack.stages import load_with_variant
 LEAST = 0.1
 """Where less than this share of the samples would be left, or all, a threshold is left out."""
 TESTS = ("all", "influenced", "others")
-"""The test samples: all; those in a pair of influence with a memorized sample; those that are in none."""
+"""The test samples: all; those in a sure pair of influence (`sure_pairs` in test.csv); the others."""
 
 
 @entry_point

@@ -66,6 +66,23 @@ def test_a_damaged_file_is_said_and_stays(damage: str, drawn: tuple[Flags, Flags
     assert PATH.exists()
 
 
+def test_whatever_byte_is_changed_it_is_damaged_or_right(drawn: tuple[Flags, Flags]) -> None:
+    written = holding([0, 1], drawn)
+    written.write(PATH, [0, 1])
+    content = PATH.read_bytes()
+    for place in range(0, len(content), 3):
+        changed = bytearray(content)
+        changed[place] ^= 255
+        PATH.write_bytes(bytes(changed))
+        found = empty()
+        try:
+            found.read(PATH)
+        except DamagedNetworks:
+            continue
+        for split in ("train", "test"):
+            assert (found.flags(split, [0, 1]) == written.flags(split, [0, 1])).all()
+
+
 @pytest.mark.parametrize("other", [empty("there"), empty(samples=(80, 11)), empty(samples=(37, 3))])
 def test_other_networks_are_not_taken(other: Correctness, drawn: tuple[Flags, Flags]) -> None:
     holding([0], drawn).write(PATH, [0])

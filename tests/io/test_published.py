@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Picture
 
 from memtrack.io.dataset import PreparedData, write_prepared
 from memtrack.io.params import ConflictingDuplicates, Digits, ImageFolder, NoNoise, PixelNoise, Symmetric
@@ -17,6 +17,7 @@ from memtrack.io.published import published_memorization
 from memtrack.io.sources import Collected, collect
 from memtrack.io.variants import VariantData, write_variant
 
+Picture = Callable[..., Path]
 PATH = Path("published.npz")
 CLASSES = ("ant", "bee", "cat")
 LABELS = np.arange(60) % 3
@@ -110,6 +111,16 @@ def test_files_with_other_labels(files: tuple[PreparedData, VariantData]) -> Non
     save(tr_mem=np.arange(12) / 12, tr_labels=np.arange(12) // 3 % 2, tr_filenames=np.array(names))
     with pytest.raises(InputError, match=r"tr_labels differ from the clean labels of 4 of 12 samples"):
         published_memorization(PATH, *files)
+
+
+@pytest.mark.parametrize("place", range(0, 900, 7))
+def test_no_byte_that_is_changed_is_a_traceback(place: int, arrays: tuple[PreparedData, VariantData]) -> None:
+    save()
+    content = bytearray(PATH.read_bytes())
+    content[-1 - place] ^= 255
+    PATH.write_bytes(bytes(content))
+    with contextlib.suppress(InputError):
+        published_memorization(PATH, *arrays)
 
 
 def pickled() -> None:
