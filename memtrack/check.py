@@ -8,9 +8,17 @@ import sys
 from pathlib import Path
 
 from memtrack.io import params
+from memtrack.io.paths import input_path
 from memtrack.io.problems import InputError, Problem, entry_point
 from memtrack.io.yaml_file import read_yaml
 
+READ_BY_DVC = {
+    ("repeat", "seeds"): "[]",
+    ("memorization", "variants"): "[]",
+    ("memorization", "published"): "{}",
+    ("utility", "variants"): "[]",
+}
+"""Keys over which dvc.yaml makes stages, and how to say that there are to be none."""
 SCHEMA_FILE = Path(__file__).parent / "params.schema.json"
 
 
@@ -30,26 +38,55 @@ def main(argv: list[str] | None = None) -> int:
         SCHEMA_FILE.write_text(schema(), encoding="utf-8")
     problems: list[Problem] = []
     for file in arguments.files:
+        found: list[Problem] = []
         try:
-            params.load(file, tune=True)
-            if file == params.PARAMS_FILE:
-                _check_what_dvc_reads(file)
+            loaded = params.load(file, tune=True)
         except InputError as error:
-            problems += error.problems
+            found += error.problems
         else:
+            if file == params.PARAMS_FILE:
+                found += _published_that_are_missing(file, loaded)
+        if file == params.PARAMS_FILE:
+            found += _missing_for_dvc(file)
+        problems += found
+        if not found:
             print(f"{file}: ok")
     if problems:
         print(InputError(problems), file=sys.stderr)
     return 2 if problems else 0
 
 
-def _check_what_dvc_reads(file: Path) -> None:
-    """`InputError` for a section that has a default here, but that dvc.yaml names."""
+def _published_that_are_missing(file: Path, loaded: params.Params) -> list[Problem]:
+    """DVC would say of them that they are not there, and no more."""
+    lines = read_yaml(file)
+    return [
+        Problem(file, lines.line(where), where, f"{path}: is not there")
+        for name, path in loaded.memorization.published.items()
+        if (where := ("memorization", "published", name)) and not input_path(path).exists()
+    ]
+
+
+def _missing_for_dvc(file: Path) -> list[Problem]:
+    """Keys that have a default here, but that dvc.yaml names."""
     stages = Path("dvc.yaml")
-    if "repeat" in read_yaml(file).content or not stages.exists() or "${repeat." not in stages.read_text():
-        return
-    text = "is missing, and dvc.yaml reads repeat.seeds: add the line `repeat: {seeds: []}`"
-    raise InputError([Problem(file, None, ("repeat",), text)])
+    if not stages.exists():
+        return []
+    try:
+        content = read_yaml(file).content
+    except InputError:  # said before
+        return []
+    read = stages.read_text()
+    return [
+        Problem(
+            file,
+            None,
+            (section, key),
+            "is missing, and dvc.yaml reads it: add "
+            + (f"`{key}: {empty}`" if section in content else f"`{section}: {{{key}: {empty}}}`"),
+        )
+        for (section, key), empty in READ_BY_DVC.items()
+        if f"${{{section}.{key}}}" in read and key not in (content.get(section) or {})
+    ]
 
 
 if __name__ == "__main__":

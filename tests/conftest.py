@@ -11,7 +11,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 SLOW = [
     "test_pipeline",
+    "test_memorization_stages",
     "test_tune_workers",
+    "test_engines",
     "test_store_away",
     "test_tune",
     "test_noise_kinds",

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 import torchvision
 
-from memtrack.core import curvature, measuring, models, pixels, precision, recorder, training
+from memtrack.core import curvature, ensemble, measuring, models, pixels, precision, recorder, training
 from memtrack.core.files import file_hash
-from memtrack.io import dataset, images, loading, networks
+from memtrack.io import dataset, images, loading, networks, task, task_inputs
 from memtrack.io.dataset import PreparedData
-from memtrack.io.params import Params, Section
+from memtrack.io.params import Params, RecipeParams, Section
 from memtrack.io.validation import write_record
 from memtrack.io.variants import VariantData
 
@@ -57,12 +57,10 @@ def training_fingerprint(
     """All that shapes the network after every epoch: data, labels, recipe, seeds, device and code."""
     return Fingerprint(
         causes={
-            "data": {path.name: file_hash(path) for path in sorted(data.folder.iterdir())},
-            "labels": file_hash(variant.table),
-            "pixels": None if variant.pixels is None else [variant.pixels.how, variant.pixels.seed],
+            **data_causes(data, variant),
             "train": params.train.model_dump(mode="json", exclude={"workers", "device"}),
             "device": device.type,
-            "packages": [torch.__version__, torchvision.__version__, np.__version__],
+            "packages": _packages(),
             "code": code_hash(
                 [models, training, loading, dataset, images, networks, pixels, STAGES / "train.py"]
             ),
@@ -81,6 +79,37 @@ def recording_fingerprint(params: Params) -> Fingerprint:
             "code": code_hash([curvature, measuring, precision, recorder]),
         }
     )
+
+
+def ensemble_fingerprint(
+    params: Params, data: PreparedData, variant: VariantData, device: torch.device, **more: Any
+) -> Fingerprint:
+    """All that shapes the networks that memorization is estimated with, and their subsets (`more`)."""
+    return Fingerprint(
+        causes={
+            **data_causes(data, variant),
+            "recipe": params.recipe.model_dump(mode="json", include=set(RecipeParams.model_fields)),
+            "seed": params.memorization.seed,
+            "precision": params.memorization.precision,
+            "device": device.type,
+            "packages": _packages(),
+            "code": code_hash([ensemble, models, training, dataset, images, pixels, task, task_inputs]),
+            **more,
+        }
+    )
+
+
+def data_causes(data: PreparedData, variant: VariantData) -> dict[str, Any]:
+    """The images and the labels."""
+    return {
+        "data": {path.name: file_hash(path) for path in sorted(data.folder.iterdir())},
+        "labels": file_hash(variant.table),
+        "pixels": None if variant.pixels is None else [variant.pixels.how, variant.pixels.seed],
+    }
+
+
+def _packages() -> list[str]:
+    return [torch.__version__, torchvision.__version__, np.__version__]
 
 
 def code_hash(modules: Iterable[ModuleType | Path]) -> str:

@@ -13,9 +13,14 @@ from memtrack.io.problems import InputError, Problem
 from memtrack.io.validation import nearest
 
 
-def network(chosen: ModelParams, record: DatasetRecord) -> nn.Module:
-    """The untrained network; `InputError` where torchvision lacks it, or where it cannot take the images."""
-    where = ("train", "model")
+def network(
+    chosen: ModelParams, record: DatasetRecord, where: tuple[str, ...] = ("train", "model")
+) -> nn.Module:
+    """The untrained network that the key `where` of params.yaml asks for.
+
+    Raises:
+        InputError: where torchvision lacks it, or where it cannot take the images.
+    """
     if chosen.kind == "torchvision" and chosen.name not in models.classifier_names():
         hint = nearest(chosen.name, models.classifier_names())
         raise mistake(*where, "name", message=f"torchvision has no classifier {chosen.name!r}{hint}")

@@ -30,7 +30,7 @@ from memtrack.io.yaml_file import read_yaml
 PARAMS_FILE = Path("params.yaml")
 PREPARED = "data/prepared"
 VARIANTS = "data/variants"
-UNLOGGED = {"variants", "tracking", "tune", "duplicates", "repeat"}
+UNLOGGED = {"variants", "tracking", "tune", "duplicates", "repeat", "memorization", "utility", "compute"}
 """Sections that a training run does not hang on."""
 OUTPUTS = tuple(PurePosixPath(folder) for folder in (PREPARED, VARIANTS, "results"))
 VARIANT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -82,6 +82,7 @@ def _different(choices: tuple[T, ...]) -> tuple[T, ...]:
 
 
 Choices = Annotated[tuple[T, ...], Strict(False), Field(min_length=1), AfterValidator(_different)]
+VariantNames = Annotated[tuple[VariantName, ...], Strict(False), AfterValidator(_different)]
 Name = Annotated[str, Field(min_length=1, pattern=r"\S")]
 
 
@@ -385,19 +386,24 @@ class Augment(Section):
     flip: bool = Field(False, description="Mirror every second image left to right.")
 
 
-class TrainParams(Section):
-    """How the network is trained."""
+class RecipeParams(Section):
+    """A network and how it is trained."""
 
     epochs: Count
     batch_size: Annotated[int, Field(ge=2)] = 64
+    model: ModelParams
+    optimizer: OptimizerParams
+    schedule: ScheduleParams
+
+
+class TrainParams(RecipeParams):
+    """How the network is trained."""
+
     seed: Seed = 0
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     workers: Annotated[int, Field(ge=0, le=64)] = Field(
         0, description="Processes that decode image files; 0: none but the training process."
     )
-    model: ModelParams
-    optimizer: OptimizerParams
-    schedule: ScheduleParams
     augment: Augment = Augment()
 
 
@@ -510,7 +516,9 @@ class TuneParams(Section):
     """What `python -m memtrack.tune` searches; no stage reads it."""
 
     variant: VariantName | None = Field(
-        None, description="Whose known corruption is to be found; null: the first variant that has some."
+        None,
+        description="Whose known corruption is to be found, or with whose memorization the score is to "
+        "agree; null: the first variant that has some.",
     )
     held_out: VariantName | None = Field(
         None,
@@ -526,9 +534,12 @@ class TuneParams(Section):
     epochs: Choices[RecordedEpochs] | None = Field(
         None, description="Choices of recorded epochs; null: record.epochs."
     )
-    objectives: Choices[Literal["auroc", "cost"]] = Field(
+    objectives: Choices[Literal["auroc", "memorization", "cost"]] = Field(
         ("auroc",),
-        description="[auroc], or [auroc, cost] for the Pareto front; cost in trainings without recording.",
+        description="[auroc]: who finds known corruption; [memorization]: who agrees with the memorization "
+        "that stage memorization estimated (correlation; half of the samples and networks choose, the others "
+        "confirm; held_out and standard_error say nothing); with cost after it the Pareto front; cost in "
+        "trainings without recording.",
     )
     sampler: Literal["tpe", "gp", "random", "qmc", "grid"] = "tpe"
     pruner: Literal["median", "hyperband", "none"] = "median"
@@ -558,8 +569,8 @@ class TuneParams(Section):
 
     @model_validator(mode="after")
     def _finds_something(self) -> TuneParams:
-        if self.objectives not in (("auroc",), ("auroc", "cost")):
-            raise ValueError("objectives should be [auroc] or [auroc, cost]")
+        if self.objectives[0] == "cost" or self.objectives[1:] not in ((), ("cost",)):
+            raise ValueError("objectives should be [auroc] or [memorization], or one of them and cost")
         if self.variant is not None and self.variant == self.held_out:
             raise ValueError("held_out should be another variant than variant, or null (--held-out none)")
         return self
@@ -611,6 +622,60 @@ class RepeatParams(Section):
     )
 
 
+class MemorizationParams(Section):
+    """Memorization by Feldman & Zhang: many networks, each trained on a random share of the samples."""
+
+    variants: VariantNames = Field((), description="The variants it is estimated for; []: none.")
+    models: Annotated[int, Field(ge=2, le=1_000_000)] = Field(
+        1000, description="Networks. More can be asked for later: those that are there stay."
+    )
+    standard_error: Positive | None = Field(
+        None, description="Stop at fewer networks, once the median over samples is this small; null: never."
+    )
+    share: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.7, description="Of the samples that each network is trained on."
+    )
+    seed: Seed = Field(0, description="Network number k is drawn from (seed, k).")
+    recipe: RecipeParams | None = Field(
+        None, description="The network and its training; null: those of `train`, without augmentation."
+    )
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="Of the forward passes.")
+    published: dict[VariantName, InputPath] = Field(
+        {},
+        description="For a variant a file with the memorization that others have estimated, as Feldman and "
+        "Zhang publish it for CIFAR-100 and ImageNet (npz: tr_mem, tr_labels, for files tr_filenames).",
+    )
+
+
+class UtilityParams(Section):
+    """What the memorized samples are good for: networks trained without them."""
+
+    variants: VariantNames = Field((), description="Of memorization.variants; []: none.")
+    thresholds: Choices[Annotated[float, Field(ge=0, lt=1, multiple_of=0.001)]] = Field(
+        (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+        description="Samples of more memorization than that are left out, against as many at random.",
+    )
+    models: Annotated[int, Field(ge=2, le=100_000)] = Field(
+        20, description="Networks for each threshold, and as many without random samples."
+    )
+
+
+class ComputeParams(Section):
+    """Where the networks of memorization and utility are trained. Changes numbers by rounding at most."""
+
+    workers: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        None, description="Processes; null: one for each core, or one with a GPU."
+    )
+    together: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
+        None, description="Networks trained together; null: the fastest, by a short measurement."
+    )
+    ray: Name | None = Field(
+        None,
+        description="The address of a Ray cluster (auto, HOST:PORT); null: this machine. A worker for each "
+        "GPU with train.device: cuda, for each core with cpu; auto: as this machine is.",
+    )
+
+
 class TrackingParams(Section):
     """Where MLflow keeps the runs."""
 
@@ -633,8 +698,21 @@ class Params(Section):
     evaluate: EvaluateParams = EvaluateParams()
     duplicates: DuplicatesParams = DuplicatesParams()
     repeat: RepeatParams = RepeatParams()
+    memorization: MemorizationParams = MemorizationParams()
+    utility: UtilityParams = UtilityParams()
+    compute: ComputeParams = ComputeParams()
     tune: TuneParams = TuneParams()
     tracking: TrackingParams = TrackingParams()
+
+    @property
+    def recipe(self) -> RecipeParams:
+        """Of the networks that memorization is estimated with."""
+        return self.memorization.recipe or self.train
+
+    @property
+    def recipe_section(self) -> tuple[str, ...]:
+        """Where in params.yaml it is."""
+        return ("train",) if self.memorization.recipe is None else ("memorization", "recipe")
 
     @property
     def scores(self) -> tuple[str, ...]:
@@ -663,11 +741,16 @@ def cross_field_problems(params: Params) -> list[tuple[tuple[str | int, ...], st
     root = PurePosixPath(params.data.root)
     if any(out == root or root in out.parents or out in root.parents for out in OUTPUTS):
         found.append((("data", "root"), "should not hold, or lie in, what the stages write"))
-    if isinstance(params.train.schedule, Step):
-        late = [epoch for epoch in params.train.schedule.milestones if epoch > params.train.epochs]
-        if late:
-            text = f"{late} are after the last epoch: train.epochs is {params.train.epochs}"
-            found.append((("train", "schedule", "milestones"), text))
+    recipes: dict[tuple[str, ...], RecipeParams] = {
+        ("train",): params.train,
+        params.recipe_section: params.recipe,
+    }
+    for where, recipe in recipes.items():
+        if isinstance(recipe.schedule, Step):
+            late = [epoch for epoch in recipe.schedule.milestones if epoch > recipe.epochs]
+            if late:
+                text = f"{late} are after the last epoch: {'.'.join(where)}.epochs is {recipe.epochs}"
+                found.append(((*where, "schedule", "milestones"), text))
     found += _epochs_problems(("record", "epochs"), params.record.epochs, params.train.epochs)
     scale = params.curvature.perturbation_scale
     found += _scale_problems(("curvature", "perturbation_scale"), scale, params)
@@ -678,6 +761,37 @@ def cross_field_problems(params: Params) -> list[tuple[tuple[str | int, ...], st
         found += [(("evaluate", "scores", number), text) for text in _score_problem(name, params)]
     for name in params.variants:
         found += [(("variants", name, "labels"), text) for text in _labels_problem(name, params)]
+    found += _memorization_problems(params)
+    return found
+
+
+def _memorization_problems(params: Params) -> list[tuple[tuple[str | int, ...], str]]:
+    named: list[tuple[tuple[str | int, ...], str]] = [
+        ((section, "variants", number), name)
+        for section, names in (
+            ("memorization", params.memorization.variants),
+            ("utility", params.utility.variants),
+        )
+        for number, name in enumerate(names)
+    ]
+    named += [(("memorization", "published", name), name) for name in params.memorization.published]
+    found = [
+        (
+            where,
+            f"there is no variant {name!r}{nearest(name, params.variants)} (there are: "
+            f"{', '.join(params.variants)})",
+        )
+        for where, name in named
+        if name not in params.variants
+    ]
+    found += [
+        (
+            ("utility", "variants", number),
+            f"memorization is not estimated for {name}: see memorization.variants",
+        )
+        for number, name in enumerate(params.utility.variants)
+        if name in params.variants and name not in params.memorization.variants
+    ]
     return found
 
 

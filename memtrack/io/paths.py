@@ -13,6 +13,9 @@ TRAIN_RESULTS = Path("results/train")
 EVALUATE_RESULTS = Path("results/evaluate")
 DUPLICATES_RESULTS = Path("results/duplicates")
 REPEAT_RESULTS = Path("results/repeat")
+MEMORIZATION_RESULTS = Path("results/memorization")
+AGREEMENT_RESULTS = Path("results/agreement")
+UTILITY_RESULTS = Path("results/utility")
 TUNE_RESULTS = Path("results/tune")
 
 

@@ -105,27 +105,89 @@ def curvature_by_epoch(
     _save(figure, path)
 
 
-def auroc_over_scale(points: pd.DataFrame, default: float, winner: tuple[float, int], path: Path) -> None:
-    """AUROC over h, a line for each number of probes, broken where a point of other lines is missing.
+def memorization(values: Values, corrupted: Flags | None, threshold: float, path: Path) -> None:
+    """The distribution of memorization, split by corrupted or not where that is known."""
+    figure, axes = _figure(6, 4)
+    edges = np.linspace(min(0.0, np.nanmin(values)), 1, 41)
+    groups: list[tuple[str, str, Values]] = (
+        [("all samples", CLEAN, values)]
+        if corrupted is None
+        else [("clean", CLEAN, values[~corrupted]), ("corrupted", CORRUPTED, values[corrupted])]
+    )
+    for label, colour, members in groups:
+        counts, _ = np.histogram(members[~np.isnan(members)], edges)
+        axes.stairs(counts, edges, fill=True, color=colour, alpha=0.7, label=label)
+    axes.axvline(threshold, color="0.5", linestyle=":", label=f"memorized: above {threshold}")
+    axes.set(yscale="log", xlabel="memorization (Feldman & Zhang)", ylabel="samples", ylim=(0.7, None))
+    axes.set_title("Who had to be memorized?")
+    axes.legend(fontsize="small")
+    _save(figure, path)
+
+
+def scatters(scores: Mapping[str, Values], memorization: Values, corrupted: Flags | None, path: Path) -> None:
+    """Each score over memorization, a point for each sample, corrupted ones in red."""
+    columns = min(4, len(scores))
+    rows = -(-len(scores) // columns)
+    figure, grid = plt.subplots(rows, columns, figsize=(3.2 * columns, 2.8 * rows), squeeze=False)
+    colours = np.where(
+        np.zeros(len(memorization), bool) if corrupted is None else corrupted, CORRUPTED, CLEAN
+    )
+    for axes, (name, values) in zip(grid.flat, scores.items(), strict=False):
+        axes.scatter(memorization, values, s=4, c=colours, alpha=0.5, linewidths=0, rasterized=True)
+        axes.set(title=title(name))
+    for axes in grid.flat[max(0, len(scores) - columns) : len(scores)]:
+        axes.set_xlabel("memorization")
+    for axes in grid.flat[len(scores) :]:
+        axes.axis("off")
+    if corrupted is not None:
+        grid.flat[0].plot([], [], "o", ms=4, color=CORRUPTED, label="corrupted")
+        grid.flat[0].legend(fontsize="x-small")
+    _save(figure, path, inches=(0.8, 0.5, 0.4, 0.6))
+
+
+def utility(table: pd.DataFrame, accuracy: float, path: Path) -> None:
+    """Test accuracy over the threshold above which samples are left out, with a standard deviation.
+
+    `table` as in utility.csv; `accuracy` is that with all samples.
+    """
+    kinds = list(dict.fromkeys(table["tests"]))
+    figure, grid = plt.subplots(1, len(kinds), figsize=(4.5 * len(kinds), 3.8), squeeze=False)
+    for axes, kind in zip(grid.flat, kinds, strict=True):
+        part = table[table["tests"] == kind]
+        for column, colour in (("without_random", CLEAN), ("without_memorized", CORRUPTED)):
+            axes.errorbar(part["threshold"], part[column], part[f"{column}_sd"], color=colour, marker=".",
+                          capsize=2, label=column.replace("_", " "))  # fmt: skip
+        if kind == "all":
+            axes.axhline(accuracy, color="0.6", linestyle=":", label="with all samples")
+        counts = part["left_out"].tolist()
+        axes.set(title=f"test samples: {kind}", ylabel="test accuracy (bars: sd over networks)",
+                 xlabel=f"mem above which {counts[0]} to {counts[-1]} samples are left out")  # fmt: skip
+    grid.flat[0].legend(fontsize="small")
+    _save(figure, path)
+
+
+def value_over_scale(
+    points: pd.DataFrame, key: str, label: str, default: float, winner: tuple[float, int], path: Path
+) -> None:
+    """The column `key` over h, a line for each number of probes, broken where others have a point more.
 
     `points` has a row for each h and n; `winner` is one of them. Far worse ones are below the frame.
     """
     figure, axes = _figure(6, 4)
-    table = points.pivot_table(values="auroc", index="perturbation_scale", columns="probes")
+    table = points.pivot_table(values=key, index="perturbation_scale", columns="probes")
     colours = plt.get_cmap("viridis")(np.linspace(0, 0.9, len(table.columns)))
     for number, colour in zip(table.columns, colours, strict=True):
         axes.plot(table.index, table[number], ".-", color=colour, label=f"n = {number}")
     axes.axvline(default, color="0.6", linestyle=":", label="params.yaml")
     scale, probes = winner
     won = points[(points["perturbation_scale"] == scale) & (points["probes"] == probes)]
-    axes.plot(
-        won["perturbation_scale"], won["auroc"], "*", color=CORRUPTED, markersize=11, label="the winner"
-    )
-    best, middle = points["auroc"].max(), points["auroc"].median()
-    low = max(points["auroc"].min(), best - max(0.01, 3 * (best - middle)))
+    axes.plot(won["perturbation_scale"], won[key], "*", color=CORRUPTED, markersize=11, label="the winner")
+    best, middle = points[key].max(), points[key].median()
+    low = max(points[key].min(), best - max(0.01, 3 * (best - middle)))
     axes.set_ylim(low - 0.05 * (best - low), best + 0.05 * (best - low) + 1e-4)
-    axes.set(xscale="log", xlabel="perturbation scale h (normalized input units)", ylabel="AUROC")
-    axes.set_title("Which h finds the corrupted labels?")
+    axes.set(xscale="log", xlabel="perturbation scale h (normalized input units)", ylabel=label)
+    question = "finds the corrupted labels" if key == "auroc" else "measures memorization"
+    axes.set_title(f"Which h {question}?")
     axes.legend(fontsize="small")
     _save(figure, path)
 
@@ -142,23 +204,28 @@ def save_axes(drawn: Axes | NDArray[np.object_], path: Path) -> None:
 
 def contact_sheet(images: Pixels, captions: Sequence[str], marked: Sequence[bool], path: Path) -> None:
     """Images (K, channels, H, W) in rows of ten with a caption each, in red where `marked`."""
-    columns = 10
+    columns, wide, high, side, gap = 10, 1.35, 1.75, 1.25, 0.1  # the last four in inches
     rows = max(1, -(-len(images) // columns))
-    captions = captions or ["none"]
-    figure, grid = plt.subplots(rows, columns, figsize=(1.35 * columns, 1.75 * rows), squeeze=False)
-    for axes in grid.flat:
-        axes.axis("off")
-    grid.flat[0].set_title(captions[0])  # where there is no image
-    for axes, image, caption, mark in zip(grid.flat, images, captions, marked, strict=False):
+    figure = plt.figure(figsize=(columns * wide + gap, rows * high + gap))
+    axes = figure.add_axes((0, 0, 1, 1))  # one for all: an axes for each image takes seconds
+    for number, (image, caption, mark) in enumerate(zip(images, captions, marked, strict=True)):
+        row, column = divmod(number, columns)
+        left, bottom = gap + column * wide, gap + (rows - 1 - row) * high
         grey = image.shape[0] == 1
         axes.imshow(
             image[0] if grey else image.transpose(1, 2, 0),
             cmap="gray" if grey else None,
             vmin=0,
             vmax=255,
+            extent=(left, left + side, bottom, bottom + side),
         )
-        axes.set_title(caption, fontsize=7, color=CORRUPTED if mark else "black")
-    _save(figure, path, inches=(0.1, 0.1, 0.5, 0.5))
+        axes.text(left + side / 2, bottom + side + 0.04, caption, fontsize=7, ha="center", va="bottom",
+                  color=CORRUPTED if mark else "black")  # fmt: skip
+    if not len(images):
+        axes.text(gap, high / 2, "none", fontsize=12)
+    axes.set(xlim=(0, figure.get_figwidth()), ylim=(0, figure.get_figheight()))
+    axes.axis("off")
+    _write(figure, path)
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
@@ -167,7 +234,6 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
 
 def _save(figure: Figure, path: Path, inches: tuple[float, float, float, float] | None = None) -> None:
     """`inches`: left of, below, above and between the axes of a grid; None: as needed, which takes long."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     if inches is None:
         figure.tight_layout()
     else:
@@ -178,5 +244,10 @@ def _save(figure: Figure, path: Path, inches: tuple[float, float, float, float] 
         high = (height - (above + below) - between * (rows - 1)) / rows
         figure.subplots_adjust(left / width, below / height, 1 - 0.1 / width, 1 - above / height,
                                left / wide, between / high)  # fmt: skip
+    _write(figure, path)
+
+
+def _write(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110, metadata={"Software": None})  # the same bytes each time
     plt.close(figure)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Generic, TypeVar
 
 from tqdm import tqdm
@@ -18,12 +18,19 @@ class Progress(Generic[T]):
     """Iterate with a bar; `note` adds words (loss, accuracy) to it.
 
     An `inner` one stands below the bar of a loop around it, goes when it is done, and where the output
-    is no terminal says nothing unless it takes long.
+    is no terminal says nothing unless it takes long. `size` says how much of the total an item is.
     """
 
     def __init__(
-        self, items: Iterable[T], what: str, total: int | None = None, *, inner: bool = False
+        self,
+        items: Iterable[T],
+        what: str,
+        total: int | None = None,
+        *,
+        inner: bool = False,
+        size: Callable[[T], int] = lambda _: 1,
     ) -> None:
+        self.size = size
         self.inner = inner
         self.items = items
         self.what = what
@@ -38,15 +45,18 @@ class Progress(Generic[T]):
         self._note = ", ".join(f"{name} {value:.4g}" for name, value in words.items())
 
     def _bar(self) -> Iterator[T]:
-        with tqdm(self.items, desc=self.what, total=self.total, leave=not self.inner) as bar:
-            for item in bar:
+        with tqdm(desc=self.what, total=self.total, leave=not self.inner) as bar:
+            for item in self.items:
                 yield item
                 bar.set_postfix_str(self._note, refresh=False)
+                bar.update(self.size(item))
 
     def _lines(self) -> Iterator[T]:
         start = said = time.monotonic()
-        for done, item in enumerate(self.items, 1):
+        done = 0
+        for item in self.items:
             yield item
+            done += self.size(item)
             now = time.monotonic()
             if (done == self.total and not self.inner) or now - said >= LINE_EVERY:
                 said = now

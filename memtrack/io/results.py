@@ -92,6 +92,74 @@ class DuplicatesMetrics(Section):
         )
 
 
+class MemorizationMetrics(Section):
+    """metrics.json of stage memorization. memorized: how many samples have a memorization above 0.25;
+    influential_pairs: of such a sample and a test sample, with an influence above 0.15; sure_pairs: those of
+    more than 4 standard errors; influenced_tests: test samples in such a pair; test_accuracy: mean over the
+    networks."""
+
+    models: int
+    median_standard_error: float
+    median_standard_error_memorized: float | None
+    mean_memorization: float
+    memorized: int
+    influential_pairs: int
+    sure_pairs: int
+    influenced_tests: int
+    test_accuracy: Fraction
+    test_accuracy_sd: float
+
+    def said(self) -> str:
+        """In words."""
+        return (
+            f"{self.memorized} samples memorized (mem > 0.25), by {self.models} networks of test accuracy "
+            f"{self.test_accuracy:.3f}; median standard error {self.median_standard_error:.3f}; "
+            f"{self.influential_pairs} influential pairs, {self.sure_pairs} of them beyond the noise, which "
+            f"touch {self.influenced_tests} test samples"
+        )
+
+
+class UtilityMetrics(Section):
+    """metrics.json of stage utility. test_accuracy: with all samples, mean over the networks;
+    largest_difference: without random samples minus without memorized ones, the largest over the thresholds
+    (its interval, from low to high, does not know that it was chosen), where `left_out` samples were above
+    `threshold`."""
+
+    models: int
+    test_accuracy: Fraction
+    threshold: float
+    left_out: int
+    largest_difference: float
+    low: float | None
+    high: float | None
+    influenced_tests: int
+
+    def said(self) -> str:
+        """In words."""
+        interval = "" if self.low is None else f" [{self.low:.4f}, {self.high:.4f}]"
+        return (
+            f"without the {self.left_out} samples of mem > {self.threshold} test accuracy is "
+            f"{self.largest_difference:.4f}{interval} below that without as many random ones"
+        )
+
+
+class AgreementMetrics(Section):
+    """metrics.json of stage agreement: for each score its measures (`memtrack.core.memorization.MEASURES`)
+    with their intervals, and for each but the best by Pearson the paired difference to that one; None where a
+    measure is not defined. memorized: how many of the samples have a memorization above 0.25."""
+
+    samples: int
+    memorized: int
+    scores: dict[str, dict[str, float | None]]
+    behind_best: dict[str, dict[str, float | None]]
+
+    def said(self) -> str:
+        """The best score, in words."""
+        best, found = next(iter(self.scores.items()))
+        value, low, high = (found[f"pearson{end}"] for end in ("", "_low", "_high"))
+        return f"{best} agrees best (Pearson {value or 0:.2f} [{low or 0:.2f}, {high or 0:.2f}])"
+
+
 COLUMNS = (
     "epoch",
     "train_loss",

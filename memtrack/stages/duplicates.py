@@ -20,9 +20,10 @@ from memtrack.io.loading import variant_batches
 from memtrack.io.networks import trained_network
 from memtrack.io.params import Params
 from memtrack.io.paths import DUPLICATES_RESULTS, EVALUATE_RESULTS, TRAIN_RESULTS
-from memtrack.io.problems import InputError, Problem, entry_point
+from memtrack.io.problems import entry_point
 from memtrack.io.progress import Progress
 from memtrack.io.results import DuplicatesMetrics
+from memtrack.io.score_table import read_scores, score_names
 from memtrack.io.store import RunRecord
 from memtrack.io.tracking import Run
 from memtrack.io.validation import read_record, write_record
@@ -43,7 +44,7 @@ def main() -> None:
     data = PreparedData()
     variant = VariantData(name, data)
     pairs = _pairs(params, data, variant, Checkpoints(trained / "checkpoints"))
-    table = _table(variant, pairs, _scores(EVALUATE_RESULTS / name / "scores.csv", variant))
+    table = _table(variant, pairs, read_scores(EVALUATE_RESULTS / name / "scores.csv", variant))
     table.to_csv(folder / "duplicates.csv", index=False)
     in_conflict = table[table["conflicting"]]
     metrics = DuplicatesMetrics(
@@ -96,16 +97,6 @@ def _features(
     return np.concatenate(list(Progress(found, "features of the network", total=len(batches))))
 
 
-def _scores(path: Path, variant: VariantData) -> pd.DataFrame:
-    """scores.csv, read back; class names stay as they are, also None and 007."""
-    words = dict.fromkeys(("id", "image", "given_label", "clean_label", "predicted_label", "corrupted"), str)
-    scores = pd.read_csv(path, dtype=words, keep_default_na=False)
-    if sorted(scores["id"]) != sorted(variant.ids):
-        text = f"is damaged or of other samples: run `dvc repro evaluate@{variant.name}`"
-        raise InputError([Problem(path, message=text)])
-    return scores
-
-
 def _table(variant: VariantData, pairs: list[Pair], scores: pd.DataFrame) -> pd.DataFrame:
     """duplicates.csv: a row for each sample that has a duplicate, group by group.
 
@@ -126,7 +117,7 @@ def _table(variant: VariantData, pairs: list[Pair], scores: pd.DataFrame) -> pd.
             "by": [nearest[row].by for row in rows],
         }
     ).merge(scores, on="id", validate="one_to_one")
-    first_score = next(column for column in scores.columns if f"{column}_rank" in scores.columns)
+    first_score = score_names(scores)[0]
     by_group = table.groupby("group")
     table.insert(1, "conflicting", by_group["given_label"].transform("nunique") > 1)
     order = pd.DataFrame({"conflict": ~table["conflicting"], "most": -by_group[first_score].transform("max"),

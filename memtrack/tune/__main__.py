@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
         outcome = report.judge(search)
         files += report.write_outcome(search, outcome)
         if outcome is not None:
-            show.outcome(outcome)
+            show.outcome(outcome, search.measure.truth.title)
             files += report.write_pictures(search, outcome.winner)
     except BaseException as error:
         story.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED", files)
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"\nthe study {search.study.study_name} has {len(finished(search.study))} trials: the same "
                   "command goes on", file=sys.stderr)  # fmt: skip
         raise
-    story.end("FINISHED", files, report.metrics(outcome))
+    story.end("FINISHED", files, report.metrics(outcome, search.measure.truth.key))
     if outcome is None:
         print("no trial was run to its end: nothing to judge", file=sys.stderr)
         return 1

@@ -17,13 +17,13 @@ TITLES = {"perturbation_scale": "h", "probes": "n"}
 FOLDER = Path(".memtrack/tune/artifacts")
 
 
-def attach(trial: Trial, values: NDArray[np.float64], corrupted: NDArray[np.bool_], auroc: float) -> None:
-    """Attach the histogram of a trial's score to the trial."""
+def attach(trial: Trial, values: NDArray[np.float64], found: NDArray[np.bool_], judged: str) -> None:
+    """Attach the histogram of a trial's score to the trial, the samples to be `found` apart."""
     folder = project_root() / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "score.png"
         words = ", ".join(f"{TITLES.get(name, name)} {value}" for name, value in trial.params.items())
-        pictures.histograms({f"AUROC {auroc:.4f} at {words}": values}, corrupted, path)
+        pictures.histograms({f"{judged} at {words}": values}, found, path)
         store = FileSystemArtifactStore(folder)
         upload_artifact(study_or_trial=trial, file_path=str(path), artifact_store=store)

@@ -29,6 +29,7 @@ from memtrack.io.problems import InputError, Problem
 from memtrack.io.progress import Progress
 from memtrack.io.variants import VariantData
 from memtrack.io.workplace import TRAINING
+from memtrack.tune.truth import Truth
 
 IN_MEMORY = 2**28
 """So many numbers of images, and of their gradients, are kept in memory (1 GiB each)."""
@@ -143,10 +144,13 @@ class TrainedVariant:
 class Measure:
     """Curvature of some samples (`rows`) of a trained variant, at any setting, each part measured once."""
 
-    def __init__(self, trained: TrainedVariant, rows: NDArray[np.int64], *, cache_gb: float) -> None:
+    def __init__(
+        self, trained: TrainedVariant, rows: NDArray[np.int64], truth: Truth, *, cache_gb: float
+    ) -> None:
+        """`truth`: of the samples `rows`."""
         self.trained = trained
         self.rows = rows
-        self.corrupted = trained.corrupted[rows]
+        self.truth = truth
         used = {"rows": hashlib.sha256(rows.tobytes()).hexdigest(), "device": trained.device.type,
                 "torch": torch.__version__}  # fmt: skip
         key = Fingerprint(causes={**trained.causes, **used}).key

@@ -15,7 +15,7 @@ from ruamel.yaml.util import load_yaml_guess_indent
 
 from memtrack.core.files import whole_file
 from memtrack.io import params
-from memtrack.io.params import PARAMS_FILE, Params, TuneParams, tune_problems
+from memtrack.io.params import PARAMS_FILE, Params, TuneParams, mistake, tune_problems
 from memtrack.io.problems import InputError, Problem
 from memtrack.io.validation import validate
 from memtrack.io.yaml_file import Loc, SourceFile, read_yaml
@@ -78,9 +78,9 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m memtrack.tune",
         description="Search the perturbation scale h and the number of probes n that find known corruption "
-        "best, from the checkpoints of a training: nothing is trained again. What is not given here comes "
-        "from the section `tune` of params.yaml, every key of which is explained in "
-        "memtrack/params.schema.json.",
+        "best, or agree best with memorization, from the checkpoints of a training: nothing is trained "
+        "again. What is not given here comes from the section `tune` of params.yaml, every key of which is "
+        "explained in memtrack/params.schema.json.",
         epilog="Exit status: 0 done, 1 nothing could be judged, 2 bad input, 130 interrupted (start it again "
         "and it goes on).",
     )
@@ -95,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
 
     made.add_argument("--search", type=Path, metavar="FILE", help="a YAML file with the keys of `tune`, "
                       "instead of that section")  # fmt: skip
-    option("variant", str, "whose known corruption is to be found; none: the first that has some")
+    option("variant", str, "the variant to search on; none: the first with known corruption, or memorization")
     option("held_out", str, "the variant on which the winner is confirmed; none: half of the samples")
     option("trials", int, "finished trials that the study is to have, all runs of it together")
     option("timeout", float, "seconds after which no trial is begun")
@@ -105,7 +105,12 @@ def parser() -> argparse.ArgumentParser:
     option("workers", int, "processes that share the cores")
     option("sampler", str, "who suggests", choices=get_args(fields["sampler"].annotation))
     option("pruner", str, "who stops bad trials early", choices=get_args(fields["pruner"].annotation))
-    option("objectives", str, "auroc, or auroc cost for the Pareto front", nargs="+")
+    option(
+        "objectives",
+        str,
+        "auroc (of known corruption) or memorization (correlation with it); and cost for the Pareto front",
+        nargs="+",
+    )
     subset = made.add_mutually_exclusive_group()
     default = fields["standard_error"].get_default()
     text = (
@@ -123,6 +128,11 @@ def pick_variant(options: Options) -> str:
     """The variant to search on: the one that is named, or the first with known corruption."""
     if options.tune.variant is not None:
         return options.tune.variant
+    if options.tune.objectives[0] == "memorization":
+        if options.params.memorization.variants:
+            return options.params.memorization.variants[0]
+        text = "names no variant, and the search is to measure agreement with memorization: name one"
+        raise mistake("memorization", "variants", message=text)
     for name, variant in options.params.variants.items():
         if variant.kind != "none" and name != options.tune.held_out:
             return name

@@ -1,4 +1,4 @@
-"""What a search found: the winner, judged on corruption it was not chosen on, the curve over h, the plots."""
+"""What a search found: the winner, judged on what it was not chosen on, the curve over h, the plots."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import optuna
 import pandas as pd
 from optuna.study import Study
 
-from memtrack.core.evaluation import Difference, auroc, paired_difference
+from memtrack.core.evaluation import Difference
 from memtrack.io import pictures
 from memtrack.io.paths import TUNE_RESULTS
 from memtrack.io.progress import Progress
@@ -28,8 +28,8 @@ class Outcome:
     """The winner beside the default.
 
     Attributes:
-        chosen: their AUROC, and its difference, on the corruption that the winner was chosen on.
-        confirmed: the same on corruption that no trial has seen.
+        chosen: their AUROC or correlation, and its difference, on what the winner was chosen on.
+        confirmed: the same on what no trial has seen, which `held_out` says in words.
         looked: how many trials looked at the former.
     """
 
@@ -44,7 +44,7 @@ class Outcome:
 
     @property
     def better(self) -> bool:
-        """Whether the winner beats the default beyond the noise on corruption that it was not chosen on."""
+        """Whether the winner beats the default beyond the noise on what it was not chosen on."""
         return self.winner != self.default and self.confirmed.low > 0
 
     @property
@@ -58,11 +58,11 @@ class Outcome:
             return f"The winner is better than params.yaml beyond the noise{less}: a change is recommended."
         if overfitted:
             return (
-                "Overfitted: on other corruption the winner gains less over params.yaml than on what it was "
+                f"Overfitted: on {self.held_out} the winner gains less over params.yaml than on what it was "
                 "chosen on, if anything. No change is recommended."
             )
         return (
-            "On other corruption the winner is not better than params.yaml beyond the noise: no change is "
+            f"On {self.held_out} the winner is not better than params.yaml beyond the noise: no change is "
             "recommended."
         )
 
@@ -81,8 +81,8 @@ def judge(search: Search) -> Outcome | None:
 
     def compare(measure: Measure, what: str) -> Difference:
         ours, theirs = measure.scores([winner, default], what)
-        return paired_difference(
-            measure.corrupted, ours, theirs,
+        return measure.truth.difference(
+            ours, theirs,
             resamples=options.bootstrap, confidence=options.confidence, seed=options.seed,
         )  # fmt: skip
 
@@ -97,22 +97,23 @@ def judge(search: Search) -> Outcome | None:
     )  # fmt: skip
 
 
-def metrics(outcome: Outcome | None) -> dict[str, float]:
-    """The outcome's numbers for MLflow."""
+def metrics(outcome: Outcome | None, key: str) -> dict[str, float]:
+    """The outcome's numbers for MLflow; `key`: what the judged number is called."""
     if outcome is None:
         return {}
     found = {"trials": float(outcome.looked), "cost": outcome.cost, "default_cost": outcome.default_cost}
     for name, judged in (("chosen", outcome.chosen), ("held_out", outcome.confirmed)):
-        found |= {f"{name}_auroc": judged.first, f"{name}_auroc_default": judged.second}
+        found |= {f"{name}_{key}": judged.first, f"{name}_{key}_default": judged.second}
         found |= {f"{name}_difference": judged.difference, f"{name}_difference_low": judged.low}
     return found
 
 
 def curve(search: Search) -> pd.DataFrame:
-    """AUROC over h for each number of probes, otherwise with the first choices of the search.
+    """AUROC, or correlation, over h for each number of probes, with the first choices of the rest.
 
     At the ends and at the powers of ten, with the fewest probes also half way between these, and wherever
-    a trial was run to its end. Columns perturbation_scale, probes, auroc; on the samples that the trials see.
+    a trial was run to its end. Columns perturbation_scale, probes, auroc or memorization; on the samples that
+    the trials see.
     """
     space, measure = search.space, search.measure
     scales, numbers = space.scales, space.tune.probes
@@ -129,16 +130,15 @@ def curve(search: Search) -> pd.DataFrame:
         probes = range(numbers.low, most[scale] + 1)
         settings = [space.setting({"perturbation_scale": scale, "probes": number}) for number in probes]
         for number, values in zip(probes, measure.scores(settings), strict=True):
-            rows.append((scale, number, auroc(measure.corrupted, values)))
-    return pd.DataFrame(rows, columns=["perturbation_scale", "probes", "auroc"])
+            rows.append((scale, number, measure.truth.value(values)))
+    return pd.DataFrame(rows, columns=["perturbation_scale", "probes", measure.truth.key])
 
 
-def study_plots(study: Study, there: Path) -> Iterator[Path]:
-    """Optuna's own plots, those that the study has enough trials for."""
+def study_plots(study: Study, label: str, there: Path) -> Iterator[Path]:
+    """Optuna's own plots, those that the study has enough trials for; `label`: of what is searched."""
     single = len(study.directions) == 1
     first = None if single else lambda trial: trial.values[0]
     drawing = optuna.visualization.matplotlib
-    label = "AUROC"
     scales = ["perturbation_scale", "probes"]
     plots: dict[str, Callable[[], Any]] = {
         "history": lambda: drawing.plot_optimization_history(study, target=first, target_name=label),
@@ -149,7 +149,7 @@ def study_plots(study: Study, there: Path) -> Iterator[Path]:
     if single:
         plots["intermediate"] = lambda: drawing.plot_intermediate_values(study)
     else:
-        plots["pareto_front"] = lambda: drawing.plot_pareto_front(study, target_names=["AUROC", "cost"])
+        plots["pareto_front"] = lambda: drawing.plot_pareto_front(study, target_names=[label, "cost"])
     for name, draw in plots.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -189,10 +189,16 @@ def write_pictures(search: Search, winner: Setting) -> list[Path]:
     """The curve over h, for which some points are measured, and Optuna's plots; the paths of the files."""
     there, points = folder(search.study), curve(search)
     points.to_csv(there / "curve.csv", index=False)
-    pictures.auroc_over_scale(
+    pictures.value_over_scale(
         points,
+        search.measure.truth.key,
+        search.measure.truth.title,
         search.space.default.perturbation_scale,
         (winner.perturbation_scale, winner.probes),
         there / "curve.png",
     )
-    return [there / "curve.csv", there / "curve.png", *study_plots(search.study, there)]
+    return [
+        there / "curve.csv",
+        there / "curve.png",
+        *study_plots(search.study, search.measure.truth.title, there),
+    ]

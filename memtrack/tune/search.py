@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -16,18 +20,23 @@ from numpy.typing import NDArray
 from optuna.study import Study
 
 from memtrack.core import scores, training
+from memtrack.core.ensemble import subset
 from memtrack.core.evaluation import samples_needed
+from memtrack.core.memorization import MEMORIZED, Counts
 from memtrack.core.recorder import LengthRecorder
 from memtrack.core.scores import SCORES
 from memtrack.core.trajectory import Trajectory
-from memtrack.io.fingerprint import Fingerprint, code_hash
+from memtrack.io.correctness import Correctness, DamagedNetworks
+from memtrack.io.ensembles import NETWORKS
+from memtrack.io.fingerprint import Fingerprint, code_hash, ensemble_fingerprint
 from memtrack.io.params import mistake
-from memtrack.io.paths import TRAIN_RESULTS
+from memtrack.io.paths import MEMORIZATION_RESULTS, TRAIN_RESULTS
 from memtrack.io.problems import InputError, Problem
 from memtrack.tune.measure import Measure, TrainedVariant
 from memtrack.tune.options import Options, pick_variant
 from memtrack.tune.space import Space
 from memtrack.tune.study import StudyFacts, Worker, open_study
+from memtrack.tune.truth import Corruption, Memorization, Truth
 
 Rows = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -35,6 +44,15 @@ STEP = 100
 """So many samples of one kind, or a multiple, are drawn."""
 TIMED = 1024
 """So many samples are trained on and swept to find what recording costs."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """Some samples of a variant (their rows), and what their scores are held against."""
+
+    trained: TrainedVariant
+    rows: Rows
+    truth: Truth
 
 
 class Search:
@@ -55,25 +73,29 @@ class Search:
         if options.params.curvature.method == "hessian":
             text = "hessian has no h to search: choose forward or central"
             raise mistake("curvature", "method", message=text)
-        self.trained = self._trained("variant", pick_variant(options))
-        chosen, others = halves(self.trained.corrupted)
-        held_out, self.where = self.trained, "the other half of the samples"
-        if tune.held_out is not None:
-            chosen = others = np.arange(len(self.trained.corrupted))
-            held_out, self.where = self._trained("held_out", tune.held_out), f"the variant {tune.held_out}"
-            if np.array_equal(held_out.variant.given, self.trained.variant.given):
-                text = f"has the same labels as {self.trained.name}: it would confirm anything"
-                raise options.mistake("held_out", text)
-        for rows, trained in ((chosen, self.trained), (others, held_out)):
-            if min(np.bincount(trained.corrupted[rows], minlength=2)) < 2:
+        self.trained = self._trained(pick_variant(options))
+        asks_memorization = tune.objectives[0] == "memorization"
+        chosen, others, self.where = self._memorization() if asks_memorization else self._corruption()
+        for side in (chosen, others):
+            if min(np.bincount(side.truth.flags, minlength=2)) < 2:
+                if asks_memorization:
+                    text = (
+                        f"{self.trained.name} has too few samples of memorization above {MEMORIZED} to "
+                        "search on: choose one with more, or more memorization.models"
+                    )
+                    raise options.mistake("variant", text)
                 text = (
                     "has too few corrupted samples to search on" if tune.held_out is None else "is too small"
                 )
-                raise InputError([Problem(trained.variant.table, message=text)])
+                raise InputError([Problem(side.trained.variant.table, message=text)])
         identity = {
-            **self.trained.causes, "weights": self.trained.weights, "halves": tune.held_out is None,
-            "standard_error": tune.standard_error, "scores": code_hash([scores]), **self.space.fixed,
+            **self.trained.causes, "weights": self.trained.weights, "scores": code_hash([scores]),
+            **self.space.fixed,
         }  # fmt: skip
+        if isinstance(chosen.truth, Memorization):
+            identity["memorization"] = hashlib.sha256(chosen.truth.values.tobytes()).hexdigest()
+        else:
+            identity |= {"halves": tune.held_out is None, "standard_error": tune.standard_error}
         key = Fingerprint(causes=identity).key
         self.study: Study
         self.study, facts = open_study(
@@ -84,57 +106,119 @@ class Search:
             measure=lambda: StudyFacts(*sweep_costs(self.trained), *self._counts(chosen)),
             worker=worker or 0,
         )
-        rows = drawn(self.trained.corrupted, chosen, facts.samples)
-        self.measure = Measure(self.trained, rows, cache_gb=tune.cache_gb)
-        self.confirming = Measure(held_out, others, cache_gb=tune.cache_gb)
+        some = drawn(chosen.truth.flags, facts.samples)
+        self.measure = Measure(self.trained, chosen.rows[some], chosen.truth.of(some), cache_gb=tune.cache_gb)
+        self.confirming = Measure(others.trained, others.rows, others.truth, cache_gb=tune.cache_gb)
 
     def run_trials(self, deadline: float) -> Generator[None, None, None]:
         """Run trials in this process; yields after each."""
         return Worker(self.study, self.space, self.measure).work(self.options.tune.trials, deadline)
 
-    def _trained(self, key: str, name: str) -> TrainedVariant:
-        """The variant that a key of the search names."""
+    def _corruption(self) -> tuple[Side, Side, str]:
+        """What the winner is chosen on, and what it is confirmed on, which is also said in words."""
+        self._wants_corruption("variant", self.trained)
+        tune, corrupted = self.options.tune, self.trained.corrupted
+        if tune.held_out is None:
+            sides = [Side(self.trained, rows, Corruption(corrupted[rows])) for rows in halves(corrupted)]
+            return sides[0], sides[1], "the other half of the samples"
+        held_out = self._trained(tune.held_out)
+        self._wants_corruption("held_out", held_out)
+        if np.array_equal(held_out.variant.given, self.trained.variant.given):
+            text = f"has the same labels as {self.trained.name}: it would confirm anything"
+            raise self.options.mistake("held_out", text)
+        rows = np.arange(len(corrupted))
+        return (
+            Side(self.trained, rows, Corruption(corrupted)),
+            Side(held_out, np.arange(len(held_out.corrupted)), Corruption(held_out.corrupted)),
+            f"the variant {tune.held_out}",
+        )
+
+    def _memorization(self) -> tuple[Side, Side, str]:
+        """The same with memorization: half of the samples, by half of the networks, and the other halves."""
+        for key in self.options.overridden & {"held_out", "standard_error"}:
+            if getattr(self.options.tune, key) is not None:
+                text = "says nothing where objectives is [memorization]: leave it out"
+                raise self.options.mistake(key, text)
+        trained, options = self.trained, self.options.params.memorization
+        if trained.name in options.variants:
+            self._reproduce(f"memorization@{trained.name}")
+        folder = MEMORIZATION_RESULTS / trained.name
+        samples = len(trained.variant.ids), len(trained.data.split("test"))
+        now = ensemble_fingerprint(
+            self.options.params, trained.data, trained.variant, trained.device, share=options.share
+        )
+        networks = Correctness(now.key, samples)
+        if (folder / NETWORKS).exists():
+            with suppress(DamagedNetworks):
+                networks.read(folder / NETWORKS)
+        if not len(networks):
+            text = f"is not estimated as params.yaml says: run `dvc repro memorization@{trained.name}`"
+            if trained.name not in options.variants:
+                text += f", with {trained.name} in memorization.variants"
+            raise InputError([Problem(folder, message=text)])
+        members = partial(subset, samples[0], share=options.share, seed=options.seed)
+        estimates = []
+        for start in (0, 1):
+            counts = Counts(samples[0])
+            networks.count(counts, range(start, len(networks), 2), members)
+            estimates.append(counts.memorization)
+        known = np.flatnonzero(~np.isnan(estimates).any(axis=0))
+        memorized = (np.mean(estimates, axis=0) > MEMORIZED)[known]
+        first, second = (
+            Side(trained, known[rows], Memorization(estimate[known[rows]]))
+            for rows, estimate in zip(halves(memorized), estimates, strict=True)
+        )
+        return first, second, "the other half of the samples, by the other half of the networks"
+
+    def _trained(self, name: str) -> TrainedVariant:
+        """A variant that the search names."""
+        self._reproduce(f"train@{name}")
+        return TrainedVariant(self.options.params, name, self.space.all_epochs)
+
+    def _reproduce(self, stage: str) -> None:
+        """`dvc repro`, where it is asked for."""
         if self.options.repro and self._worker is None:
-            command = ["dvc", "repro", f"train@{name}"]
+            command = ["dvc", "repro", stage]
             print(f"running {' '.join(command)}", flush=True)
             if subprocess.run([sys.executable, "-m", *command], check=False).returncode:
                 message = f"`{' '.join(command)}` failed, as said above"
                 raise InputError([Problem(Path("dvc.yaml"), message=message)])
-        trained = TrainedVariant(self.options.params, name, self.space.all_epochs)
+
+    def _wants_corruption(self, key: str, trained: TrainedVariant) -> None:
         if not trained.variant.flags_known:
             text = (
-                f"no label of the variant {name} is known to be corrupted: choose one with known corruption"
+                f"no label of the variant {trained.name} is known to be corrupted: choose one with known "
+                "corruption"
             )
             raise self.options.mistake(key, text)
-        return trained
 
-    def _counts(self, rows: Rows) -> tuple[int, int]:
-        """How many of `rows` trials see, corrupted and clean: those that the recorded curvature asks for."""
-        corrupted, error = self.trained.corrupted[rows], self.options.tune.standard_error
-        if error is None:
-            return int(corrupted.sum()), int((~corrupted).sum())
+    def _counts(self, side: Side) -> tuple[int, int]:
+        """How many samples trials see, to be found and others: those that the recorded curvature asks for."""
+        flags, error = side.truth.flags, self.options.tune.standard_error
+        if error is None or isinstance(side.truth, Memorization):
+            return int(flags.sum()), int((~flags).sum())
         trajectory = Trajectory(TRAIN_RESULTS / self.trained.name / "trajectory")
         broken = [trajectory.damaged(epoch) for epoch in self.options.params.recorded_epochs()]
         if path := next((path for path in broken if path is not None), None):
             text = f"is damaged or not there: {self.trained.remedy}"
             raise InputError([Problem(path, message=text)])
-        needed = samples_needed(corrupted, SCORES["curvature"](trajectory)[rows], error)
+        needed = samples_needed(flags, SCORES["curvature"](trajectory)[side.rows], error)
         first, second = (max(2, math.ceil(count / STEP)) * STEP for count in needed)
         return first, second
 
 
-def halves(corrupted: Flags) -> tuple[Rows, Rows]:
-    """The samples in two halves, each with half of the corrupted ones; a fixed draw."""
+def halves(flags: Flags) -> tuple[Rows, Rows]:
+    """The samples in two halves, each with half of those to be found; a fixed draw."""
     generator = np.random.Generator(np.random.PCG64(0))
-    parts = [generator.permutation(np.flatnonzero(flags)) for flags in (corrupted, ~corrupted)]
+    parts = [generator.permutation(np.flatnonzero(group)) for group in (flags, ~flags)]
     first, second = (np.sort(np.concatenate([part[start::2] for part in parts])) for start in (0, 1))
     return first, second
 
 
-def drawn(corrupted: Flags, rows: Rows, counts: tuple[int, int]) -> Rows:
-    """So many corrupted and so many clean ones of `rows`, or all there are, drawn at random; a fixed draw."""
+def drawn(flags: Flags, counts: tuple[int, int]) -> Rows:
+    """So many of those to be found and of the others, or all there are, drawn at random; a fixed draw."""
     generator = np.random.Generator(np.random.PCG64(1))
-    groups = rows[corrupted[rows]], rows[~corrupted[rows]]
+    groups = np.flatnonzero(flags), np.flatnonzero(~flags)
     parts = [generator.permutation(group)[:count] for group, count in zip(groups, counts, strict=True)]
     return np.sort(np.concatenate(parts))
 

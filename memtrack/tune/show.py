@@ -45,7 +45,7 @@ def trials(search: Search) -> None:
         title=f"Study {study.study_name}: {title} of {len(tried)} settings ({len(done)} trials, "
         f"{sum(trial.state is TrialState.PRUNED for trial in done)} pruned)"
     )
-    for heading in ("trial", *names, "AUROC", "cost"):
+    for heading in ("trial", *names, search.measure.truth.title, "cost"):
         table.add_column(heading, justify="right")
     for trial in shown:
         cells = [f"{value:g}" if isinstance(value, float) else str(value) for value in setting(trial)]
@@ -55,11 +55,12 @@ def trials(search: Search) -> None:
     print("cost: training and recording, in trainings without recording")
 
 
-def outcome(found: Outcome) -> None:
-    """The winner beside the default, and the verdict."""
+def outcome(found: Outcome, title: str) -> None:
+    """The winner beside the default, and the verdict; `title`: of the numbers."""
     table = Table(title="The winner beside params.yaml")
-    for heading in ("AUROC on", "winner", "params.yaml", "difference", "interval"):
-        table.add_column(heading, justify="left" if heading == "AUROC on" else "right")
+    table.add_column(f"{title} on")
+    for heading in ("winner", "params.yaml", "difference", "interval"):
+        table.add_column(heading, justify="right")
     _row(table, f"what it was chosen on ({found.looked} trials looked)", found.chosen)
     _row(table, f"what it was not chosen on ({found.held_out})", found.confirmed)
     _print(table)

@@ -25,6 +25,7 @@ class Story:
         tune, study, variant = search.options.tune, search.study, search.trained.name
         self._tracking, self._variant, self._study = search.options.params.tracking, variant, study
         self._key = str(study.user_attrs[KEY])
+        self._measured = search.measure.truth.key
         self._shown_url = shown(storage_url(tune))
         self._logged = project_root() / FOLDER / f"{self._key}.logged"
         training = read_record(RunRecord, TRAIN_RESULTS / variant / "run.json")
@@ -72,8 +73,8 @@ class Story:
         run = self._open(f"trial {trial.number}", trial.params, {"optuna_state": trial.state.name}, key)
         metrics = {name: value for name, value in trial.user_attrs.items() if isinstance(value, float)}
         if trial.state is TrialState.COMPLETE:
-            metrics["auroc"] = trial.values[0]
-        history = {"auroc_so_far": list(trial.intermediate_values.items())}
+            metrics[self._measured] = trial.values[0]
+        history = {f"{self._measured}_so_far": list(trial.intermediate_values.items())}
         run.log(links={MLFLOW_PARENT_RUN_ID: self._key}, metrics=metrics, history=history, **moment)
         run.end("FAILED" if trial.state is TrialState.FAIL else "FINISHED", insist=False)
 

@@ -27,7 +27,6 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from memtrack.core.evaluation import auroc
 from memtrack.core.scores import SCORES
 from memtrack.io.params import TuneParams
 from memtrack.io.paths import project_root
@@ -47,9 +46,8 @@ STORAGES = (
     "sqlite:///FILE in a folder that is there, or null for a file in the project"
 )
 DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
-"""Of the AUROC, and of the cost where that is asked for."""
-NAMES = ["AUROC", "cost"]
-"""The same two in words."""
+"""Of the AUROC or correlation, and of the cost where that is asked for."""
+TITLES = {"auroc": "AUROC", "memorization": "correlation", "cost": "cost"}
 MACHINE = socket.gethostname()
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -84,7 +82,7 @@ class StudyFacts:
 
     Attributes:
         base, probe: the time of the gradient and of one probe of all samples, in trainings.
-        corrupted, clean: how many samples trials see.
+        corrupted, clean: how many samples trials see, to be found and others.
     """
 
     base: float
@@ -131,7 +129,7 @@ def open_study(
             study = _open(url, name, tune)
             known = study.user_attrs.get(FINGERPRINT)
             if known is None and not study.get_trials(deepcopy=False, states=DONE):
-                study.set_metric_names(NAMES[: len(tune.objectives)])
+                study.set_metric_names([TITLES[name] for name in tune.objectives])
                 study.set_user_attr(KEY, uuid.uuid4().hex)
                 study.set_user_attr(FACTS, asdict(measure()))
                 first = space.values(space.default)
@@ -316,24 +314,24 @@ class Worker:
                 self._lock.acquire()
 
     def objective(self, trial: Trial) -> float | tuple[float, float]:
-        """The AUROC of a trial's setting, said after each checkpoint; with its cost where that is asked."""
+        """How well a trial's setting does, said after each checkpoint; with its cost where that is asked."""
         setting = self.space.suggest(trial)
         cost = cost_of(setting, self.study)
         trial.set_user_attr("cost", cost)
         trial.set_user_attr("machine", MACHINE)
         single = len(self.study.directions) == 1
-        score, corrupted = SCORES[setting.score], self.measure.corrupted
+        score, truth = SCORES[setting.score], self.measure.truth
         for step, known in enumerate(self.measure.steps(setting), 1):
             last = step == len(setting.epochs)
             if single or last:
                 values = score(known)
-                value = auroc(corrupted, values)
+                value = truth.value(values)
             if single:
                 trial.report(value, step)
                 if not last and trial.should_prune():
                     raise optuna.TrialPruned
         if all(other.params != trial.params for other in finished(self.study)):
-            attach(trial, values, corrupted, value)
+            attach(trial, values, truth.flags, f"{truth.title} {value:.4f}")
         return value if single else (value, cost)
 
     def _exhausted(self) -> bool:

@@ -50,10 +50,13 @@ def test_a_section_that_dvc_reads_is_asked_for() -> None:
     Path("dvc.yaml").write_bytes((REPOSITORY / "dvc.yaml").read_bytes())
     done = run()
     assert done.returncode == 2
-    assert "params.yaml: repeat: is missing" in done.stderr
-    assert "repeat: {seeds: []}" in done.stderr
+    said = done.stderr.splitlines()
+    keys = ["repeat.seeds", "memorization.variants", "memorization.published", "utility.variants"]
+    assert [line.split(": ")[1] for line in said] == keys
+    assert "params.yaml: repeat.seeds: is missing, and dvc.yaml reads it: add `repeat: {seeds: []}`" in said
     with Path("params.yaml").open("a", encoding="utf-8") as file:
-        file.write("repeat: {seeds: []}\n")
+        file.write("repeat: {seeds: []}\nmemorization: {variants: [], published: {}}\n")
+        file.write("utility: {variants: []}\n")
     assert run().returncode == 0
 
 

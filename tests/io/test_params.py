@@ -167,6 +167,24 @@ def test_what_a_file_says_is_what_is_loaded() -> None:
         },
         "duplicates": {"ratio": 0.3, "neighbours": 4},
         "repeat": {"seeds": [1, 2]},
+        "memorization": {
+            "variants": ["noisy"],
+            "models": 500,
+            "standard_error": 0.02,
+            "share": 0.5,
+            "seed": 8,
+            "recipe": {
+                "epochs": 12,
+                "batch_size": 16,
+                "model": {"kind": "mlp", "width": 32, "depth": 2, "dropout": 0.0},
+                "optimizer": {"kind": "adamw", "lr": 0.01, "weight_decay": 0.1},
+                "schedule": {"kind": "constant"},
+            },
+            "precision": "bfloat16",
+            "published": {"noisy": "data/raw/published.npz"},
+        },
+        "utility": {"variants": ["noisy"], "thresholds": [0.25, 0.5], "models": 10},
+        "compute": {"workers": 3, "together": 5, "ray": "127.0.0.1:6379"},
         "tracking": {"uri": "http://127.0.0.1:5000", "experiment": "every key"},
     }
     assert loaded.recorded_epochs() == (1, 10, 20)

@@ -31,6 +31,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
         "noisy": {"kind": "symmetric", "labels": "data/prepared", "rate": 0.25},
     })  # fmt: skip
     made.edit("tune", {})
+    made.edit("memorization.variants", [])
     made.edit("train.epochs", 2)
     made.edit("record.epochs", {"kind": "every"})
     made.edit("train.model", {"kind": "cnn", "width": 4, "depth": 1})

@@ -14,11 +14,22 @@ import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 (a child would impor
 import torch
 
 import memtrack.tune.__main__ as tune
-from memtrack.stages import corrupt, duplicates, evaluate, prepare, repeat, train
+from memtrack.stages import (
+    agreement,
+    corrupt,
+    duplicates,
+    evaluate,
+    memorization,
+    prepare,
+    repeat,
+    train,
+    utility,
+)
 
 MAINS = {
     "prepare": prepare.main, "corrupt": corrupt.main, "train": train.main, "evaluate": evaluate.main,
     "duplicates": duplicates.main, "repeat": repeat.main, "tune": tune.main,
+    "memorization": memorization.main, "agreement": agreement.main, "utility": utility.main,
 }  # fmt: skip
 
 torch.use_deterministic_algorithms(True, warn_only=True)  # imports much

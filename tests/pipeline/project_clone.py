@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -41,6 +42,13 @@ class Project:
         """The stages that DVC ran, from its output."""
         lines = [line for line in output.splitlines() if line.startswith("Running stage ")]
         return [line.split("'")[1] for line in lines]
+
+    def params(self, key: str) -> Any:
+        """What is at a dotted key of params.yaml."""
+        content = YAML(typ="safe").load(self.folder / "params.yaml")
+        for part in key.split("."):
+            content = content[part]
+        return content
 
     def edit(self, key: str, value: object) -> None:
         """Set a dotted key of params.yaml, comments kept."""

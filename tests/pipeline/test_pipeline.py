@@ -19,6 +19,7 @@ from safetensors.torch import load_model
 from sklearn.metrics import roc_auc_score
 
 from memtrack.core import models
+from memtrack.core.memorization import MEASURES
 from memtrack.core.scores import SCORES
 
 ALL = {
@@ -28,23 +29,38 @@ ALL = {
         for stage in ("corrupt", "train", "evaluate", "duplicates")
         for name in ("clean", "noisy")
     ),
+    *(f"{stage}@noisy" for stage in ("memorization", "agreement", "published", "utility")),
 }
 
 
 def runs(project: Project, variant: str) -> list[Run]:
-    """The runs of a variant in the project's own store, newest first."""
+    """The trainings of a variant in the project's own store, newest first."""
     client = MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
     experiment = client.get_experiment_by_name("memtrack")
-    return list(client.search_runs([experiment.experiment_id], f"tags.variant = '{variant}'"))
+    found = client.search_runs([experiment.experiment_id], f"tags.variant = '{variant}'")
+    return [run for run in found if ", " not in str(run.info.run_name)]
 
 
 def artifact(run: Run, name: str) -> Path:
     return Path(run.info.artifact_uri.removeprefix("file://")) / name
 
 
+def published(project: Project) -> Path:
+    """A file with some memorization for the images of the project."""
+    path = project.folder.parent / "published.npz"
+    names = [f"{name}/{number:02d}" for name in ("left", "right") for number in range(16)]
+    np.savez(path, tr_mem=np.linspace(-0.1, 1, 32), tr_labels=np.repeat([0, 1], 16), tr_filenames=names)
+    return path
+
+
 @pytest.fixture(scope="module")
 def reproduced(project: Project) -> Project:
-    """The project after its first `dvc repro`."""
+    """The project after its first `dvc repro`, with memorization of four networks."""
+    project.edit("memorization", {
+        "variants": ["noisy"], "published": {"noisy": str(published(project))}, "models": 6,
+        "recipe": project.params("memorization.recipe") | {"batch_size": 8},
+    })  # fmt: skip
+    project.edit("utility", {"variants": ["noisy"], "models": 2, "thresholds": [0.3]})
     output = project.run("dvc", "repro")
     assert set(project.ran(output)) == ALL
     assert "clean: no label is known to be corrupted" in output
@@ -101,7 +117,9 @@ def test_mlflow_holds_the_run(reproduced: Project) -> None:
         (points,) = store.execute(
             "select count(*) from metrics where run_uuid = ?", (run.info.run_id,)
         ).fetchone()
-    assert points < 16 + 6 * len(SCORES) + 20, "metrics are per epoch and per score, never per sample"
+    assert points < 16 + (6 + 2 * len(MEASURES)) * len(SCORES) + 20, (
+        "metrics are per epoch and per score, never per sample"
+    )
 
 
 def test_the_logged_model_answers_like_the_last_checkpoint(reproduced: Project) -> None:
@@ -185,10 +203,15 @@ def test_only_what_depends_on_a_change_runs(reproduced: Project) -> None:
     stages = ("corrupt", "train", "evaluate", "duplicates")
     assert reproduced.ran(output) == [f"{stage}@people" for stage in stages]
 
+    reproduced.edit("memorization.models", 7)
+    assert reproduced.ran(reproduced.run("dvc", "repro", "memorization@noisy")) == ["memorization@noisy"]
+    depending = {"agreement@noisy", "utility@noisy"}
+    assert set(json.loads(reproduced.run("dvc", "status", "--json"))) == depending
+
     rows.loc[3, "label"] = "right"
     rows.to_csv(labels, index=False)
     status = json.loads(reproduced.run("dvc", "status", "--json"))
-    assert set(status) == {"corrupt@people"}
+    assert set(status) == {*depending, "corrupt@people"}
 
     # two images of a class change places: no table and no statistic can tell, the pixels do
     first, second = (reproduced.folder.parent / f"images/train/left/0{n}.png" for n in (0, 1))
@@ -196,7 +219,7 @@ def test_only_what_depends_on_a_change_runs(reproduced: Project) -> None:
     first.write_bytes(contents[1])
     second.write_bytes(contents[0])
     status = json.loads(reproduced.run("dvc", "status", "--json"))
-    assert set(status) == {"corrupt@people", "prepare"}
+    assert set(status) == {*depending, "corrupt@people", "prepare"}
     assert reproduced.ran(reproduced.run("dvc", "repro", "prepare")) == ["prepare"]
     assert {"train@clean", "train@noisy"} <= set(json.loads(reproduced.run("dvc", "status", "--json")))
 

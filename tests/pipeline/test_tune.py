@@ -274,7 +274,7 @@ def test_choices_of_epochs_norm_and_score(tune: Tune, project: Project) -> None:
         (("--held-out", "same"), "command line: held_out: has the same labels as noisy"),
         (("--study", "first", "--objectives", "auroc", "cost"), "command line: study: the study 'first'"),
         (("--sampler", "tpee"), "invalid choice: 'tpee'"),
-        (("--objectives", "cost"), "objectives should be [auroc] or [auroc, cost]"),
+        (("--objectives", "cost"), "objectives should be [auroc] or [memorization], or one of them and cost"),
     ],
 )
 def test_bad_input(tune: Tune, project: Project, options: tuple[str, ...], said: str) -> None:

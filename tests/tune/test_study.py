@@ -26,6 +26,7 @@ from memtrack.tune.measure import Measure, Setting
 from memtrack.tune.options import Options
 from memtrack.tune.space import Space
 from memtrack.tune.study import StudyFacts, Worker, open_study, shown
+from memtrack.tune.truth import Corruption
 
 Make = Callable[..., Space]
 FOREVER = time.time() + 1e6
@@ -44,7 +45,7 @@ class Fake(Measure):
     """Four samples of which two are corrupted; `before` is called before each trial's last checkpoint."""
 
     def __init__(self, before: Callable[[], object] = lambda: None) -> None:
-        self.corrupted = np.array([False, False, True, True])
+        self.truth = Corruption(np.array([False, False, True, True]))
         self.before = before
 
     def steps(self, setting: Setting) -> Iterator[Measured]:

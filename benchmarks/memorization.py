@@ -1,0 +1,326 @@
+"""Which score measures memorization, and what would it cost to measure it instead?
+
+    python benchmarks/memorization.py WORK --mnist ROOT
+
+estimates Feldman & Zhang's memorization and scores one training of the very same network, in projects under
+WORK: on digits with their labels, with 10% symmetric noise and with 2% conflicting duplicates, and on 10,000
+images of MNIST; and writes tables and a picture to benchmarks/results/memorization. What is there already is
+not done again: the command may be interrupted, and goes on. ROOT holds MNIST/raw.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+from numpy.typing import NDArray
+from scipy.stats import kendalltau
+
+from memtrack.core.ensemble import subset
+from memtrack.core.memorization import MEASURES, Counts, agreements
+from memtrack.io import params
+from memtrack.io.correctness import Correctness
+from memtrack.io.pictures import title
+from memtrack.tune.measure import TrainedVariant
+from memtrack.tune.search import sweep_costs
+
+RESULTS = Path(__file__).parent / "results" / "memorization"
+VARIANTS: dict[str, dict[str, Any]] = {
+    "true_labels": {"kind": "none"},
+    "symmetric_10": {"kind": "symmetric", "rate": 0.1},
+    "conflicting_duplicates_2": {"kind": "conflicting_duplicates", "rate": 0.02},
+}
+RECIPE = {"batch_size": 64, "optimizer": {"kind": "sgd", "lr": 0.05}, "schedule": {"kind": "cosine"}}
+DATA: dict[str, dict[str, Any]] = {
+    "digits": {
+        "data": {"kind": "digits", "root": "data/raw"}, "models": 2000, "variants": list(VARIANTS),
+        "utility": {"models": 50},
+        "train": {**RECIPE, "epochs": 40, "model": {"kind": "mlp", "width": 64, "depth": 1, "dropout": 0.0}},
+    },
+    "mnist": {
+        "data": {"kind": "torchvision", "name": "MNIST", "train_limit": 10_000, "download": False},
+        "models": 1000, "variants": ["true_labels"],
+        "utility": {"models": 20, "thresholds": [0.1, 0.3, 0.5, 0.7, 0.9]},
+        "train": {**RECIPE, "epochs": 20, "model": {"kind": "mlp", "width": 128, "depth": 1, "dropout": 0.0}},
+    },
+}  # fmt: skip
+TITLES = {
+    "digits": "digits (1,437)",
+    "mnist": "MNIST (10,000)",
+    "true_labels": "true labels",
+    "symmetric_10": "symmetric 10%",
+    "conflicting_duplicates_2": "conflicting duplicates 2%",
+}
+NAMED = ("curvature", "cumulative_loss", "mean_margin", "gradient_norm")
+"""Named in the picture beside the best scores."""
+COUNTS = (5, 10, 20, 50, 100, 200, 500, 1000)
+
+
+def stage(folder: Path, name: str, *arguments: str) -> None:
+    """Run a stage in a project."""
+    command = [sys.executable, "-m", f"memtrack.stages.{name}", *arguments]
+    subprocess.run(command, cwd=folder, check=True, env={**os.environ, "DVC_ROOT": ""})
+
+
+def run(work: Path, mnist: Path | None) -> None:
+    """Make what is missing."""
+    for name, chosen in DATA.items():
+        if name == "mnist" and mnist is None:
+            continue
+        folder = work / name
+        (folder / "data/raw").mkdir(parents=True, exist_ok=True)
+        data = {**chosen["data"], **({"root": str(mnist)} if name == "mnist" else {})}
+        variants = {key: {"labels": params.PREPARED, **VARIANTS[key]} for key in chosen["variants"]}
+        made = {
+            "data": data, "variants": variants, "train": chosen["train"],
+            "record": {"epochs": {"kind": "every", "interval": 2}, "gradient_variance": True},
+            "curvature": {"perturbation_scale": 0.03, "probes": 1},
+            "memorization": {"models": chosen["models"], "variants": list(variants)},
+            "utility": {"variants": list(variants), **chosen["utility"]},
+        }  # fmt: skip
+        (folder / "params.yaml").write_text(yaml.safe_dump(made, sort_keys=False))
+        if not (folder / "data/prepared/dataset.json").exists():
+            stage(folder, "prepare")
+        for variant in variants:
+            if not (folder / "results/evaluate" / variant / "metrics.json").exists():
+                for part in ("corrupt", "train", "evaluate"):
+                    stage(folder, part, variant)
+            if not (folder / "results/agreement" / variant / "metrics.json").exists():
+                start = time.perf_counter()
+                before = sum(1 for _ in folder.glob(f".memtrack/networks/{variant}-*/*.npz"))
+                stage(folder, "memorization", variant)
+                if not before:  # else it says nothing about all of them
+                    seconds = (time.perf_counter() - start) / chosen["models"]
+                    (folder / f"seconds_{variant}.json").write_text(json.dumps(seconds))
+                stage(folder, "agreement", variant)
+            if not (folder / "results/utility" / variant / "metrics.json").exists():
+                stage(folder, "utility", variant)
+            if not (folder / f"cost_{variant}.json").exists():
+                (folder / f"cost_{variant}.json").write_text(json.dumps(costs(folder, variant)))
+
+
+def costs(folder: Path, variant: str) -> dict[str, float]:
+    """The seconds of a training without recording, and of the gradients and probes of all recorded epochs."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        loaded = params.load()
+        trained = TrainedVariant(loaded, variant, loaded.recorded_epochs())
+        gradient, probe = sweep_costs(trained)
+        model = trained.model(loaded.train.epochs)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+        batches = list(trained.batches(loaded.train.batch_size))
+        seconds = []
+        for _ in range(4):
+            start = time.perf_counter()
+            for inputs, labels in batches:
+                optimizer.zero_grad()
+                torch.nn.functional.cross_entropy(model(inputs), labels).backward()
+                optimizer.step()
+            seconds.append(time.perf_counter() - start)
+        whole = loaded.train.epochs * float(np.median(seconds[1:]))
+        sweeps = len(loaded.recorded_epochs()) * whole
+        return {"training": whole, "gradients": gradient * sweeps, "probes": probe * sweeps}
+    finally:
+        os.chdir(before)
+
+
+def cost(score: str, measured: dict[str, float]) -> float:
+    """The seconds that a score takes beside others: training, and the sweeps that it is made of."""
+    swept = measured["gradients"]
+    if score.startswith("curvature"):
+        return measured["training"] + swept + measured["probes"]
+    if score in ("gradient_norm", "variance_of_gradients"):
+        return measured["training"] + swept
+    return measured["training"] + swept / 3  # a forward pass
+
+
+def estimates(folder: Path, variant: str) -> tuple[NDArray[np.float64], dict[int, NDArray[np.float64]]]:
+    """The memorization by the second half of the networks, and by the first ones of the first half."""
+    summary = json.loads((folder / "data/variants" / variant / "summary.json").read_text())
+    samples = summary["samples"]
+    tests = json.loads((folder / "data/prepared/dataset.json").read_text())["test"]
+    path = folder / "results/memorization" / variant / "networks.npz"
+    with np.load(path, allow_pickle=False) as arrays:
+        kept = Correctness(str(arrays["key"]), (samples, tests))
+    kept.read(path)
+    half = len(kept) // 2
+
+    def estimate(numbers: range) -> NDArray[np.float64]:
+        counts = Counts(samples)
+        kept.count(counts, numbers, partial(subset, samples, share=0.7, seed=0))
+        return counts.memorization
+
+    firsts = {count: estimate(range(count)) for count in COUNTS if count <= half}
+    return estimate(range(half, len(kept))), firsts
+
+
+def scores_of(folder: Path, variant: str) -> dict[str, NDArray[np.float64]]:
+    """In the order of the variant's table."""
+    table = pd.read_csv(folder / "results/evaluate" / variant / "scores.csv", dtype={"id": str}).set_index(
+        "id"
+    )
+    ids = pd.read_csv(folder / "data/variants" / variant / "labels.csv", dtype={"id": str})["id"]
+    table = table.loc[ids]
+    return {name: table[name].to_numpy() for name in table if f"{name}_rank" in table}
+
+
+def report(work: Path) -> None:
+    """Tables as Markdown and CSV, and the picture."""
+    RESULTS.parent.mkdir(exist_ok=True)
+    lines = ["# Which score measures memorization?", "",
+             "Agreement with Feldman & Zhang's memorization, estimated from many trainings of the very same "
+             "network (each on 70% of the samples); in brackets the 95% bootstrap interval over samples. "
+             "AUROC: of finding the wrong labels. Written by benchmarks/memorization.py.", ""]  # fmt: skip
+    rows, panels = [], []
+    for name, chosen in DATA.items():
+        for variant in chosen["variants"]:
+            folder = work / name
+            file = folder / "results/agreement" / variant / "metrics.json"
+            if not file.exists():
+                continue
+            found = json.loads(file.read_text())
+            whole = json.loads((folder / "results/memorization" / variant / "metrics.json").read_text())
+            judged = json.loads((folder / "results/evaluate" / variant / "metrics.json").read_text())[
+                "scores"
+            ]
+            lines += [f"## {TITLES[name]}, {TITLES[variant]}", "",
+                      "{models} networks of test accuracy {test_accuracy:.3f} ± {test_accuracy_sd:.3f}; "
+                      "median standard error {median_standard_error:.3f}, {error} of those of mem > 0.25, "
+                      "which are {memorized}; "
+                      "{influential_pairs} influential pairs, {sure_pairs} beyond the noise, "
+                      "which touch {influenced_tests} test samples."
+                      .format_map(whole | {"error": f"{whole['median_standard_error_memorized']:.3f}"}), "",
+                      "| score | AUROC | Pearson | Spearman | cosine | top 5% | mem > 0.25 |",
+                      "|---|---|---|---|---|---|---|"]  # fmt: skip
+            for score, numbers in found["scores"].items():
+                cells = [_cell(numbers, measure) for measure in MEASURES]
+                finds = f"{judged[score]['auroc']:.3f}" if score in judged else ""
+                lines.append(f"| `{score}` | {finds} | " + " | ".join(cells) + " |")
+                rows.append({"data": name, "variant": variant, "score": score, "auroc": finds, **numbers})
+            lines += ["", *_orders(folder, variant, found, judged), "", *_utility(folder, variant), ""]
+            panels.append((name, variant))
+    RESULTS.with_suffix(".md").write_text("\n".join(lines))
+    pd.DataFrame(rows).round(5).to_csv(RESULTS.with_suffix(".csv"), index=False)
+    _picture(work, panels)
+    print(f"{RESULTS.with_suffix('.md')}: {len(rows)} results")
+
+
+def _cell(numbers: dict[str, float | None], measure: str) -> str:
+    value, low, high = (numbers[f"{measure}{end}"] for end in ("", "_low", "_high"))
+    return "" if value is None or low is None or high is None else f"{value:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _orders(folder: Path, variant: str, found: dict[str, Any], judged: dict[str, Any]) -> list[str]:
+    """Whether the order of the scores by AUROC is that by agreement: pairs of scores whose order is turned
+    round, beyond the noise both times."""
+    if not judged:
+        return []
+    names = [name for name in found["scores"] if name in judged]
+    agree = {name: found["scores"][name]["pearson"] for name in names}
+    finds = {name: judged[name]["auroc"] for name in names}
+    tau = kendalltau([agree[name] for name in names], [finds[name] for name in names]).statistic
+    by_auroc, by_agreement = (
+        pd.read_csv(folder / "results" / stage / variant / "differences.csv").set_index(["better", "worse"])
+        for stage in ("evaluate", "agreement")
+    )
+    turned = []
+    for pair in combinations(names, 2):  # the first agrees better
+        if pair[::-1] in by_auroc.index and pair in by_agreement.index:
+            one, other = by_auroc.loc[pair[::-1]], by_agreement.loc[pair]
+            if one["low"] > 0 and other["pearson_low"] > 0:
+                turned.append(pair)
+    text = f"Order of the scores by AUROC against that by Pearson: Kendall's tau {tau:.2f}. "
+    if not turned:
+        return [text + "No two scores are in the other order beyond the noise in both."]
+    beaten = {one: [other for better, other in turned if better == one] for one, _ in turned}
+    shown = [f"- `{one}`: {', '.join(f'`{other}`' for other in others)}" for one, others in beaten.items()]
+    return [text + f"{len(turned)} pairs of scores are in the other order beyond the noise in both. Each of "
+            "these agrees better with mem, and finds wrong labels worse, than:", "", *shown]  # fmt: skip
+
+
+def _utility(folder: Path, variant: str) -> list[str]:
+    """What leaving out memorized samples costs in test accuracy."""
+    table = pd.read_csv(folder / "results/utility" / variant / "utility.csv")
+    models = json.loads((folder / "results/utility" / variant / "metrics.json").read_text())["models"]
+    lines = [f"Test accuracy (%) of {models} networks without the samples of mem above a threshold; in "
+             "brackets what they lose against as many without random samples, with the 95% interval: of all "
+             "test samples, of those in an influential pair, of the others.", "",
+             "| mem above | samples | all | influenced | others |", "|---|---|---|---|---|"]  # fmt: skip
+    for (threshold, count), rows in table.groupby(["threshold", "left_out"]):
+        cells = {
+            row.tests: f"{row.without_memorized:.2%} [{row.difference:.2%}: {row.low:.2%}, {row.high:.2%}]"
+            for row in rows.itertuples()
+        }
+        shown = " | ".join(cells.get(tests, "") for tests in ("all", "influenced", "others"))
+        lines.append(f"| {threshold} | {count} | {shown.replace('%', '')} |")
+    return lines
+
+
+def _picture(work: Path, panels: list[tuple[str, str]]) -> None:
+    """Cost against agreement: the scores of one run, and memorization from few networks."""
+    figure, grid = plt.subplots(2, 2, figsize=(11, 9.4), squeeze=False)
+    for axes, (name, variant) in zip(grid.flat, panels, strict=False):
+        folder = work / name
+        truth, firsts = estimates(folder, variant)
+        measured = json.loads((folder / f"cost_{variant}.json").read_text())
+        scores = scores_of(folder, variant)
+        known = ~np.isnan(truth)
+        judged, _ = agreements({score: values[known] for score, values in scores.items()}, truth[known],
+                               resamples=200, confidence=0.95, seed=0)  # fmt: skip
+        ordered = sorted(scores, key=lambda score: -judged[score]["pearson"].value)
+        named = [score for score in ordered if score in {*ordered[:5], *NAMED}]
+        for score in [*named, *(score for score in ordered if score not in named)]:
+            found = judged[score]["pearson"]
+            look = {"label": title(score)} if score in named else {"color": "0.7", "zorder": 0}
+            axes.errorbar([cost(score, measured)], [found.value],
+                          [[found.value - found.low], [found.high - found.value]], fmt="o", ms=4, capsize=2,
+                          **look)  # fmt: skip
+        axes.plot([], [], "o", color="0.7", ms=4, label="the other scores")
+        file = folder / f"seconds_{variant}.json"
+        seconds = json.loads(file.read_text()) if file.exists() else measured["training"]
+        points = []
+        for count, values in firsts.items():  # where few networks know nothing it counts as zero
+            points.append((count * seconds, np.corrcoef(np.nan_to_num(values[known]), truth[known])[0, 1]))
+        axes.plot(*zip(*points, strict=True), "k.-", label="memorization from 5, 10, ... networks")
+        for (at, value), count in zip(points, firsts, strict=True):
+            axes.annotate(str(count), (at, value), textcoords="offset points", xytext=(3, -10), fontsize=7)
+        axes.set(xscale="log", xlabel="seconds on two CPU cores", ylim=(0, 1.02),
+                 ylabel="correlation with an independent estimate",
+                 title=f"{TITLES[name]}, {TITLES[variant]}")  # fmt: skip
+        axes.legend(fontsize=7, loc="lower right")
+    figure.tight_layout()
+    figure.savefig(RESULTS.with_suffix(".png"), dpi=100, metadata={"Software": None})
+
+
+def main() -> None:
+    """Run what is missing and write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("work", type=Path, help="a folder for the projects")
+    parser.add_argument("--mnist", type=Path, help="the folder that holds MNIST/raw")
+    parser.add_argument("--report", action="store_true", help="the tables alone, from what is there")
+    options = parser.parse_args()
+    if not options.report:
+        run(options.work, options.mnist and options.mnist.resolve())
+    report(options.work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""What a `Task` is made of: the recipe, from the parameters, and the images, decoded."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memtrack.core import models
+from memtrack.core.ensemble import Recipe
+from memtrack.io.dataset import CHUNK, PreparedData
+from memtrack.io.networks import network
+from memtrack.io.params import Params
+from memtrack.io.problems import InputError, Problem
+from memtrack.io.progress import Progress
+from memtrack.io.variants import VariantData
+
+
+def recipe(params: Params, data: PreparedData) -> Recipe:
+    """How the networks are trained; `InputError` for a network that cannot take the images."""
+    chosen, record = params.recipe, data.record
+    network(chosen.model, record, (*params.recipe_section, "model"))
+    return Recipe(
+        partial(models.build, shape=record.shape, classes=len(record.classes), **chosen.model.model_dump()),
+        record.mean,
+        record.std,
+        chosen.optimizer.model_dump(),
+        chosen.schedule.model_dump(),
+        chosen.epochs,
+        chosen.batch_size,
+        params.memorization.seed,
+        params.memorization.precision,
+    )
+
+
+@contextmanager
+def decoded(folder: Path, data: PreparedData, variant: VariantData) -> Iterator[Path]:
+    """A folder with the `Arrays` of a variant, on the disk, so that workers share them; removed afterwards.
+
+    Raises:
+        InputError: where the disk has no room for them.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    held = data.split("test")
+    size = (len(variant.ids) + len(held)) * math.prod(data.record.shape)
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        text = f"the decoded images of {variant.name} take {size:,} bytes, and the disk has {free:,}"
+        raise InputError([Problem(folder, message=f"{text}: make room, or choose smaller images")])
+    where, pixels = held["image"].tolist(), variant.pixels
+    everywhere = pixels if pixels is not None and pixels.how == "shuffled" else None
+
+    def test(rows: range) -> NDArray[np.uint8]:
+        images = data.images(where[rows.start : rows.stop])
+        return images if everywhere is None else everywhere(images, rows)
+
+    try:
+        _write_images(folder / "images.npy", len(variant.ids), data, variant.read)
+        _write_images(folder / "test_images.npy", len(where), data, test)
+        np.save(folder / "labels.npy", variant.given)
+        np.save(folder / "test_labels.npy", data.codes(held["label"]))
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write_images(
+    path: Path, count: int, data: PreparedData, read: Callable[[range], NDArray[np.uint8]]
+) -> None:
+    images = np.lib.format.open_memmap(path, "w+", np.uint8, (count, *data.record.shape))
+    for start in Progress(range(0, count, CHUNK), "read the images", inner=True):
+        rows = range(start, min(start + CHUNK, count))
+        images[start : rows.stop] = read(rows)
+    images.flush()

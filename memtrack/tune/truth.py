@@ -1,0 +1,108 @@
+"""What a score is held against: known corruption, or memorization."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memtrack.core.evaluation import Difference, auroc, paired_difference
+from memtrack.core.memorization import MEMORIZED, agreements
+
+Values = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+
+class Truth(Protocol):
+    """Of some samples.
+
+    Attributes:
+        key, title: of the number that says how well a score does, in files and for people.
+        flags: the samples to be found, (N,).
+    """
+
+    key: str
+    title: str
+
+    @property
+    def flags(self) -> Flags: ...
+
+    def of(self, rows: NDArray[np.int64]) -> Truth:
+        """Of some of the samples."""
+        ...
+
+    def value(self, scores: Values) -> float:
+        """How well the scores (N,) do; larger is better."""
+        ...
+
+    def difference(
+        self, first: Values, second: Values, *, resamples: int, confidence: float, seed: int
+    ) -> Difference:
+        """Two scores on the same samples, with the paired bootstrap interval of the difference."""
+        ...
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """Which samples carry a wrong label, (N,); scores are judged by AUROC."""
+
+    flags: Flags
+    key = "auroc"
+    title = "AUROC"
+
+    def of(self, rows: NDArray[np.int64]) -> Corruption:
+        """Of some of the samples."""
+        return Corruption(self.flags[rows])
+
+    def value(self, scores: Values) -> float:
+        """The AUROC."""
+        return auroc(self.flags, scores)
+
+    def difference(
+        self, first: Values, second: Values, *, resamples: int, confidence: float, seed: int
+    ) -> Difference:
+        """Of the AUROC."""
+        return paired_difference(
+            self.flags, first, second, resamples=resamples, confidence=confidence, seed=seed
+        )
+
+
+@dataclass(frozen=True)
+class Memorization:
+    """The memorization of the samples, (N,); scores are judged by their correlation with it (Pearson)."""
+
+    values: Values
+    key = "memorization"
+    title = "correlation"
+
+    @property
+    def flags(self) -> Flags:
+        """Those above the threshold of Feldman & Zhang."""
+        return self.values > MEMORIZED
+
+    def of(self, rows: NDArray[np.int64]) -> Memorization:
+        """Of some of the samples."""
+        return Memorization(self.values[rows])
+
+    def value(self, scores: Values) -> float:
+        """Pearson's correlation; 0 where all scores are the same."""
+        found = agreements({"": scores}, self.values, resamples=1, confidence=0.5, seed=0)[0][""]
+        return float(np.nan_to_num(found["pearson"].value))
+
+    def difference(
+        self, first: Values, second: Values, *, resamples: int, confidence: float, seed: int
+    ) -> Difference:
+        """Of the correlation; 0, and the interval from -1 to 1, where one of them is the same for all."""
+        judged, differences = agreements(
+            {"first": first, "second": second}, self.values,
+            resamples=resamples, confidence=confidence, seed=seed,
+        )  # fmt: skip
+        [((better, _), found)] = differences.items()
+        gap, sign = found["pearson"], 1 if better == "first" else -1
+        low, high = sorted((sign * gap.low, sign * gap.high))
+        if np.isnan(gap.value):
+            low, high = -1.0, 1.0
+        one, other = (float(np.nan_to_num(judged[name]["pearson"].value)) for name in ("first", "second"))
+        return Difference(one, other, one - other, low, high)
