@@ -51,7 +51,7 @@ def _column(path: Path, name: str, ids: Sequence[str], remedy: str) -> pd.Series
     damaged, or of others."""
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        pd.to_numeric(table[name].replace("", "nan"))
+        pd.to_numeric(table[name].replace("", "0"))
         whole = path.read_bytes().endswith(b"\n")
     except (OSError, ValueError, KeyError) as error:  # pandas' own errors are ValueErrors
         raise InputError([Problem(path, message=f"cannot be read ({error}): {remedy}")]) from None
