@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from project_clone import Project
 
-EPOCHS = 40
+EPOCHS = 16
 
 
 class Server:
