@@ -6,13 +6,13 @@ import ast
 import hashlib
 import json
 from collections.abc import Iterable
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
-import torchvision
 
 from memtrack.core import curvature, ensemble, measuring, models, pixels, precision, recorder, training
 from memtrack.core.files import file_hash
@@ -109,7 +109,7 @@ def data_causes(data: PreparedData, variant: VariantData) -> dict[str, Any]:
 
 
 def _packages() -> list[str]:
-    return [torch.__version__, torchvision.__version__, np.__version__]
+    return [torch.__version__, version("torchvision"), np.__version__]  # imported, it takes two seconds
 
 
 def code_hash(modules: Iterable[ModuleType | Path]) -> str:

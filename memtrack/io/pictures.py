@@ -17,7 +17,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
-from memtrack.core.evaluation import roc_points
 from memtrack.core.pixels import Pixels
 
 Values = NDArray[np.float64]
@@ -42,14 +41,18 @@ def title(score: str) -> str:
     return NAMES.get(score, score.replace("_", " "))
 
 
-def roc_curves(
-    scores: Mapping[str, Values], corrupted: Flags, aurocs: Mapping[str, float], path: Path
-) -> None:
-    """ROC curves of the best ten scores, the AUROC in the legend."""
+def roc_curves(curves: pd.DataFrame, aurocs: Mapping[str, float], path: Path) -> None:
+    """ROC curves (score, false_positive_rate, true_positive_rate) of the best ten scores, the AUROC in the
+    legend."""
     figure, axes = _figure(5.5, 5)
     axes.plot([0, 1], [0, 1], color="0.7", linestyle=":", linewidth=1)
-    for name in sorted(scores, key=lambda score: -aurocs[score])[:10]:  # so many colours there are
-        axes.plot(*roc_points(corrupted, scores[name]), label=f"{title(name)}: {aurocs[name]:.3f}")
+    for name in sorted(aurocs, key=lambda score: -aurocs[score])[:10]:  # so many colours there are
+        points = curves[curves["score"] == name]
+        axes.plot(
+            points["false_positive_rate"],
+            points["true_positive_rate"],
+            label=f"{title(name)}: {aurocs[name]:.3f}",
+        )
     axes.set(xlabel="clean samples flagged (share)", ylabel="corrupted samples found (share)")
     axes.set_title("Who finds the corrupted labels?")
     axes.legend(title="AUROC", loc="lower right", fontsize="small")

@@ -70,8 +70,9 @@ def evaluate(params: Params, name: str, trained: Path, folder: Path) -> None:
     differences.to_csv(folder / "differences.csv", index=False)
     known = variant.corrupted if variant.flags_known else None
     _by_class(variant, scores, known).to_csv(folder / "classes.csv", index=False)
-    _roc_table(scores, known).to_csv(folder / "roc.csv", index=False)
-    _draw(folder / "pictures", data, variant, trajectory, scores, metrics)
+    curves = _roc_curves(scores, known)
+    curves.to_csv(folder / "roc.csv", index=False)
+    _draw(folder / "pictures", data, variant, trajectory, scores, metrics, curves)
     _log(params, read_record(RunRecord, trained / "run.json"), folder, scores, metrics)
     _say(name, metrics)
 
@@ -198,7 +199,7 @@ def _by_class(variant: VariantData, scores: Scores, corrupted: NDArray[np.bool_]
     return pd.DataFrame(table)
 
 
-def _roc_table(scores: Scores, corrupted: NDArray[np.bool_] | None) -> pd.DataFrame:
+def _roc_curves(scores: Scores, corrupted: NDArray[np.bool_] | None) -> pd.DataFrame:
     """The ROC curves, at most `CORNERS` points of each; no rows where nothing is known to be corrupted."""
     columns = ["score", "false_positive_rate", "true_positive_rate"]
     if corrupted is None:
@@ -218,11 +219,12 @@ def _draw(
     trajectory: Trajectory,
     scores: Scores,
     metrics: EvaluateMetrics,
+    curves: pd.DataFrame,
 ) -> None:
     corrupted = variant.corrupted if variant.flags_known else None
     if corrupted is not None:
         aurocs = {key: judged.auroc for key, judged in metrics.scores.items()}
-        pictures.roc_curves(scores, corrupted, aurocs, folder / "roc.png")
+        pictures.roc_curves(curves, aurocs, folder / "roc.png")
     pictures.histograms(scores, corrupted, folder / "histograms.png")
     curvature = trajectory.each("curvature")
     pictures.curvature_by_epoch(trajectory.epochs, curvature, corrupted, folder / "curvature.png")
