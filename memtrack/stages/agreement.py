@@ -34,7 +34,7 @@ from memtrack.stages import load_variant
 
 Scores = dict[str, NDArray[np.float64]]
 SHOWN = 10
-"""So many samples are shown on which a score says more than memorization, and so many on which less."""
+"""Of each score, so many of the highest samples that are not memorized, and of the lowest that are."""
 
 
 @entry_point
@@ -68,8 +68,7 @@ def main() -> None:
         {key: values[known] for key, values in scores.items()}, memorization[known],
         resamples=params.evaluate.bootstrap, confidence=params.evaluate.confidence, seed=params.evaluate.seed,
     )  # fmt: skip
-    order = sorted(judged, key=lambda key: -np.nan_to_num(judged[key]["pearson"].value, nan=-2))
-    rows = [{"score": key, **_columns(judged[key])} for key in order]
+    rows = [{"score": key, **_columns(found)} for key, found in judged.items()]
     pd.DataFrame(rows).to_csv(folder / "agreement.csv", index=False)
     paired = [
         {"better": better, "worse": worse, **_columns(found)}
@@ -78,18 +77,19 @@ def main() -> None:
     pd.DataFrame(paired, columns=["better", "worse", *_names()]).to_csv(
         folder / "differences.csv", index=False
     )
+    best, *others = judged
     metrics = AgreementMetrics(
         samples=int(known.sum()),
         memorized=int((memorization[known] > MEMORIZED).sum()),
-        scores={key: _columns(judged[key]) for key in order},
-        behind_best={key: _columns(differences[order[0], key]) for key in order[1:]},
+        scores={key: _columns(found) for key, found in judged.items()},
+        behind_best={key: _columns(differences[best, key]) for key in others},
     )
     write_record(metrics, folder / "metrics.json")
     _draw(folder / "pictures", variant, scores, memorization)
     what = "agreement_with_published" if options.published else "agreement"
     _log(params, read_record(RunRecord, TRAIN_RESULTS / name / "run.json"), folder, what, metrics)
-    for key in order:
-        found = judged[key]["pearson"]
+    for key, measures in judged.items():
+        found = measures["pearson"]
         said = "is not defined" if np.isnan(found.value) else f"{found.value:.3f}"
         interval = "" if np.isnan(found.low) else f" [{found.low:.3f}, {found.high:.3f}]"
         print(f"{folder.name}: {key} Pearson {said}{interval}")
@@ -114,18 +114,17 @@ def _columns(found: Agreement) -> dict[str, float | None]:
 def _draw(folder: Path, variant: VariantData, scores: Scores, memorization: NDArray[np.float64]) -> None:
     corrupted = variant.corrupted if variant.flags_known else None
     pictures.scatters(scores, memorization, corrupted, folder / "scatter.png")
-    known = np.flatnonzero(~np.isnan(memorization))
-    names, count = variant.summary.classes, len(known)
+    names, memorized = variant.summary.classes, memorization > MEMORIZED
     for key, values in scores.items():
-        place = pd.Series(-values[known]).rank().to_numpy()
-        other = pd.Series(-memorization[known]).rank().to_numpy()
-        order = np.argsort(place - other, kind="stable")
-        chosen = np.concatenate([order[:SHOWN], order[::-1][:SHOWN]])
-        rows = known[chosen]
+        place = pd.Series(-values).where(~np.isnan(memorization)).rank()
+        order = np.lexsort((memorization, place))  # of equal scores the least memorized first; unknown last
+        order = order[: place.count()]
+        high, low = order[~memorized[order]], order[memorized[order]][::-1]
+        rows = np.concatenate([high[:SHOWN], low[:SHOWN]])
         captions = [
-            f"{'score high' if at < mem else 'mem high'}: given {names[variant.given[row]]}\n"
-            f"mem {memorization[row]:.2f}, place {mem:.0f}\nscore: place {at:.0f} of {count}"
-            for row, at, mem in zip(rows, place[chosen], other[chosen], strict=True)
+            f"given {names[variant.given[row]]}\nmem {memorization[row]:.2f}\n"
+            f"place {place[row]:.0f} of {place.count()}"
+            for row in rows
         ]
         path = folder / f"disagree_{key}.png"
         pictures.contact_sheet(variant.read(rows), captions, variant.corrupted[rows].tolist(), path)
