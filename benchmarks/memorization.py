@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import chdir
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -118,9 +119,7 @@ def run(work: Path, mnist: Path | None) -> None:
 
 def costs(folder: Path, variant: str) -> dict[str, float]:
     """The seconds of a training without recording, and of the gradients and probes of all recorded epochs."""
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
+    with chdir(folder):
         loaded = params.load()
         trained = TrainedVariant(loaded, variant, loaded.recorded_epochs())
         gradient, probe = sweep_costs(trained)
@@ -138,8 +137,6 @@ def costs(folder: Path, variant: str) -> dict[str, float]:
         whole = loaded.train.epochs * float(np.median(seconds[1:]))
         sweeps = len(loaded.recorded_epochs()) * whole
         return {"training": whole, "gradients": gradient * sweeps, "probes": probe * sweeps}
-    finally:
-        os.chdir(before)
 
 
 def cost(score: str, measured: dict[str, float]) -> float:

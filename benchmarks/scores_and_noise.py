@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import chdir
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -119,9 +120,7 @@ def run(work: Path, roots: dict[str, Path | None], *, evaluate_again: bool) -> N
 
 def costs(folder: Path, variant: str) -> dict[str, float]:
     """The time of one forward pass, gradient and probe for all samples, in trainings without recording."""
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
+    with chdir(folder):
         loaded = params.load()
         trained = TrainedVariant(loaded, variant, loaded.recorded_epochs())
         gradient, probe = sweep_costs(trained)
@@ -142,8 +141,6 @@ def costs(folder: Path, variant: str) -> dict[str, float]:
         share = float(np.median(seconds[:, 0] / seconds[:, 1]))
         return {"forward": share * gradient, "gradient": gradient, "probe": probe,
                 "epochs": len(loaded.recorded_epochs())}  # fmt: skip
-    finally:
-        os.chdir(before)
 
 
 def _seconds(job: Callable[[], object]) -> float:

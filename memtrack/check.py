@@ -41,11 +41,10 @@ def main(argv: list[str] | None = None) -> int:
         found: list[Problem] = []
         try:
             loaded = params.load(file, tune=True)
-        except InputError as error:
-            found += error.problems
-        else:
             if file == params.PARAMS_FILE:
                 found += _published_that_are_missing(file, loaded)
+        except InputError as error:
+            found += error.problems
         if file == params.PARAMS_FILE:
             found += _missing_for_dvc(file)
         problems += found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -163,20 +163,20 @@ def agreements(
             compared on the same resamples, so that differences are paired.
 
     Returns:
-        for each name its agreement; and for each two names, that of higher correlation first, the difference.
-        NaN where a measure is not defined: no sample above 0.25, a score that is the same for all.
+        for each name its agreement, highest correlation first; and for each two names, in this order, the
+        difference. NaN where a measure is not defined: no sample above 0.25, a score with a single value.
     """
     samples = len(memorization)
-    compared = [_Compared(values, memorization) for values in scores.values()]
+    comparison = _Comparison(list(scores.values()), memorization)
     generator = np.random.Generator(np.random.PCG64(seed))
-    found = np.array([one(np.ones(samples)) for one in compared])
+    found = comparison.measures(np.ones(samples))
     draws = np.empty((resamples, *found.shape))
     for draw in draws:
-        weights = np.bincount(generator.integers(0, samples, samples), minlength=samples).astype(float)
-        draw[:] = [one(weights) for one in compared]
+        weights = np.bincount(generator.integers(0, samples, samples), minlength=samples)
+        draw[:] = comparison.measures(weights.astype(float))
     names = list(scores)
-    judged = {name: _agreement(found[row], draws[:, row], confidence) for row, name in enumerate(names)}
     order = sorted(range(len(names)), key=lambda row: -np.nan_to_num(found[row, 0], nan=-2))
+    judged = {names[row]: _agreement(found[row], draws[:, row], confidence) for row in order}
     differences = {
         (names[one], names[other]): _agreement(
             found[one] - found[other], draws[:, one] - draws[:, other], confidence
@@ -196,28 +196,38 @@ def _agreement(found: Values, draws: Values, confidence: float) -> Agreement:
     return {name: Interval(*numbers) for name, *numbers in ends}
 
 
-class _Compared:
-    """A score and memorization, put into order once for all resamples."""
+class _Comparison:
+    """Scores and memorization, put into order once for all resamples."""
 
-    def __init__(self, scores: Values, memorization: Values) -> None:
-        self.scores, self.memorization = scores, memorization
-        self.raised = scores - scores.min()
-        self.levels = [np.unique(values, return_inverse=True)[1] for values in (scores, memorization)]
+    def __init__(self, scores: Sequence[Values], memorization: Values) -> None:
+        self.scores = [(values, values - values.min(), _levels(values)) for values in scores]
+        self.memorization, self.level = memorization, _levels(memorization)
         self.memorized = memorization > MEMORIZED
 
-    def __call__(self, weights: Values) -> list[float]:
-        """The measures, each sample counted as often as its weight (N,) says."""
-        norms = math.sqrt((weights @ self.raised**2) * (weights @ self.memorization**2))
+    def measures(self, weights: Values) -> Values:
+        """Of each score, (scores, 5), each sample counted as often as its weight (N,) says."""
         top, memorized = max(1.0, np.round(TOP * weights.sum())), float(weights @ self.memorized)
-        first, most = (_first(level, weights, top) for level in self.levels)
-        flagged = _first(self.levels[0], weights, memorized)
-        return [
-            _correlation(self.scores, self.memorization, weights),
-            _correlation(_places(self.levels[0], weights), _places(self.levels[1], weights), weights),
-            float(weights @ (self.raised * self.memorization)) / norms if norms else math.nan,
-            float(weights @ (first * most)) / top,
-            float(weights @ (flagged * self.memorized)) / memorized if memorized else math.nan,
-        ]
+        places, most = _places(self.level, weights), _first(self.level, weights, top)
+        square = weights @ self.memorization**2
+        rows = []
+        for values, raised, level in self.scores:
+            norms = math.sqrt((weights @ raised**2) * square)
+            flagged = _first(level, weights, memorized)
+            row = [
+                correlation(values, self.memorization, weights),
+                correlation(_places(level, weights), places, weights),
+                float(weights @ (raised * self.memorization)) / norms if norms else math.nan,
+                float(weights @ (_first(level, weights, top) * most)) / top,
+                float(weights @ (flagged * self.memorized)) / memorized if memorized else math.nan,
+            ]
+            rows.append(row)
+        return np.array(rows)
+
+
+def _levels(values: Values) -> NDArray[np.int64]:
+    """The place of each value (N,) among the distinct ones, from the smallest."""
+    levels: NDArray[np.int64] = np.unique(values, return_inverse=True)[1]
+    return levels
 
 
 def _first(level: NDArray[np.int64], weights: Values, count: float) -> Values:
@@ -237,7 +247,8 @@ def _places(level: NDArray[np.int64], weights: Values) -> Values:
     return places
 
 
-def _correlation(one: Values, other: Values, weights: Values) -> float:
+def correlation(one: Values, other: Values, weights: Values) -> float:
+    """Pearson's, (N,) each, each sample counted as often as its weight says; NaN where one is constant."""
     total = weights.sum()
     rounding = 1e-12 * math.sqrt((weights @ one**2) * (weights @ other**2))
     one, other = one - weights @ one / total, other - weights @ other / total

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
 
-from memtrack.core.ensemble import Flags
-from memtrack.core.training import pick_device
+from memtrack.core.ensemble import Flags, Recipe
 from memtrack.io.correctness import Correctness, DamagedNetworks, OtherNetworks
 from memtrack.io.dataset import PreparedData
 from memtrack.io.engines import Engine, Processes, Ray, reach
 from memtrack.io.fingerprint import Fingerprint
-from memtrack.io.params import Params, RecipeParams, mistake
+from memtrack.io.networks import chosen_device
+from memtrack.io.params import ComputeParams, Params, RecipeParams, mistake
 from memtrack.io.paths import project_root
 from memtrack.io.task import Task
 from memtrack.io.task_inputs import decoded, recipe
@@ -110,11 +110,11 @@ class Place:
         wanted = list(groups(2**20))
         if all(number in self.networks for group in wanted for number in group):
             return
-        recipe(params, data)  # what is wrong with it is said before images are read
+        how = recipe(params, data)  # what is wrong with it is said before images are read
         if params.compute.ray is not None:
             reach(params.compute.ray)
         with decoded(self.folder / "arrays", data, variant) as arrays:
-            engine = self._engine(params, data, members, arrays, device)
+            engine = _engine(params.compute, how, arrays, members, device)
             size = params.compute.together
             try:
                 if size is None:
@@ -140,31 +140,13 @@ class Place:
                 text = f"so many networks cannot be trained together, choose null or 1: {error}"
                 raise mistake("compute", "together", message=text) from None
 
-    def _engine(
-        self,
-        params: Params,
-        data: PreparedData,
-        members: Callable[[int], Flags],
-        arrays: Path,
-        device: torch.device,
-    ) -> Engine:
-        options = params.compute
-        gpu = device.type != "cpu"
-        workers = options.workers or (1 if gpu else _cores())
-        threads = None if workers == 1 and options.ray is None else 1
-        task = Task(recipe(params, data), arrays, members, device, threads)
-        return Processes(task, workers) if options.ray is None else Ray(task, options.ray)
-
 
 def training_device(params: Params) -> torch.device:
     """As train.device says; `InputError` where this machine has no such device. A Ray cluster is not asked
     before it is used."""
     if params.compute.ray is not None and params.train.device != "auto":
         return torch.device(params.train.device)
-    try:
-        return pick_device(params.train.device)
-    except ValueError as error:
-        raise mistake("train", "device", message=str(error)) from None
+    return chosen_device(params)
 
 
 def open_run(
@@ -189,21 +171,19 @@ def open_run(
     )
 
 
-@contextmanager
-def ended_with_error(run: Run) -> Iterator[None]:
-    """Close the run where an error ends what is done within."""
-    try:
-        yield
-    except BaseException as error:
-        with suppress(OSError):  # the first error is the one to say
-            run.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-        raise
-
-
 def chunks(numbers: range, size: int) -> Iterator[range]:
     """The numbers in groups of at most `size`."""
     for start in range(numbers.start, numbers.stop, size):
         yield range(start, min(start + size, numbers.stop))
+
+
+def _engine(
+    options: ComputeParams, how: Recipe, arrays: Path, members: Callable[[int], Flags], device: torch.device
+) -> Engine:
+    workers = options.workers or (_cores() if device.type == "cpu" else 1)
+    threads = None if workers == 1 and options.ray is None else 1
+    task = Task(how, arrays, members, device, threads)
+    return Processes(task, workers) if options.ray is None else Ray(task, options.ray)
 
 
 def _cores() -> int:

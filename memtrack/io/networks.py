@@ -6,11 +6,20 @@ import torch
 from torch import nn
 
 from memtrack.core import models
+from memtrack.core.training import pick_device
 from memtrack.io.checkpoints import Checkpoints
 from memtrack.io.dataset import DatasetRecord
-from memtrack.io.params import ModelParams, mistake
+from memtrack.io.params import ModelParams, Params, mistake
 from memtrack.io.problems import InputError, Problem
 from memtrack.io.validation import nearest
+
+
+def chosen_device(params: Params) -> torch.device:
+    """As train.device says; `InputError` where this machine has no such device."""
+    try:
+        return pick_device(params.train.device)
+    except ValueError as error:
+        raise mistake("train", "device", message=str(error)) from None
 
 
 def network(

@@ -54,12 +54,11 @@ def decoded(folder: Path, data: PreparedData, variant: VariantData) -> Iterator[
     if size > free:
         text = f"the decoded images of {variant.name} take {size:,} bytes, and the disk has {free:,}"
         raise InputError([Problem(folder, message=f"{text}: make room, or choose smaller images")])
-    where, pixels = held["image"].tolist(), variant.pixels
-    everywhere = pixels if pixels is not None and pixels.how == "shuffled" else None
+    where, change = held["image"].tolist(), variant.test_pixels
 
     def test(rows: range) -> NDArray[np.uint8]:
         images = data.images(where[rows.start : rows.stop])
-        return images if everywhere is None else everywhere(images, rows)
+        return images if change is None else change(images, rows)
 
     try:
         _write_images(folder / "images.npy", len(variant.ids), data, variant.read)

@@ -11,7 +11,8 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -200,6 +201,16 @@ class Run:
         if insist:
             self._contact.next_try = 0.0
         self.log(status=status)
+
+    @contextmanager
+    def ended_with_error(self) -> Iterator[None]:
+        """Close the run where an error ends what is done within."""
+        try:
+            yield
+        except BaseException as error:
+            with suppress(OSError):  # the first error is the one to say
+                self.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            raise
 
     def send(self) -> None:
         """Give the store what it lacks. Where it does not answer, say so once and go on.

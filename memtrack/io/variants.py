@@ -72,7 +72,7 @@ class VariantData:
         clean, given: class numbers int64 (N,).
         copy_of: for a conflicting duplicate the id of the sample it is a copy of, else ''; (N,).
         originals: the row of that sample, else its own; (N,).
-        pixels: what is done to the images, or None.
+        pixels: what is done to the images, or None. test_pixels: what is done to those of the test split.
     """
 
     def __init__(self, name: str, data: PreparedData) -> None:
@@ -100,6 +100,7 @@ class VariantData:
         self._data = data
         made, record = self.summary.pixels, data.record
         self.pixels = None if made is None else RandomizedPixels(made.how, made.seed, record.mean, record.std)
+        self.test_pixels = self.pixels if made is not None and made.how == "shuffled" else None
 
     def seen(self, images: Pixels, rows: Sequence[int] | NDArray[np.int64]) -> Pixels:
         """What a network sees of the images (B, channels, H, W) of some rows; a copy is like its original."""

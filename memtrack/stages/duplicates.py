@@ -10,14 +10,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from memtrack.core import training
 from memtrack.core.features import features
 from memtrack.io import pictures
 from memtrack.io.checkpoints import Checkpoints
 from memtrack.io.dataset import CHUNK, PreparedData
 from memtrack.io.duplicates import Pair, digests, exact_pairs, groups, near_pairs, thumbnails
 from memtrack.io.loading import variant_batches
-from memtrack.io.networks import trained_network
+from memtrack.io.networks import chosen_device, trained_network
 from memtrack.io.params import Params
 from memtrack.io.paths import DUPLICATES_RESULTS, EVALUATE_RESULTS, TRAIN_RESULTS
 from memtrack.io.problems import entry_point
@@ -90,7 +89,7 @@ def _features(
     """Of the last epoch's network, (N, numbers)."""
     remedy, last = f"run `dvc repro train@{variant.name}`", params.train.epochs
     model = trained_network(params.train.model, data.record, checkpoints, last, remedy=remedy)
-    device = training.pick_device(params.train.device)
+    device = chosen_device(params)
     workers = params.train.workers
     batches = variant_batches(data, variant, batch_size=BATCH, device=device, workers=workers)
     found = features(model.to(device), batches)

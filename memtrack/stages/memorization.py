@@ -20,7 +20,7 @@ from memtrack.core.memorization import MEMORIZED, Counts, InfluentialPairs, infl
 from memtrack.io import pictures
 from memtrack.io.correctness import Correctness
 from memtrack.io.dataset import PreparedData
-from memtrack.io.ensembles import Place, chunks, ended_with_error, open_run, training_device
+from memtrack.io.ensembles import Place, chunks, open_run, training_device
 from memtrack.io.fingerprint import ensemble_fingerprint
 from memtrack.io.params import Params, mistake
 from memtrack.io.paths import MEMORIZATION_RESULTS
@@ -66,7 +66,7 @@ def main() -> None:
         run = open_run(params, variant, "memorization", fingerprint, {"memorization": told})
         networks, counts = place.networks, Counts(samples[0])
         training = place.train(params, data, variant, members, groups, device)
-        with ended_with_error(run), closing(training) as trained:
+        with run.ended_with_error(), closing(training) as trained:
             _estimate(params, networks, members, trained, run, counts, f"networks on {name}")
         place.publish(folder, range(counts.networks))
     table = _table(variant, counts)

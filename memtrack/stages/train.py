@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -31,8 +31,8 @@ from memtrack.io.checkpoints import EpochMetrics
 from memtrack.io.dataset import PreparedData
 from memtrack.io.fingerprint import Fingerprint, recording_fingerprint, training_fingerprint
 from memtrack.io.loading import Batches, variant_batches
-from memtrack.io.networks import network
-from memtrack.io.params import UNLOGGED, Params, mistake
+from memtrack.io.networks import chosen_device, network
+from memtrack.io.params import UNLOGGED, Params
 from memtrack.io.paths import TRAIN_RESULTS, VARIANTS_FOLDER
 from memtrack.io.problems import InputError, entry_point
 from memtrack.io.progress import Progress
@@ -62,10 +62,7 @@ def train(params: Params, name: str, results: Path, *, run_name: str | None = No
     """Train on the variant `name`, as far as it is not done; all of it to `results`."""
     data = PreparedData()
     variant = VariantData(name, data)
-    try:
-        device = training.pick_device(params.train.device)
-    except ValueError as error:
-        raise mistake("train", "device", message=str(error)) from None
+    device = chosen_device(params)
     fingerprint = training_fingerprint(params, data, variant, device)
     recording = recording_fingerprint(params)
     with Workplace.claimed(name, fingerprint, recording, variant.ids) as place:
@@ -114,13 +111,9 @@ class Training:
         for other in place.others():
             print(f"{other}: an unfinished training with other settings; it stays until you remove it")
         run = self._open_run()  # before anything is computed: its settings may be wrong
-        try:
+        with run.ended_with_error():
             rows = self._epochs(run)
             self._finish(run, rows)
-        except BaseException as error:
-            with suppress(OSError):  # the first error is the one to say
-                run.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-            raise
 
     def _epochs(self, run: Run) -> dict[int, dict[str, float]]:
         """Every epoch, trained and recorded now or before; for each its metrics."""
@@ -129,7 +122,7 @@ class Training:
             epoch for epoch in self.epochs if place.checkpoints.missing(epoch, weights=epoch in self.kept)
         ]
         fit = self._batches(train.batch_size)
-        held, pixels = self.data.split("test"), self.variant.pixels
+        held = self.data.split("test")
         test = Batches(
             self.data,
             held["image"].tolist(),
@@ -137,7 +130,7 @@ class Training:
             batch_size=512,
             device=self.device,
             workers=train.workers,
-            change=pixels if pixels is not None and pixels.how == "shuffled" else None,
+            change=self.variant.test_pixels,
         )
         trainer = training.Trainer(
             self.model,

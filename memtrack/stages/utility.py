@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from memtrack.core.ensemble import BLOCK, Flags, block, remaining, without_memor
 from memtrack.io import pictures
 from memtrack.io.correctness import Correctness
 from memtrack.io.dataset import PreparedData
-from memtrack.io.ensembles import Place, chunks, ended_with_error, open_run, training_device
+from memtrack.io.ensembles import Place, chunks, open_run, training_device
 from memtrack.io.fingerprint import ensemble_fingerprint
 from memtrack.io.params import mistake
 from memtrack.io.paths import MEMORIZATION_RESULTS, UTILITY_RESULTS
@@ -69,33 +70,42 @@ def main() -> None:
     members = partial(remaining, memorization, params.memorization.seed)
     digest = hashlib.sha256(memorization.tobytes()).hexdigest()
     fingerprint = ensemble_fingerprint(params, data, variant, device, memorization=digest)
-    places = [0, *(block(threshold, random=random) for threshold in thresholds for random in (False, True))]
-    blocks = [range(place * BLOCK, place * BLOCK + options.models) for place in places]
+
+    def networks_of(number: int) -> range:
+        return range(number * BLOCK, number * BLOCK + options.models)
+
+    whole = networks_of(0)
+    without = {
+        (threshold, random): networks_of(block(threshold, random=random))
+        for threshold in thresholds
+        for random in (False, True)
+    }
+    wanted = [whole, *without.values()]
 
     def groups(size: int) -> Iterator[range]:
-        for numbers in blocks:
+        for numbers in wanted:
             yield from chunks(numbers, size)
 
     samples = len(variant.ids), len(influenced)
     with Place.claimed(f"{name}-utility", fingerprint, samples, folder) as place:
         told = {"utility": options.model_dump(mode="json", exclude={"variants"})}
         run = open_run(params, variant, "utility", fingerprint, told)
-        wanted = [number for numbers in blocks for number in numbers]
-        missing = sum(number not in place.networks for number in wanted)
+        numbers = list(chain.from_iterable(wanted))
+        missing = sum(number not in place.networks for number in numbers)
         training = place.train(params, data, variant, members, groups, device)
-        with ended_with_error(run), closing(training) as trained:
+        with run.ended_with_error(), closing(training) as trained:
             for _ in Progress(trained, f"networks without memorized samples of {name}", missing, size=len):
                 pass
-        place.publish(folder, wanted)
+        place.publish(folder, numbers)
         networks = place.networks
-    table = _table(networks, blocks, memorization, thresholds, influenced, params.evaluate.confidence)
+    table = _table(networks, without, memorization, influenced, params.evaluate.confidence)
     table.to_csv(folder / "utility.csv", index=False)
     everywhere = table[table["tests"] == "all"].to_dict("records")
     largest = max(everywhere, key=lambda row: float(row["difference"]))
     low, high = (float(largest[end]) for end in ("low", "high"))
     metrics = UtilityMetrics(
         models=options.models,
-        test_accuracy=float(networks.flags("test", blocks[0]).mean()),
+        test_accuracy=float(networks.flags("test", whole).mean()),
         threshold=float(largest["threshold"]),
         left_out=int(largest["left_out"]),
         largest_difference=float(largest["difference"]),
@@ -111,25 +121,26 @@ def main() -> None:
 
 def _table(
     networks: Correctness,
-    blocks: list[range],
+    without: dict[tuple[float, bool], range],
     memorization: NDArray[np.float64],
-    thresholds: list[float],
     influenced: Flags,
     confidence: float,
 ) -> pd.DataFrame:
     """utility.csv: a row for each threshold and kind of test samples: mean accuracy of the networks without
     the samples above the threshold (and its standard deviation), and without as many random ones; the
-    difference, random minus memorized, with its interval (Welch's t over networks)."""
+    difference, random minus memorized, with its interval (Welch's t over networks).
+
+    Args:
+        without: the networks for each threshold, and for random (True) or memorized samples.
+    """
     parts = dict(zip(TESTS, (np.ones_like(influenced), influenced, ~influenced), strict=True))
     rows = []
-    for place, threshold in enumerate(thresholds):
-        with_random, with_memorized = (
-            networks.flags("test", blocks[1 + 2 * place + other]) for other in (1, 0)
-        )
+    for threshold in dict.fromkeys(threshold for threshold, _ in without):
+        right = {random: networks.flags("test", without[threshold, random]) for random in (False, True)}
         for tests, chosen in parts.items():
             if not chosen.any():
                 continue
-            one, other = with_random[:, chosen].mean(axis=1), with_memorized[:, chosen].mean(axis=1)
+            one, other = (right[random][:, chosen].mean(axis=1) for random in (True, False))
             low, high = ttest_ind(one, other, equal_var=False).confidence_interval(confidence)
             rows.append(
                 {

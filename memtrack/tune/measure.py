@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from memtrack.core import training
 from memtrack.core.curvature import ESTIMATORS, Estimator, Norm
 from memtrack.core.recorder import LengthRecorder, fastest_batch_size
 from memtrack.core.scores import SCORES
@@ -22,7 +21,7 @@ from memtrack.io.dataset import PreparedData
 from memtrack.io.fingerprint import Fingerprint, recording_fingerprint, training_fingerprint
 from memtrack.io.lengths import LengthCache
 from memtrack.io.loading import Batches, variant_batches
-from memtrack.io.networks import trained_network
+from memtrack.io.networks import chosen_device, trained_network
 from memtrack.io.params import Params, mistake
 from memtrack.io.paths import TRAIN_RESULTS
 from memtrack.io.problems import InputError, Problem
@@ -85,7 +84,7 @@ class TrainedVariant:
             )
         self.data = PreparedData()
         self.variant = VariantData(name, self.data)
-        self.device = training.pick_device(params.train.device)
+        self.device = chosen_device(params)
         now = training_fingerprint(params, self.data, self.variant, self.device)
         # on which machine these were trained does not matter to what is measured
         if others := now.differing(folder / TRAINING) - {"device", "packages"}:

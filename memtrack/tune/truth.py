@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memtrack.core.evaluation import Difference, auroc, paired_difference
-from memtrack.core.memorization import MEMORIZED, agreements
+from memtrack.core.memorization import MEMORIZED, agreements, correlation
 
 Values = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -88,8 +88,7 @@ class Memorization:
 
     def value(self, scores: Values) -> float:
         """Pearson's correlation; 0 where all scores are the same."""
-        found = agreements({"": scores}, self.values, resamples=1, confidence=0.5, seed=0)[0][""]
-        return float(np.nan_to_num(found["pearson"].value))
+        return float(np.nan_to_num(correlation(scores, self.values, np.ones(len(scores)))))
 
     def difference(
         self, first: Values, second: Values, *, resamples: int, confidence: float, seed: int
