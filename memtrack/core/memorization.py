@@ -196,6 +196,18 @@ def _agreement(found: Values, draws: Values, confidence: float) -> Agreement:
     return {name: Interval(*numbers) for name, *numbers in ends}
 
 
+def disagreements(
+    scores: Values, memorization: Values, most: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """At most `most` rows each: the samples of highest score that are not memorized (mem at most 0.25), and
+    the memorized ones of lowest score. Both (N,); of equal scores those of least, of most memorization come
+    first; samples whose memorization is NaN are left out."""
+    order = np.lexsort((memorization, -scores))
+    order = order[~np.isnan(memorization[order])]
+    memorized = memorization[order] > MEMORIZED
+    return order[~memorized][:most], order[memorized][::-1][:most]
+
+
 class _Comparison:
     """Scores and memorization, put into order once for all resamples."""
 

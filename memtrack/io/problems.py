@@ -48,6 +48,7 @@ def entry_point(main: Callable[..., int | None]) -> Callable[..., None]:
 
     @functools.wraps(main)
     def run(*args: object) -> None:
+        gc.freeze()  # what was imported stays: to look through it again, at the end too, takes a second
         try:
             sys.exit(main(*args) or 0)
         except InputError as error:
@@ -76,7 +77,5 @@ def entry_point(main: Callable[..., int | None]) -> Callable[..., None]:
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             sys.exit(130)
-        finally:
-            gc.freeze()  # else Python looks through all that was imported once more, for a second
 
     return run

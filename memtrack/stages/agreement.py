@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from memtrack.core.memorization import MEASURES, MEMORIZED, Agreement, agreements
+from memtrack.core.memorization import MEASURES, MEMORIZED, Agreement, agreements, disagreements
 from memtrack.io import pictures
 from memtrack.io.dataset import PreparedData
 from memtrack.io.params import Params, mistake
@@ -114,13 +114,10 @@ def _columns(found: Agreement) -> dict[str, float | None]:
 def _draw(folder: Path, variant: VariantData, scores: Scores, memorization: NDArray[np.float64]) -> None:
     corrupted = variant.corrupted if variant.flags_known else None
     pictures.scatters(scores, memorization, corrupted, folder / "scatter.png")
-    names, memorized = variant.summary.classes, memorization > MEMORIZED
+    names = variant.summary.classes
     for key, values in scores.items():
         place = pd.Series(-values).where(~np.isnan(memorization)).rank()
-        order = np.lexsort((memorization, place))  # of equal scores the least memorized first; unknown last
-        order = order[: place.count()]
-        high, low = order[~memorized[order]], order[memorized[order]][::-1]
-        rows = np.concatenate([high[:SHOWN], low[:SHOWN]])
+        rows = np.concatenate(disagreements(values, memorization, SHOWN))
         captions = [
             f"given {names[variant.given[row]]}\nmem {memorization[row]:.2f}\n"
             f"place {place[row]:.0f} of {place.count()}"

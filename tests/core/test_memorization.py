@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr, spearmanr
 
-from memtrack.core.memorization import MEASURES, Counts, agreements, influence, influential_pairs
+from memtrack.core.memorization import (
+    MEASURES,
+    Counts,
+    agreements,
+    disagreements,
+    influence,
+    influential_pairs,
+)
 
 
 def nearest_neighbour(
@@ -234,3 +241,19 @@ class TestAgreement:
         found, _ = agreements({"": few}, few, resamples=5, confidence=0.9, seed=0)
         assert np.isnan(found[""]["precision"].value)
         assert found[""]["top_overlap"].value == pytest.approx(1)
+
+
+def test_disagreements_are_found_as_one_would_by_hand() -> None:
+    draw = np.random.default_rng(4)
+    scores, memorization = draw.integers(0, 6, 60).astype(float), draw.choice([0, 0.1, 0.25, 0.3, 0.9], 60)
+    memorization[draw.choice(60, 9, replace=False)] = np.nan
+    memorization += 1e-6 * np.arange(60) * (memorization != 0.25)  # no two are the same but where 0.25
+    high, low = disagreements(scores, memorization, 5)
+    known = [row for row in range(60) if not np.isnan(memorization[row])]
+    others = sorted((row for row in known if memorization[row] <= 0.25),
+                    key=lambda row: (-scores[row], memorization[row]))  # fmt: skip
+    missed = sorted((row for row in known if memorization[row] > 0.25),
+                    key=lambda row: (scores[row], -memorization[row]))  # fmt: skip
+    assert high.tolist() == others[:5]
+    assert low.tolist() == missed[:5]
+    assert all(len(rows) == 0 for rows in disagreements(scores, np.full(60, np.nan), 5))
