@@ -50,7 +50,8 @@ class LengthCache:
             part = path.with_name(f"{path.name}.{os.getpid()}")  # another process may write the same
             with part.open("wb") as file:
                 np.save(file, row)
-            part.replace(path)
+            with suppress(FileNotFoundError):  # another process has trimmed it away
+                part.replace(path)
         self._written += lengths.nbytes
         if self._written > self._limit / 20:  # looking through all files takes a while
             self._written = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -79,6 +80,21 @@ def test_two_processes_may_write_the_same() -> None:
     assert found is not None
     assert any(np.array_equal(found, lengths(1, seed)[0]) for seed in (1, 2))
     assert len(list(Path(".memtrack/lengths").rglob("*.*"))) == 2  # the file, and the folder of h
+
+
+def test_another_process_trims_in_the_middle_of_writing(monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, other, save = LengthCache("a", COUNT, 1e9), LengthCache("b", COUNT, 0), np.save
+
+    def save_and_trim(file: IO[bytes], row: np.ndarray) -> None:
+        save(file, row)
+        other.trim()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "save", save_and_trim)
+        cache.put("1", 0.1, [0], lengths(1))
+    assert cache.get("1", 0.1, 0) is None
+    cache.put("1", 0.1, [0], lengths(1))
+    np.testing.assert_array_equal(cache.get("1", 0.1, 0), lengths(1)[0])
 
 
 def _write(seed: int) -> None:
