@@ -24,7 +24,7 @@ from memtrack.io.params import ComputeParams, Params, RecipeParams, mistake
 from memtrack.io.paths import project_root
 from memtrack.io.task import Task
 from memtrack.io.task_inputs import decoded, recipe
-from memtrack.io.tracking import Run
+from memtrack.io.tracking import Run, dataset
 from memtrack.io.tracking_uri import tracking_uri
 from memtrack.io.variants import VariantData
 
@@ -161,7 +161,7 @@ def open_run(
     }
     store = [tracking_uri(params.tracking), params.tracking.experiment]
     causes = {"networks": fingerprint.key, "told": parameters, "store": store, "what": what}
-    return Run.open(
+    run = Run.open(
         params.tracking,
         variant.name,
         name=f"{variant.name}, {what}",
@@ -169,6 +169,8 @@ def open_run(
         tags={"source": params.data.kind},
         key=f"{what}-{variant.name}-{Fingerprint(causes=causes).key}",
     )
+    run.log(dataset=dataset(params.data.kind, variant.name))
+    return run
 
 
 def chunks(numbers: range, size: int) -> Iterator[range]:

@@ -28,6 +28,7 @@ from memtrack.core.trajectory import write_array
 from memtrack.io import store
 from memtrack.io.outbox import FINISHED, Outbox, waiting
 from memtrack.io.params import UNLOGGED, Params, TrackingParams, mistake
+from memtrack.io.paths import VARIANTS_FOLDER
 from memtrack.io.store import RunRecord
 from memtrack.io.tracking_uri import tracking_uri
 
@@ -289,6 +290,13 @@ def data_hash(stage: str, path: Path) -> str | None:
     return str(found[0]) if found and found[0] else None
 
 
+def dataset(kind: str, variant: str) -> dict[str, str]:
+    """A variant as a data set of `Run.log`, with DVC's hash of its labels."""
+    folder = VARIANTS_FOLDER / variant
+    digest = data_hash(f"corrupt@{variant}", folder) or "unrecorded"
+    return {"name": f"{kind}-{variant}", "digest": digest[:36], "folder": str(folder)}
+
+
 def project_tags(variant: str) -> dict[str, str]:
     """Where a run comes from: data version, DVC experiment, git commit, user."""
     commit = subprocess.run(
@@ -296,7 +304,7 @@ def project_tags(variant: str) -> dict[str, str]:
     ).stdout.strip()
     found = {
         "dvc_data_hash": data_hash("prepare", Path("data/prepared")),
-        "dvc_variant_hash": data_hash(f"corrupt@{variant}", Path("data/variants") / variant),
+        "dvc_variant_hash": data_hash(f"corrupt@{variant}", VARIANTS_FOLDER / variant),
         "dvc_experiment": os.environ.get("DVC_EXP_NAME"),
         "dvc_stage": os.environ.get("DVC_STAGE"),
         MLFLOW_GIT_COMMIT: commit,

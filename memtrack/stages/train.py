@@ -33,12 +33,12 @@ from memtrack.io.fingerprint import Fingerprint, recording_fingerprint, training
 from memtrack.io.loading import Batches, variant_batches
 from memtrack.io.networks import chosen_device, network
 from memtrack.io.params import UNLOGGED, Params
-from memtrack.io.paths import TRAIN_RESULTS, VARIANTS_FOLDER
+from memtrack.io.paths import TRAIN_RESULTS
 from memtrack.io.problems import InputError, entry_point
 from memtrack.io.progress import Progress
 from memtrack.io.results import TrainMetrics, write_history
 from memtrack.io.store import RunRecord
-from memtrack.io.tracking import Run, data_hash
+from memtrack.io.tracking import Run, dataset
 from memtrack.io.tracking_uri import tracking_uri
 from memtrack.io.validation import read_record, write_record
 from memtrack.io.variants import VariantData
@@ -282,12 +282,8 @@ class Training:
             tags={"source": params.data.kind},
             key=record.key,
         )
-        folder = VARIANTS_FOLDER / name
-        digest = data_hash(f"corrupt@{name}", folder) or "unrecorded"
-        run.log(
-            dataset={"name": f"{params.data.kind}-{name}", "digest": digest[:36], "folder": str(folder)},
-            files={"curvature/ids.npy": self.place.trajectory.folder / "ids.npy"},
-        )
+        ids = self.place.trajectory.folder / "ids.npy"
+        run.log(dataset=dataset(params.data.kind, name), files={"curvature/ids.npy": ids})
         opening.replace(self.known)
         return run
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from mlflow import MlflowClient
 from numpy.typing import NDArray
 from project_clone import Project, Stages
 from scipy.stats import pearsonr
@@ -173,6 +174,12 @@ def test_killed_and_gone_on_with(stages: Stages, estimated: dict[str, bytes], pr
     stages.run("memorization", "noisy")
     assert left(project) == estimated
     assert all(path.stat().st_mtime_ns == when for path, when in there.items())
+    client = MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
+    experiment = client.get_experiment_by_name("memtrack")
+    (run,) = client.search_runs([experiment.experiment_id], "run_name = 'noisy, memorization'")
+    assert run.info.status == "FINISHED"
+    (dataset,) = run.inputs.dataset_inputs
+    assert dataset.dataset.name == "image_folder-noisy"
 
 
 def test_more_networks_are_added(stages: Stages, estimated: dict[str, bytes], project: Project) -> None:
