@@ -102,7 +102,8 @@ class InfluentialPairs:
 
 
 SURE = 4
-"""Of a million pairs without influence some 30 are that many standard errors above zero."""
+"""Of a million pairs without influence so many standard errors above zero are 140 with 8 networks, whose
+counts are far from normal, 15 with 50 and 3 with 200 (measured on digits)."""
 ELEMENTS = 2**23
 """The influence of so many pairs is in memory at once."""
 
@@ -265,7 +266,7 @@ def correlation(one: Values, other: Values, weights: Values) -> float:
     rounding = 1e-12 * math.sqrt((weights @ one**2) * (weights @ other**2))
     one, other = one - weights @ one / total, other - weights @ other / total
     norms = math.sqrt((weights @ one**2) * (weights @ other**2))
-    return float(weights @ (one * other) / norms) if norms > rounding else math.nan
+    return float(np.clip(weights @ (one * other) / norms, -1, 1)) if norms > rounding else math.nan
 
 
 def _shares(right: NDArray[Any], trained: NDArray[Any]) -> Values:

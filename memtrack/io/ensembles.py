@@ -49,7 +49,7 @@ class Place:
             try:
                 self.networks.read(path)
             except DamagedNetworks:
-                print(f"{path}: is damaged: its networks are trained again")
+                print(f"{path}: is damaged: what is not elsewhere is trained again")
                 path.unlink()
 
     @classmethod
@@ -75,7 +75,7 @@ class Place:
                 except OtherNetworks:  # of other parameters
                     pass
                 except DamagedNetworks:
-                    print(f"{published / NETWORKS}: is damaged: its networks are trained again")
+                    print(f"{published / NETWORKS}: is damaged: what is not elsewhere is trained again")
             yield place
         finally:
             lock.release()
@@ -118,6 +118,7 @@ class Place:
             size = params.compute.together
             try:
                 if size is None:
+                    print(f"{variant.name}: measuring how many networks to train together", flush=True)
                     share = sum(map(len, wanted)) // (ROUNDS * engine.workers)
                     most = max(1, min(share, max(map(len, wanted))))
                     [(_, size)] = engine.run("fastest_size", [(most,)])

@@ -664,7 +664,7 @@ class ComputeParams(Section):
     """Where the networks of memorization and utility are trained. Changes numbers by rounding at most."""
 
     workers: Annotated[int, Field(ge=1, le=1024)] | None = Field(
-        None, description="Processes; null: one for each core, or one with a GPU."
+        None, description="Processes; null: one for each core, or one with a GPU. Not for a Ray cluster."
     )
     together: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
         None, description="Networks trained together; null: the fastest, by a short measurement."

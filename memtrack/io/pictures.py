@@ -164,7 +164,7 @@ def utility(table: pd.DataFrame, accuracy: float, path: Path) -> None:
             axes.axhline(accuracy, color="0.6", linestyle=":", label="with all samples")
         counts = part["left_out"].tolist()
         axes.set(title=f"test samples: {kind}", ylabel="test accuracy (bars: sd over networks)",
-                 xlabel=f"mem above which {counts[0]} to {counts[-1]} samples are left out")  # fmt: skip
+                 xlabel=f"threshold on mem (leaves out {counts[0]} ... {counts[-1]} samples)")  # fmt: skip
     grid.flat[0].legend(fontsize="small")
     _save(figure, path)
 

@@ -138,8 +138,8 @@ class UtilityMetrics(Section):
         """In words."""
         interval = "" if self.low is None else f" [{self.low:.4f}, {self.high:.4f}]"
         return (
-            f"without the {self.left_out} samples of mem > {self.threshold} test accuracy is "
-            f"{self.largest_difference:.4f}{interval} below that without as many random ones"
+            f"without the {self.left_out} samples of mem > {self.threshold} test accuracy is lower than "
+            f"without as many random ones, by {self.largest_difference:.4f}{interval}"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,15 +17,11 @@ WORDS = ("id", "image", "given_label", "clean_label", "predicted_label", "corrup
 
 
 def read_scores(path: Path, variant: VariantData) -> pd.DataFrame:
-    """All columns; class names stay as they are, also None and 007. `InputError` for other samples."""
-    remedy = f"run `dvc repro evaluate@{variant.name}`"
-    try:
-        scores = pd.read_csv(path, dtype=dict.fromkeys(WORDS, str), keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise InputError([Problem(path, message=f"cannot be read ({error}): {remedy}")]) from None
-    if "id" not in scores or sorted(scores["id"]) != sorted(variant.ids):
-        raise InputError([Problem(path, message=f"is damaged or of other samples: {remedy}")])
-    return scores
+    """All columns, in the order of the samples; class names stay as they are, also None and 007. `InputError`
+    where the table is damaged, or of other samples."""
+    table = _Table(path, variant.ids, f"run `dvc repro evaluate@{variant.name}`")
+    numbers = {name: table.numbers(name) for name in map(str, table.words) if name not in WORDS}
+    return table.words.assign(**numbers).reset_index(drop=True)
 
 
 def score_names(table: pd.DataFrame) -> list[str]:
@@ -33,28 +30,53 @@ def score_names(table: pd.DataFrame) -> list[str]:
 
 
 def read_memorization(folder: Path, variant: VariantData) -> NDArray[np.float64]:
-    """The memorization of each sample (N,), from memorization.csv in `folder`; NaN where it is not known."""
-    remedy = f"run `dvc repro memorization@{variant.name}`"
-    found = _column(folder / "memorization.csv", "memorization", variant.ids, remedy)
-    return found.replace("", "nan").to_numpy(dtype=np.float64)
+    """The memorization of each sample (N,), from memorization.csv in `folder`; NaN where it is not known,
+    since no network, or each one, was trained on it."""
+    table = _Table(folder / "memorization.csv", variant.ids, _remedy(variant.name))
+    known = ((table.numbers("trained") > 0) & (table.numbers("left_out") > 0)).to_numpy()
+    found = np.full(len(known), np.nan)
+    found[known] = table.numbers("memorization", known)
+    return found
 
 
 def read_influenced(folder: Path, tests: Sequence[str], variant: str) -> NDArray[np.bool_]:
     """Which test samples are in an influential pair beyond the noise, (T,), from test.csv in `folder`."""
-    remedy = f"run `dvc repro memorization@{variant}`"
-    found = _column(folder / "test.csv", "sure_pairs", tests, remedy)
-    return found.to_numpy(dtype=np.int64) > 0
+    return (_Table(folder / "test.csv", tests, _remedy(variant)).numbers("sure_pairs") > 0).to_numpy()
 
 
-def _column(path: Path, name: str, ids: Sequence[str], remedy: str) -> pd.Series[str]:
-    """A column of numbers, or nothing, as words in the order of `ids`; `InputError` where the table is
-    damaged, or of others."""
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        pd.to_numeric(table[name].replace("", "0"))
-        whole = path.read_bytes().endswith(b"\n")
-    except (OSError, ValueError, KeyError) as error:  # pandas' own errors are ValueErrors
-        raise InputError([Problem(path, message=f"cannot be read ({error}): {remedy}")]) from None
-    if not whole or "id" not in table or sorted(table["id"]) != sorted(ids):
-        raise InputError([Problem(path, message=f"is damaged or of other samples: {remedy}")])
-    return table.set_index("id")[name].loc[list(ids)]
+def _remedy(variant: str) -> str:
+    return f"with {variant} in memorization.variants, run `dvc repro memorization@{variant}`"
+
+
+class _Table:
+    """A table as `words`, a row for each of `ids` in their order.
+
+    Raises:
+        InputError: where it is damaged, or of others; it ends with `remedy`.
+    """
+
+    def __init__(self, path: Path, ids: Sequence[str], remedy: str) -> None:
+        self._path, self._remedy = path, remedy
+        try:
+            content = path.read_bytes()
+            table = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
+        except OSError as error:
+            raise self._problem(f"cannot be read ({error.strerror})") from None
+        except ValueError as error:  # as pandas' own errors are
+            raise self._problem(f"is damaged ({error})") from None
+        if not content.endswith(b"\n") or "id" not in table or sorted(table["id"]) != sorted(ids):
+            raise self._problem("is damaged or of other samples")
+        self.words = table.set_index("id", drop=False).loc[list(ids)]
+
+    def numbers(self, name: str, rows: NDArray[np.bool_] | slice = slice(None)) -> pd.Series[float]:
+        """A column of numbers, whole or in some rows."""
+        try:
+            found = pd.to_numeric(self.words[name][rows])
+        except (KeyError, ValueError):
+            found = pd.Series([np.nan])
+        if found.isna().any():
+            raise self._problem(f"is damaged (column {name})")
+        return found
+
+    def _problem(self, text: str) -> InputError:
+        return InputError([Problem(self._path, message=f"{text}: {self._remedy}")])

@@ -49,7 +49,7 @@ def main() -> None:
     params, name = load_variant(options.variant), options.variant
     data = PreparedData()
     variant = VariantData(name, data)
-    table = read_scores(EVALUATE_RESULTS / name / "scores.csv", variant).set_index("id").loc[variant.ids]
+    table = read_scores(EVALUATE_RESULTS / name / "scores.csv", variant)
     scores = {key: table[key].to_numpy(dtype=np.float64) for key in score_names(table)}
     if options.published:
         if name not in params.memorization.published:
@@ -116,11 +116,11 @@ def _draw(folder: Path, variant: VariantData, scores: Scores, memorization: NDAr
     pictures.scatters(scores, memorization, corrupted, folder / "scatter.png")
     names = variant.summary.classes
     for key, values in scores.items():
-        place = pd.Series(-values).where(~np.isnan(memorization)).rank()
+        place = pd.Series(-values).where(~np.isnan(memorization)).rank(method="min")
         rows = np.concatenate(disagreements(values, memorization, SHOWN))
         captions = [
-            f"given {names[variant.given[row]]}\nmem {memorization[row]:.2f}\n"
-            f"place {place[row]:.0f} of {place.count()}"
+            f"{variant.ids[row][-24:]}\ngiven {names[variant.given[row]]}\n"
+            f"mem {memorization[row]:.3f}, place {place[row]:.0f}"
             for row in rows
         ]
         path = folder / f"disagree_{key}.png"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from memtrack.core.features import features
@@ -42,7 +43,8 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     data = PreparedData()
     variant = VariantData(name, data)
-    pairs = _pairs(params, data, variant, Checkpoints(trained / "checkpoints"))
+    device = chosen_device(params)
+    pairs = _pairs(params, data, variant, Checkpoints(trained / "checkpoints"), device)
     table = _table(variant, pairs, read_scores(EVALUATE_RESULTS / name / "scores.csv", variant))
     table.to_csv(folder / "duplicates.csv", index=False)
     in_conflict = table[table["conflicting"]]
@@ -64,7 +66,9 @@ def main() -> None:
     print(f"{name}: {metrics.said()}")
 
 
-def _pairs(params: Params, data: PreparedData, variant: VariantData, checkpoints: Checkpoints) -> list[Pair]:
+def _pairs(
+    params: Params, data: PreparedData, variant: VariantData, checkpoints: Checkpoints, device: torch.device
+) -> list[Pair]:
     """By their pixels, and by the features of the network at the end of training."""
     count, options = len(variant.ids), params.duplicates
     hashes: list[bytes] = []
@@ -75,7 +79,10 @@ def _pairs(params: Params, data: PreparedData, variant: VariantData, checkpoints
         small.append(thumbnails(images))
     exact = exact_pairs(hashes)
     distinct = np.setdiff1d(np.arange(count), [pair.second for pair in exact])
-    seen = {"pixels": np.concatenate(small), "features": _features(params, data, variant, checkpoints)}
+    seen = {
+        "pixels": np.concatenate(small),
+        "features": _features(params, data, variant, checkpoints, device),
+    }
     near: dict[tuple[int, int], Pair] = {}
     for by, vectors in seen.items():
         for pair in near_pairs(vectors, distinct, by=by, ratio=options.ratio, neighbours=options.neighbours):
@@ -84,12 +91,11 @@ def _pairs(params: Params, data: PreparedData, variant: VariantData, checkpoints
 
 
 def _features(
-    params: Params, data: PreparedData, variant: VariantData, checkpoints: Checkpoints
+    params: Params, data: PreparedData, variant: VariantData, checkpoints: Checkpoints, device: torch.device
 ) -> NDArray[np.float32]:
     """Of the last epoch's network, (N, numbers)."""
     remedy, last = f"run `dvc repro train@{variant.name}`", params.train.epochs
     model = trained_network(params.train.model, data.record, checkpoints, last, remedy=remedy)
-    device = chosen_device(params)
     workers = params.train.workers
     batches = variant_batches(data, variant, batch_size=BATCH, device=device, workers=workers)
     found = features(model.to(device), batches)

@@ -66,9 +66,24 @@ def main() -> None:
         run = open_run(params, variant, "memorization", fingerprint, {"memorization": told})
         networks, counts = place.networks, Counts(samples[0])
         training = place.train(params, data, variant, members, groups, device)
-        with run.ended_with_error(), closing(training) as trained:
-            _estimate(params, networks, members, trained, run, counts, f"networks on {name}")
-        place.publish(folder, range(counts.networks))
+        with run.ended_with_error():
+            with closing(training) as trained:
+                _estimate(params, networks, members, trained, run, counts, f"networks on {name}")
+            place.publish(folder, range(counts.networks))
+            metrics = _results(folder, data, variant, networks, counts, members)
+            _log(run, folder, variant.ids, counts, metrics)
+    print(f"{name}: {metrics.said()}")
+
+
+def _results(
+    folder: Path,
+    data: PreparedData,
+    variant: VariantData,
+    networks: Correctness,
+    counts: Counts,
+    members: Callable[[int], Flags],
+) -> MemorizationMetrics:
+    """The tables and pictures of the stage."""
     table = _table(variant, counts)
     table.to_csv(folder / "memorization.csv", index=False)
     numbers = range(counts.networks)
@@ -94,8 +109,7 @@ def main() -> None:
     )
     write_record(metrics, folder / "metrics.json")
     _draw(folder / "pictures", data, variant, table, pairs)
-    _log(run, folder, table, variant.ids, metrics)
-    print(f"{name}: {metrics.said()}")
+    return metrics
 
 
 def _estimate(
@@ -209,19 +223,19 @@ def _draw(
         text
         for row in first.itertuples()
         for text in (
-            f"trained on\ngiven {row.given_label}\nmem {row.memorization:.2f}",
-            f"in the test\n{row.test_label}\ninfl {row.influence:.2f} ± {row.standard_error:.2f}",
+            f"{str(row.train_id)[-24:]}\ngiven {row.given_label}\nmem {row.memorization:.2f}",
+            f"test: {str(row.test_id)[-18:]}\n{row.test_label}\n"
+            f"infl {row.influence:.2f} ± {row.standard_error:.2f}",
         )
     ]
-    pictures.contact_sheet(images, captions, [False] * len(images), folder / "influence.png")
+    marked = np.zeros(len(images), dtype=bool)
+    marked[::2] = variant.corrupted[[variant.row[sample] for sample in first["train_id"]]]
+    pictures.contact_sheet(images, captions, marked.tolist(), folder / "influence.png")
 
 
-def _log(
-    run: Run, folder: Path, table: pd.DataFrame, ids: Sequence[str], metrics: MemorizationMetrics
-) -> None:
-    by_id = table.set_index("id").loc[list(ids)]
+def _log(run: Run, folder: Path, ids: Sequence[str], counts: Counts, metrics: MemorizationMetrics) -> None:
     for name in ("memorization", "standard_error", "out_of_sample"):
-        run.array(f"memorization/{name}", by_id[name].to_numpy(dtype=np.float32))
+        run.array(f"memorization/{name}", getattr(counts, name).astype(np.float32))
     run.array("memorization/ids", np.array(ids))
     tables = ("memorization.csv", "influence.csv", "test.csv", "metrics.json")
     files = {f"memorization/{name}": folder / name for name in tables}

@@ -7,7 +7,8 @@ Networks that an interrupted run, or one that asked for fewer, has trained are u
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from functools import partial
 from itertools import chain
@@ -20,7 +21,6 @@ from scipy.stats import ttest_ind
 
 from memtrack.core.ensemble import BLOCK, Flags, block, remaining, without_memorized
 from memtrack.io import pictures
-from memtrack.io.correctness import Correctness
 from memtrack.io.dataset import PreparedData
 from memtrack.io.ensembles import Place, chunks, open_run, training_device
 from memtrack.io.fingerprint import ensemble_fingerprint
@@ -93,19 +93,32 @@ def main() -> None:
         numbers = list(chain.from_iterable(wanted))
         missing = sum(number not in place.networks for number in numbers)
         training = place.train(params, data, variant, members, groups, device)
-        with run.ended_with_error(), closing(training) as trained:
-            for _ in Progress(trained, f"networks without memorized samples of {name}", missing, size=len):
-                pass
-        place.publish(folder, numbers)
-        networks = place.networks
-    table = _table(networks, without, memorization, influenced, params.evaluate.confidence)
-    table.to_csv(folder / "utility.csv", index=False)
+        with run.ended_with_error():
+            with closing(training) as trained:
+                for _ in Progress(
+                    trained, f"networks without memorized samples of {name}", missing, size=len
+                ):
+                    pass
+            place.publish(folder, numbers)
+            right = {key: place.networks.flags("test", chosen) for key, chosen in without.items()}
+            table = _table(right, memorization, influenced, params.evaluate.confidence)
+            table.to_csv(folder / "utility.csv", index=False)
+            accuracy = float(place.networks.flags("test", whole).mean())
+            metrics = _metrics(table, options.models, accuracy, influenced)
+            write_record(metrics, folder / "metrics.json")
+            pictures.utility(table, accuracy, folder / "pictures" / "utility.png")
+            _log(run, folder, metrics)
+    print(f"{name}: {metrics.said()}")
+    print(table[table["tests"] == "all"].round(4).to_string(index=False))
+
+
+def _metrics(table: pd.DataFrame, models: int, accuracy: float, influenced: Flags) -> UtilityMetrics:
     everywhere = table[table["tests"] == "all"].to_dict("records")
     largest = max(everywhere, key=lambda row: float(row["difference"]))
     low, high = (float(largest[end]) for end in ("low", "high"))
-    metrics = UtilityMetrics(
-        models=options.models,
-        test_accuracy=float(networks.flags("test", whole).mean()),
+    return UtilityMetrics(
+        models=models,
+        test_accuracy=accuracy,
         threshold=float(largest["threshold"]),
         left_out=int(largest["left_out"]),
         largest_difference=float(largest["difference"]),
@@ -113,15 +126,10 @@ def main() -> None:
         high=None if np.isnan(high) else high,
         influenced_tests=int(influenced.sum()),
     )
-    write_record(metrics, folder / "metrics.json")
-    pictures.utility(table, metrics.test_accuracy, folder / "pictures" / "utility.png")
-    _log(run, folder, metrics)
-    print(table[table["tests"] == "all"].round(4).to_string(index=False))
 
 
 def _table(
-    networks: Correctness,
-    without: dict[tuple[float, bool], range],
+    right: Mapping[tuple[float, bool], Flags],
     memorization: NDArray[np.float64],
     influenced: Flags,
     confidence: float,
@@ -131,17 +139,19 @@ def _table(
     difference, random minus memorized, with its interval (Welch's t over networks).
 
     Args:
-        without: the networks for each threshold, and for random (True) or memorized samples.
+        right: which test samples each network without the samples above a threshold (False), or without as
+            many random ones (True), gets right, (K, T).
     """
     parts = dict(zip(TESTS, (np.ones_like(influenced), influenced, ~influenced), strict=True))
     rows = []
-    for threshold in dict.fromkeys(threshold for threshold, _ in without):
-        right = {random: networks.flags("test", without[threshold, random]) for random in (False, True)}
+    for threshold in dict.fromkeys(threshold for threshold, _ in right):
         for tests, chosen in parts.items():
             if not chosen.any():
                 continue
-            one, other = (right[random][:, chosen].mean(axis=1) for random in (True, False))
-            low, high = ttest_ind(one, other, equal_var=False).confidence_interval(confidence)
+            one, other = (right[threshold, random][:, chosen].mean(axis=1) for random in (True, False))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # all networks may agree
+                low, high = ttest_ind(one, other, equal_var=False).confidence_interval(confidence)
             rows.append(
                 {
                     "threshold": threshold,

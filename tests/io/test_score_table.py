@@ -7,23 +7,58 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from memtrack.io.problems import InputError
-from memtrack.io.score_table import read_influenced, read_memorization
+from memtrack.io.score_table import read_influenced, read_memorization, read_scores, score_names
 
 VARIANT: Any = SimpleNamespace(ids=["a", "b"], name="noisy")
 
 
 def test_in_the_order_of_the_samples(tmp_path: Path) -> None:
-    (tmp_path / "memorization.csv").write_text("id,memorization\nb,0.5\na,\n")
+    (tmp_path / "memorization.csv").write_text("id,trained,left_out,memorization\nb,2,1,0.5\na,3,0,\n")
     (tmp_path / "test.csv").write_text("id,sure_pairs\nx,2\ny,0\n")
     np.testing.assert_array_equal(read_memorization(tmp_path, VARIANT), [np.nan, 0.5])
     assert read_influenced(tmp_path, ["y", "x"], "noisy").tolist() == [False, True]
 
 
-@pytest.mark.parametrize("content", ["b,0.5\na,word\n", "b,0.5\na,0.", "b,0.5\n", "b,0.5\nc,0.5\n", ""])
-def test_a_damaged_table_is_said(content: str, tmp_path: Path) -> None:
-    (tmp_path / "memorization.csv").write_text(f"id,memorization\n{content}" if content else "")
-    with pytest.raises(InputError, match="run `dvc repro memorization@noisy`"):
+@pytest.mark.parametrize(
+    "content",
+    ["b,2,1,0.5\na,2,1,word\n", "b,2,1,0.5\na,2,1,\n", "b,2,1,0.5\na,2,1,0.", "b,2,1,0.5\n",
+     "b,2,1,0.5\nc,2,1,0.5\n", "b,2,1,0.5\na,,1,0.5\n", ""],
+)  # fmt: skip
+def test_damaged_memorization_is_said(content: str, tmp_path: Path) -> None:
+    header = "id,trained,left_out,memorization\n"
+    (tmp_path / "memorization.csv").write_text(f"{header}{content}" if content else "")
+    with pytest.raises(InputError, match=r"damaged.*run `dvc repro memorization@noisy`"):
         read_memorization(tmp_path, VARIANT)
+
+
+def test_a_table_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"No such file.*\): with noisy in memorization.variants, run"):
+        read_memorization(tmp_path, VARIANT)
+
+
+def test_scores_in_the_order_of_the_samples(tmp_path: Path) -> None:
+    (tmp_path / "scores.csv").write_text("id,given_label,loss,loss_rank\nb,None,0.5,1\na,007,0.25,2\n")
+    found = read_scores(tmp_path / "scores.csv", VARIANT)
+    expected = pd.DataFrame({"id": ["a", "b"], "given_label": ["007", "None"], "loss": [0.25, 0.5],
+                             "loss_rank": [2, 1]})  # fmt: skip
+    pd.testing.assert_frame_equal(found, expected, check_dtype=False)
+    assert found["loss_rank"].dtype == np.int64
+    assert score_names(found) == ["loss"]
+
+
+@pytest.mark.parametrize("end", ["0.25,\n", "0.25,2", ",2\n", "nan,2\n", "word,2\n", "0.25\n"])
+def test_damaged_scores_are_said(end: str, tmp_path: Path) -> None:
+    (tmp_path / "scores.csv").write_text(f"id,given_label,loss,loss_rank\nb,x,0.5,1\na,x,{end}")
+    with pytest.raises(InputError, match=r"damaged.*run `dvc repro evaluate@noisy`"):
+        read_scores(tmp_path / "scores.csv", VARIANT)
+
+
+@pytest.mark.parametrize("count", ["", "word"])
+def test_damaged_influence_is_said(count: str, tmp_path: Path) -> None:
+    (tmp_path / "test.csv").write_text(f"id,sure_pairs\nx,2\ny,{count}\n")
+    with pytest.raises(InputError, match=r"test.csv: is damaged \(column sure_pairs\)"):
+        read_influenced(tmp_path, ["x", "y"], "noisy")

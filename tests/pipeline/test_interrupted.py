@@ -228,7 +228,7 @@ def test_a_small_file_that_is_cut_off_is_made_again(
 
 def test_killed_while_the_run_is_opened(stages: Stages, project: Project) -> None:
     before = newest_run(project).info.run_id
-    train(stages, code="train.data_hash = lambda *_: os._exit(9)", status=9)
+    train(stages, code="train.dataset = lambda *_: os._exit(9)", status=9)
     opened = newest_run(project).info.run_id
     assert opened != before
     train(stages)

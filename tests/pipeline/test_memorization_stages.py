@@ -290,7 +290,7 @@ def test_utility(stages: Stages, estimated: dict[str, bytes], project: Project) 
     assert (
         plainly_trained(project, number, memorized <= thresholds[0]) == right.flags("train", [number])
     ).all()
-    assert "below that without as many random ones" in project.run("python", "-m", "memtrack.results")
+    assert "is lower than without as many random ones, by" in project.run("python", "-m", "memtrack.results")
 
 
 def test_a_search_for_agreement(stages: Stages, estimated: dict[str, bytes], project: Project) -> None:
