@@ -152,7 +152,8 @@ class Search:
             with suppress(DamagedNetworks):
                 networks.read(folder / NETWORKS)
         if not len(networks):
-            text = f"is not estimated as params.yaml says: run `dvc repro memorization@{trained.name}`"
+            command = f"`dvc repro memorization@{trained.name}`"
+            text = f"is damaged, or not estimated as params.yaml says: run {command}"
             if trained.name not in options.variants:
                 text += f", with {trained.name} in memorization.variants"
             raise InputError([Problem(folder, message=text)])

@@ -316,7 +316,7 @@ def test_a_search_for_agreement(stages: Stages, estimated: dict[str, bytes], pro
     project.edit("memorization.share", 0.6)
     refused = stages.run("tune", "--objective", "memorization", "--variant", "noisy", status=2)
     project.edit("memorization.share", 0.7)
-    assert "is not estimated as params.yaml says: run `dvc repro memorization@noisy`" in refused
+    assert "is damaged, or not estimated as params.yaml says: run `dvc repro memorization@noisy`" in refused
 
 
 def test_published_memorization(stages: Stages, estimated: dict[str, bytes], project: Project) -> None:
