@@ -80,8 +80,8 @@ class Correctness:
         Raises:
             DamagedNetworks: and nothing is added.
         """
+        content = io.BytesIO(path.read_bytes())  # what cannot be read need not be damaged
         try:
-            content = io.BytesIO(path.read_bytes())
             with np.load(content, allow_pickle=False) as arrays:  # each has a checksum
                 key, numbers, *bits = (arrays[name] for name in ("key", "numbers", *SPLITS))
         except Exception as error:  # zipfile and NumPy have many for a damaged file
