@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
         try:
             loaded = params.load(file, tune=True)
             if file == params.PARAMS_FILE:
-                found += _published_that_are_missing(file, loaded)
+                found += _published_that_are_missing(loaded)
         except InputError as error:
             found += error.problems
         if file == params.PARAMS_FILE:
@@ -55,13 +55,15 @@ def main(argv: list[str] | None = None) -> int:
     return 2 if problems else 0
 
 
-def _published_that_are_missing(file: Path, loaded: params.Params) -> list[Problem]:
+def _published_that_are_missing(loaded: params.Params) -> list[Problem]:
     """DVC would say of them that they are not there, and no more."""
-    lines = read_yaml(file)
     return [
-        Problem(file, lines.line(where), where, f"{path}: is not there")
+        problem
         for name, path in loaded.memorization.published.items()
-        if (where := ("memorization", "published", name)) and not input_path(path).exists()
+        if not input_path(path).exists()
+        for problem in params.mistake(
+            "memorization", "published", name, message=f"{path}: is not there"
+        ).problems
     ]
 
 

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -282,12 +283,17 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def data_hash(stage: str, path: Path) -> str | None:
     """DVC's hash of an output as dvc.lock has it, or None before DVC has recorded one."""
     try:
-        stages = yaml.load(LOCK_FILE.read_bytes(), Loader=_YAML).get("stages", {})
+        stages = _parsed(LOCK_FILE.read_bytes()).get("stages", {})
     except (OSError, yaml.YAMLError, AttributeError):
         return None
     outs = stages.get(stage, {}).get("outs", [])
     found = [out.get("md5") for out in outs if Path(out.get("path", "")) == path]
     return str(found[0]) if found and found[0] else None
+
+
+@lru_cache(maxsize=1)
+def _parsed(content: bytes) -> Any:
+    return yaml.load(content, Loader=_YAML)  # a long file, asked for several times by each stage
 
 
 def dataset(kind: str, variant: str) -> dict[str, str]:

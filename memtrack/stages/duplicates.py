@@ -44,8 +44,9 @@ def main() -> None:
     data = PreparedData()
     variant = VariantData(name, data)
     device = chosen_device(params)
+    scores = read_scores(EVALUATE_RESULTS / name / "scores.csv", variant)
     pairs = _pairs(params, data, variant, Checkpoints(trained / "checkpoints"), device)
-    table = _table(variant, pairs, read_scores(EVALUATE_RESULTS / name / "scores.csv", variant))
+    table = _table(variant, pairs, scores)
     table.to_csv(folder / "duplicates.csv", index=False)
     in_conflict = table[table["conflicting"]]
     metrics = DuplicatesMetrics(
