@@ -35,19 +35,19 @@ from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from memtrack.core import training
-from memtrack.core.curvature import ForwardDifference, rademacher_probe
-from memtrack.core.measuring import folded, loss_gradient, measuring
-from memtrack.core.recorder import fastest_batch_size, record_epoch
-from memtrack.io import params
-from memtrack.io.checkpoints import Checkpoints
-from memtrack.io.dataset import PreparedData
-from memtrack.io.loading import Batches, variant_batches
-from memtrack.io.networks import network, trained_network
-from memtrack.io.paths import TRAIN_RESULTS
-from memtrack.io.progress import Progress
-from memtrack.io.variants import VariantData
-from memtrack.io.workplace import TRAINING
+from memtrack.config import params
+from memtrack.config.paths import TRAIN_RESULTS
+from memtrack.core.recording.curvature import ForwardDifference, rademacher_probe
+from memtrack.core.recording.eval_mode import folded, loss_gradient, frozen_eval
+from memtrack.core.recording.recorder import fastest_batch_size, record_epoch
+from memtrack.core.training import trainer as training
+from memtrack.data.batches import Batches, variant_batches
+from memtrack.data.prepared import PreparedData
+from memtrack.data.variants import VariantData
+from memtrack.runs.checkpoints import Checkpoints
+from memtrack.runs.networks import network, trained_network
+from memtrack.runs.work_folder import TRAINING
+from memtrack.terminal.progress import Progress
 
 Floats = NDArray[np.floating]
 SCALES = (1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0)
@@ -93,7 +93,7 @@ class Trained:
 
     def model(self, epoch: int | None = None) -> nn.Module:
         """The network after an epoch, or untrained."""
-        chosen, record = self.params.train.model, self.data.record
+        chosen, record = self.params.train.model, self.data.info
         if epoch is None:
             return network(chosen, record)
         return trained_network(chosen, record, self.checkpoints, epoch, remedy="train the project again")
@@ -138,10 +138,10 @@ def record(name: str, folder: Path, shared: dict[float, int], own: dict[float, i
         }
         arrays |= {f"own_{h}": np.zeros((n, count), np.float32) for h, n in own.items()}
         arrays["base"] = np.zeros((3, count), np.float32)  # loss, margin, gradient norm
-        shape = project.data.record.shape
+        shape = project.data.info.shape
         probes = [rademacher_probe(shape, seed=0, epoch=epoch, probe=number) for number in range(max(PROBES))]
         start = 0
-        with measuring(model):
+        with frozen_eval(model):
             network = folded(model, torch.zeros(1, *shape)) or model
             for images, labels in project.batches(64):
                 rows = slice(start, start + len(labels))

@@ -34,13 +34,14 @@ import yaml
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
-from memtrack.core.ensemble import subset
-from memtrack.core.memorization import MEASURES, Counts, agreements
-from memtrack.io import params
-from memtrack.io.correctness import Correctness
-from memtrack.io.pictures import title
-from memtrack.tune.measure import TrainedVariant
-from memtrack.tune.search import sweep_costs
+from memtrack.config import params
+from memtrack.core.evaluation.agreement import MEASURES, agreements
+from memtrack.core.memorization.correct_predictions import CorrectPredictions
+from memtrack.core.memorization.estimates import Counts
+from memtrack.core.memorization.subsets import subset
+from memtrack.report.figures import title
+from memtrack.tune.trained_variant import TrainedVariant
+from memtrack.tune.costs import sweep_costs
 
 RESULTS = Path(__file__).parent / "results" / "memorization"
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -156,7 +157,7 @@ def estimates(folder: Path, variant: str) -> tuple[NDArray[np.float64], dict[int
     tests = json.loads((folder / "data/prepared/dataset.json").read_text())["test"]
     path = folder / "results/memorization" / variant / "networks.npz"
     with np.load(path, allow_pickle=False) as arrays:
-        kept = Correctness(str(arrays["key"]), (samples, tests))
+        kept = CorrectPredictions(str(arrays["key"]), (samples, tests))
     kept.read(path)
     half = len(kept) // 2
 

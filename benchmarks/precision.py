@@ -15,9 +15,9 @@ from cost_and_quality import Trained
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from memtrack.core.curvature import rademacher_probe
-from memtrack.core.measuring import folded, loss_gradient, measuring
-from memtrack.core.precision import Precision
+from memtrack.core.recording.curvature import rademacher_probe
+from memtrack.core.recording.eval_mode import folded, loss_gradient, frozen_eval
+from memtrack.core.recording.precision import Precision
 
 SAMPLES = 512
 
@@ -40,7 +40,7 @@ def main() -> None:
 
     print("      h   float64    float32           float32, folded   bfloat16, folded")
     print("          median     error    rank     error    rank     error    rank")
-    with measuring(model):
+    with frozen_eval(model):
         exact, fast = copy.deepcopy(model).double(), folded(model, inputs)
         assert fast is not None
         for h in (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.03, 0.1, 1.0):

@@ -29,12 +29,12 @@ import pandas as pd
 import torch
 import yaml
 
-from memtrack.core.measuring import measuring
-from memtrack.core.scores import ACROSS, SCORES
-from memtrack.core.trajectory import Measured
-from memtrack.io import params
-from memtrack.tune.measure import TrainedVariant
-from memtrack.tune.search import sweep_costs
+from memtrack.config import params
+from memtrack.core.recording.eval_mode import frozen_eval
+from memtrack.core.recording.trajectory import InMemoryTrajectory
+from memtrack.core.scores.registry import ACROSS, SCORES
+from memtrack.tune.trained_variant import TrainedVariant
+from memtrack.tune.costs import sweep_costs
 
 RESULTS = Path(__file__).parent / "results" / "scores_and_noise"
 SEEDS = (0, 1, 2)
@@ -136,7 +136,7 @@ def costs(folder: Path, variant: str) -> dict[str, float]:
             loss = torch.nn.functional.cross_entropy(model(leaf), labels, reduction="sum")
             torch.autograd.grad(loss, leaf)
 
-        with measuring(model):
+        with frozen_eval(model):
             seconds = np.array([[_seconds(job) for job in (forward, backward)] for _ in range(30)])[5:]
         share = float(np.median(seconds[:, 0] / seconds[:, 1]))
         return {"forward": share * gradient, "gradient": gradient, "probe": probe,
@@ -149,7 +149,7 @@ def _seconds(job: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-class _Asked(Measured):
+class _Asked(InMemoryTrajectory):
     """A trajectory that notes what a score is made of."""
 
     def __init__(self) -> None:

@@ -17,12 +17,13 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
+from memtrack.config.sections.data import Digits
 from memtrack.core import models
-from memtrack.core.ensemble import Flags, Recipe, subset
-from memtrack.io.engines import Processes
-from memtrack.io.params import Digits
-from memtrack.io.sources import collect
-from memtrack.io.task import Arrays, Task
+from memtrack.core.memorization.stacked import Recipe
+from memtrack.core.memorization.subsets import Flags, subset
+from memtrack.data.sources import collect
+from memtrack.ensembles.executors.processes import Processes
+from memtrack.ensembles.group_trainer import Arrays, Task
 
 CASES = {
     "MLP 64-64-10, digits, 40 epochs": (

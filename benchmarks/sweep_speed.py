@@ -21,11 +21,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from memtrack.core import models, recorder
-from memtrack.core.curvature import ForwardDifference
-from memtrack.core.measuring import measuring, summed_loss
-from memtrack.core.precision import Precision
-from memtrack.core.recorder import fastest_batch_size, record_epoch
+from memtrack.core import models
+from memtrack.core.recording import recorder
+from memtrack.core.recording.curvature import ForwardDifference
+from memtrack.core.recording.eval_mode import frozen_eval, summed_loss
+from memtrack.core.recording.precision import Precision
+from memtrack.core.recording.recorder import fastest_batch_size, record_epoch
 
 Work = tuple[nn.Module, Tensor, Tensor, int]
 """A model, inputs, labels, and the size of a batch."""
@@ -39,7 +40,7 @@ NETWORKS: dict[str, tuple[int, Callable[[], nn.Module]]] = {
 def bare_passes(work: Work, precision: Precision, count: int) -> None:
     """`count` times forward and backward to the input, and nothing else."""
     model, inputs, labels, batch = work
-    with measuring(model):
+    with frozen_eval(model):
         for images, given in zip(inputs.split(batch), labels.split(batch), strict=True):
             for _ in range(count):
                 leaf, _, loss = summed_loss(model, images, given, precision)

@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from memtrack.io.paths import TRAIN_RESULTS, TUNE_RESULTS
+from memtrack.config.paths import TRAIN_RESULTS, TUNE_RESULTS
 from memtrack.tune.options import pick_variant, read
 
 

@@ -10,21 +10,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from memtrack.core.curvature import ForwardDifference, curvature
-    from memtrack.core.evaluation import detection
-    from memtrack.core.recorder import record_epoch
+    from memtrack.core.evaluation.detection import detection
+    from memtrack.core.recording.curvature import ForwardDifference, curvature
+    from memtrack.core.recording.recorder import record_epoch
+    from memtrack.core.recording.trajectory import Trajectory
     from memtrack.core.scores import SCORES
-    from memtrack.core.trajectory import Trajectory
 
 __all__ = ["SCORES", "ForwardDifference", "Trajectory", "curvature", "detection", "record_epoch"]
-
 _HOME = {
     "SCORES": "scores",
-    "ForwardDifference": "curvature",
-    "Trajectory": "trajectory",
-    "curvature": "curvature",
-    "detection": "evaluation",
-    "record_epoch": "recorder",
+    "ForwardDifference": "recording.curvature",
+    "Trajectory": "recording.trajectory",
+    "curvature": "recording.curvature",
+    "detection": "evaluation.detection",
+    "record_epoch": "recording.recorder",
 }
 
 

@@ -1,25 +1,6 @@
-"""`python -m memtrack.upload`: send to MLflow what it lacks because it was away."""
+"""`python -m memtrack.upload`: the same as `memtrack upload`."""
 
-from __future__ import annotations
-
-from memtrack.io import outbox, store
-from memtrack.io.problems import entry_point
-
-
-@entry_point
-def main() -> int:
-    """Send what is waiting; 0 if nothing is left, 1 if something is."""
-    left = 0
-    for run in outbox.waiting():
-        try:
-            print(f"run {run.folder.name}: {store.upload(run)} messages sent")
-        except store.ERRORS as error:
-            left += 1
-            print(f"run {run.folder.name}: {run.pending()} messages are waiting: {str(error)[:300]}")
-    if not left:
-        print("nothing is waiting")
-    return int(left > 0)
-
+from memtrack.cli.upload import main
 
 if __name__ == "__main__":
     main()

@@ -9,11 +9,11 @@ import os
 # otherwise slow each other down many times over. It must be set before torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-from memtrack.io import params
-from memtrack.io.validation import nearest
+from memtrack.config.params import Params, load
+from memtrack.config.validation import nearest
 
 
-def load_with_variant(doc: str | None) -> tuple[params.Params, str]:
+def load_with_variant(doc: str | None) -> tuple[Params, str]:
     """The parameters and the variant named on the command line."""
     parser = argparse.ArgumentParser(description=doc)
     parser.add_argument("variant", help="a key of variants: in params.yaml")
@@ -21,11 +21,11 @@ def load_with_variant(doc: str | None) -> tuple[params.Params, str]:
     return load_variant(name), name
 
 
-def load_variant(name: str) -> params.Params:
+def load_variant(name: str) -> Params:
     """The parameters; `InputError` where they have no variant `name`."""
-    loaded = params.load()
-    if name not in loaded.variants:
-        hint = nearest(name, loaded.variants)
-        text = f"no variant {name!r}{hint} (there are: {', '.join(loaded.variants)})"
+    params = load()
+    if name not in params.variants:
+        hint = nearest(name, params.variants)
+        text = f"no variant {name!r}{hint} (there are: {', '.join(params.variants)})"
         raise params.mistake("variants", message=text)
-    return loaded
+    return params

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from memtrack.io.dataset import PreparedData
-from memtrack.io.problems import entry_point
-from memtrack.io.variants import write_variant
+from memtrack.data.corruption import write_variant
+from memtrack.data.prepared import PreparedData
 from memtrack.stages import load_with_variant
+from memtrack.terminal.entry_point import entry_point
 
 
 @entry_point

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from memtrack.io import params
-from memtrack.io.dataset import write_prepared
-from memtrack.io.paths import PREPARED_FOLDER
-from memtrack.io.problems import entry_point
-from memtrack.io.sources import collect
+from memtrack.config import params
+from memtrack.config.paths import PREPARED_FOLDER
+from memtrack.data.preparation import write_prepared
+from memtrack.data.sources import collect
+from memtrack.terminal.entry_point import entry_point
 
 
 @entry_point

@@ -1,18 +1,16 @@
-"""Stage `repeat`: a variant trained and evaluated with another seed, in results/repeat/NAME-SEED.
+"""Stage `repeat`: a variant trained with another seed, in results/repeat/NAME-SEED/training.
 
-It shows how much the scores vary from training to training. The networks are not kept.
+It shows how much the scores vary from training to training; `memtrack.stages.evaluate --seed` scores it.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
 
-from memtrack.io.paths import repeat_results
-from memtrack.io.problems import entry_point
+from memtrack.config.paths import repeat_training
+from memtrack.runs.training import train
 from memtrack.stages import load_variant
-from memtrack.stages.evaluate import evaluate
-from memtrack.stages.train import train
+from memtrack.terminal.entry_point import entry_point
 
 
 @entry_point
@@ -22,17 +20,9 @@ def main() -> None:
     parser.add_argument("variant", help="a key of variants: in params.yaml")
     parser.add_argument("seed", type=int, help="in place of train.seed and curvature.seed")
     options = parser.parse_args()
-    params = load_variant(options.variant)
-    changes = {
-        section: getattr(params, section).model_copy(update={"seed": options.seed})
-        for section in ("train", "curvature")
-    }
-    params = params.model_copy(update=changes)
-    folder = repeat_results(options.variant, options.seed)
-    trained = folder / "training"
-    train(params, options.variant, trained, run_name=f"{options.variant}, seed {options.seed}")
-    evaluate(params, options.variant, trained, folder)
-    shutil.rmtree(trained)
+    params = load_variant(options.variant).with_seed(options.seed)
+    folder = repeat_training(options.variant, options.seed)
+    train(params, options.variant, folder, run_name=f"{options.variant}, seed {options.seed}")
 
 
 if __name__ == "__main__":

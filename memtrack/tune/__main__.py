@@ -9,13 +9,13 @@ from pathlib import Path
 
 from optuna.trial import TrialState
 
-from memtrack.io.problems import entry_point
-from memtrack.io.progress import Progress
+from memtrack.terminal.entry_point import entry_point
+from memtrack.terminal.progress import Progress
 from memtrack.tune import options as command_line
 from memtrack.tune import report, show
-from memtrack.tune.search import Search
-from memtrack.tune.story import Story
+from memtrack.tune.search import Search, open_search
 from memtrack.tune.study import finished
+from memtrack.tune.tracking import StudyRuns
 from memtrack.tune.workers import run_trials
 
 
@@ -23,25 +23,25 @@ from memtrack.tune.workers import run_trials
 def main(argv: list[str] | None = None) -> int:
     """Search, judge and report; see the parser for the exit status."""
     options = command_line.read(argv)
-    search = Search(options)
+    search = open_search(options)
     deadline = time.time() + (options.tune.timeout or float("inf"))
-    story = Story(search)
+    runs = StudyRuns(search)
     files: list[Path] = []
     try:
-        _run(search, story, deadline)
+        _run(search, runs, deadline)
         show.trials(search)
         outcome = report.judge(search)
         files += report.write_outcome(search, outcome)
         if outcome is not None:
-            show.outcome(outcome, search.measure.truth.title)
+            show.outcome(outcome, search.choosing.truth.title)
             files += report.write_pictures(search, outcome.winner)
     except BaseException as error:
-        story.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED", files)
+        runs.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED", files)
         if isinstance(error, KeyboardInterrupt):
             print(f"\nthe study {search.study.study_name} has {len(finished(search.study))} trials: the same "
                   "command goes on", file=sys.stderr)  # fmt: skip
         raise
-    story.end("FINISHED", files, report.metrics(outcome, search.measure.truth.key))
+    runs.end("FINISHED", files, report.metrics(outcome, search.choosing.truth.key))
     if outcome is None:
         print("no trial was run to its end: nothing to judge", file=sys.stderr)
         return 1
@@ -54,20 +54,20 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _run(search: Search, story: Story, deadline: float) -> None:
+def _run(search: Search, runs: StudyRuns, deadline: float) -> None:
     """All trials, with a bar; each is told to MLflow when it is finished."""
     tune, study = search.options.tune, search.study
     left = max(0, tune.trials - len(finished(study)))
-    story.tell(study.get_trials(deepcopy=False))
+    runs.tell(study.get_trials(deepcopy=False))
     trials = run_trials(search, deadline) if tune.workers > 1 else search.run_trials(deadline)
     with closing(trials):
         progress = Progress(trials, f"tune {study.study_name}", total=left)
         for _ in progress:
             known = study.get_trials(deepcopy=False)
-            story.tell(known)
+            runs.tell(known)
             values = [trial.values[0] for trial in known if trial.state is TrialState.COMPLETE]
             progress.note(best=max(values, default=float("nan")))
-    story.tell(study.get_trials(deepcopy=False))
+    runs.tell(study.get_trials(deepcopy=False))
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.trial import Trial
 
-from memtrack.io import pictures
-from memtrack.io.paths import project_root
+from memtrack.config.paths import project_root
+from memtrack.report import figures as pictures
 
 TITLES = {"perturbation_scale": "h", "probes": "n"}
 FOLDER = Path(".memtrack/tune/artifacts")

@@ -13,12 +13,14 @@ from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import RoundTripRepresenter
 from ruamel.yaml.util import load_yaml_guess_indent
 
+from memtrack.config import params
+from memtrack.config.errors import InputError, Problem
+from memtrack.config.params import Params, tune_problems
+from memtrack.config.sections.base import PARAMS_FILE
+from memtrack.config.sections.tune import TuneParams
+from memtrack.config.validation import validate
+from memtrack.config.yaml_file import Loc, SourceFile, read_yaml
 from memtrack.core.files import whole_file
-from memtrack.io import params
-from memtrack.io.params import PARAMS_FILE, Params, TuneParams, mistake, tune_problems
-from memtrack.io.problems import InputError, Problem
-from memtrack.io.validation import validate
-from memtrack.io.yaml_file import Loc, SourceFile, read_yaml
 
 OVERRIDES = ("variant", "held_out", "trials", "timeout", "study", "storage", "seed", "workers", "sampler",
              "pruner", "objectives", "standard_error")  # fmt: skip
@@ -132,12 +134,12 @@ def pick_variant(options: Options) -> str:
         if options.params.memorization.variants:
             return options.params.memorization.variants[0]
         text = "names no variant, and the search is to measure agreement with memorization: name one"
-        raise mistake("memorization", "variants", message=text)
+        raise options.params.memorization.mistake("variants", message=text)
     for name, variant in options.params.variants.items():
         if variant.kind != "none" and name != options.tune.held_out:
             return name
     text = "no variant has known corruption: add one, for example of kind: symmetric, or name it"
-    raise InputError([Problem(PARAMS_FILE, read_yaml(PARAMS_FILE).line(("variants",)), ("variants",), text)])
+    raise options.params.mistake("variants", message=text)
 
 
 def write_params(values: Mapping[Loc, Any]) -> None:

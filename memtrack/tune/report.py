@@ -14,12 +14,13 @@ import optuna
 import pandas as pd
 from optuna.study import Study
 
-from memtrack.core.evaluation import Difference
-from memtrack.io import pictures
-from memtrack.io.paths import TUNE_RESULTS
-from memtrack.io.progress import Progress
-from memtrack.tune.measure import Measure, Setting
+from memtrack.config.paths import TUNE_RESULTS
+from memtrack.core.evaluation.detection import Difference
+from memtrack.report import figures as pictures
+from memtrack.terminal.progress import Progress
+from memtrack.tune.evaluator import SettingEvaluator
 from memtrack.tune.search import Search
+from memtrack.tune.setting import Setting
 from memtrack.tune.study import complete, cost_of, finished
 
 
@@ -79,20 +80,17 @@ def judge(search: Search) -> Outcome | None:
     best = max(whole, key=lambda trial: (trial.values[0], -trial.user_attrs["cost"]))
     winner, default = space.setting(best.params), space.default
 
-    def compare(measure: Measure, what: str) -> Difference:
-        ours, theirs = measure.scores([winner, default], what)
-        return measure.truth.difference(
-            ours, theirs,
-            resamples=options.bootstrap, confidence=options.confidence, seed=options.seed,
-        )  # fmt: skip
+    def compare(evaluator: SettingEvaluator, what: str) -> Difference:
+        ours, theirs = evaluator.scores([winner, default], what)
+        return evaluator.truth.difference(ours, theirs, options.resampling)
 
-    chosen = compare(search.measure, "compare the winner with params.yaml")
+    chosen = compare(search.choosing, "compare the winner with params.yaml")
     if chosen.difference <= 0:
         winner = default  # where both are as good nothing has to change
-        chosen = compare(search.measure, "compare the winner with params.yaml")
-    confirmed = compare(search.confirming, f"confirm it on {search.where}")
+        chosen = compare(search.choosing, "compare the winner with params.yaml")
+    confirmed = compare(search.confirming, f"confirm it on {search.plan.where}")
     return Outcome(
-        winner, default, chosen, confirmed, search.where, len(finished(study)),
+        winner, default, chosen, confirmed, search.plan.where, len(finished(study)),
         cost_of(winner, study), cost_of(default, study),
     )  # fmt: skip
 
@@ -115,7 +113,7 @@ def curve(search: Search) -> pd.DataFrame:
     a trial was run to its end. Columns perturbation_scale, probes, auroc or memorization; on the samples that
     the trials see.
     """
-    space, measure = search.space, search.measure
+    space, evaluator = search.space, search.choosing
     scales, numbers = space.scales, space.tune.probes
     marks = {"1.0": numbers.high, "3.0": numbers.low}
     most = {scale: marks[mark] for scale in scales if (mark := f"{scale:e}"[:3]) in marks}
@@ -129,9 +127,9 @@ def curve(search: Search) -> pd.DataFrame:
     for scale in Progress(sorted(most), "draw the curve over h"):  # one at a time: less is in memory
         probes = range(numbers.low, most[scale] + 1)
         settings = [space.setting({"perturbation_scale": scale, "probes": number}) for number in probes]
-        for number, values in zip(probes, measure.scores(settings), strict=True):
-            rows.append((scale, number, measure.truth.value(values)))
-    return pd.DataFrame(rows, columns=["perturbation_scale", "probes", measure.truth.key])
+        for number, values in zip(probes, evaluator.scores(settings), strict=True):
+            rows.append((scale, number, evaluator.truth.value(values)))
+    return pd.DataFrame(rows, columns=["perturbation_scale", "probes", evaluator.truth.key])
 
 
 def study_plots(study: Study, label: str, there: Path) -> Iterator[Path]:
@@ -191,8 +189,8 @@ def write_pictures(search: Search, winner: Setting) -> list[Path]:
     points.to_csv(there / "curve.csv", index=False)
     pictures.value_over_scale(
         points,
-        search.measure.truth.key,
-        search.measure.truth.title,
+        search.choosing.truth.key,
+        search.choosing.truth.title,
         search.space.default.perturbation_scale,
         (winner.perturbation_scale, winner.probes),
         there / "curve.png",
@@ -200,5 +198,5 @@ def write_pictures(search: Search, winner: Setting) -> list[Path]:
     return [
         there / "curve.csv",
         there / "curve.png",
-        *study_plots(search.study, search.measure.truth.title, there),
+        *study_plots(search.study, search.choosing.truth.title, there),
     ]

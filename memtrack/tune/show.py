@@ -10,8 +10,8 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
-from memtrack.core.evaluation import Difference
-from memtrack.io.yaml_file import Loc
+from memtrack.config.yaml_file import Loc
+from memtrack.core.evaluation.detection import Difference
 from memtrack.tune.report import Outcome
 from memtrack.tune.search import Search
 from memtrack.tune.study import complete, cost_of, finished
@@ -45,7 +45,7 @@ def trials(search: Search) -> None:
         title=f"Study {study.study_name}: {title} of {len(tried)} settings ({len(done)} trials, "
         f"{sum(trial.state is TrialState.PRUNED for trial in done)} pruned)"
     )
-    for heading in ("trial", *names, search.measure.truth.title, "cost"):
+    for heading in ("trial", *names, search.choosing.truth.title, "cost"):
         table.add_column(heading, justify="right")
     for trial in shown:
         cells = [f"{value:g}" if isinstance(value, float) else str(value) for value in setting(trial)]

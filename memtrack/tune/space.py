@@ -13,10 +13,12 @@ from optuna.samplers import BaseSampler, GPSampler, GridSampler, QMCSampler, Ran
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from memtrack.core.precision import SMALLEST_SCALE
-from memtrack.io.params import EpochList, First, Geometric, Params, RecordedEpochs, TuneParams
-from memtrack.io.yaml_file import Loc
-from memtrack.tune.measure import Setting
+from memtrack.config.params import Params
+from memtrack.config.sections.record import EpochList, First, Geometric, RecordedEpochs
+from memtrack.config.sections.tune import TuneParams
+from memtrack.config.yaml_file import Loc
+from memtrack.core.recording.precision import SMALLEST_SCALE
+from memtrack.tune.setting import Setting
 
 NICE = ("1", "1.5", "2", "3", "5", "7")
 

@@ -8,8 +8,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from memtrack.core.evaluation import Difference, auroc, paired_difference
-from memtrack.core.memorization import MEMORIZED, agreements, correlation
+from memtrack.core.evaluation.agreement import agreements, correlation
+from memtrack.core.evaluation.bootstrap import Resampling
+from memtrack.core.evaluation.detection import Difference, auroc, paired_difference
+from memtrack.core.memorization.estimates import MEMORIZED
 
 Values = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -37,9 +39,7 @@ class Truth(Protocol):
         """How well the scores (N,) do; larger is better."""
         ...
 
-    def difference(
-        self, first: Values, second: Values, *, resamples: int, confidence: float, seed: int
-    ) -> Difference:
+    def difference(self, first: Values, second: Values, how: Resampling) -> Difference:
         """Two scores on the same samples, with the paired bootstrap interval of the difference."""
         ...
 
@@ -60,13 +60,9 @@ class Corruption:
         """The AUROC."""
         return auroc(self.flags, scores)
 
-    def difference(
-        self, first: Values, second: Values, *, resamples: int, confidence: float, seed: int
-    ) -> Difference:
+    def difference(self, first: Values, second: Values, how: Resampling) -> Difference:
         """Of the AUROC."""
-        return paired_difference(
-            self.flags, first, second, resamples=resamples, confidence=confidence, seed=seed
-        )
+        return paired_difference(self.flags, first, second, how)
 
 
 @dataclass(frozen=True)
@@ -90,14 +86,9 @@ class Memorization:
         """Pearson's correlation; 0 where all scores are the same."""
         return float(np.nan_to_num(correlation(scores, self.values, np.ones(len(scores)))))
 
-    def difference(
-        self, first: Values, second: Values, *, resamples: int, confidence: float, seed: int
-    ) -> Difference:
+    def difference(self, first: Values, second: Values, how: Resampling) -> Difference:
         """Of the correlation; 0, and the interval from -1 to 1, where one of them is the same for all."""
-        judged, differences = agreements(
-            {"first": first, "second": second}, self.values,
-            resamples=resamples, confidence=confidence, seed=seed,
-        )  # fmt: skip
+        judged, differences = agreements({"first": first, "second": second}, self.values, how)
         [((better, _), found)] = differences.items()
         gap, sign = found["pearson"], 1 if better == "first" else -1
         low, high = sorted((sign * gap.low, sign * gap.high))

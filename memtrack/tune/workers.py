@@ -11,9 +11,9 @@ from multiprocessing.process import BaseProcess
 
 import torch
 
-from memtrack.io.problems import entry_point
+from memtrack.terminal.entry_point import entry_point
 from memtrack.tune.options import Options
-from memtrack.tune.search import Search
+from memtrack.tune.search import Search, open_search
 from memtrack.tune.study import finished
 
 
@@ -67,7 +67,7 @@ def _work(options: Options, number: int, threads: int, deadline: float) -> int:
     torch.set_num_threads(threads)
     parent = multiprocessing.parent_process()
     try:
-        for _ in Search(options, worker=number).run_trials(deadline):
+        for _ in open_search(options, worker=number).run_trials(deadline):
             if parent is not None and not parent.is_alive():
                 break
     except KeyboardInterrupt:

@@ -12,9 +12,9 @@ import torch
 from cases import IMAGE, Branching, in_batches, samples, small_cnn, surroundings
 from torch import Tensor, nn
 
-from memtrack.core import recorder
-from memtrack.core.curvature import ForwardDifference
-from memtrack.core.recorder import QUANTITIES, fastest_batch_size, joined, record_epoch
+from memtrack.core.recording import recorder
+from memtrack.core.recording.curvature import ForwardDifference
+from memtrack.core.recording.recorder import QUANTITIES, fastest_batch_size, joined, record_epoch
 
 ESTIMATOR = ForwardDifference(0.1)
 SIZES = [16, 32, 64, 128, 256, 512]

@@ -14,7 +14,7 @@ import torch
 from cases import CLASSES, IMAGE, image_network, sample_hessian, samples, smooth_network
 from torch import Tensor, nn
 
-from memtrack.core.curvature import (
+from memtrack.core.recording.curvature import (
     ESTIMATORS,
     CentralDifference,
     Estimator,
@@ -25,8 +25,8 @@ from memtrack.core.curvature import (
     curvature,
     rademacher_probe,
 )
-from memtrack.core.precision import SMALLEST_SCALE, Precision
-from memtrack.core.recorder import record_epoch
+from memtrack.core.recording.precision import SMALLEST_SCALE, Precision
+from memtrack.core.recording.recorder import record_epoch
 
 METHODS: list[Method] = ["forward", "central", "hessian"]
 NORMS: list[Norm] = ["plain", "squared"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import doctest
 
-from memtrack.core import curvature
+from memtrack.core.recording import curvature
 
 
 def test_examples() -> None:

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from memtrack.core import models
-from memtrack.core.ensemble import BLOCK, Ensemble, Flags, Recipe, block, remaining, subset
-from memtrack.core.memorization import Counts
+from memtrack.core.memorization.estimates import Counts
+from memtrack.core.memorization.stacked import StackedTraining, Recipe
+from memtrack.core.memorization.subsets import BLOCK, Flags, block, remaining, subset
 
 SHAPE = (1, 6, 6)
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
@@ -45,8 +46,8 @@ def recipe(name: str, optimizer: str = "sgd", **more: Any) -> Recipe:
     return Recipe(NETWORKS[name], [0.5], [0.25], OPTIMIZERS[optimizer], **options)
 
 
-def ensemble(recipe: Recipe, samples: tuple[Tensor, Tensor]) -> Ensemble:
-    return Ensemble(recipe, *samples, torch.device("cpu"))
+def ensemble(recipe: Recipe, samples: tuple[Tensor, Tensor]) -> StackedTraining:
+    return StackedTraining(recipe, *samples, torch.device("cpu"))
 
 
 def members(*numbers: int) -> Flags:
@@ -126,7 +127,7 @@ def test_the_fastest_size_by_the_times(
 ) -> None:
     """Of groups of 1, 2, 4 and 8 that would take so long a step."""
     by_size = dict(zip((1, 2, 4, 8), times, strict=True))
-    monkeypatch.setattr(Ensemble, "_seconds", lambda self, numbers, members: by_size[len(numbers)])
+    monkeypatch.setattr(StackedTraining, "_seconds", lambda self, numbers, members: by_size[len(numbers)])
     found = ensemble(recipe("mlp"), samples).fastest_size(lambda number: members(number)[0], most=8)
     assert found == best
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from memtrack.core.evaluation import (
+from memtrack.core.evaluation.detection import (
     Flags,
     Values,
     auroc,

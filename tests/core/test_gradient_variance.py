@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from memtrack.core.gradient_variance import standardized, variance_of_gradients
+from memtrack.core.recording.gradient_variance import standardized, variance_of_gradients
 
 
 @pytest.fixture

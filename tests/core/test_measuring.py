@@ -20,10 +20,10 @@ from cases import (
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from memtrack.core.curvature import Method, curvature
-from memtrack.core.measuring import folded, loss_gradient, measuring
-from memtrack.core.models import torchvision_model
-from memtrack.core.precision import Precision
+from memtrack.core.recording.curvature import Method, curvature
+from memtrack.core.recording.eval_mode import folded, loss_gradient, frozen_eval
+from memtrack.core.recording.precision import Precision
+from memtrack.core.training.models.torchvision import torchvision_model
 
 METHODS: list[Method] = ["forward", "central", "hessian"]
 
@@ -117,17 +117,17 @@ class TestBatchNorm:
     @pytest.mark.parametrize("kind", [nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d])
     def test_without_running_statistics_is_refused_by_its_name(self, kind: type[_BatchNorm]) -> None:
         network = nn.Sequential(nn.Identity(), nn.ModuleDict({"odd": kind(4, track_running_stats=False)}))
-        with pytest.raises(ValueError, match=r"'1\.odd' has no running statistics"), measuring(network):
+        with pytest.raises(ValueError, match=r"'1\.odd' has no running statistics"), frozen_eval(network):
             pass
         assert all(module.training for module in network.modules())
 
     def test_with_running_statistics_is_not(self) -> None:
-        with measuring(nn.BatchNorm2d(4)):
+        with frozen_eval(nn.BatchNorm2d(4)):
             pass
 
     @pytest.mark.parametrize("kind", [nn.InstanceNorm2d, nn.Identity])
     def test_norms_within_a_sample_are_not(self, kind: type[nn.Module]) -> None:
-        with measuring(kind(4)):
+        with frozen_eval(kind(4)):
             pass
 
 

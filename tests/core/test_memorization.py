@@ -8,14 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr, spearmanr
 
-from memtrack.core.memorization import (
-    MEASURES,
-    Counts,
-    agreements,
-    disagreements,
-    influence,
-    influential_pairs,
-)
+from memtrack.core.evaluation.agreement import MEASURES, agreements, disagreements
+from memtrack.core.memorization.estimates import Counts, influence, influential_pairs
 
 
 def nearest_neighbour(

@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import Size, Tensor, nn
 
-from memtrack.core.models import Shape, build, classifier_names
+from memtrack.core.training.models import build
+from memtrack.core.training.models.shape import Shape
+from memtrack.core.training.models.torchvision import classifier_names
 
 SMALL: dict[str, dict[str, Any]] = {
     "cnn": {"width": 4, "depth": 2, "dropout": 0.1},

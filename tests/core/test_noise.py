@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import chi2_contingency, chisquare
 from sklearn.metrics import confusion_matrix
 
-from memtrack.core.noise import (
+from memtrack.core.labels.noise import (
     Labels,
     Pixels,
     class_distances,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from memtrack.core.pixels import How, Pixels, RandomizedPixels
+from memtrack.core.images.pixels import How, Pixels, RandomizedPixels
 
 KINDS: tuple[How, ...] = ("shuffled", "random", "gaussian")
 

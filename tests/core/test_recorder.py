@@ -29,8 +29,14 @@ from cases import (
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from memtrack.core.curvature import ESTIMATORS, Estimator, ForwardDifference, Method, rademacher_probe
-from memtrack.core.recorder import QUANTITIES, LengthRecorder, joined, record_epoch
+from memtrack.core.recording.curvature import (
+    ESTIMATORS,
+    Estimator,
+    ForwardDifference,
+    Method,
+    rademacher_probe,
+)
+from memtrack.core.recording.recorder import QUANTITIES, ProbeNormRecorder, joined, record_epoch
 
 COUNT = 17
 EPOCH = 4
@@ -473,7 +479,7 @@ def test_lengths_of_single_probes_are_what_curvature_is_made_of(
         pytest.skip("what torch.compile makes cannot be differentiated twice")
     inputs, labels = samples(COUNT, IMAGE)
     batches = list(in_batches(inputs, labels, 5))
-    recorder = LengthRecorder(NETWORKS[kind](), batches, "float32", epoch=EPOCH, keep=keep)
+    recorder = ProbeNormRecorder(NETWORKS[kind](), batches, "float32", epoch=EPOCH, keep=keep)
     for scale in (SCALE, 3 * SCALE):
         estimator = ESTIMATORS[method](scale, 1, "plain", 8)
         lengths = recorder.lengths(estimator, [0, 1, 2])

@@ -13,9 +13,9 @@ from aum import AUMCalculator
 from cleanlab.rank import get_label_quality_scores
 from numpy.typing import NDArray
 
-from memtrack.core.recorder import _from_logits
-from memtrack.core.scores import SCORES, compute, known, ranks
-from memtrack.core.trajectory import QUANTITIES, Measured, Trajectory
+from memtrack.core.recording.recorder import _from_logits
+from memtrack.core.recording.trajectory import QUANTITIES, InMemoryTrajectory, Trajectory
+from memtrack.core.scores.registry import SCORES, compute, known, ranks
 
 Table = dict[str, list[list[float]]]
 
@@ -140,13 +140,13 @@ def test_ranks_of_many_samples() -> None:
 
 def test_a_curvature_of_zero_counts_as_the_smallest_other_one() -> None:
     arrays = {1: np.array([0.0, 2.0, 8.0]), 2: np.array([0.0, 0.0, 0.0]), 3: np.array([1.0, 1.0, 4.0])}
-    found = SCORES["curvature_log"](Measured({"curvature": arrays}))
+    found = SCORES["curvature_log"](InMemoryTrajectory({"curvature": arrays}))
     assert found == pytest.approx([np.log(2) / 3, np.log(2) / 3, (np.log(8) + np.log(4)) / 3])
 
 
 def test_equal_curvatures_share_their_places() -> None:
     arrays = {1: np.array([3.0, 1.0, 3.0, 5.0])}
-    assert SCORES["curvature_ranks"](Measured({"curvature": arrays})).tolist() == [2.5, 1.0, 2.5, 4.0]
+    assert SCORES["curvature_ranks"](InMemoryTrajectory({"curvature": arrays})).tolist() == [2.5, 1.0, 2.5, 4.0]
 
 
 # the epochs (columns) at which a sample (rows) was predicted right
@@ -160,10 +160,10 @@ RIGHT = [
 ]
 
 
-def records(quantity: str, by_sample: list[list[float]]) -> Measured:
+def records(quantity: str, by_sample: list[list[float]]) -> InMemoryTrajectory:
     """Quantities of samples (rows) in epochs (columns)."""
     table = np.array(by_sample, dtype=np.float32)
-    return Measured({quantity: dict(enumerate(table.T, start=1))})
+    return InMemoryTrajectory({quantity: dict(enumerate(table.T, start=1))})
 
 
 def test_forgetting_events_are_counted() -> None:
@@ -205,14 +205,14 @@ def test_mean_margin_is_the_aum_package(tmp_path: Path) -> None:
         margins[epoch] = _from_logits(batch, labels)["margin"].numpy()
     calculator.finalize()
     theirs = pd.read_csv(tmp_path / "aum_values.csv", dtype={"sample_id": int}).set_index("sample_id")["aum"]
-    found = SCORES["mean_margin"](Measured({"margin": margins}))
+    found = SCORES["mean_margin"](InMemoryTrajectory({"margin": margins}))
     assert found == pytest.approx(-theirs.sort_index().to_numpy(), abs=1e-6)
 
 
 def test_inconfidence_is_cleanlabs_self_confidence() -> None:
     logits, labels = torch.randn(50, 5), torch.arange(50) % 5
     found = compute(
-        "inconfidence", Measured({"probability": {3: _from_logits(logits, labels)["probability"].numpy()}})
+        "inconfidence", InMemoryTrajectory({"probability": {3: _from_logits(logits, labels)["probability"].numpy()}})
     )
     theirs = get_label_quality_scores(labels.numpy(), logits.softmax(1).numpy(), method="self_confidence")
     assert found == pytest.approx(1 - theirs, abs=1e-6)
@@ -229,7 +229,7 @@ def test_el2n_is_its_definition() -> None:
             error[labels[sample]] -= 1
             norms.append(float((error**2).sum() ** 0.5))
         brute.append(np.mean(norms))
-    assert SCORES["el2n"](Measured({"error_norm": arrays})) == pytest.approx(brute, abs=1e-6)
+    assert SCORES["el2n"](InMemoryTrajectory({"error_norm": arrays})) == pytest.approx(brute, abs=1e-6)
 
 
 class TestWindows:

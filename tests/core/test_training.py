@@ -15,15 +15,10 @@ from torch import Tensor, nn
 from torch.optim import SGD, AdamW
 from torch.optim.lr_scheduler import LRScheduler
 
-from memtrack.core.training import (
-    Augmentation,
-    Trainer,
-    accuracy,
-    build_optimizer,
-    build_schedule,
-    pick_device,
-    train_epoch,
-)
+from memtrack.core.training.augmentation import Augmentation
+from memtrack.core.training.devices import pick_device
+from memtrack.core.training.optimizers import build_optimizer, build_schedule
+from memtrack.core.training.trainer import Trainer, accuracy, train_epoch
 
 Batch = tuple[Tensor, Tensor]
 

@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 from dvc.utils.serialize import load_yaml
 
-from memtrack import check
+from memtrack.cli import check
 
 REPOSITORY = Path(__file__).parents[2]
 VALID = sorted((REPOSITORY / "tests/params/valid").glob("*.yaml"))

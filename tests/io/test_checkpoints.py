@@ -15,11 +15,12 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from memtrack.core.models import build
-from memtrack.core.training import Augmentation, Trainer
-from memtrack.io import checkpoints
-from memtrack.io.checkpoints import Checkpoints, EpochMetrics, States, save_weights
-from memtrack.io.problems import InputError
+from memtrack.config.errors import InputError
+from memtrack.core.training.augmentation import Augmentation
+from memtrack.core.training.models import build
+from memtrack.core.training.trainer import Trainer
+from memtrack.runs import checkpoints
+from memtrack.runs.checkpoints import Checkpoints, EpochMetrics, States, save_weights
 
 CPU = torch.device("cpu")
 METRICS = EpochMetrics(train_loss=0.1, train_accuracy=0.5, test_accuracy=0.25, learning_rate=0.05)
@@ -190,7 +191,7 @@ def test_metrics_cut_off_anywhere_are_found(kept: Checkpoints) -> None:
 
 
 def test_weights_that_no_metrics_know_of_are_no_damage(kept: Checkpoints) -> None:
-    """A kill between the two files leaves them; the next write, or `Workplace.keep_only`, removes them."""
+    """A kill between the two files leaves them; the next write, or `WorkFolder.keep_only`, removes them."""
     save_weights(nn.Linear(4, 2), kept.weights(2))
     assert kept.damaged(2) is None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from memtrack.io.correctness import Correctness, DamagedNetworks, Flags
+from memtrack.core.memorization.correct_predictions import CorrectPredictions, DamagedNetworks, Flags
 
 PATH = Path("networks.npz")
 
@@ -18,11 +18,11 @@ def drawn() -> tuple[Flags, Flags]:
     return draw.random((9, 37)) < 0.5, draw.random((9, 11)) < 0.5
 
 
-def empty(key: str = "here", samples: tuple[int, int] = (37, 11)) -> Correctness:
-    return Correctness(key, samples)
+def empty(key: str = "here", samples: tuple[int, int] = (37, 11)) -> CorrectPredictions:
+    return CorrectPredictions(key, samples)
 
 
-def holding(numbers: list[int], drawn: tuple[Flags, Flags]) -> Correctness:
+def holding(numbers: list[int], drawn: tuple[Flags, Flags]) -> CorrectPredictions:
     made = empty()
     made.add(numbers, *(flags[numbers] for flags in drawn))
     return made
@@ -84,7 +84,7 @@ def test_whatever_byte_is_changed_it_is_damaged_or_right(drawn: tuple[Flags, Fla
 
 
 @pytest.mark.parametrize("other", [empty("there"), empty(samples=(80, 11)), empty(samples=(37, 3))])
-def test_other_networks_are_not_taken(other: Correctness, drawn: tuple[Flags, Flags]) -> None:
+def test_other_networks_are_not_taken(other: CorrectPredictions, drawn: tuple[Flags, Flags]) -> None:
     holding([0], drawn).write(PATH, [0])
     with pytest.raises(DamagedNetworks, match="holds other networks"):
         other.read(PATH)

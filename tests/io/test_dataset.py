@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from memtrack.io.dataset import DatasetRecord, PreparedData, class_numbers, write_prepared
-from memtrack.io.images import decode
-from memtrack.io.params import DataParams, Digits, ImageFolder, Table
-from memtrack.io.problems import InputError
-from memtrack.io.sources import Collected, collect
+from memtrack.config.errors import InputError
+from memtrack.config.sections.data import DataParams, Digits, ImageFolder, Table
+from memtrack.data.decoding import decode
+from memtrack.data.preparation import write_prepared
+from memtrack.data.prepared import DatasetInfo, PreparedData, class_numbers
+from memtrack.data.sources import Collected, collect
 from memtrack.stages import prepare as stage
 
 REPOSITORY = Path(__file__).parents[2]
@@ -32,7 +33,7 @@ def noise(*shape: int, seed: int = 0) -> Bytes:
     return np.random.default_rng(seed).integers(0, 256, size=shape, dtype=np.uint8)
 
 
-def prepare(params: DataParams, to: str = "data/prepared") -> DatasetRecord:
+def prepare(params: DataParams, to: str = "data/prepared") -> DatasetInfo:
     return write_prepared(collect(params), params, Path(to))
 
 
@@ -182,7 +183,7 @@ def test_a_missing_image() -> None:
 def test_digits_round_trip() -> None:
     record = prepare(digits())
     data, bunch = PreparedData(), load_digits()
-    assert data.record == record
+    assert data.info == record
     assert data.samples.columns.tolist() == ["id", "label", "split", "image"]
     assert data.samples["id"].tolist() == [str(number) for number in range(1797)]
     assert data.codes(data.samples["label"]).tolist() == bunch.target.tolist()

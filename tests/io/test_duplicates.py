@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from memtrack.core.features import features
-from memtrack.core.pixels import Pixels
-from memtrack.io import duplicates
-from memtrack.io.duplicates import Pair, digests, exact_pairs, groups, near_pairs, thumbnails
+from memtrack.core.labels import duplicates
+from memtrack.core.labels.duplicates import Pair, digests, exact_pairs, groups, near_pairs, thumbnails
+from memtrack.core.images.pixels import Pixels
+from memtrack.core.recording.features import features
 
 EXACT, NEAR = [(3, 500), (700, 42)], [(10, 901), (250, 251)]
 

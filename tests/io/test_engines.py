@@ -16,11 +16,14 @@ import psutil
 import pytest
 import torch
 
+from memtrack.config.errors import InputError
 from memtrack.core import models
-from memtrack.core.ensemble import Ensemble, Flags, Group, Recipe, subset
-from memtrack.io.engines import Engine, Processes, Ray
-from memtrack.io.problems import InputError
-from memtrack.io.task import Arrays, Task
+from memtrack.core.memorization.stacked import StackedTraining, Group, Recipe
+from memtrack.core.memorization.subsets import Flags, subset
+from memtrack.ensembles.executors.base import Executor
+from memtrack.ensembles.executors.processes import Processes
+from memtrack.ensembles.executors.ray import Ray
+from memtrack.ensembles.group_trainer import Arrays, GroupTrainer
 
 GROUPS = [(0, 1, 2), (3,), (4, 5), (6,), (7,), (8, 9), (10,), (11,)]
 """More than are handed out at once."""
@@ -33,14 +36,14 @@ def arrays() -> Arrays:
     return Arrays(images[:40], labels[:40], images[40:], labels[40:])
 
 
-def task(kept: Arrays | Path, epochs: int = 5) -> Task:
+def task(kept: Arrays | Path, epochs: int = 5) -> GroupTrainer:
     build = partial(models.mlp, (1, 6, 6), 3, width=8, depth=1, dropout=0.0)
     recipe = Recipe(build, [0.5], [0.25], {"kind": "sgd", "lr": 0.1, "momentum": 0.9},
                     {"kind": "constant"}, epochs, 8, 0)  # fmt: skip
-    return Task(recipe, kept, partial(subset, 40, share=0.7, seed=0), torch.device("cpu"))
+    return GroupTrainer(recipe, kept, partial(subset, 40, share=0.7, seed=0), torch.device("cpu"))
 
 
-class Dying(Task):
+class Dying(GroupTrainer):
     """Ends its worker."""
 
     def __init__(self) -> None:
@@ -51,7 +54,7 @@ class Dying(Task):
         raise AssertionError
 
 
-def gathered(engine: Engine) -> dict[int, tuple[bytes, bytes]]:
+def gathered(engine: Executor) -> dict[int, tuple[bytes, bytes]]:
     """The bits of each network."""
     return _by_number(engine.run("train", GROUPS))
 
@@ -107,15 +110,15 @@ def test_workers_that_always_die_are_given_up(monkeypatch: pytest.MonkeyPatch) -
 def test_less_at_a_time_where_memory_is_short(
     alone: dict[int, tuple[bytes, bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, sizes = Ensemble.train, []
+    whole, sizes = StackedTraining.train, []
 
-    def train(self: Ensemble, numbers: Sequence[int], members: Flags) -> Group:
+    def train(self: StackedTraining, numbers: Sequence[int], members: Flags) -> Group:
         sizes.append(len(numbers))
         if len(numbers) > 2:
             raise torch.OutOfMemoryError
         return whole(self, numbers, members)
 
-    monkeypatch.setattr(Ensemble, "train", train)
+    monkeypatch.setattr(StackedTraining, "train", train)
     found = task(arrays()).train(0, 1, 2, 3, 4)
     assert sizes == [5, 2, 3, 1, 2]
     assert _by_number(iter([((0, 1, 2, 3, 4), found)])) == {number: alone[number] for number in range(5)}

@@ -14,13 +14,23 @@ import numpy as np
 import pytest
 import torch
 
-from memtrack.core import curvature, measuring, models, precision, recorder, training
-from memtrack.io import fingerprint, images, loading
-from memtrack.io.dataset import PreparedData, write_prepared
-from memtrack.io.fingerprint import Fingerprint, code_hash, recording_fingerprint, training_fingerprint
-from memtrack.io.params import Digits, ImageFolder, NoNoise, Params
-from memtrack.io.sources import Collected, collect
-from memtrack.io.variants import VariantData, write_variant
+from memtrack.config.params import Params
+from memtrack.config.sections.data import Digits, ImageFolder
+from memtrack.config.sections.variants import NoNoise
+from memtrack.core import models
+from memtrack.core.recording import curvature, precision, recorder
+from memtrack.core.recording import eval_mode as frozen_eval
+from memtrack.core.training import trainer as training
+from memtrack.data import batches as loading
+from memtrack.data import decoding as images
+from memtrack.data.corruption import write_variant
+from memtrack.data.preparation import write_prepared
+from memtrack.data.prepared import PreparedData
+from memtrack.data.sources import Collected, collect
+from memtrack.data.variants import VariantData
+from memtrack.runs import fingerprint
+from memtrack.runs.code import code_hash
+from memtrack.runs.fingerprint import Fingerprint, recording_fingerprint, training_fingerprint
 
 Picture = Callable[..., Path]
 CPU = torch.device("cpu")

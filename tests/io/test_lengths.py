@@ -10,7 +10,7 @@ from typing import IO
 import numpy as np
 import pytest
 
-from memtrack.io.lengths import LengthCache
+from memtrack.tune.probe_norms import ProbeNormCache
 
 COUNT = 100
 
@@ -25,23 +25,23 @@ def kept() -> list[str]:
 
 
 def test_what_was_kept_comes_back_in_another_process_too() -> None:
-    LengthCache("a", COUNT, 1e9).put("3", 0.03, [0, 4], lengths(2))
-    other = LengthCache("a", COUNT, 1e9)
+    ProbeNormCache("a", COUNT, 1e9).put("3", 0.03, [0, 4], lengths(2))
+    other = ProbeNormCache("a", COUNT, 1e9)
     np.testing.assert_array_equal(other.get("3", 0.03, 4), lengths(2)[1])
     for epoch, scale, probe in ((4, 0.03, 4), (3, 0.031, 4), (3, 0.03, 1)):
         assert other.get(str(epoch), scale, probe) is None
-    assert LengthCache("b", COUNT, 1e9).get("3", 0.03, 4) is None
+    assert ProbeNormCache("b", COUNT, 1e9).get("3", 0.03, 4) is None
 
 
 def test_scales_that_are_nearly_the_same_are_not() -> None:
-    cache = LengthCache("a", COUNT, 1e9)
+    cache = ProbeNormCache("a", COUNT, 1e9)
     cache.put("1", 0.1, [0], lengths(1))
     assert cache.get("1", np.nextafter(0.1, 1), 0) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"half"])
 def test_a_damaged_file_is_not_there(content: bytes) -> None:
-    cache = LengthCache("a", COUNT, 1e9)
+    cache = ProbeNormCache("a", COUNT, 1e9)
     cache.put("1", 0.1, [0], lengths(1))
     (file,) = Path(".memtrack/lengths").rglob("*.npy")
     file.write_bytes(file.read_bytes()[:200] if content == b"half" else content)
@@ -49,20 +49,20 @@ def test_a_damaged_file_is_not_there(content: bytes) -> None:
 
 
 def test_of_other_samples_is_not_there() -> None:
-    LengthCache("a", COUNT, 1e9).put("1", 0.1, [0], lengths(1))
-    assert LengthCache("a", COUNT + 1, 1e9).get("1", 0.1, 0) is None
+    ProbeNormCache("a", COUNT, 1e9).put("1", 0.1, [0], lengths(1))
+    assert ProbeNormCache("a", COUNT + 1, 1e9).get("1", 0.1, 0) is None
 
 
 def test_what_was_not_used_for_the_longest_time_goes_first() -> None:
     size = 4 * COUNT + 128
-    cache = LengthCache("a", COUNT, 10 * size)
+    cache = ProbeNormCache("a", COUNT, 10 * size)
     for epoch in range(1, 11):
         cache.put(str(epoch), 0.1, [0], lengths(1, seed=epoch))
     for path in Path(".memtrack/lengths").rglob("*.npy"):
         epoch = int(path.parts[-3])
         os.utime(path, (epoch, epoch))
     cache.get("1", 0.1, 0)  # used just now
-    LengthCache("b", COUNT, 10 * size).put("1", 0.1, [0], lengths(1))
+    ProbeNormCache("b", COUNT, 10 * size).put("1", 0.1, [0], lengths(1))
     # to four fifths of the limit: those of epochs 2, 3 and 4 go
     expected = [f"a/{epoch}/h_0.1/probe_0.npy" for epoch in (1, 5, 6, 7, 8, 9, 10)]
     assert kept() == sorted([*expected, "b/1/h_0.1/probe_0.npy"])
@@ -76,14 +76,14 @@ def test_two_processes_may_write_the_same() -> None:
     for process in writers:
         process.join()
     assert [process.exitcode for process in writers] == [0, 0]
-    found = LengthCache("a", COUNT, 1e9).get("1", 0.1, 0)
+    found = ProbeNormCache("a", COUNT, 1e9).get("1", 0.1, 0)
     assert found is not None
     assert any(np.array_equal(found, lengths(1, seed)[0]) for seed in (1, 2))
     assert len(list(Path(".memtrack/lengths").rglob("*.*"))) == 2  # the file, and the folder of h
 
 
 def test_another_process_trims_in_the_middle_of_writing(monkeypatch: pytest.MonkeyPatch) -> None:
-    cache, other, save = LengthCache("a", COUNT, 1e9), LengthCache("b", COUNT, 0), np.save
+    cache, other, save = ProbeNormCache("a", COUNT, 1e9), ProbeNormCache("b", COUNT, 0), np.save
 
     def save_and_trim(file: IO[bytes], row: np.ndarray) -> None:
         save(file, row)
@@ -98,6 +98,6 @@ def test_another_process_trims_in_the_middle_of_writing(monkeypatch: pytest.Monk
 
 
 def _write(seed: int) -> None:
-    cache = LengthCache("a", COUNT, 1e9)
+    cache = ProbeNormCache("a", COUNT, 1e9)
     for _ in range(300):
         cache.put("1", 0.1, [0], lengths(1, seed))

@@ -11,14 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from memtrack.core.curvature import ForwardDifference
-from memtrack.core.models import build
-from memtrack.core.pixels import RandomizedPixels
-from memtrack.core.recorder import QUANTITIES, joined, record_epoch
-from memtrack.io.dataset import PreparedData, write_prepared
-from memtrack.io.loading import Batches
-from memtrack.io.params import Digits, ImageFolder
-from memtrack.io.sources import Collected, collect
+from memtrack.config.sections.data import Digits, ImageFolder
+from memtrack.core.images.pixels import RandomizedPixels
+from memtrack.core.recording.curvature import ForwardDifference
+from memtrack.core.recording.recorder import QUANTITIES, joined, record_epoch
+from memtrack.core.training.models import build
+from memtrack.data.batches import Batches
+from memtrack.data.preparation import write_prepared
+from memtrack.data.prepared import PreparedData
+from memtrack.data.sources import Collected, collect
 
 Picture = Callable[..., Path]
 N = 23

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from memtrack.io.outbox import Outbox, waiting
+from memtrack.tracking.outbox import Outbox, waiting
 
 Message = dict[str, Any]
 FORK = multiprocessing.get_context("fork")

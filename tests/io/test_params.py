@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from memtrack.io import params
-from memtrack.io.problems import InputError
+from memtrack.config import params
+from memtrack.config.errors import InputError
 
 REPOSITORY = Path(__file__).parents[2]
 VALID = sorted((REPOSITORY / "tests/params/valid").glob("*.yaml"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from memtrack.io.paths import input_path
+from memtrack.config.paths import input_path
 
 
 @pytest.fixture

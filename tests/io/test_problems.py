@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from memtrack.io.problems import SHOWN, InputError, Problem, entry_point
+from memtrack.config.errors import SHOWN, InputError, Problem
+from memtrack.terminal.entry_point import entry_point
 
 
 def ended(error: BaseException | int | None) -> object:

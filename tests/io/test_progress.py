@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from memtrack.io import progress
-from memtrack.io.progress import LINE_EVERY, Progress
+from memtrack.terminal import progress
+from memtrack.terminal.progress import LINE_EVERY, Progress
 
 
 class Clock:

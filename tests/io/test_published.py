@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from memtrack.io.dataset import PreparedData, write_prepared
-from memtrack.io.params import ConflictingDuplicates, Digits, ImageFolder, NoNoise, PixelNoise, Symmetric
-from memtrack.io.problems import InputError
-from memtrack.io.published import published_memorization
-from memtrack.io.sources import Collected, collect
-from memtrack.io.variants import VariantData, write_variant
+from memtrack.config.errors import InputError
+from memtrack.config.sections.data import Digits, ImageFolder
+from memtrack.config.sections.variants import ConflictingDuplicates, NoNoise, PixelNoise, Symmetric
+from memtrack.data.corruption import write_variant
+from memtrack.data.preparation import write_prepared
+from memtrack.data.prepared import PreparedData
+from memtrack.data.sources import Collected, collect
+from memtrack.data.variants import VariantData
+from memtrack.ensembles.published import published_memorization
 
 Picture = Callable[..., Path]
 PATH = Path("published.npz")

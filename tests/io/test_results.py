@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from memtrack.io.results import COLUMNS, write_history
+from memtrack.runs.metrics import COLUMNS, write_history
 
 PATH = Path("history.csv")
 TRAINED = ("train_loss", "train_accuracy", "test_accuracy", "learning_rate")

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from memtrack.io.problems import InputError
-from memtrack.io.score_table import read_influenced, read_memorization, read_scores, score_names
+from memtrack.config.errors import InputError
+from memtrack.report.sample_tables import read_influenced, read_memorization, read_scores, score_names
 
 VARIANT: Any = SimpleNamespace(ids=["a", "b"], name="noisy")
 

@@ -19,9 +19,9 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from torchvision import datasets
 
-from memtrack.io.params import Digits, ImageFolder, Table, Torchvision
-from memtrack.io.problems import InputError
-from memtrack.io.sources import Collected, collect
+from memtrack.config.errors import InputError
+from memtrack.config.sections.data import Digits, ImageFolder, Table, Torchvision
+from memtrack.data.sources import Collected, collect
 
 Picture = Callable[..., Path]
 Bytes = NDArray[np.uint8]

@@ -20,13 +20,14 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from torch import nn
 
-from memtrack import upload
-from memtrack.io import outbox, store, tracking
-from memtrack.io.outbox import Outbox
-from memtrack.io.params import TrackingParams
-from memtrack.io.problems import InputError
-from memtrack.io.store import RunRecord
-from memtrack.io.tracking import LONGEST, Run, flatten
+from memtrack.cli import upload
+from memtrack.config.errors import InputError
+from memtrack.config.sections.tracking import TrackingParams
+from memtrack.tracking import outbox, store
+from memtrack.tracking import run as tracking
+from memtrack.tracking.outbox import Outbox
+from memtrack.tracking.reference import RunReference
+from memtrack.tracking.run import LONGEST, Run, flatten
 
 Client = mlflow.MlflowClient
 PARAMETERS = {"train": {"epochs": 3, "schedule": {"milestones": [1, 2]}}, "record": {"batch_size": None}}
@@ -288,7 +289,7 @@ def at_once(*work: Callable[[], object]) -> list[BaseException]:
 
 
 def test_those_that_make_an_experiment_at_once_share_it(client: Client, project: Path) -> None:
-    record = RunRecord(key="1", tracking_uri=f"sqlite:///{project}/mlflow.db", experiment="new", variant="a")
+    record = RunReference(key="1", tracking_uri=f"sqlite:///{project}/mlflow.db", experiment="new", variant="a")
     found: list[str] = []
     assert at_once(*[lambda: found.append(store.open_experiment(record)[1])] * 3) == []
     assert found == [experiment_id(client, "new")] * 3
@@ -583,7 +584,7 @@ def test_an_interrupted_run_goes_on_as_the_same_one(status: str | None, client: 
         first.end(status)
         assert the_run(client).info.status == status
     next_process()
-    second = Run.resume(RunRecord(**first.record.model_dump()))
+    second = Run.resume(RunReference(**first.record.model_dump()))
     assert the_run(client).info.status == "RUNNING"
     assert [second.logged(epoch) for epoch in (1, 2, 3)] == [True, True, False]
     second.log(metrics={"loss": 3.0}, step=3)

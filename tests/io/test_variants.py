@@ -13,12 +13,15 @@ import pandas as pd
 import pytest
 from pydantic import TypeAdapter
 
-from memtrack.core.pixels import RandomizedPixels
-from memtrack.io.dataset import PreparedData, write_prepared
-from memtrack.io.params import Digits, FromFile, NoNoise, Symmetric, VariantParams
-from memtrack.io.problems import InputError
-from memtrack.io.sources import Collected
-from memtrack.io.variants import VariantData, VariantSummary, write_variant
+from memtrack.config.errors import InputError
+from memtrack.config.sections.data import Digits
+from memtrack.config.sections.variants import FromFile, NoNoise, Symmetric, VariantParams
+from memtrack.core.images.pixels import RandomizedPixels
+from memtrack.data.corruption import write_variant
+from memtrack.data.preparation import write_prepared
+from memtrack.data.prepared import PreparedData
+from memtrack.data.sources import Collected
+from memtrack.data.variants import VariantData, VariantSummary
 from memtrack.stages import corrupt as stage
 
 REPOSITORY = Path(__file__).parents[2]
@@ -268,7 +271,7 @@ def test_randomized_pixels_stay_under_other_noise(how: str, data: PreparedData) 
     assert VariantData("clean", data).pixels is None
     for name in ("pixels", "noisy"):
         pixels = VariantData(name, data).pixels
-        assert pixels == RandomizedPixels(how, 4, data.record.mean, data.record.std)  # type: ignore[arg-type]
+        assert pixels == RandomizedPixels(how, 4, data.info.mean, data.info.std)  # type: ignore[arg-type]
     assert not VariantData("pixels", data).flags_known
 
 

@@ -17,11 +17,11 @@ import pytest
 import torch
 from torch import nn
 
-from memtrack.core.recorder import QUANTITIES, EpochRecord
-from memtrack.core.trajectory import Trajectory
-from memtrack.io.checkpoints import Checkpoints, EpochMetrics
-from memtrack.io.fingerprint import Fingerprint
-from memtrack.io.workplace import Workplace
+from memtrack.core.recording.recorder import QUANTITIES, EpochRecord
+from memtrack.core.recording.trajectory import Trajectory
+from memtrack.runs.checkpoints import Checkpoints, EpochMetrics
+from memtrack.runs.fingerprint import Fingerprint
+from memtrack.runs.work_folder import WorkFolder
 
 IDS = ["a", "b", "c"]
 TRAINING = Fingerprint(causes={"lr": 0.1, "milestones": [1, 2]})
@@ -33,8 +33,8 @@ FORK = multiprocessing.get_context("fork")
 @contextmanager
 def claimed(
     name: str = "noisy", training: Fingerprint = TRAINING, recording: Fingerprint = RECORDING
-) -> Iterator[Workplace]:
-    with Workplace.claimed(name, training, recording, IDS) as place:
+) -> Iterator[WorkFolder]:
+    with WorkFolder.claimed(name, training, recording, IDS) as place:
         yield place
 
 
@@ -43,7 +43,7 @@ def record(seed: int) -> list[EpochRecord]:
     return [{name: draw.integers(0, 9, len(IDS)).astype(kind) for name, kind in QUANTITIES.items()}]
 
 
-def fill(place: Workplace, epochs: int = 3, seed: int = 0) -> None:
+def fill(place: WorkFolder, epochs: int = 3, seed: int = 0) -> None:
     """Do a training's work: epochs that differ by epoch and seed; the second has no weights."""
     for epoch in range(1, epochs + 1):
         torch.manual_seed(100 * seed + epoch)
@@ -59,7 +59,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def epochs(place: Workplace) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def epochs(place: WorkFolder) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return place.checkpoints.epochs, place.trajectory.epochs
 
 
@@ -243,7 +243,7 @@ def test_nothing_done_to_a_workplace_changes_the_results_it_adopted(published: d
         return content(RESULTS) == published and inodes() == before
 
     before = inodes()
-    changes: list[Callable[[Workplace], object]] = [
+    changes: list[Callable[[WorkFolder], object]] = [
         lambda place: fill(place, seed=1),
         lambda place: place.checkpoints.drop_weights(1),
         lambda place: place.keep_only([2], [3]),

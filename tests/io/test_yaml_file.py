@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from dvc.utils.serialize import load_yaml
 
-from memtrack.io.problems import InputError
-from memtrack.io.yaml_file import read_yaml
+from memtrack.config.errors import InputError
+from memtrack.config.yaml_file import read_yaml
 
 SCALARS: list[tuple[str, Any]] = [  # as YAML 1.2 has it
     ("1e-3", 0.001),

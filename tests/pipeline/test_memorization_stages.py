@@ -20,10 +20,10 @@ from scipy.stats import t as student
 from torch.nn.functional import cross_entropy
 
 from memtrack.core import models
-from memtrack.core.ensemble import subset
-from memtrack.core.memorization import Counts
-from memtrack.io.correctness import Correctness
-from memtrack.tune.search import halves
+from memtrack.core.memorization.correct_predictions import CorrectPredictions
+from memtrack.core.memorization.estimates import Counts
+from memtrack.core.memorization.subsets import subset
+from memtrack.tune.plan import halves
 
 MODELS = 60
 RECIPE = {
@@ -69,11 +69,11 @@ def forget(project: Project) -> None:
         subprocess.run(["rm", "-rf", folder], check=True)
 
 
-def correctness(project: Project, folder: Path) -> Correctness:
+def correctness(project: Project, folder: Path) -> CorrectPredictions:
     """All networks in a folder."""
     files = list(folder.glob("*.npz"))
     with np.load(files[0], allow_pickle=False) as arrays:
-        made = Correctness(str(arrays["key"]), (32, 16))
+        made = CorrectPredictions(str(arrays["key"]), (32, 16))
     for path in files:
         made.read(path)
     return made

@@ -13,7 +13,7 @@ import pytest
 from project_clone import Project, Stages
 from sklearn.metrics import roc_auc_score
 
-from memtrack.core.scores import SCORES
+from memtrack.core.scores.registry import SCORES
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from safetensors.torch import load_model
 from sklearn.metrics import roc_auc_score
 
 from memtrack.core import models
-from memtrack.core.memorization import MEASURES
-from memtrack.core.scores import SCORES
+from memtrack.core.evaluation.agreement import MEASURES
+from memtrack.core.scores.registry import SCORES
 
 ALL = {
     "prepare",

@@ -22,7 +22,7 @@ from sklearn.metrics import roc_auc_score
 
 from memtrack import curvature
 from memtrack.core import models
-from memtrack.tune.search import halves
+from memtrack.tune.plan import halves
 
 Tune = Callable[..., str]
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from search_params import CONTENT
 
-from memtrack.io.params import Params, TuneParams
+from memtrack.config.params import Params
+from memtrack.config.sections.tune import TuneParams
 from memtrack.tune.space import Space
 
 

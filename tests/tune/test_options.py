@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from memtrack.io.params import TuneParams
-from memtrack.io.problems import InputError
+from memtrack.config.errors import InputError
+from memtrack.config.sections.tune import TuneParams
 from memtrack.tune import options
 from memtrack.tune.options import OVERRIDES
 

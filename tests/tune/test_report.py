@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from memtrack.core.evaluation import Difference
-from memtrack.tune.measure import Setting
+from memtrack.core.evaluation.detection import Difference
+from memtrack.tune.evaluator import Setting
 from memtrack.tune.report import Outcome
 
 DEFAULT = Setting(0.03, 1, "plain", "curvature", (2, 4))

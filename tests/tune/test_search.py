@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from memtrack.tune.search import halves
+from memtrack.tune.plan import halves
 
 
 @pytest.mark.parametrize(("count", "rate"), [(100, 0.1), (1001, 0.33), (7, 0.5)])

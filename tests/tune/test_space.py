@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 import pytest
 
-from memtrack.tune.measure import Setting
+from memtrack.tune.evaluator import Setting
 from memtrack.tune.space import Space, nice_scales, sampler
 
 Make = Callable[..., Space]

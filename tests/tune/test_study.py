@@ -18,14 +18,15 @@ from optuna.storages._heartbeat import HeartbeatThread
 from optuna.trial import TrialState
 from search_params import CONTENT
 
-from memtrack.core.trajectory import Measured
-from memtrack.io.params import Params
-from memtrack.io.yaml_file import SourceFile
+from memtrack.config.params import Params
+from memtrack.config.yaml_file import SourceFile
+from memtrack.core.recording.trajectory import InMemoryTrajectory
 from memtrack.tune import study as studies
-from memtrack.tune.measure import Measure, Setting
+from memtrack.tune.evaluator import Measure, Setting
 from memtrack.tune.options import Options
 from memtrack.tune.space import Space
-from memtrack.tune.study import StudyFacts, Worker, open_study, shown
+from memtrack.tune.study import StudyFacts, open_study, shown
+from memtrack.tune.trials import Worker
 from memtrack.tune.truth import Corruption
 
 Make = Callable[..., Space]
@@ -48,9 +49,9 @@ class Fake(Measure):
         self.truth = Corruption(np.array([False, False, True, True]))
         self.before = before
 
-    def steps(self, setting: Setting) -> Iterator[Measured]:
+    def steps(self, setting: Setting) -> Iterator[InMemoryTrajectory]:
         self.before()
-        yield Measured({"curvature": {1: np.array([1.0, 2.0, 3.0, setting.perturbation_scale])}})
+        yield InMemoryTrajectory({"curvature": {1: np.array([1.0, 2.0, 3.0, setting.perturbation_scale])}})
 
 
 def opened(space: Space, fingerprint: str = "here", **more: Any) -> optuna.Study:

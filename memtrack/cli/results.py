@@ -1,0 +1,156 @@
+"""`memtrack results`: the table of results, and how to open MLflow."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from statistics import mean, stdev
+
+from rich.console import Console
+from rich.table import Table
+
+from memtrack.config import params
+from memtrack.config.errors import InputError
+from memtrack.config.json_files import read_json
+from memtrack.config.paths import (
+    AGREEMENT_RESULTS,
+    DUPLICATES_RESULTS,
+    EVALUATE_RESULTS,
+    MEMORIZATION_RESULTS,
+    UTILITY_RESULTS,
+    repeat_results,
+)
+from memtrack.report.metrics import (
+    AgreementMetrics,
+    DuplicatesMetrics,
+    EvaluateMetrics,
+    MemorizationMetrics,
+    UtilityMetrics,
+)
+from memtrack.terminal.entry_point import entry_point
+from memtrack.tracking.address import tracking_uri
+
+
+@entry_point
+def main(argv: list[str] | None = None) -> int:
+    """Print the table; 1 if no variant has been evaluated."""
+    argparse.ArgumentParser(prog="memtrack results", description=__doc__).parse_args(argv)
+    loaded = params.load()
+    several = bool(loaded.repeat.seeds)
+    own, theirs = (
+        {name: _agreement(f"{name}{end}") for name in chosen}
+        for chosen, end in ((loaded.memorization.variants, ""), (loaded.memorization.published, "-published"))
+    )
+    agreements = theirs | own
+    compared = any(agreements.values())
+    title = "Which score finds the corrupted labels?"
+    table = Table(title=f"{title} Which one measures memorization?" if compared else title)
+    for heading in ("variant", "score"):
+        table.add_column(heading, no_wrap=True)
+    interval = f"{loaded.evaluate.confidence:.0%} interval"
+    headings = ["AUROC", interval, "behind the best", *["mean ± sd (seeds)"] * several, "first 5%",
+                *["memorization"] * compared]  # fmt: skip
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    missing, notes, evaluated = [], [], 0
+    for name in loaded.variants:
+        try:
+            metrics = read_json(EvaluateMetrics, EVALUATE_RESULTS / name / "metrics.json")
+        except InputError:
+            missing.append(name)
+            continue
+        evaluated += 1
+        repeats = []
+        for seed in loaded.repeat.seeds:
+            try:
+                repeats.append(read_json(EvaluateMetrics, repeat_results(name, seed) / "metrics.json"))
+            except InputError:
+                missing.append(f"{name} with seed {seed}")
+        agreement = agreements.get(name)
+        _add(table, name, metrics, repeats if several else None, agreement)
+        said = [f"test accuracy {metrics.test_accuracy:.3f}", *metrics.in_words()]
+        with suppress(InputError):  # a stage of its own, perhaps not run
+            said.append(read_json(DuplicatesMetrics, DUPLICATES_RESULTS / name / "metrics.json").in_words())
+        with suppress(InputError):
+            said.append(
+                read_json(MemorizationMetrics, MEMORIZATION_RESULTS / name / "metrics.json").in_words()
+            )
+        with suppress(InputError):
+            said.append(read_json(UtilityMetrics, UTILITY_RESULTS / name / "metrics.json").in_words())
+        if (published := theirs.get(name)) is not None:
+            alone = ": these are in the table" if agreement is published else ""
+            said.append(f"the published memorization: {published.in_words()}{alone}")
+        notes += [f"{name}: {text}" for text in said]
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    print(
+        "behind the best: with the paired bootstrap interval; first 5%: how many of the samples are "
+        "corrupted, and which share of all corrupted ones they are"
+    )
+    if compared:
+        print(
+            "memorization: correlation (Pearson) with that of Feldman & Zhang, with the bootstrap interval"
+            + ("" if loaded.memorization.recipe is None else "; of the network in memorization.recipe")
+        )
+    print("\n".join(notes))
+    if missing:
+        print(f"not evaluated yet: {', '.join(missing)} (run `dvc repro`)")
+    print("Pictures and per-sample scores: results/evaluate/<variant>/")
+    print(f"Browse the runs: {ui_command(loaded)}")
+    return 0 if evaluated else 1
+
+
+def ui_command(loaded: params.Params) -> str:
+    """The command that opens MLflow's pages on the store in use."""
+    uri = tracking_uri(loaded.tracking)
+    if uri.startswith("http"):
+        return f"open {uri}"
+    return f".venv/bin/mlflow ui --backend-store-uri {uri}"
+
+
+def _agreement(name: str) -> AgreementMetrics | None:
+    with suppress(InputError):  # not run yet
+        return read_json(AgreementMetrics, AGREEMENT_RESULTS / name / "metrics.json")
+    return None
+
+
+def _add(
+    table: Table,
+    name: str,
+    metrics: EvaluateMetrics,
+    repeats: Sequence[EvaluateMetrics] | None,
+    agreement: AgreementMetrics | None,
+) -> None:
+    """The rows of a variant; with `repeats`, not None, a column for the mean over these and the first."""
+    if not metrics.scores:
+        empty = [""] * (4 if repeats is None else 5)
+        for row, score in enumerate(agreement.scores if agreement is not None else ("all",)):
+            table.add_row("" if row else name, score, *empty, *_pearson(agreement, score))
+    ordered = sorted(metrics.scores.items(), key=lambda item: -item[1].auroc)
+    for row, (score, judged) in enumerate(ordered):
+        behind = f"{judged.behind_best:.4f} [{judged.behind_best_low:.4f}, {judged.behind_best_high:.4f}]"
+        cells = [
+            f"{judged.auroc:.4f}",
+            f"{judged.auroc_low:.4f} to {judged.auroc_high:.4f}",
+            behind if row else "",
+        ]
+        if repeats is not None:
+            found = [other.scores[score].auroc for other in (metrics, *repeats) if score in other.scores]
+            cells.append(f"{mean(found):.4f} ± {stdev(found):.4f} ({len(found)})" if len(found) > 1 else "")
+        cells.append(f"{judged.precision_first_5:.0%}, {judged.recall_first_5:.0%}")
+        table.add_row("" if row else name, score, *cells, *_pearson(agreement, score))
+    table.add_section()
+
+
+def _pearson(agreement: AgreementMetrics | None, score: str) -> tuple[str, ...]:
+    """The correlation of a score with memorization, and its interval: a cell, or none."""
+    found = agreement.scores.get(score, {}) if agreement is not None else {}
+    value, low, high = (found.get(f"pearson{end}") for end in ("", "_low", "_high"))
+    if value is None or low is None or high is None:
+        return ()
+    return (f"{value:.2f} [{low:.2f}, {high:.2f}]",)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""params.yaml: its sections, reading and checking it, what is wrong with an input, and where files are."""

@@ -1,0 +1,39 @@
+"""What is wrong with a person's input, said so that they can mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+SHOWN = 50
+"""At most so many problems are printed one by one; the rest are counted."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing to mend: the file, where in it (a line, a key or a row), and what was expected."""
+
+    path: Path
+    line: int | None = None
+    loc: tuple[str | int, ...] = ()
+    message: str = ""
+
+    def __str__(self) -> str:
+        where = str(self.path) + (f":{self.line}" if self.line is not None else "")
+        key = ".".join(str(part) for part in self.loc)
+        return f"{where}: {key}: {self.message}" if key else f"{where}: {self.message}"
+
+
+class InputError(Exception):
+    """Input that cannot be used; `problems` holds everything found wrong, not the first alone."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        shown = [str(problem) for problem in self.problems[:SHOWN]]
+        if len(self.problems) > SHOWN:
+            shown.append(f"... and {len(self.problems) - SHOWN} more")
+        return "\n".join(shown)

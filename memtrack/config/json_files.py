@@ -1,0 +1,29 @@
+"""JSON files that memtrack writes and reads back, checked like any other input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from memtrack.config.validation import M, validate
+from memtrack.config.yaml_file import read_yaml
+from memtrack.core.files import whole_file
+
+
+class StrictModel(BaseModel):
+    """Content of a file: no unknown keys, no silent conversion, never changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+def read_json(model: type[M], path: Path) -> M:
+    """Read back a JSON file that memtrack wrote, checked like any other input."""
+    return validate(model, read_yaml(path))
+
+
+def write_json(content: BaseModel, path: Path) -> None:
+    """Write `content` as JSON that people can read."""
+    with whole_file(path) as file:
+        file.write(json.dumps(content.model_dump(mode="json"), indent=2).encode() + b"\n")

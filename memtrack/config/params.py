@@ -1,0 +1,149 @@
+"""params.yaml as a whole, and the rules between its sections.
+
+Each section is a frozen pydantic model; where there is a choice (source, noise, model, schedule), the
+key `kind` makes it. `load` gives the whole file or an `InputError` that lists every mistake.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from memtrack.config.sections.base import PARAMS_FILE, Broken, Section, VariantName
+from memtrack.config.sections.compute import ComputeParams
+from memtrack.config.sections.curvature import CurvatureParams, scale_problems
+from memtrack.config.sections.data import OUTPUTS, DataParams
+from memtrack.config.sections.duplicates import DuplicatesParams
+from memtrack.config.sections.evaluate import EvaluateParams, window_problem
+from memtrack.config.sections.memorization import MemorizationParams
+from memtrack.config.sections.record import RecordedEpochs, RecordParams, epochs_problems
+from memtrack.config.sections.repeat import RepeatParams
+from memtrack.config.sections.tracking import TrackingParams
+from memtrack.config.sections.train import RecipeParams, TrainParams, schedule_problems
+from memtrack.config.sections.tune import TuneParams
+from memtrack.config.sections.utility import UtilityParams
+from memtrack.config.sections.variants import VariantParams, labels_problem
+from memtrack.config.validation import nearest, validate
+from memtrack.config.yaml_file import read_yaml
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    data: DataParams
+    variants: Annotated[dict[VariantName, VariantParams], Field(min_length=1)]
+    train: TrainParams
+    record: RecordParams
+    curvature: CurvatureParams
+    evaluate: EvaluateParams = Field(default_factory=EvaluateParams)
+    duplicates: DuplicatesParams = Field(default_factory=DuplicatesParams)
+    repeat: RepeatParams = Field(default_factory=RepeatParams)
+    memorization: MemorizationParams = Field(default_factory=MemorizationParams)
+    utility: UtilityParams = Field(default_factory=UtilityParams)
+    compute: ComputeParams = Field(default_factory=ComputeParams)
+    tune: TuneParams = Field(default_factory=TuneParams)
+    tracking: TrackingParams = Field(default_factory=TrackingParams)
+
+    @property
+    def recipe(self) -> RecipeParams:
+        """Of the networks that memorization is estimated with."""
+        return self.memorization.recipe or self.train
+
+    def recorded_epochs(self, chosen: RecordedEpochs | None = None) -> tuple[int, ...]:
+        """The epochs that are recorded, or another choice of them, rising, the first epoch being 1."""
+        return (chosen or self.record.epochs).of(self.train.epochs)
+
+    def with_seed(self, seed: int) -> Params:
+        """The same with another seed of the training and of the probes; labels stay."""
+        changes = {
+            name: getattr(self, name).model_copy(update={"seed": seed}) for name in ("train", "curvature")
+        }
+        return self.model_copy(update=changes)
+
+    def training_run(self, variant: str) -> dict[str, Any]:
+        """What a training on a variant depends on: the parameters of its MLflow run."""
+        sections = self.model_dump(mode="json", include={"data", "train", "record", "curvature"})
+        return {**sections, "variant": self.variants[variant].model_dump(mode="json")}
+
+
+def load(path: Path = PARAMS_FILE, *, tune: bool = False) -> Params:
+    """Read and check a parameter file; `InputError` with every mistake in it.
+
+    `tune`: also whether the section `tune`, which no stage reads, fits the others.
+    """
+    file = read_yaml(path)
+    params = validate(Params, file, every_problem if tune else cross_field_problems)
+    params.place(file)
+    return params
+
+
+def every_problem(params: Params) -> Broken:
+    """What is wrong between sections."""
+    searched = [(("tune", *where), text) for where, text in tune_problems(params.tune, params)]
+    return [*cross_field_problems(params), *searched]
+
+
+def cross_field_problems(params: Params) -> Broken:
+    """Rules between sections: (where, what is wrong) for each one broken."""
+    found: Broken = []
+    root = PurePosixPath(params.data.root)
+    if any(out == root or root in out.parents or out in root.parents for out in OUTPUTS):
+        found.append((("data", "root"), "should not hold, or lie in, what the stages write"))
+    found += schedule_problems(("train",), params.train)
+    if params.memorization.recipe is not None:
+        found += schedule_problems(("memorization", "recipe"), params.memorization.recipe)
+    found += epochs_problems(("record", "epochs"), params.record.epochs, params.train.epochs)
+    curvature, precision = params.curvature, params.record.precision
+    where = ("curvature", "perturbation_scale")
+    found += scale_problems(where, curvature.perturbation_scale, precision, curvature.method)
+    if params.train.seed in params.repeat.seeds:
+        text = f"{params.train.seed} is train.seed, with which every variant is trained already"
+        found.append((("repeat", "seeds"), text))
+    for number, name in enumerate(params.evaluate.scores or ()):
+        if problem := window_problem(name, params.recorded_epochs()):
+            found.append((("evaluate", "scores", number), problem))
+    for name in params.variants:
+        if problem := labels_problem(name, params.variants):
+            found.append((("variants", name, "labels"), problem))
+    return [*found, *_memorization_problems(params)]
+
+
+def _memorization_problems(params: Params) -> Broken:
+    """Variants that memorization or utility names and that are not there."""
+    memorization, utility = params.memorization, params.utility
+    named: Broken = [
+        *((("memorization", "variants", number), name) for number, name in enumerate(memorization.variants)),
+        *((("utility", "variants", number), name) for number, name in enumerate(utility.variants)),
+        *((("memorization", "published", name), name) for name in memorization.published),
+    ]
+    there = f"(there are: {', '.join(params.variants)})"
+    found: Broken = [
+        (where, f"there is no variant {name!r}{nearest(name, params.variants)} {there}")
+        for where, name in named
+        if name not in params.variants
+    ]
+    found += [
+        (
+            ("utility", "variants", number),
+            f"memorization is not estimated for {name}: see memorization.variants",
+        )
+        for number, name in enumerate(utility.variants)
+        if name in params.variants and name not in memorization.variants
+    ]
+    return found
+
+
+def tune_problems(tune: TuneParams, params: Params) -> Broken:
+    """What in a search does not fit `params`; `tune` may also come from elsewhere than its section."""
+    scales, precision, method = tune.perturbation_scale, params.record.precision, params.curvature.method
+    found = scale_problems(("perturbation_scale", "high"), scales.high, precision, method)
+    if scales.low is not None:
+        found += scale_problems(("perturbation_scale", "low"), scales.low, precision, method)
+    for number, chosen in enumerate(tune.epochs or ()):
+        found += epochs_problems(("epochs", number), chosen, params.train.epochs)
+    for key, name in (("variant", tune.variant), ("held_out", tune.held_out)):
+        if name is not None and name not in params.variants:
+            found.append(((key,), f"there is no such variant; there are: {', '.join(params.variants)}"))
+    return found

@@ -1,0 +1,45 @@
+"""Section `curvature`: the estimate of the curvature."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    Field,
+)
+
+from memtrack.config.sections.base import Broken, Positive, Section, Seed
+from memtrack.config.yaml_file import Loc
+from memtrack.core.recording.precision import SMALLEST_SCALE, Precision
+
+Probes = Annotated[int, Field(ge=1, le=10_000)]
+
+
+class CurvatureParams(Section):
+    """The estimate of the curvature."""
+
+    method: Literal["forward", "central", "hessian"] = Field(
+        "forward",
+        description="forward: the paper's difference; central: to both sides; hessian: the exact product, "
+        "which does not use perturbation_scale.",
+    )
+    perturbation_scale: Positive = Field(
+        description="h, the length of the step along each entry of a probe, in normalized input units."
+    )
+    probes: Probes = Field(description="n, random directions.")
+    norm: Literal["plain", "squared"] = Field(
+        "plain", description="plain: the authors' code; squared: the paper's formula."
+    )
+    seed: Seed = 0
+
+
+def scale_problems(where: Loc, scale: float, precision: Precision, method: str) -> Broken:
+    """Whether h is too small for the precision of the sweep."""
+    least = SMALLEST_SCALE[precision]
+    if scale >= least or method == "hessian":
+        return []
+    text = (
+        f"should be at least {least} at record.precision: {precision}, or the difference of the gradients "
+        "is lost in their rounding"
+    )
+    return [(where, text)]

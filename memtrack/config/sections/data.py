@@ -1,0 +1,90 @@
+"""Section `data`: where the images and labels come from."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import (
+    Field,
+    Strict,
+    field_validator,
+)
+
+from memtrack.config.sections.base import PREPARED, VARIANTS, InputPath, Section, Seed, Share, SubPath
+
+OUTPUTS = tuple(PurePosixPath(folder) for folder in (PREPARED, VARIANTS, "results"))
+
+
+class Source(Section):
+    """What every data source has."""
+
+    root: InputPath = Field(description="The folder that holds the source's files; DVC watches it.")
+    train_limit: Annotated[int, Field(ge=2)] | None = Field(
+        None, description="Keep so many training samples (a seeded, stratified draw); null: all."
+    )
+    seed: Seed = Field(0, description="Seed of the held-out share and of train_limit.")
+
+
+class HeldOut(Source):
+    """What sources have that may come without a test split."""
+
+    test_share: Share = Field(0.2, description="Share of the samples held out where there is no test split.")
+
+
+class Digits(HeldOut):
+    """scikit-learn's 1,797 scanned digits, 8x8 pixels: nothing to download."""
+
+    kind: Literal["digits"]
+
+
+class Torchvision(Source):
+    """A torchvision data set by name, with its own train and test split."""
+
+    kind: Literal["torchvision"]
+    name: Literal["MNIST", "FashionMNIST", "CIFAR10", "CIFAR100"]
+    download: bool = Field(True, description="Download what is not under root; false: an error.")
+
+
+class Files(HeldOut):
+    """What sources made of image files have."""
+
+    image_size: Annotated[int, Field(ge=4, le=1024)] = Field(
+        32, description="Images are resized to this width and height, in pixels."
+    )
+    mode: Literal["RGB", "L"] = Field("RGB", description="Colour, or L for grey.")
+    on_error: Literal["fail", "skip"] = Field(
+        "fail", description="A broken image: stop and list all of them, or leave out and count."
+    )
+
+
+class ImageFolder(Files):
+    """A folder of images, one sub-folder per class."""
+
+    kind: Literal["image_folder"]
+    train: SubPath = Field(".", description="The folder of class folders, below root.")
+    test: SubPath | None = Field(None, description="The same for the test split, below root.")
+
+
+class Table(Files):
+    """A CSV or Parquet table with a row per image; paths are relative to root."""
+
+    kind: Literal["table"]
+    table: SubPath = Field(description="The table, below root: .csv or .parquet.")
+    path_column: str = "path"
+    label_column: str = "label"
+    split_column: str | None = Field(None, description="A column that holds 'train' or 'test'.")
+    classes: Annotated[tuple[str, ...], Strict(False), Field(min_length=2)] | None = Field(
+        None, description="The class names, in order; null: those in the table, sorted."
+    )
+
+    @field_validator("classes")
+    @classmethod
+    def _no_class_twice(cls, classes: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        twice = sorted({name for name in classes or () if (classes or ()).count(name) > 1})
+        if twice:
+            raise ValueError(f"names a class twice: {', '.join(twice)}")
+        return classes
+
+
+DataParams = Annotated[Digits | Torchvision | ImageFolder | Table, Field(discriminator="kind")]

@@ -1,0 +1,62 @@
+"""Section `evaluate`: the scores and their bootstrap intervals.
+
+Scores are looked up by name here and computed in stage `evaluate`, so a new score changes nothing that other
+stages read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from memtrack.config.sections.base import Choices, Section, Seed
+from memtrack.config.validation import nearest
+from memtrack.core.evaluation.bootstrap import Resampling
+from memtrack.core.scores import RENAMED, SCORES, WINDOW, known
+
+
+def _score_name(name: str) -> str:
+    window = WINDOW.fullmatch(name)
+    base = window["name"] if window is not None else name
+    if base in RENAMED:
+        raise ValueError(
+            f"the score {base!r} is called {RENAMED[base]!r} now: write {name.replace(base, RENAMED[base])}"
+        )
+    if not known(name):
+        raise ValueError(
+            f"no score {name!r}{nearest(base, SCORES)}; there are: {', '.join(SCORES)}, and "
+            "NAME_epochs_FIRST_LAST for some epochs alone"
+        )
+    return name
+
+
+ScoreName = Annotated[str, AfterValidator(_score_name)]
+
+
+class EvaluateParams(Section):
+    """Scores and bootstrap intervals."""
+
+    scores: Choices[ScoreName] | None = Field(
+        None, description="The scores by name; null: all that cost nothing beyond the recorded epochs."
+    )
+    bootstrap: Annotated[int, Field(ge=10, le=100_000)] = Field(1000, description="Resamples per interval.")
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+    seed: Seed = 0
+
+    @property
+    def resampling(self) -> Resampling:
+        """Of all bootstrap intervals."""
+        return Resampling(self.bootstrap, self.confidence, self.seed)
+
+
+def window_problem(name: str, recorded: Sequence[int]) -> str | None:
+    """Whether no epoch of a score's window is recorded."""
+    window = WINDOW.fullmatch(name)
+    if window is None:
+        return None
+    first, last = int(window["first"]), int(window["last"])
+    if any(first <= epoch <= last for epoch in recorded):
+        return None
+    return f"no epoch from {first} to {last} is recorded (recorded are {', '.join(map(str, recorded))})"

@@ -1,0 +1,144 @@
+"""Section `train`: the network and how it is trained."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    Field,
+    Strict,
+    model_validator,
+)
+
+from memtrack.config.sections.base import Broken, Count, Positive, Section, Seed, Share
+from memtrack.config.yaml_file import Loc
+
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Cnn(Section):
+    """A small convolutional network: `depth` blocks, the first `width` channels wide."""
+
+    kind: Literal["cnn"]
+    width: Annotated[int, Field(ge=1, le=1024)] = 32
+    depth: Annotated[int, Field(ge=1, le=6)] = 2
+    dropout: Dropout = 0.0
+
+
+class Mlp(Section):
+    """A fully connected network: `depth` hidden layers of `width` units."""
+
+    kind: Literal["mlp"]
+    width: Annotated[int, Field(ge=1, le=16384)] = 64
+    depth: Annotated[int, Field(ge=1, le=16)] = 2
+    dropout: Dropout = 0.0
+
+
+class TorchvisionModel(Section):
+    """A torchvision classifier by name, untrained, its stem adapted to small images."""
+
+    kind: Literal["torchvision"]
+    name: str = Field("resnet18", description="A name that torchvision.models.list_models knows.")
+    small_stem: bool = Field(
+        True,
+        description="Do not shrink the image in the first layers (for images up to 64 pixels).",
+    )
+
+
+ModelParams = Annotated[Cnn | Mlp | TorchvisionModel, Field(discriminator="kind")]
+
+
+class Sgd(Section):
+    """Stochastic gradient descent."""
+
+    kind: Literal["sgd"]
+    lr: Positive = 0.05
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    nesterov: bool = True
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0005
+
+    @model_validator(mode="after")
+    def _nesterov_has_momentum(self) -> Sgd:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov: true wants a momentum above 0")
+        return self
+
+
+class AdamW(Section):
+    """Adam with decoupled weight decay."""
+
+    kind: Literal["adamw"]
+    lr: Positive = 0.001
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+
+
+OptimizerParams = Annotated[Sgd | AdamW, Field(discriminator="kind")]
+
+
+class Constant(Section):
+    """The learning rate stays."""
+
+    kind: Literal["constant"]
+
+
+class Step(Section):
+    """The learning rate is multiplied by `factor` after each of the `milestones` (epochs)."""
+
+    kind: Literal["step"]
+    milestones: Annotated[tuple[Count, ...], Strict(False), Field(min_length=1)]
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+
+class Cosine(Section):
+    """The learning rate falls to zero along half a cosine."""
+
+    kind: Literal["cosine"]
+
+
+class OneCycle(Section):
+    """The learning rate rises for the share `warmup` of the training and falls again."""
+
+    kind: Literal["one_cycle"]
+    warmup: Share = 0.3
+
+
+ScheduleParams = Annotated[Constant | Step | Cosine | OneCycle, Field(discriminator="kind")]
+
+
+class Augment(Section):
+    """Random changes to each training image; never used when recording."""
+
+    crop: Annotated[int, Field(ge=0, le=64)] = Field(
+        0, description="Shift by up to so many pixels (zero padding); 0: off."
+    )
+    flip: bool = Field(False, description="Mirror every second image left to right.")
+
+
+class RecipeParams(Section):
+    """A network and how it is trained."""
+
+    epochs: Count
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    model: ModelParams
+    optimizer: OptimizerParams
+    schedule: ScheduleParams
+
+
+class TrainParams(RecipeParams):
+    """How the network is trained."""
+
+    seed: Seed = 0
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    workers: Annotated[int, Field(ge=0, le=64)] = Field(
+        0, description="Processes that decode image files; 0: none but the training process."
+    )
+    augment: Augment = Field(default_factory=Augment)
+
+
+def schedule_problems(where: Loc, recipe: RecipeParams) -> Broken:
+    """Milestones of the learning rate after the last epoch."""
+    if not isinstance(recipe.schedule, Step):
+        return []
+    late = [epoch for epoch in recipe.schedule.milestones if epoch > recipe.epochs]
+    text = f"{late} are after the last epoch: {'.'.join(map(str, where))}.epochs is {recipe.epochs}"
+    return [((*where, "schedule", "milestones"), text)] if late else []

@@ -1,0 +1,161 @@
+"""Section `variants`: the same images under other labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import (
+    Field,
+    Strict,
+    field_validator,
+)
+
+from memtrack.config.sections.base import PREPARED, VARIANTS, InputPath, MatrixRow, Rate, Section, Seed
+
+
+class Variant(Section):
+    """What every variant has."""
+
+    labels: InputPath = Field(
+        description="The labels it starts from: data/prepared (the data set's own), "
+        "data/variants/NAME (another variant's), or for from_file the table of labels."
+    )
+
+
+class SeededVariant(Variant):
+    """What every variant has that is drawn."""
+
+    seed: Seed = 0
+
+
+class NoNoise(Variant):
+    """The labels as they are."""
+
+    kind: Literal["none"]
+
+
+class Symmetric(SeededVariant):
+    """An exact share of the samples gets a label drawn uniformly from the other classes."""
+
+    kind: Literal["symmetric"]
+    rate: Rate = Field(description="Share of labels to corrupt.")
+
+
+class Pair(SeededVariant):
+    """An exact share of the samples gets the label of their class's partner."""
+
+    kind: Literal["pair"]
+    rate: Rate = Field(description="Share to corrupt of the labels that have a partner.")
+    pairs: dict[str, str] | None = Field(
+        None, description="For each class the one it is mistaken for, others stay; null: the next class."
+    )
+
+
+class Confusion(SeededVariant):
+    """Each label is drawn from its class's row of a matrix."""
+
+    kind: Literal["confusion"]
+    matrix: Annotated[tuple[MatrixRow, ...], Strict(False), Field(min_length=2)] = Field(
+        description="A row for each class, in their order: the share of its samples that gets each label."
+    )
+
+    @field_validator("matrix")
+    @classmethod
+    def _square(cls, matrix: tuple[tuple[float, ...], ...]) -> tuple[tuple[float, ...], ...]:
+        for number, row in enumerate(matrix, start=1):
+            if len(row) != len(matrix):
+                raise ValueError(
+                    f"row {number} has {len(row)} numbers: with {len(matrix)} rows, each has as many"
+                )
+            if abs(sum(row) - 1) > 1e-6:
+                raise ValueError(f"row {number} sums to {sum(row):g}: the shares of a class should sum to 1")
+        return matrix
+
+
+class InstanceDependent(SeededVariant):
+    """An exact share of the samples gets the label of the nearest other class, harder samples more often."""
+
+    kind: Literal["instance_dependent"]
+    rate: Rate = Field(description="Share of labels to corrupt.")
+
+
+class RandomLabels(SeededVariant):
+    """Every label is drawn anew from all classes (Zhang et al., 2017)."""
+
+    kind: Literal["random"]
+
+
+class ConflictingDuplicates(SeededVariant):
+    """Copies of some samples under another label are added."""
+
+    kind: Literal["conflicting_duplicates"]
+    rate: Rate = Field(description="Share of the samples that get a copy.")
+
+
+class PixelNoise(SeededVariant):
+    """The labels as they are, on images without their structure (Zhang et al., 2017)."""
+
+    kind: Literal["pixels"]
+    how: Literal["shuffled", "random", "gaussian"] = Field(
+        description="shuffled: one permutation of the pixels for all images, also of the test split; random: "
+        "one for each training image; gaussian: noise with the data set's mean and deviation."
+    )
+
+
+class FromFile(Variant):
+    """Labels that people gave, from a CSV or Parquet table."""
+
+    kind: Literal["from_file"]
+    id_column: str = Field("id", description="Column with the sample ids.")
+    label_column: str = Field("label", description="Column with the class names (or numbers).")
+
+
+VariantParams = Annotated[
+    NoNoise
+    | Symmetric
+    | Pair
+    | Confusion
+    | InstanceDependent
+    | RandomLabels
+    | ConflictingDuplicates
+    | PixelNoise
+    | FromFile,
+    Field(discriminator="kind"),
+]
+
+
+def base_variant(variant: Variant) -> str | None:
+    """The name of the variant that `variant` starts from, or None."""
+    path = PurePosixPath(variant.labels)
+    return path.name if str(path.parent) == VARIANTS else None
+
+
+def labels_problem(name: str, variants: Mapping[str, Variant]) -> str | None:
+    """What is wrong with the key `labels` of a variant, or None."""
+    variant = variants[name]
+    base = base_variant(variant)
+    if isinstance(variant, FromFile):
+        if base is not None or variant.labels.rstrip("/") == PREPARED:
+            return "should be the file with the labels that people gave"
+        return None
+    if base is None:
+        if variant.labels.rstrip("/") != PREPARED:
+            return f"should be {PREPARED} or {VARIANTS}/NAME (kind: from_file reads a file)"
+        return None
+    chain = [name]
+    if base not in variants:
+        return f"there is no variant {base!r}; there are: {', '.join(variants)}"
+    while base is not None and base in variants:
+        if base == name:
+            return f"the variant refers to itself: {' -> '.join([*chain, base])}"
+        if base in chain:
+            return None  # a circle that this variant leads to but is not part of: said at its members
+        chain.append(base)
+        base = base_variant(variants[base])
+    if isinstance(variant, PixelNoise):
+        randomized = [other for other in chain[1:] if isinstance(variants[other], PixelNoise)]
+        if randomized:
+            return f"the variant {randomized[0]!r} has randomized pixels already"
+    return None

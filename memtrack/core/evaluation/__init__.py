@@ -1,0 +1,1 @@
+"""How well scores find corrupted samples, and how far they agree with memorization."""

@@ -1,0 +1,1 @@
+"""Images as arrays: what is done to their pixels, and what a network sees of them."""

@@ -1,0 +1,1 @@
+"""Labels: noise that changes them, and duplicates that contradict each other."""

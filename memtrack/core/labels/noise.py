@@ -1,0 +1,190 @@
+"""Label noise: labels in, given labels out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memtrack.core.images.pixels import Pixels, field_sums
+
+Labels = NDArray[np.int64]
+Distances = NDArray[np.float64]
+
+
+def symmetric(labels: Labels, *, classes: int, rate: float, seed: int) -> Labels:
+    """Give round(rate N) samples a label drawn uniformly from the other classes.
+
+    The samples are drawn without replacement, so the count is exact. The same seed gives the same
+    labels on every machine (NumPy's PCG64).
+
+    Args:
+        labels: int64 (N,), from 0 to classes - 1, in id order.
+        classes: >= 2.
+        rate: share of the samples in [0, 1).
+        seed: >= 0.
+
+    Returns:
+        int64 (N,), a new array.
+
+    Raises:
+        ValueError: if rate or classes are out of range.
+    """
+    _check(rate, classes)
+    generator = np.random.Generator(np.random.PCG64(seed))
+    chosen = generator.permutation(len(labels))[: round(rate * len(labels))]
+    given = labels.copy()
+    given[chosen] = _other(labels[chosen], classes, generator)
+    return given
+
+
+def pair(labels: Labels, *, partners: Labels, rate: float, seed: int) -> Labels:
+    """Give round(rate M) samples the label of their class's partner; M samples have a class with one.
+
+    Args:
+        labels: as in `symmetric`.
+        partners: int64 (C,), for each class the label that it is mistaken for; itself for none.
+        rate, seed: as in `symmetric`.
+
+    Source: pair flipping, Han et al., NeurIPS 2018 (Co-teaching), section 4.
+    """
+    _check(rate, len(partners))
+    generator = np.random.Generator(np.random.PCG64(seed))
+    mistakable = np.flatnonzero(partners[labels] != labels)
+    chosen = generator.permutation(mistakable)[: round(rate * len(mistakable))]
+    given = labels.copy()
+    given[chosen] = partners[labels[chosen]]
+    return given
+
+
+def confusion(labels: Labels, *, matrix: NDArray[np.float64], seed: int) -> Labels:
+    """Draw each sample's label from its class's row of `matrix`, each on its own.
+
+    Args:
+        labels: as in `symmetric`.
+        matrix: (C, C), P(given label | label), every row summing to 1.
+        seed: as in `symmetric`.
+
+    Raises:
+        ValueError: if `matrix` is not square, has a negative entry, or a row that does not sum to 1.
+    """
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(f"the matrix is {'x'.join(map(str, matrix.shape))}: it should be square")
+    wrong = np.flatnonzero((matrix < 0).any(axis=1) | (abs(matrix.sum(axis=1) - 1) > 1e-6))
+    if len(wrong):
+        raise ValueError(f"row {wrong[0] + 1} of the matrix should hold shares that sum to 1")
+    drawn = np.random.Generator(np.random.PCG64(seed)).random(len(labels))
+    below = np.cumsum(matrix, axis=1)[:, :-1]  # what is beyond the last boundary is the last class
+    return (drawn[:, None] >= below[labels]).sum(axis=1).astype(np.int64)
+
+
+def random_labels(labels: Labels, *, classes: int, seed: int) -> Labels:
+    """Give every sample a label drawn uniformly from all classes, its own among them.
+
+    Source: Zhang et al., ICLR 2017, section 2.1 ("random labels").
+    """
+    return np.random.Generator(np.random.PCG64(seed)).integers(0, classes, len(labels))
+
+
+def instance_dependent(labels: Labels, distances: NDArray[np.float64], *, rate: float, seed: int) -> Labels:
+    """Give round(rate N) samples the label of the nearest other class; harder samples more often.
+
+    A sample is the harder, the nearer it lies to the mean of another class, compared with that of its own.
+    Samples are drawn without replacement with probability proportional to their place in that order (1 for
+    the easiest, N for the hardest), so that all kinds of samples are among them.
+
+    Args:
+        labels: as in `symmetric`.
+        distances: (N, C), from each sample to the mean of each class; see `class_distances`.
+        rate, seed: as in `symmetric`.
+
+    Source: our own; flips by a classifier's confusions as in Chen et al., AAAI 2021, with the nearest class
+    mean as the classifier, so that nothing has to be trained and every machine draws the same.
+    """
+    _check(rate, distances.shape[1])
+    rows = np.arange(len(labels))
+    others = distances.copy()
+    others[rows, labels] = np.inf
+    nearest = others.argmin(axis=1)
+    margin = others[rows, nearest] - distances[rows, labels]
+    places = np.empty(len(labels), dtype=np.int64)
+    places[np.argsort(-margin, kind="stable")] = rows + 1
+    generator = np.random.Generator(np.random.PCG64(seed))
+    count = round(rate * len(labels))
+    given = labels.copy()
+    if count == 0:
+        return given
+    chosen = generator.choice(rows, count, replace=False, p=places / places.sum())
+    given[chosen] = nearest[chosen]
+    return given
+
+
+def class_distances(images: Callable[[], Iterable[Pixels]], labels: Labels, *, classes: int) -> Distances:
+    """The squared distance from each image, shrunk to 8x8, to the mean image of each class, (N, C).
+
+    Computed from whole numbers, so that every machine finds the same.
+
+    Args:
+        images: gives the images uint8 (B, channels, H, W) in chunks, from the first one at each call.
+        labels: int64 (N,); a class without images is infinitely far.
+    """
+    counts = np.bincount(labels, minlength=classes)
+    sums: NDArray[np.int64] | None = None
+    start = 0
+    for chunk in images():
+        small = _shrunk(chunk)
+        sums = np.zeros((classes, small.shape[1]), dtype=np.int64) if sums is None else sums
+        np.add.at(sums, labels[start : start + len(small)], small)
+        start += len(small)
+    if sums is None:
+        return np.empty((0, classes))
+    filled = np.maximum(counts, 1)
+    squares = np.array([math.fsum(row) for row in (sums / filled[:, None]) ** 2])
+    parts = []
+    for chunk in images():
+        small = _shrunk(chunk)
+        parts.append((small**2).sum(axis=1)[:, None] - 2 * (small @ sums.T) / filled + squares)
+    return np.where(counts, np.concatenate(parts), np.inf)
+
+
+def _shrunk(images: Pixels) -> NDArray[np.int64]:
+    """Images (B, channels, H, W) as the means of 8x8 fields, rounded down, so that sums of a million images
+    still fit; (B, numbers)."""
+    sums, area = field_sums(images, 8)
+    return (sums // area).reshape(len(images), -1)
+
+
+def conflicting_duplicates(labels: Labels, *, classes: int, rate: float, seed: int) -> tuple[Labels, Labels]:
+    """Copies of round(rate N) samples under another label, drawn uniformly from the other classes.
+
+    Returns:
+        which samples are copied, rising, and the labels of the copies; both int64 (round(rate N),).
+
+    Source: Garg, Ravikumar & Roy, ICML 2024, section 5 (duplicates with differing labels); injected as in
+    Ravikumar et al., ICML 2025, Table 3.
+    """
+    _check(rate, classes)
+    generator = np.random.Generator(np.random.PCG64(seed))
+    chosen = np.sort(generator.permutation(len(labels))[: round(rate * len(labels))])
+    return chosen, _other(labels[chosen], classes, generator)
+
+
+def _other(labels: Labels, classes: int, generator: np.random.Generator) -> Labels:
+    """For each label another one, drawn uniformly."""
+    return (labels + generator.integers(1, classes, size=len(labels))) % classes
+
+
+def _check(rate: float, classes: int) -> None:
+    if not 0 <= rate < 1:
+        raise ValueError(f"rate is {rate}: it should be at least 0 and below 1")
+    if classes < 2:
+        raise ValueError(f"classes is {classes}: another label exists from 2 classes on")
+
+
+def transition_counts(clean: Labels, given: Labels, *, classes: int) -> NDArray[np.int64]:
+    """How many samples of each clean class (row) were given each label (column), (C, C)."""
+    counts = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(counts, (clean, given), 1)
+    return counts

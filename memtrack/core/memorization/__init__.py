@@ -1,0 +1,1 @@
+"""Memorization by subsampling: many networks, and what follows from what they get right."""

@@ -1,0 +1,1 @@
+"""Measuring every sample after an epoch, and keeping the numbers."""

@@ -1,0 +1,252 @@
+"""Input-space curvature of the loss: three estimators of the length of Hessian times probe.
+
+All estimate ||H v||, H the Hessian of one sample's loss in its input and v a random direction, in loss
+per squared unit of normalized input. They differ in how far from the sample they look:
+
+- `ForwardDifference`, the paper's: n + 1 gradients, at x and x + h v. The default.
+- `CentralDifference`: 2 n gradients, at x + h v and x - h v. For a smooth network its error falls with
+  h^2 instead of h; take it to measure a Hessian at a step that rounding still allows.
+- `HessianProduct`: the exact product at x itself, the limit h -> 0. Take it to check the other two on a
+  smooth network, or where a derivative at one point is what you mean.
+
+A network of ReLUs is linear in pieces: its gradient jumps at the kinks between them and its exact
+Hessian sees only the bend of the softmax within one piece. A step of length h crosses kinks, and their
+jumps are most of what it finds; the more it crosses, the further the network bends around the sample.
+So there h is not a numerical nuisance but the size of the neighbourhood that is looked at: as h shrinks
+the forward and the central difference fall to the exact product, which ranks samples worse.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from memtrack.core.recording.eval_mode import (
+    Network,
+    check_labels,
+    differentiating,
+    frozen_eval,
+    loss_gradient,
+    summed_loss,
+)
+from memtrack.core.recording.precision import SMALLEST_SCALE, Precision
+
+Norm = Literal["plain", "squared"]
+Method = Literal["forward", "central", "hessian"]
+
+
+def rademacher_probe(shape: Sequence[int], *, seed: int, epoch: int, probe: int) -> Tensor:
+    """One random direction v with entries +1 and -1, each with probability 1/2.
+
+    Drawn on the CPU from (seed, epoch, probe) alone, so it is the same for every sample, batch,
+    worker and machine.
+
+    Args:
+        shape: shape of one input, for example (channels, height, width).
+        seed, epoch, probe: what the direction is drawn from; each >= 0.
+
+    Returns:
+        float32 tensor of the given shape.
+    """
+    generator = np.random.Generator(np.random.PCG64([seed, epoch, probe]))
+    signs = generator.integers(0, 2, size=tuple(shape), dtype=np.int8)
+    return torch.from_numpy(signs.astype(np.float32) * 2 - 1)
+
+
+@dataclass(frozen=True)
+class Estimator(ABC):
+    """What the estimators have in common: probes v_k with entries +1 and -1, and how lengths are averaged.
+
+        plain:    (1/n) sum_k ||p_k||
+        squared:  (1/n) sum_k ||p_k||^2
+
+    where p_k is the estimate of H v_k. E ||H v||^2 = Tr(H^2) for Rademacher v, so `squared` estimates
+    Tr(H^2) = ||H||_F^2, and `plain` E ||H v||, a little below its root. Differences are divided by h (the
+    authors' code does not; it changes no ranking), so values at different h are comparable.
+
+    Attributes:
+        scale: h > 0, the step along every entry of a probe, in units of the normalized input.
+        probes: n >= 1. Probes are nested: the first k of n are those of a run with k.
+        norm: `plain` as in the authors' code, `squared` as in the paper.
+        seed: the probes are drawn from (seed, epoch, number of the probe).
+        precision: of the network's arithmetic; `bfloat16` is autocast.
+
+    Raises:
+        ValueError: if one is out of its range, or h too small for the precision.
+
+    Source: Garg, Ravikumar & Roy, ICML 2024 (arXiv 2307.05831), section 3; Hutchinson 1989 for v.
+    """
+
+    scale: float
+    probes: int = 1
+    norm: Norm = "plain"
+    seed: int = 0
+    precision: Precision = "float32"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.scale < float("inf"):
+            raise ValueError(f"scale (h) is {self.scale}: it should be above 0 and finite")
+        if self.probes < 1:
+            raise ValueError(f"probes is {self.probes}: at least one is needed")
+        if self.norm not in ("plain", "squared"):
+            raise ValueError(f"norm is {self.norm!r}: it should be 'plain' or 'squared'")
+        if self.precision not in SMALLEST_SCALE:
+            raise ValueError(f"precision is {self.precision!r}: it should be 'float32' or 'bfloat16'")
+
+    def directions(self, inputs: Tensor, epoch: int, numbers: Sequence[int] | None = None) -> list[Tensor]:
+        """The probes of `epoch` for samples like `inputs` (B, ...), on the device where they are.
+
+        Args:
+            numbers: of the probes that are wanted; None: 0 to n - 1.
+
+        Raises:
+            ValueError: if h is lost in the rounding of gradients.
+        """
+        short = inputs.dtype in (torch.bfloat16, torch.float16)
+        precision = "bfloat16" if short else self.precision
+        least = SMALLEST_SCALE[precision] if inputs.dtype != torch.float64 or precision != "float32" else 0
+        if self.scale < least and not isinstance(self, HessianProduct):
+            raise ValueError(
+                f"scale (h) is {self.scale}: at {precision} it should be at least {least}, or the "
+                "difference of the gradients is lost in their rounding"
+            )
+        return [
+            rademacher_probe(inputs.shape[1:], seed=self.seed, epoch=epoch, probe=number).to(inputs)
+            for number in (range(self.probes) if numbers is None else numbers)
+        ]
+
+    @abstractmethod
+    def products(
+        self, network: Network, inputs: Tensor, labels: Tensor, gradient: Tensor, directions: Sequence[Tensor]
+    ) -> Iterator[Tensor]:
+        """For each direction the estimate of H v, of the shape of `inputs`, given the gradient there."""
+
+    def estimate(
+        self, network: Network, inputs: Tensor, labels: Tensor, gradient: Tensor, directions: Sequence[Tensor]
+    ) -> Tensor:
+        """The curvature of each sample (B,), given its gradient; the model is already in `frozen_eval`."""
+        total = torch.zeros(len(inputs), device=inputs.device)
+        for norm in self.probe_norms(network, inputs, labels, gradient, directions):
+            total += norm.square() if self.norm == "squared" else norm
+        return total / len(directions)
+
+    def probe_norms(
+        self, network: Network, inputs: Tensor, labels: Tensor, gradient: Tensor, directions: Sequence[Tensor]
+    ) -> Iterator[Tensor]:
+        """For each direction ||p_k|| of each sample (B,)."""
+        for product in self.products(network, inputs, labels, gradient, directions):
+            yield product.flatten(1).norm(dim=1)
+
+
+@dataclass(frozen=True)
+class ForwardDifference(Estimator):
+    """(g(x + h v) - g(x)) / h, g the gradient of the loss: the paper's estimator, n + 1 gradients."""
+
+    def products(
+        self, network: Network, inputs: Tensor, labels: Tensor, gradient: Tensor, directions: Sequence[Tensor]
+    ) -> Iterator[Tensor]:
+        """Differences between each displaced gradient and the one that is given."""
+        for direction in directions:
+            moved = inputs + self.scale * direction
+            yield (loss_gradient(network, moved, labels, self.precision)[1] - gradient) / self.scale
+
+
+@dataclass(frozen=True)
+class CentralDifference(Estimator):
+    """(g(x + h v) - g(x - h v)) / 2h: for a smooth network the error falls with h^2; 2 n gradients."""
+
+    def products(
+        self, network: Network, inputs: Tensor, labels: Tensor, gradient: Tensor, directions: Sequence[Tensor]
+    ) -> Iterator[Tensor]:
+        """Differences between the gradients on both sides; the one that is given is not used."""
+        for direction in directions:
+            step = self.scale * direction
+            ahead, behind = (loss_gradient(network, moved, labels, self.precision)[1]
+                             for moved in (inputs + step, inputs - step))  # fmt: skip
+            yield (ahead - behind) / (2 * self.scale)
+
+
+@dataclass(frozen=True)
+class HessianProduct(Estimator):
+    """H v itself, by differentiating g . v once more: the limit h -> 0, which `scale` does not change.
+
+    One gradient with its graph and n backward passes through it. Autograd must be able to differentiate
+    the network twice, which it cannot through what torch.compile makes.
+
+    Source: Pearlmutter, Neural Computation 1994.
+    """
+
+    def products(
+        self, network: Network, inputs: Tensor, labels: Tensor, gradient: Tensor, directions: Sequence[Tensor]
+    ) -> Iterator[Tensor]:
+        """Derivatives of the gradient along each direction."""
+        with differentiating(inputs):
+            leaf, _, loss = summed_loss(network, inputs, labels, self.precision)
+            (slope,) = torch.autograd.grad(loss, leaf, create_graph=True)
+            for direction in directions:
+                along = (slope * direction).sum()
+                # a network of straight pieces only may have no second derivative at all
+                (product,) = torch.autograd.grad(along, leaf, retain_graph=True, materialize_grads=True)
+                yield product
+
+
+ESTIMATORS: dict[Method, type[Estimator]] = {
+    "forward": ForwardDifference,
+    "central": CentralDifference,
+    "hessian": HessianProduct,
+}
+"""The estimators by the name that a parameter file gives them."""
+
+
+def curvature(
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    *,
+    scale: float,
+    probes: int = 1,
+    norm: Norm = "plain",
+    seed: int = 0,
+    epoch: int = 0,
+    method: Method = "forward",
+    precision: Precision = "float32",
+) -> Tensor:
+    """Per-sample curvature of the cross-entropy loss; see `Estimator` for the formula.
+
+    The model may be any classifier whose samples do not touch each other in eval mode (batch norm with
+    running statistics does not); it is measured in eval mode and left as it was found. A compiled model
+    (torch.compile) works too.
+
+    Args:
+        model: maps inputs to logits (B, classes).
+        inputs: floating point (B, ...), normalized as in training.
+        labels: int64 (B,), the given labels.
+        scale, probes, norm, seed, precision: as in `Estimator`.
+        epoch: >= 0; enters the draw of the probes.
+        method: which of `ESTIMATORS`.
+
+    Returns:
+        float32 (B,), in loss per squared unit of normalized input (its square for `squared`).
+
+    Raises:
+        ValueError: if an argument is out of its range or of another type or shape, h is too small for
+            the precision, the model does not give logits, or a batch norm has no running statistics.
+
+    >>> model = nn.Linear(3, 2)
+    >>> curvature(model, torch.zeros(4, 3), torch.zeros(4, dtype=torch.int64), scale=0.1).shape
+    torch.Size([4])
+    """
+    if method not in ESTIMATORS:
+        raise ValueError(f"method is {method!r}: it should be one of {', '.join(ESTIMATORS)}")
+    estimator = ESTIMATORS[method](scale, probes, norm, seed, precision)
+    check_labels(inputs, labels)
+    directions = estimator.directions(inputs, epoch)
+    with frozen_eval(model):
+        _, gradient = loss_gradient(model, inputs, labels, precision)
+        return estimator.estimate(model, inputs, labels, gradient, directions)

@@ -1,0 +1,237 @@
+"""One sweep over the training samples: a model's epoch in, a few numbers per sample out."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain, repeat
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, one_hot
+
+from memtrack.core.recording.curvature import Estimator
+from memtrack.core.recording.eval_mode import Network, check_labels, folded, frozen_eval, loss_gradient
+from memtrack.core.recording.precision import Precision
+from memtrack.core.recording.quantities import QUANTITIES, SampleArrays
+
+T = TypeVar("T")
+B = TypeVar("B", bound=tuple[Any, ...])
+Batch = tuple[Tensor, Tensor]
+_LARGEST = {"cpu": (512, 2**20)}
+_LARGEST_ELSEWHERE = (4096, 2**24)
+"""The largest batch that is tried: samples, and numbers in their inputs."""
+
+
+def record_epoch(
+    model: nn.Module, batches: Iterable[Batch], estimator: Estimator, *, epoch: int
+) -> Generator[SampleArrays, None, None]:
+    """Measure every sample once, in eval mode, with frozen parameters, a batch at a time.
+
+    On a CPU, a model that `folded` can copy is measured on as many batches at a time as torch has
+    threads, each batch by one thread: on small images this is about twice as fast as two threads on
+    one batch. How the batches are cut and how many threads there are changes the numbers by rounding at
+    most; not at all, on the CPUs that were tried, while every batch holds 16 samples or more. Any other
+    model is measured one batch after the other.
+
+    Args:
+        model: maps inputs to logits (B, classes); put back as it was found when the last batch is
+            measured, after an error, or when the iterator is closed.
+        batches: (normalized inputs (B, ...), given labels int64 (B,)) in id order, without
+            augmentation, on the model's device.
+        estimator: of the curvature.
+        epoch: the probes are drawn for it.
+
+    Yields:
+        for each batch, in their order, an array (B,) for each name in `QUANTITIES`.
+
+    Raises:
+        FloatingPointError: where a recorded number is not finite (the training has diverged).
+        ValueError: as `Estimator.directions` and `frozen_eval` do.
+    """
+    batches = iter(batches)
+    first = next(batches, None)
+    if first is None:
+        return
+    directions = estimator.directions(first[0], epoch)
+
+    def measure(network: Network, batch: Batch) -> SampleArrays:
+        inputs, labels = batch
+        check_labels(inputs, labels)
+        logits, gradient = loss_gradient(network, inputs, labels, estimator.precision)
+        measured = {
+            **_from_logits(logits, labels),
+            "input_gradient_norm": gradient.flatten(1).norm(dim=1),
+            "curvature": estimator.estimate(network, inputs, labels, gradient, directions),
+        }
+        record = {name: measured[name].cpu().numpy().astype(kind) for name, kind in QUANTITIES.items()}
+        _check_finite(record, epoch, inputs)
+        return record
+
+    yield from _Sweep(model, first[0]).each(measure, chain([first], batches))
+
+
+class ProbeNormRecorder:
+    """The norms ||p_k|| of single probes at any h, for one epoch and one set of samples.
+
+    The mean of the norms of the first n probes is the curvature at n probes (of their squares, for
+    `squared`). Where the gradients at the samples themselves are kept, a probe costs one gradient.
+
+    Args:
+        model: as in `record_epoch`; it should not change while this is in use.
+        batches: as in `record_epoch`, at least one; iterated again by each call.
+        precision: as in `Estimator`. epoch: the probes are drawn for it.
+        keep: whether the gradients are kept in memory; otherwise each call computes them.
+    """
+
+    def __init__(
+        self, model: nn.Module, batches: Iterable[Batch], precision: Precision, *, epoch: int, keep: bool
+    ) -> None:
+        self._batches, self._epoch = batches, epoch
+        self._example = next(iter(batches))[0]
+        self._sweep = _Sweep(model, self._example)
+        self._gradients: list[Tensor] | None = None
+        if keep:
+            gradients = self._sweep.each(
+                lambda network, batch: loss_gradient(network, *batch, precision)[1], batches
+            )
+            self._gradients = list(gradients)
+
+    def probe_norms(self, estimator: Estimator, probes: Sequence[int]) -> NDArray[np.float32]:
+        """The norms of the probes with these numbers, (len(probes), N); `estimator.probes` is not used.
+
+        Raises:
+            FloatingPointError: if one is not finite.
+        """
+        directions = estimator.directions(self._example, self._epoch, probes)
+
+        def measure(network: Network, batch: tuple[Tensor, Tensor, Tensor | None]) -> NDArray[np.float32]:
+            inputs, labels, gradient = batch
+            if gradient is None:
+                _, gradient = loss_gradient(network, inputs, labels, estimator.precision)
+            norms = estimator.probe_norms(network, inputs, labels, gradient, directions)
+            found = torch.stack(list(norms)).cpu().numpy()
+            _check_finite({"curvature": found}, self._epoch, inputs)
+            return found
+
+        gradients = repeat(None) if self._gradients is None else self._gradients
+        batches = ((*batch, gradient) for batch, gradient in zip(self._batches, gradients, strict=False))
+        return np.concatenate(list(self._sweep.each(measure, batches)), axis=1)
+
+
+class _Sweep:
+    """Batches going through the fastest form of a model, several at a time where that is faster."""
+
+    def __init__(self, model: nn.Module, example: Tensor) -> None:
+        self._model = model
+        with frozen_eval(model):
+            self._copy = folded(model, example)
+        parallel = self._copy is not None and example.device.type == "cpu"
+        self._threads = torch.get_num_threads() if parallel else 1
+
+    def each(self, function: Callable[[Network, B], T], batches: Iterable[B]) -> Iterator[T]:
+        """`function` of the network and each batch, whose first part are the inputs, in their order."""
+
+        def work(batch: B) -> T:
+            inputs, *others = batch
+            if self._copy is not None and inputs.dim() == 4:
+                inputs = inputs.contiguous(memory_format=torch.channels_last)
+            return function(self._copy or self._model, (inputs, *others))  # type: ignore[arg-type]
+
+        with frozen_eval(self._model):
+            yield from _in_order(work, batches, self._threads)
+
+
+def joined(parts: Iterable[SampleArrays]) -> SampleArrays:
+    """The records of all batches as one: an array (N,) for each name in `QUANTITIES`."""
+    kept = list(parts)
+    return {name: np.concatenate([part[name] for part in kept]) for name in QUANTITIES}
+
+
+def fastest_batch_size(model: nn.Module, inputs: Tensor, labels: Tensor, estimator: Estimator) -> int:
+    """The batch size at which `record_epoch` takes the least time, by trying some on the samples given.
+
+    A CPU is fastest where a batch fits into its cache, a GPU where it is full. On a CPU a size counts
+    only if it gives the very numbers that the smallest one gives, so that the choice, which hangs on
+    chance, changes no result.
+
+    Args:
+        model, estimator: as in `record_epoch`.
+        inputs, labels: some hundred samples per thread of torch, on the model's device.
+
+    Returns:
+        a power of two from 16 to 4096, or 16 for fewer samples than that.
+    """
+    on_cpu = inputs.device.type == "cpu"
+    most, numbers = _LARGEST.get(inputs.device.type, _LARGEST_ELSEWHERE)
+    largest = min(
+        most, numbers // inputs[0].numel(), len(inputs) // (torch.get_num_threads() if on_cpu else 1)
+    )
+    reference: SampleArrays = {}
+    seconds: dict[int, float] = {}
+    for size in [16, *(2**power for power in range(4, 13) if 2**power <= largest)]:  # the first warms up
+        cut = zip(torch.split(inputs, size), torch.split(labels, size), strict=True)
+        start = time.perf_counter()
+        try:
+            record = joined(record_epoch(model, cut, estimator, epoch=0))
+        except torch.OutOfMemoryError:
+            break
+        taken = time.perf_counter() - start
+        reference = reference or record
+        if on_cpu and any((record[name] != reference[name]).any() for name in QUANTITIES):
+            continue
+        seconds[size] = taken
+    return min(seconds, key=seconds.__getitem__, default=16)
+
+
+def _in_order(function: Callable[[B], T], batches: Iterable[B], threads: int) -> Iterator[T]:
+    """`map` in threads of which each has torch to itself, a few batches ahead of what is asked for."""
+    if threads == 1:
+        yield from map(function, batches)
+        return
+    waiting: deque[Future[T]] = deque()
+    before = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            for batch in batches:
+                waiting.append(pool.submit(function, batch))
+                if len(waiting) > 2 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+    finally:
+        torch.set_num_threads(before)  # a thread's own setting reaches libraries that all threads share
+
+
+def _check_finite(record: SampleArrays, epoch: int, inputs: Tensor) -> None:
+    for name, array in record.items():
+        if not np.isfinite(array).all():
+            count = int((~np.isfinite(array)).sum())
+            reason = (
+                "the training has diverged; a smaller learning rate usually mends it"
+                if inputs.isfinite().all()
+                else "the inputs are not finite"
+            )
+            raise FloatingPointError(
+                f"epoch {epoch}: {name} is not finite for {count} samples of a batch: {reason}"
+            )
+
+
+def _from_logits(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    own = logits.gather(1, labels[:, None])
+    others = logits.scatter(1, labels[:, None], -torch.inf)
+    loss = cross_entropy(logits, labels, reduction="none")
+    predicted = logits.argmax(1)
+    return {
+        "loss": loss,
+        "probability": torch.exp(-loss),
+        "margin": (own - others.max(1, keepdim=True).values).squeeze(1),
+        "correct": (predicted == labels).float(),
+        "predicted": predicted,
+        "error_norm": (logits.softmax(1) - one_hot(labels, logits.shape[1])).norm(dim=1),
+    }

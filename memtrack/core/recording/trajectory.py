@@ -1,0 +1,204 @@
+"""The recorded numbers of all recorded epochs, on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from memtrack.core.files import epochs_in, file_hash, whole_file
+from memtrack.core.recording.quantities import QUANTITIES, SampleArrays
+
+
+def write_array(path: Path, array: ArrayLike) -> None:
+    """Write a .npy file so that it is either whole or not there; objects are refused."""
+    array = np.asarray(array)
+    if array.dtype.hasobject:
+        raise ValueError(f"{path}: an array of objects would have to be pickled")
+    with whole_file(path) as file:  # np.save does not say that a disk is full
+        file.write(_header(array.dtype, array.shape))
+        file.write(array.tobytes())
+
+
+class EpochArrays(ABC):
+    """The recorded epochs of some quantities, wherever they are: what a score is made of."""
+
+    @property
+    @abstractmethod
+    def epochs(self) -> tuple[int, ...]:
+        """The epochs that are recorded, rising."""
+
+    @abstractmethod
+    def load(self, quantity: str, epoch: int) -> NDArray[np.generic]:
+        """The array of a quantity in an epoch, (N,), in its own type."""
+
+    def each(self, quantity: str) -> Iterator[NDArray[np.float64]]:
+        """The recorded epochs of a quantity one after the other, each (N,) in float64."""
+        for epoch in self.epochs:
+            yield self.load(quantity, epoch).astype(np.float64)
+
+    def read(self, quantity: str) -> NDArray[np.float64]:
+        """All recorded epochs of a quantity, (T, N), in float64 so that sums over epochs are exact."""
+        return np.stack(list(self.each(quantity)))
+
+    def mean(self, quantity: str) -> NDArray[np.float64]:
+        """The mean of a quantity over the recorded epochs, (N,)."""
+        total = np.zeros(())
+        for values in self.each(quantity):
+            total = total + values
+        return total / len(self.epochs)
+
+    def between(self, first: int, last: int) -> EpochArrays:
+        """The recorded epochs from `first` to `last`, both included."""
+        return _Window(self, first, last)
+
+    def last(self, quantity: str) -> NDArray[np.generic]:
+        """The last recorded epoch of a quantity, (N,), in its own type."""
+        return self.load(quantity, self.epochs[-1])
+
+
+class _Window(EpochArrays):
+    """A window of epochs."""
+
+    def __init__(self, arrays: EpochArrays, first: int, last: int) -> None:
+        self._arrays = arrays
+        self._epochs = tuple(epoch for epoch in arrays.epochs if first <= epoch <= last)
+
+    @property
+    def epochs(self) -> tuple[int, ...]:
+        return self._epochs
+
+    def load(self, quantity: str, epoch: int) -> NDArray[np.generic]:
+        return self._arrays.load(quantity, epoch)
+
+
+class InMemoryTrajectory(EpochArrays):
+    """Arrays in memory: for each quantity and each epoch, (N,)."""
+
+    def __init__(self, arrays: Mapping[str, Mapping[int, NDArray[np.generic]]]) -> None:
+        self.arrays = arrays
+
+    @property
+    def epochs(self) -> tuple[int, ...]:
+        """The epochs that are there, rising."""
+        return tuple(sorted(next(iter(self.arrays.values()))))
+
+    def load(self, quantity: str, epoch: int) -> NDArray[np.generic]:
+        """The array of a quantity in an epoch, (N,)."""
+        return self.arrays[quantity][epoch]
+
+
+class Trajectory(EpochArrays):
+    """A folder of arrays: `ids.npy` (N,) and, for each quantity, `QUANTITY/epoch_0003.npy` (N,).
+
+    Every array is in the order of `ids`. `epochs/epoch_0003.json` holds the hashes of an epoch's arrays
+    and is written last: an epoch without it does not count. An epoch of a million samples is eight
+    files of 5 MB or less; nothing here keeps more than two of them in memory, except `read`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def create(cls, folder: Path, ids: Sequence[str]) -> Trajectory:
+        """An empty trajectory of the samples `ids`; epochs that are there already stay."""
+        trajectory = cls(folder)
+        write_array(folder / "ids.npy", np.asarray(ids, dtype=np.str_))
+        return trajectory
+
+    @property
+    def ids(self) -> NDArray[np.str_]:
+        """The sample ids (N,)."""
+        ids: NDArray[np.str_] = np.load(self.folder / "ids.npy", allow_pickle=False)
+        return ids
+
+    @property
+    def epochs(self) -> tuple[int, ...]:
+        """The epochs that are recorded, rising."""
+        return tuple(sorted(epochs_in(self.folder / "epochs", ".json")))
+
+    def file(self, quantity: str, epoch: int) -> Path:
+        """Where the array of a quantity in an epoch is."""
+        return self.folder / quantity / f"epoch_{epoch:04d}.npy"
+
+    def _hashes(self, epoch: int) -> Path:
+        return self.folder / "epochs" / f"epoch_{epoch:04d}.json"
+
+    def files(self, epoch: int) -> list[Path]:
+        """All files of an epoch, the one that makes it count last."""
+        return [*(self.file(name, epoch) for name in QUANTITIES), self._hashes(epoch)]
+
+    def write(self, epoch: int, parts: Iterable[SampleArrays]) -> None:
+        """Add a recorded epoch, batch by batch as `record_epoch` yields them.
+
+        Raises:
+            OSError: when the disk is full. ValueError: when the batches do not hold N samples. In both
+                cases the epoch does not count, and no part of it is left.
+        """
+        self._hashes(epoch).unlink(missing_ok=True)
+        try:
+            digests = self._write_arrays(epoch, parts)
+            with whole_file(self._hashes(epoch)) as file:
+                file.write(json.dumps(digests, indent=2).encode() + b"\n")
+        except BaseException:
+            self.discard(epoch)
+            raise
+
+    def _write_arrays(self, epoch: int, parts: Iterable[SampleArrays]) -> dict[str, str]:
+        """Write each quantity as the batches come; the hashes of the files."""
+        count, written = len(self.ids), 0
+        hashes = {name: hashlib.sha256() for name in QUANTITIES}
+        with ExitStack() as stack:
+            files = {name: stack.enter_context(whole_file(self.file(name, epoch))) for name in QUANTITIES}
+
+            def add(name: str, content: bytes) -> None:
+                files[name].write(content)
+                hashes[name].update(content)
+
+            for name, kind in QUANTITIES.items():
+                add(name, _header(np.dtype(kind), (count,)))
+            for part in parts:
+                written += len(part["loss"])
+                for name, kind in QUANTITIES.items():
+                    add(name, part[name].astype(kind, copy=False).tobytes())
+            if written != count:
+                raise ValueError(f"epoch {epoch}: {written} samples were recorded of {count}")
+        return {name: digest.hexdigest() for name, digest in hashes.items()}
+
+    def damaged(self, epoch: int) -> Path | None:
+        """The first file of an epoch that is not what was written, or None where all are."""
+        try:
+            expected = dict(json.loads(self._hashes(epoch).read_text()))
+        except (OSError, ValueError, TypeError):
+            return self._hashes(epoch)
+        for name in QUANTITIES:
+            path = self.file(name, epoch)
+            if not path.is_file() or file_hash(path) != expected.get(name):
+                return path
+        return None
+
+    def discard(self, epoch: int) -> None:
+        """Remove an epoch."""
+        for path in reversed(self.files(epoch)):
+            path.unlink(missing_ok=True)
+
+    def load(self, quantity: str, epoch: int) -> NDArray[np.generic]:
+        """The array of a quantity in an epoch, (N,), in its own type."""
+        array: NDArray[np.generic] = np.load(self.file(quantity, epoch), allow_pickle=False)
+        return array
+
+
+def _header(kind: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """The head of a .npy file."""
+    file = io.BytesIO()
+    description = {"descr": kind.str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, description)
+    return file.getvalue()

@@ -1,0 +1,153 @@
+"""What a score is, and all scores by name.
+
+To add one, write a function under `@score` and a test. In formulas y is the given label, p the softmax
+probabilities, f the logits, T the number of recorded epochs t; epochs that are not recorded are not seen.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn  # takes seconds, and checking a name does without
+
+Values = NDArray[np.float64]
+
+
+class Need(Enum):
+    """What a score is computed from."""
+
+    EPOCHS = "epochs"
+    """The recorded numbers of every recorded epoch: a `memtrack.core.recording.trajectory.EpochArrays`."""
+    NETWORKS = "networks"
+    """The networks after every recorded epoch and the training samples: a `RecordedNetworks`."""
+
+
+class RecordedNetworks(Protocol):
+    """The networks of one training, to measure more of them than was recorded.
+
+    Attributes:
+        labels: the given labels, int64 (N,).
+        shape: of an input: (channels, height, width).
+    """
+
+    labels: NDArray[np.int64]
+    shape: tuple[int, ...]
+
+    def models(self) -> Iterator[nn.Module]:
+        """The networks after each recorded epoch, in order; the same object with other weights is allowed."""
+        ...
+
+    def batches(self, rows: NDArray[np.int64]) -> Iterable[tuple[Tensor, Tensor]]:
+        """(normalized inputs (B, ...), given labels int64 (B,)) of the samples `rows`, in this order, on the
+        device of the networks."""
+        ...
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score.
+
+    Attributes:
+        name: in parameters, files and metrics. title: in pictures.
+        needs: what `formula` takes, in the order of its arguments.
+        formula: gives one number per sample, float64 (N,).
+        cost: beyond training and recording, in words; empty for a score that is computed by default.
+    """
+
+    name: str
+    title: str
+    needs: tuple[Need, ...]
+    formula: Callable[..., Values]
+    cost: str
+
+    @property
+    def windowed(self) -> bool:
+        """Whether the score can be taken over some epochs alone."""
+        return self.needs == (Need.EPOCHS,)
+
+
+SCORES: dict[str, Score] = {}
+"""All scores by name."""
+RENAMED = {
+    "cumulative_loss": "csl",
+    "mean_margin": "aum",
+    "gradient_norm": "input_gradient_norm",
+    "variance_of_gradients": "vog",
+}
+"""Names of earlier versions, and the names of today."""
+WINDOW = re.compile(r"(?P<name>\w+)_epochs_(?P<first>\d+)_(?P<last>\d+)")
+"""A score over some epochs alone: curvature_epochs_1_10 is `curvature` over the recorded ones of 1 to 10."""
+
+
+def score(
+    *, title: str | None = None, needs: tuple[Need, ...] = (Need.EPOCHS,), cost: str = ""
+) -> Callable[[Callable[..., Values]], Callable[..., Values]]:
+    """Register a score under its function's name; see `Score`."""
+
+    def register(formula: Callable[..., Values]) -> Callable[..., Values]:
+        name = formula.__name__
+        SCORES[name] = Score(name, title or name.replace("_", " "), needs, formula, cost)
+        return formula
+
+    return register
+
+
+def known(name: str) -> bool:
+    """Whether a score has this name, or a window of epochs of a score."""
+    window = WINDOW.fullmatch(name)
+    if window is None:
+        return name in SCORES
+    found = SCORES.get(window["name"])
+    return found is not None and found.windowed and 0 < int(window["first"]) <= int(window["last"])
+
+
+def needs(name: str) -> tuple[Need, ...]:
+    """What the score with a name that is `known` is computed from."""
+    window = WINDOW.fullmatch(name)
+    return SCORES[name if window is None else window["name"]].needs
+
+
+def title(name: str) -> str:
+    """The name of a score for people."""
+    window = WINDOW.fullmatch(name)
+    if window is None:
+        return SCORES[name].title if name in SCORES else name.replace("_", " ")
+    return f"{title(window['name'])}, epochs {window['first']} to {window['last']}"
+
+
+def compute(name: str, evidence: Mapping[Need, Any]) -> Values:
+    """The score with a name that is `known`, (N,).
+
+    Args:
+        evidence: for each need of the score what is there.
+
+    Raises:
+        LookupError: if what the score needs is not there, or no epoch of its window was recorded.
+    """
+    window = WINDOW.fullmatch(name)
+    if window is not None:
+        name = window["name"]
+        chosen = evidence[Need.EPOCHS].between(int(window["first"]), int(window["last"]))
+        evidence = {Need.EPOCHS: chosen}
+    wanted = SCORES[name]
+    if missing := [need.value for need in wanted.needs if need not in evidence]:
+        raise LookupError(f"{name} needs {', '.join(missing)}, which are not there")
+    if Need.EPOCHS in wanted.needs and not evidence[Need.EPOCHS].epochs:
+        raise LookupError("no epoch of the window was recorded")
+    return wanted.formula(*(evidence[need] for need in wanted.needs))
+
+
+def ranks(values: Values) -> NDArray[np.int64]:
+    """The place of each sample (N,), 1 for the largest score; ties in id order."""
+    order = np.argsort(-values, kind="stable")
+    places = np.empty(len(values), dtype=np.int64)
+    places[order] = np.arange(1, len(values) + 1)
+    return places

@@ -1,0 +1,1 @@
+"""Training a network, one epoch at a time."""

@@ -1,0 +1,45 @@
+"""Optimizers and learning-rate schedules by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+from torch.optim import SGD, AdamW, Optimizer
+from torch.optim.lr_scheduler import (
+    CosineAnnealingLR,
+    LambdaLR,
+    LRScheduler,
+    MultiStepLR,
+    OneCycleLR,
+)
+
+
+def build_optimizer(model: nn.Module, kind: str, **options: Any) -> Optimizer:
+    """The optimizer `sgd` or `adamw` of the model's parameters."""
+    kinds: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "adamw": AdamW}
+    return kinds[kind](model.parameters(), **options)
+
+
+def build_schedule(
+    optimizer: Optimizer, kind: str, *, epochs: int, steps: int, **options: Any
+) -> LRScheduler:
+    """A learning-rate schedule that is stepped after every batch.
+
+    Args:
+        kind: constant, step (milestones in epochs, factor), cosine or one_cycle (warmup share).
+        epochs: of the whole training. steps: batches per epoch.
+    """
+    total = epochs * steps
+    if kind == "constant":
+        return LambdaLR(optimizer, lambda _: 1.0)
+    if kind == "step":
+        milestones = [epoch * steps for epoch in options["milestones"]]
+        return MultiStepLR(optimizer, milestones, gamma=options["factor"])
+    if kind == "cosine":
+        return CosineAnnealingLR(optimizer, total)
+    highest = [group["lr"] for group in optimizer.param_groups]
+    # one step more than are taken, so that the last one is still within the cycle
+    rising = max(options["warmup"], 2 / (total + 1))  # torch divides by zero on a rise of one step
+    return OneCycleLR(optimizer, highest, total_steps=total + 1, pct_start=rising, cycle_momentum=False)

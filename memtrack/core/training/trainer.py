@@ -1,0 +1,128 @@
+"""Training: one epoch at a time, so that the caller can record between epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import (
+    LRScheduler,
+)
+
+from memtrack.core.training.augmentation import Augmentation
+from memtrack.core.training.optimizers import build_optimizer, build_schedule
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """Mean loss and accuracy over the batches as they were trained on."""
+
+    loss: float
+    accuracy: float
+
+
+def train_epoch(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    optimizer: Optimizer,
+    schedule: LRScheduler,
+    augment: Callable[[Tensor], Tensor] | None = None,
+) -> EpochResult:
+    """One pass of gradient steps over (inputs, labels) batches on the model's device.
+
+    Raises:
+        FloatingPointError: when the loss is no longer finite.
+    """
+    model.train()
+    total = torch.zeros(2)
+    seen = 0
+    for inputs, labels in batches:
+        logits = model(augment(inputs) if augment else inputs)
+        loss = cross_entropy(logits, labels)
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        optimizer.step()
+        schedule.step()
+        correct = (logits.detach().argmax(1) == labels).sum()
+        total += torch.stack([loss.detach() * len(labels), correct]).cpu()
+        seen += len(labels)
+    if not torch.isfinite(total).all():
+        raise FloatingPointError(
+            "the training loss is not finite: the training has diverged; a smaller learning rate usually "
+            "mends it"
+        )
+    return EpochResult(loss=float(total[0]) / seen, accuracy=float(total[1]) / seen)
+
+
+class Trainer:
+    """A network in training, one epoch at a time, with all that the next epoch starts from.
+
+    An epoch draws its random numbers (dropout, augmentation) from (seed, epoch) alone, so training that
+    goes on from a saved `state` makes the same steps as training that was never interrupted.
+
+    Args:
+        model: on its device.
+        optimizer, schedule: the arguments of `build_optimizer` and `build_schedule`, with `kind`.
+        epochs: of the whole training. steps: batches per epoch.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        optimizer: Mapping[str, Any],
+        schedule: Mapping[str, Any],
+        augment: Augmentation,
+        epochs: int,
+        steps: int,
+        seed: int,
+    ) -> None:
+        self.model = model
+        self.optimizer = build_optimizer(model, **optimizer)
+        self.schedule = build_schedule(self.optimizer, epochs=epochs, steps=steps, **schedule)
+        self._augment = augment
+        self._seed = seed
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the next batch."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def run_epoch(self, epoch: int, batches: Iterable[tuple[Tensor, Tensor]]) -> EpochResult:
+        """Train on `batches` once; see `train_epoch`."""
+        seed = int(np.random.SeedSequence([self._seed, epoch]).generate_state(1)[0])
+        torch.manual_seed(seed)
+        augment = partial(self._augment, generator=torch.Generator().manual_seed(seed))
+        return train_epoch(self.model, batches, self.optimizer, self.schedule, augment)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that training goes on from: tensors and plain numbers, which live on."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state` of a trainer that was made with the same arguments."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """Share of the samples that the model, in eval mode, gets right."""
+    model.eval()
+    correct = seen = 0
+    for inputs, labels in batches:
+        correct += int((model(inputs).argmax(1) == labels).sum())
+        seen += len(labels)
+    return correct / seen

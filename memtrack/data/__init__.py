@@ -1,0 +1,1 @@
+"""Data sets: sources, the prepared form, variants of the labels, batches."""

@@ -1,0 +1,120 @@
+"""Batches of a prepared data set, normalized and on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from memtrack.core.images.normalization import Normalization
+from memtrack.core.images.pixels import Pixels
+from memtrack.data.prepared import PreparedData
+from memtrack.data.variants import VariantData
+
+Rows = NDArray[np.int64]
+Change = Callable[[Pixels, Rows], Pixels]
+
+
+class _Images(Dataset[Tensor]):
+    """Whole batches of images: indexed by row numbers, so that a worker decodes a batch at a time."""
+
+    def __init__(self, data: PreparedData, where: Sequence[str], change: Change | None) -> None:
+        self.data = data
+        self.where = where
+        self.change = change
+
+    def __getitem__(self, rows: Rows) -> Tensor:
+        images = self.data.images([self.where[row] for row in rows])
+        return torch.from_numpy(images if self.change is None else self.change(images, rows))
+
+
+class Batches:
+    """(inputs, labels) of samples: in id order, or shuffled by (seed, epoch).
+
+    `where` says where the image of each sample is (`PreparedData.images`), (N,), `labels` are int64 (N,);
+    `change` makes of images and their rows what the network sees.
+
+    Inputs are float32 (B, channels, height, width), normalized by the mean and standard deviation of
+    the training images; labels int64 (B,). A last batch of one is added to the batch before it, since
+    batch norm cannot train on it; so is one of fewer than 16 where batches are larger, since small
+    matrix products round otherwise.
+    """
+
+    def __init__(
+        self,
+        data: PreparedData,
+        where: Sequence[str],
+        labels: NDArray[np.int64],
+        *,
+        batch_size: int,
+        device: torch.device,
+        workers: int = 0,
+        rows: Rows | None = None,
+        change: Change | None = None,
+    ) -> None:
+        self.labels = torch.from_numpy(labels)
+        self.device = device
+        self._rows = self._order = np.arange(len(labels)) if rows is None else rows
+        self._batch_size = batch_size
+        self._inputs = Normalization(data.info.mean, data.info.std, device)
+        workers = workers if data.info.files is not None else 0
+        self._loader = DataLoader(
+            _Images(data, where, change),
+            batch_size=None,
+            sampler=_Cuts(self),
+            num_workers=workers,
+        )
+
+    def cuts(self) -> list[Rows]:
+        """The rows of each batch."""
+        starts = list(range(self._batch_size, len(self._order), self._batch_size))
+        if starts and len(self._order) - starts[-1] < (16 if self._batch_size >= 16 else 2):
+            starts.pop()
+        return np.split(self._order, starts)
+
+    def __len__(self) -> int:
+        return len(self.cuts())
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for rows, images in zip(self.cuts(), self._loader, strict=True):
+            yield self._inputs(images), self.labels[torch.from_numpy(rows)].to(self.device)
+
+    def shuffled(self, *, seed: int, epoch: int) -> Batches:
+        """Put the samples into another order, drawn from (seed, epoch); returns itself."""
+        generator = np.random.Generator(np.random.PCG64([seed, epoch]))
+        self._order = self._rows[generator.permutation(len(self._rows))]
+        return self
+
+
+def variant_batches(
+    data: PreparedData,
+    variant: VariantData,
+    *,
+    batch_size: int,
+    device: torch.device,
+    workers: int = 0,
+    rows: Rows | None = None,
+) -> Batches:
+    """The samples of a variant with their given labels, or those in `rows`."""
+    return Batches(
+        data, variant.images, variant.given,
+        batch_size=batch_size, device=device, workers=workers, rows=rows,
+        change=variant.seen if variant.pixels is not None else None,
+    )  # fmt: skip
+
+
+class _Cuts:
+    """A sampler that asks for the current cuts at each pass."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[Rows]:
+        return iter(self._batches.cuts())
+
+    def __len__(self) -> int:
+        return len(self._batches)

@@ -1,0 +1,181 @@
+"""Make the variants that `memtrack.data.variants` reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from memtrack.config.errors import InputError, Problem
+from memtrack.config.json_files import write_json
+from memtrack.config.paths import VARIANTS_FOLDER, input_path
+from memtrack.config.sections.variants import (
+    ConflictingDuplicates,
+    Confusion,
+    FromFile,
+    InstanceDependent,
+    NoNoise,
+    Pair,
+    PixelNoise,
+    RandomLabels,
+    Symmetric,
+    VariantParams,
+    base_variant,
+)
+from memtrack.config.validation import nearest
+from memtrack.core.images.pixels import Pixels
+from memtrack.core.labels import noise
+from memtrack.data.prepared import CHUNK, PreparedData
+from memtrack.data.tables import read_table, required_columns, row_name
+from memtrack.data.variants import LABELS, SUMMARY, PixelChange, VariantData, VariantSummary
+
+COPY = "#copy"
+"""Added to the id of a sample that is copied."""
+
+
+def write_variant(name: str, params: VariantParams, data: PreparedData) -> VariantSummary:
+    """Make the variant `name`; `InputError` where its entry or a label file does not fit the data set."""
+    classes = data.info.classes
+    base = base_variant(params)
+    if base is not None:
+        start = VariantData(base, data)
+        clean, given, pixels, read = start.clean, start.given, start.summary.pixels, start.read
+        rows = pd.DataFrame({"id": start.ids, "image": start.images, "copy_of": start.copy_of})
+    else:
+        train, pixels = data.split("train").reset_index(drop=True), None
+        clean = given = data.codes(train["label"])
+        rows = train[["id", "image"]].assign(copy_of="")
+
+        def read(rows: Sequence[int] | NDArray[np.int64]) -> Pixels:
+            return data.images(train["image"].iloc[np.asarray(rows)].tolist())
+
+    match params:
+        case NoNoise():
+            pass
+        case Symmetric():
+            given = noise.symmetric(given, classes=len(classes), rate=params.rate, seed=params.seed)
+        case Pair():
+            partners = _partners(params, classes)
+            given = noise.pair(given, partners=partners, rate=params.rate, seed=params.seed)
+        case Confusion():
+            if len(params.matrix) != len(classes):
+                text = f"has {len(params.matrix)} rows: the data set has {len(classes)} classes"
+                raise params.mistake("matrix", message=text)
+            given = noise.confusion(given, matrix=np.array(params.matrix), seed=params.seed)
+        case InstanceDependent():
+
+            def images() -> Iterator[Pixels]:
+                for first in range(0, len(rows), CHUNK):
+                    yield read(range(first, min(first + CHUNK, len(rows))))
+
+            distances = noise.class_distances(images, given, classes=len(classes))
+            given = noise.instance_dependent(given, distances, rate=params.rate, seed=params.seed)
+        case RandomLabels():
+            given = noise.random_labels(given, classes=len(classes), seed=params.seed)
+        case ConflictingDuplicates():
+            # of samples that have no copy yet
+            alone = np.flatnonzero((rows["copy_of"] == "") & ~rows["id"].isin(rows["copy_of"]))
+            chosen, labels = noise.conflicting_duplicates(
+                given[alone], classes=len(classes), rate=params.rate, seed=params.seed
+            )
+            copies = rows.iloc[alone[chosen]]
+            copies = copies.assign(copy_of=copies["id"], id=copies["id"] + COPY)
+            rows = pd.concat([rows, copies])
+            clean = np.concatenate([clean, clean[alone[chosen]]])
+            given = np.concatenate([given, labels])
+        case PixelNoise():
+            pixels = PixelChange(how=params.how, seed=params.seed)
+        case FromFile():
+            given = _labels_from_file(params, data)
+    corrupted = clean != given
+    summary = VariantSummary(
+        made_from=params.model_dump(mode="json"),
+        realized_rate=float(corrupted.mean()),
+        samples=len(clean),
+        corrupted=int(corrupted.sum()),
+        copies=int((rows["copy_of"] != "").sum()),
+        pixels=pixels,
+        classes=list(classes),
+        transitions=noise.transition_counts(clean, given, classes=len(classes)).tolist(),
+    )
+    names = np.asarray(classes, dtype=object)
+    folder = VARIANTS_FOLDER / name
+    folder.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(
+        {
+            "id": rows["id"],
+            "image": rows["image"],
+            "clean_label": names[clean],
+            "given_label": names[given],
+            "corrupted": corrupted.astype(int),
+            "copy_of": rows["copy_of"],
+        }
+    ).to_csv(folder / LABELS, index=False)
+    write_json(summary, folder / SUMMARY)
+    return summary
+
+
+def _partners(params: Pair, classes: tuple[str, ...]) -> NDArray[np.int64]:
+    """For each class the number of its partner, (C,); its own for none."""
+    own = np.arange(len(classes))
+    if params.pairs is None:
+        return (own + 1) % len(classes)
+    problems = [
+        params.mistake("pairs", key,
+                message=f"{word!r} is not among the classes{nearest(word, classes)} ({', '.join(classes)})")
+        for key, value in params.pairs.items() for word in (key, value) if word not in classes
+    ]  # fmt: skip
+    if problems:
+        raise InputError([problem for found in problems for problem in found.problems])
+    for one, other in params.pairs.items():
+        own[classes.index(one)] = classes.index(other)
+    return own
+
+
+def _labels_from_file(params: FromFile, data: PreparedData) -> NDArray[np.int64]:
+    """The given labels of the training samples, (N,), from a table of ids and labels."""
+    path = input_path(params.labels)
+    table = read_table(path)
+    required_columns(table, [params.id_column, params.label_column], path)
+    classes, known = list(data.info.classes), set(data.samples["id"])
+    numbers = {str(number): number for number in range(len(classes))}
+    given: dict[str, int] = {}
+    problems: list[Problem] = []
+    numbered = not any(name.isdecimal() for name in classes)  # else a number is a class's name
+    rows = zip(table.index, table[params.id_column], table[params.label_column], strict=True)
+    for row, sample, label in rows:
+        where = row_name(path, row)
+        if sample in given:
+            problems.append(Problem(path, message=f"{where}: the id {sample!r} is there twice"))
+        elif sample not in known:
+            example = data.samples["id"].iloc[0]
+            problems.append(
+                Problem(
+                    path,
+                    message=f"{where}: no sample has the id {sample!r} (ids look like {example!r})",
+                )
+            )
+        elif label in classes:
+            given[sample] = classes.index(label)
+        elif numbered and label in numbers:
+            given[sample] = numbers[label]
+        else:
+            hint = nearest(label, classes)
+            problems.append(
+                Problem(
+                    path,
+                    message=f"{where}: {label!r} is not among the classes{hint} ({', '.join(classes)})",
+                )
+            )
+    train = data.split("train")["id"].tolist()
+    if not problems:  # a mistaken id would be said twice
+        problems += [
+            Problem(path, message=f"has no label for the training sample {sample!r}")
+            for sample in train
+            if sample not in given
+        ]
+    if problems:
+        raise InputError(problems)
+    return np.array([given[sample] for sample in train], dtype=np.int64)

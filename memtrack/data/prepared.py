@@ -1,0 +1,87 @@
+"""The canonical form of a data set, under data/prepared.
+
+samples.csv has a row per sample: id, label (class name), split (train, test, unused, skipped) and
+the image: a path relative to the source's root, or a row number in images.npy. dataset.json says
+the rest. The order of the rows is the order of the ids everywhere in memtrack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field, Strict
+
+from memtrack.config.json_files import StrictModel, read_json
+from memtrack.config.paths import PREPARED_FOLDER, input_path
+from memtrack.core.images.pixels import Pixels
+from memtrack.data.decoding import decode
+
+SAMPLES, RECORD, IMAGES = "samples.csv", "dataset.json", "images.npy"
+CHUNK = 512
+"""Images are decoded or summed up so many at a time."""
+
+
+class FileImages(StrictModel):
+    """How the image files are read."""
+
+    root: str
+    size: int
+    mode: Literal["RGB", "L"]
+    sha256: str = Field(description="Of the pixels of all files: what trains on them reruns on a change.")
+
+
+class DatasetInfo(StrictModel):
+    """dataset.json. mean and std are those of the training images per channel, pixels in [0, 1]."""
+
+    source: str
+    classes: Annotated[tuple[str, ...], Strict(False)]
+    shape: Annotated[tuple[int, int, int], Strict(False), Field(description="channels, height, width")]
+    mean: Annotated[tuple[float, ...], Strict(False)]
+    std: Annotated[tuple[float, ...], Strict(False)]
+    train: int
+    test: int
+    unused: int
+    skipped: int
+    files: FileImages | None
+
+
+class PreparedData:
+    """A data set in canonical form, read back."""
+
+    def __init__(self, folder: Path = PREPARED_FOLDER) -> None:
+        self.folder = folder
+        self.info = read_json(DatasetInfo, folder / RECORD)
+        self.samples = pd.read_csv(folder / SAMPLES, dtype=str, keep_default_na=False)
+        self._array: Pixels | None = None
+        self._root = input_path(self.info.files.root) if self.info.files is not None else None
+
+    def split(self, name: str) -> pd.DataFrame:
+        """The rows of a split, in id order."""
+        return self.samples[self.samples["split"] == name]
+
+    def codes(self, labels: Sequence[str] | pd.Series) -> NDArray[np.int64]:
+        """Class names to class numbers."""
+        return class_numbers(labels, self.info.classes)
+
+    def images(self, where: Sequence[str]) -> Pixels:
+        """Images (B, channels, H, W), uint8, by their entries in the column `image`."""
+        files = self.info.files
+        if files is None or self._root is None:
+            if self._array is None:
+                self._array = np.load(self.folder / IMAGES, mmap_mode="r", allow_pickle=False)
+            return self._array[np.asarray(where, dtype=np.int64)]
+        images = np.empty((len(where), *self.info.shape), dtype=np.uint8)
+        for row, name in enumerate(where):
+            images[row] = decode(self._root / name, size=files.size, mode=files.mode)
+        return images
+
+
+def class_numbers(labels: Sequence[str] | pd.Series, classes: Sequence[str]) -> NDArray[np.int64]:
+    """Class names to class numbers; a KeyError for a name that is no class."""
+    number = {name: index for index, name in enumerate(classes)}
+    return np.array([number[label] for label in labels], dtype=np.int64)

@@ -1,0 +1,24 @@
+"""What every source gives, before it is brought into the canonical form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from memtrack.core.images.pixels import Pixels
+
+
+@dataclass(frozen=True)
+class Collected:
+    """The samples of a source, training split first, each split in a stable order.
+
+    ids: stable names (N,). labels: class names (N,). splits: "train" or "test" (N,), or None where
+    the source has no test split. classes: all class names in order. images: uint8
+    (N, channels, H, W) for sources that are arrays; None where each id is the path of an image
+    file relative to the source's root.
+    """
+
+    ids: list[str]
+    labels: list[str]
+    splits: list[str] | None
+    classes: tuple[str, ...]
+    images: Pixels | None

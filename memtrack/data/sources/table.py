@@ -1,0 +1,86 @@
+"""A CSV or Parquet table with a row per image."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+
+from memtrack.config.errors import InputError, Problem
+from memtrack.config.paths import input_path
+from memtrack.config.sections.data import Table
+from memtrack.data.sources.collected import Collected
+from memtrack.data.tables import read_table, required_columns, row_name
+
+
+def collect(params: Table) -> Collected:
+    """All rows, in the table's order within each split; the id is the path relative to root."""
+    root = input_path(params.root)
+    path = root / params.table
+    table = read_table(path)
+    columns = [params.path_column, params.label_column]
+    columns += [params.split_column] if params.split_column is not None else []
+    required_columns(table, columns, path)
+
+    ids = [PurePosixPath(text).as_posix() for text in table[params.path_column]]
+    labels = table[params.label_column].tolist()
+    splits = table[params.split_column].tolist() if params.split_column is not None else None
+    classes = params.classes or tuple(sorted(set(labels) - {""}))
+    problems = _row_problems(path, root, table.index.tolist(), ids, labels, splits, classes)
+    if not ids:
+        problems.append(Problem(path, message="has no rows"))
+    elif len(classes) < 2:
+        problems.append(Problem(path, message=f"one class ({', '.join(classes)}): at least two are needed"))
+    if splits is not None:
+        trained = {label for label, split in zip(labels, splits, strict=True) if split == "train"}
+        if "test" not in splits and ids:
+            text = (
+                "no row has the split 'test': add some, or leave out data.split_column for a held-out share"
+            )
+            problems.append(Problem(path, message=text))
+    else:
+        trained = set(labels)
+    problems += [
+        Problem(path, message=f"an empty class: no training row has the label {name!r}")
+        for name in classes
+        if name not in trained and ids
+    ]
+    if problems:
+        raise InputError(problems)
+    frame = pd.DataFrame({"id": ids, "label": labels, "split": splits or "train"})
+    frame = frame.sort_values("split", ascending=False, kind="stable")  # train before test
+    return Collected(
+        ids=frame["id"].tolist(),
+        labels=frame["label"].tolist(),
+        splits=frame["split"].tolist() if splits is not None else None,
+        classes=classes,
+        images=None,
+    )
+
+
+def _row_problems(
+    path: Path,
+    root: Path,
+    rows: list[int],
+    ids: list[str],
+    labels: list[str],
+    splits: list[str] | None,
+    classes: tuple[str, ...],
+) -> list[Problem]:
+    problems: list[Problem] = []
+    first: dict[str, int] = {}
+    for row, sample, label, split in zip(rows, ids, labels, splits or ["train"] * len(ids), strict=True):
+        said = []
+        if sample in first:
+            said.append(f"{sample} stands in {row_name(path, first[sample])} already")
+        first.setdefault(sample, row)
+        if PurePosixPath(sample).is_absolute() or ".." in PurePosixPath(sample).parts:
+            said.append(f"{sample} is outside of data.root ({root})")
+        elif not (root / sample).is_file():
+            said.append(f"no such image: {root / sample}")
+        if label not in classes:
+            said.append(f"label {label!r} is not among the classes: {', '.join(classes)}")
+        if split not in ("train", "test"):
+            said.append(f"split {split!r}: should be 'train' or 'test'")
+        problems += [Problem(path, message=f"{row_name(path, row)}: {text}") for text in said]
+    return problems

@@ -1,0 +1,102 @@
+"""Variants of a data set: its training samples under other given labels, in data/variants/NAME.
+
+labels.csv has a row per sample in id order: id, image (as in data/prepared/samples.csv), clean_label,
+given_label, corrupted (1 where the two differ, else 0) and copy_of (the id of the sample that a conflicting
+duplicate is a copy of, else empty); summary.json says how it was made. Images are never copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from memtrack.config.errors import InputError, Problem
+from memtrack.config.json_files import StrictModel, read_json
+from memtrack.config.paths import VARIANTS_FOLDER
+from memtrack.config.sections.base import Fraction
+from memtrack.core.images.pixels import How, Pixels, RandomizedPixels
+from memtrack.data.prepared import PreparedData, class_numbers
+
+LABELS, SUMMARY = "labels.csv", "summary.json"
+
+
+class PixelChange(StrictModel):
+    """What is done to the pixels when they are read; see `RandomizedPixels`."""
+
+    how: How
+    seed: int
+
+
+class VariantSummary(StrictModel):
+    """summary.json. transitions counts samples of each clean class (row) by given label (column)."""
+
+    made_from: dict[str, Any]
+    realized_rate: Fraction
+    samples: int
+    corrupted: int
+    copies: int
+    pixels: PixelChange | None
+    classes: list[str]
+    transitions: list[list[int]]
+
+
+class VariantData:
+    """A variant, read back.
+
+    Attributes:
+        ids: of the samples, (N,). row: of each id. images: where their images are, (N,); see
+            `PreparedData.images`.
+        clean, given: class numbers int64 (N,).
+        copy_of: for a conflicting duplicate the id of the sample it is a copy of, else ''; (N,).
+        originals: the row of that sample, else its own; (N,).
+        pixels: what is done to the images, or None. test_pixels: what is done to those of the test split.
+    """
+
+    def __init__(self, name: str, data: PreparedData) -> None:
+        folder = VARIANTS_FOLDER / name
+        self.name = name
+        self.table = folder / LABELS
+        self.summary = read_json(VariantSummary, folder / SUMMARY)
+        table = pd.read_csv(self.table, dtype=str, keep_default_na=False)
+        self.ids: list[str] = table["id"].tolist()
+        self.images: list[str] = table["image"].tolist()
+        try:
+            if len(table) != self.summary.samples:
+                raise KeyError(f"{len(table)} rows")
+            self.clean = class_numbers(table["clean_label"], self.summary.classes)
+            self.given = class_numbers(table["given_label"], self.summary.classes)
+        except KeyError:
+            text = f"is damaged: run `dvc repro corrupt@{name}`"
+            raise InputError([Problem(self.table, message=text)]) from None
+        self.row = {sample: number for number, sample in enumerate(self.ids)}
+        self.copy_of: list[str] = table["copy_of"].tolist()
+        self.originals: NDArray[np.int64] = np.array(
+            [self.row[of or sample] for sample, of in zip(self.ids, self.copy_of, strict=True)],
+            dtype=np.int64,
+        )
+        self._data = data
+        made, record = self.summary.pixels, data.info
+        self.pixels = None if made is None else RandomizedPixels(made.how, made.seed, record.mean, record.std)
+        self.test_pixels = self.pixels if made is not None and made.how == "shuffled" else None
+
+    def seen(self, images: Pixels, rows: Sequence[int] | NDArray[np.int64]) -> Pixels:
+        """What a network sees of the images (B, channels, H, W) of some rows; a copy is like its original."""
+        return images if self.pixels is None else self.pixels(images, self.originals[np.asarray(rows)])
+
+    def read(self, rows: Sequence[int] | NDArray[np.int64]) -> Pixels:
+        """What a network sees of some rows, uint8 (len(rows), channels, H, W)."""
+        return self.seen(self._data.images([self.images[row] for row in rows]), rows)
+
+    @property
+    def corrupted(self) -> NDArray[np.bool_]:
+        """Which samples carry another label than their clean one, (N,)."""
+        return self.clean != self.given
+
+    @property
+    def flags_known(self) -> bool:
+        """Whether some samples are known to be corrupted, and not all: what an AUROC needs."""
+        return 0 < int(self.corrupted.sum()) < len(self.ids)

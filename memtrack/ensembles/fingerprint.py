@@ -1,0 +1,32 @@
+"""What shapes the networks of an ensemble."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from memtrack.config.params import Params
+from memtrack.config.sections.train import RecipeParams
+from memtrack.data.prepared import PreparedData
+from memtrack.data.variants import VariantData
+from memtrack.runs.code import code_hash
+from memtrack.runs.fingerprint import Fingerprint, data_causes, package_versions
+
+
+def ensemble_fingerprint(
+    params: Params, data: PreparedData, variant: VariantData, device: torch.device, **more: Any
+) -> Fingerprint:
+    """All that shapes the networks that memorization is estimated with, and their subsets (`more`)."""
+    return Fingerprint(
+        causes={
+            **data_causes(data, variant),
+            "recipe": params.recipe.model_dump(mode="json", include=set(RecipeParams.model_fields)),
+            "seed": params.memorization.seed,
+            "precision": params.memorization.precision,
+            "device": device.type,
+            "packages": package_versions(),
+            "code": code_hash("memtrack.ensembles.group_trainer", "memtrack.ensembles.inputs"),
+            **more,
+        }
+    )

@@ -1,0 +1,107 @@
+"""What each worker is asked to do: train networks with some numbers, and say which samples they get right."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from memtrack.core.memorization.stacked import Recipe, StackedTraining
+from memtrack.core.memorization.subsets import Flags
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """The images uint8 (N, channels, H, W) and labels int64 (N,) of both splits."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    test_images: NDArray[np.uint8]
+    test_labels: NDArray[np.int64]
+
+    @classmethod
+    def load(cls, folder: Path) -> Arrays:
+        """From a folder with a file NAME.npy for each; images are mapped into memory."""
+        return cls(*(np.load(folder / f"{name}.npy", mmap_mode="c") for name in cls.__annotations__))
+
+
+class GroupTrainer:
+    """What a worker is asked to do; sent to it once.
+
+    Args:
+        arrays: or the folder that they are in.
+        members: which samples the network with a number is trained on, (N,); can be pickled.
+        threads: of each worker; None: all cores.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        arrays: Arrays | Path,
+        members: Callable[[int], Flags],
+        device: torch.device,
+        threads: int | None = 1,
+    ) -> None:
+        self.recipe, self.arrays, self.members = recipe, arrays, members
+        self.device, self.threads = device, threads
+
+    def fastest_size(self, most: int) -> int:
+        """See `StackedTraining.fastest_size`."""
+        return self._ensemble.fastest_size(self.members, most)
+
+    def train(self, *numbers: int) -> tuple[Flags, Flags]:
+        """Train networks together: which samples of each split each gets right, (K, N) and (K, T). Where a
+        GPU's memory does not hold as many, half of them at a time."""
+        try:
+            return self._train(numbers)
+        except torch.OutOfMemoryError:
+            if len(numbers) == 1:
+                raise
+        middle = len(numbers) // 2
+        torch.cuda.empty_cache()
+        one, other = self.train(*numbers[:middle]), self.train(*numbers[middle:])
+        return np.concatenate([one[0], other[0]]), np.concatenate([one[1], other[1]])
+
+    def _train(self, numbers: Sequence[int]) -> tuple[Flags, Flags]:
+        members = np.stack([self.members(number) for number in numbers])
+        group = self._ensemble.train(numbers, members)
+        arrays = self._loaded
+        train, test = (
+            self._ensemble.correct(group, _tensor(images), _tensor(labels))
+            for images, labels in (
+                (arrays.images, arrays.labels),
+                (arrays.test_images, arrays.test_labels),
+            )
+        )
+        return train, test
+
+    @cached_property
+    def _loaded(self) -> Arrays:
+        return Arrays.load(self.arrays) if isinstance(self.arrays, Path) else self.arrays
+
+    @cached_property
+    def _ensemble(self) -> StackedTraining:
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        if self.device.type == "cuda":
+            torch.use_deterministic_algorithms(True, warn_only=True)
+        images = _tensor(self._loaded.images)
+        if self.device.type == "cuda" and images.nbytes < torch.cuda.mem_get_info(self.device)[0] / 2:
+            images = images.to(self.device)
+        return StackedTraining(self.recipe, images, _tensor(self._loaded.labels), self.device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
+
+
+def _tensor(array: NDArray[Any]) -> torch.Tensor:
+    with warnings.catch_warnings():  # arrays of Ray cannot be written to, and nobody does
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(array)

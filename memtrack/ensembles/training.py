@@ -1,0 +1,128 @@
+"""Train the networks of an ensemble that are not there yet, many at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from pathlib import Path
+
+import torch
+
+from memtrack.config.params import Params
+from memtrack.config.sections.compute import ComputeParams
+from memtrack.config.sections.train import RecipeParams
+from memtrack.core.memorization.stacked import Recipe
+from memtrack.core.memorization.subsets import Flags
+from memtrack.data.prepared import PreparedData
+from memtrack.data.variants import VariantData
+from memtrack.ensembles.executors.base import Executor
+from memtrack.ensembles.executors.processes import Processes
+from memtrack.ensembles.executors.ray import Ray, reach
+from memtrack.ensembles.group_trainer import GroupTrainer
+from memtrack.ensembles.inputs import decoded, recipe
+from memtrack.ensembles.work_folder import NetworkFolder
+from memtrack.runs.fingerprint import Fingerprint
+from memtrack.runs.networks import chosen_device
+from memtrack.tracking.run import Run
+
+ROUNDS = 4
+"""Each worker trains at least so many groups: a kill loses little, and all end at about the same time."""
+
+
+def train_missing(
+    folder: NetworkFolder,
+    params: Params,
+    data: PreparedData,
+    variant: VariantData,
+    members: Callable[[int], Flags],
+    groups: Callable[[int], Iterable[range]],
+    device: torch.device,
+) -> Generator[tuple[int, ...], None, None]:
+    """Train the networks that are not there yet; the numbers of each group once it is there.
+
+    Args:
+        members: which samples the network with a number is trained on, (N,); can be pickled.
+        groups: the numbers wanted, cut into groups of networks with as many samples each, at most so
+            many as it is told.
+    """
+    wanted = list(groups(2**20))
+    if all(number in folder.networks for group in wanted for number in group):
+        return
+    how = recipe(params, data)  # what is wrong with it is said before images are read
+    if params.compute.ray is not None:
+        reach(params.compute)
+    with decoded(folder.folder / "arrays", data, variant) as arrays:
+        executor = _executor(params.compute, how, arrays, members, device)
+        size = params.compute.together
+        try:
+            if size is None:
+                print(f"{variant.name}: measuring how many networks to train together", flush=True)
+                share = sum(map(len, wanted)) // (ROUNDS * executor.workers)
+                most = max(1, min(share, max(map(len, wanted))))
+                [(_, size)] = executor.run("fastest_size", [(most,)])
+            missing = (
+                tuple(number for number in group if number not in folder.networks) for group in groups(size)
+            )
+            for numbers, (train, test) in executor.run("train", filter(None, missing)):
+                folder.networks.add(numbers, train, test)
+                folder.keep(numbers)
+                yield numbers
+        except FloatingPointError as error:
+            text = f"{error}: choose a lower one"
+            raise params.recipe.mistake("optimizer", "lr", message=text) from None
+        except torch.OutOfMemoryError as error:
+            text = f"a network does not fit into the memory of the device: choose a lower one ({error})"
+            raise params.recipe.mistake("batch_size", message=text) from None
+        except RuntimeError as error:
+            if size == 1 or params.compute.together is None:
+                raise
+            text = f"so many networks cannot be trained together, choose null or 1: {error}"
+            raise params.compute.mistake("together", message=text) from None
+
+
+def training_device(params: Params) -> torch.device:
+    """As train.device says; `InputError` where this machine has no such device. A Ray cluster is not asked
+    before it is used."""
+    if params.compute.ray is not None and params.train.device != "auto":
+        return torch.device(params.train.device)
+    return chosen_device(params.train)
+
+
+def open_run(
+    params: Params, variant: VariantData, what: str, fingerprint: Fingerprint, options: Mapping[str, object]
+) -> Run:
+    """The MLflow run of an ensemble.
+
+    Args:
+        what: is computed: "memorization" or "utility".
+        options: its parameters beside the recipe and the variant.
+    """
+    parameters = {
+        **options,
+        "recipe": params.recipe.model_dump(mode="json", include=set(RecipeParams.model_fields)),
+        "variant": params.variants[variant.name].model_dump(mode="json"),
+    }
+    return Run.of_computation(
+        params, variant.name, what, name=f"{variant.name}, {what}", parameters=parameters,
+        computed={"networks": fingerprint.key},
+    )  # fmt: skip
+
+
+def chunks(numbers: range, size: int) -> Iterator[range]:
+    """The numbers in groups of at most `size`."""
+    for start in range(numbers.start, numbers.stop, size):
+        yield range(start, min(start + size, numbers.stop))
+
+
+def _executor(
+    options: ComputeParams, how: Recipe, arrays: Path, members: Callable[[int], Flags], device: torch.device
+) -> Executor:
+    workers = options.workers or (_cores() if device.type == "cpu" else 1)
+    threads = None if workers == 1 and options.ray is None else 1
+    trainer = GroupTrainer(how, arrays, members, device, threads)
+    return Processes(trainer, workers, options) if options.ray is None else Ray(trainer, options)
+
+
+def _cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,199 @@
+"""What stage `evaluate` reports: tables, metrics and pictures of the scores of a variant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from memtrack.core.evaluation.bootstrap import Resampling
+from memtrack.core.evaluation.detection import (
+    FEW,
+    Detection,
+    Difference,
+    auroc,
+    auroc_by_class,
+    compare,
+    roc_points,
+)
+from memtrack.core.recording.trajectory import EpochArrays
+from memtrack.core.scores import ranks, title
+from memtrack.data.variants import VariantData
+from memtrack.report import figures
+from memtrack.report.captions import caption
+from memtrack.report.metrics import ConflictMetrics, EvaluateMetrics, ScoreMetrics
+
+Scores = Mapping[str, NDArray[np.float64]]
+CORNERS = 1000
+"""So many points of a ROC curve are kept."""
+SHEET = 50
+"""So many images are on the contact sheet."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The scores of a variant, each (N,), and all that is known to judge them by."""
+
+    variant: VariantData
+    trajectory: EpochArrays
+    scores: Scores
+    test_accuracy: float
+    resampling: Resampling
+
+    @property
+    def corrupted(self) -> NDArray[np.bool_] | None:
+        """Which samples are corrupted, (N,); None where that is not known."""
+        return self.variant.corrupted if self.variant.flags_known else None
+
+    @cached_property
+    def _compared(self) -> tuple[dict[str, Detection], dict[tuple[str, str], Difference]]:
+        if self.corrupted is None:
+            return {}, {}
+        return compare(self.corrupted, self.scores, self.resampling)
+
+    @cached_property
+    def metrics(self) -> EvaluateMetrics:
+        """metrics.json."""
+        judged, differences = self._compared
+        best = max(judged, key=lambda key: judged[key].auroc, default="")
+        wrong = self.variant.corrupted
+        return EvaluateMetrics(
+            samples=len(wrong),
+            corrupted=int(wrong.sum()),
+            test_accuracy=self.test_accuracy,
+            scores={
+                key: ScoreMetrics(**asdict(found), **_behind(differences.get((best, key))))
+                for key, found in judged.items()
+            },
+            conflicts=self._conflicts(),
+            warnings=self._warnings(),
+        )
+
+    def _warnings(self) -> tuple[str, ...]:
+        if self.corrupted is None:
+            return ()
+        wrong = int(self.corrupted.sum())
+        right = len(self.corrupted) - wrong
+        if min(wrong, right) >= FEW:
+            return ()
+        kind = "corrupted" if wrong <= right else "clean"
+        return (f"{min(wrong, right)} {kind} samples are too few for an AUROC to say much (below {FEW})",)
+
+    def _conflicts(self) -> ConflictMetrics | None:
+        """What becomes of copies under another label; None where there are none."""
+        variant = self.variant
+        # other noise may have made the labels of the two agree
+        copies = np.flatnonzero(variant.given[variant.originals] != variant.given)
+        originals = variant.originals[copies]
+        if not len(copies):
+            return None
+        predicted = self.trajectory.last("predicted")[copies]
+        original, copy = predicted == variant.given[originals], predicted == variant.given[copies]
+        both = np.zeros(len(variant.ids), dtype=bool)
+        both[originals] = both[copies] = True
+        return ConflictMetrics(
+            pairs=len(copies),
+            prefers_original=float(original.mean()),
+            prefers_copy=float(copy.mean()),
+            prefers_neither=float((~original & ~copy).mean()),
+            auroc_of_both={key: auroc(both, values) for key, values in self.scores.items()},
+        )
+
+    def score_table(self) -> pd.DataFrame:
+        """scores.csv: a row per training sample, the highest of the first score first."""
+        variant, known = self.variant, self.variant.flags_known
+        names = np.asarray(variant.summary.classes, dtype=object)
+        columns: dict[str, object] = {
+            "id": variant.ids,
+            "image": variant.images,
+            "given_label": names[variant.given],
+            "clean_label": names[variant.clean] if known else "",
+            "predicted_label": names[self.trajectory.last("predicted")],
+            "corrupted": variant.corrupted.astype(int) if known else "",
+        }
+        for key, values in self.scores.items():
+            columns[key] = values
+            columns[f"{key}_rank"] = ranks(values)
+        return pd.DataFrame(columns).sort_values(f"{next(iter(self.scores))}_rank")
+
+    def difference_table(self) -> pd.DataFrame:
+        """differences.csv: each score against each other one, on the same resamples."""
+        rows = [
+            (better, worse, found.difference, found.low, found.high)
+            for (better, worse), found in self._compared[1].items()
+        ]
+        return pd.DataFrame(rows, columns=["better", "worse", "difference", "low", "high"])
+
+    def class_table(self) -> pd.DataFrame:
+        """classes.csv: for each given label how many samples, how many corrupted, and the AUROC of each score
+        among them; empty where there are fewer than `FEW` of one kind, or nothing is known to be
+        corrupted."""
+        given, names, corrupted = self.variant.given, self.variant.summary.classes, self.corrupted
+        counts = np.bincount(given, minlength=len(names))
+        table: dict[str, object] = {"given_label": names, "samples": counts}
+        if corrupted is not None:
+            wrong = np.bincount(given[corrupted], minlength=len(names))
+            table["corrupted"] = wrong
+            few = np.minimum(wrong, counts - wrong) < FEW
+            for key, values in self.scores.items():
+                found = auroc_by_class(corrupted, values, given, classes=len(names))
+                table[key] = np.where(few, np.nan, found)
+        return pd.DataFrame(table)
+
+    @cached_property
+    def roc_table(self) -> pd.DataFrame:
+        """roc.csv: at most `CORNERS` points of each curve; no rows where nothing is known to be corrupted."""
+        columns = ["score", "false_positive_rate", "true_positive_rate"]
+        if self.corrupted is None:
+            return pd.DataFrame(columns=columns)
+        curves = []
+        for key, values in self.scores.items():
+            found = (key, *roc_points(self.corrupted, values))
+            points = pd.DataFrame(dict(zip(columns, found, strict=True)))
+            shown = np.unique(np.linspace(0, len(points) - 1, CORNERS).round().astype(int))
+            curves.append(points.iloc[shown])
+        return pd.concat(curves)
+
+    def write(self, folder: Path) -> None:
+        """Write the tables and the pictures to `folder`."""
+        self.score_table().to_csv(folder / "scores.csv", index=False)
+        self.difference_table().to_csv(folder / "differences.csv", index=False)
+        self.class_table().to_csv(folder / "classes.csv", index=False)
+        self.roc_table.to_csv(folder / "roc.csv", index=False)
+        self._draw(folder / "pictures")
+
+    def _draw(self, folder: Path) -> None:
+        corrupted, variant = self.corrupted, self.variant
+        titles = {key: title(key) for key in self.scores}
+        if corrupted is not None:
+            aurocs = {key: judged.auroc for key, judged in self.metrics.scores.items()}
+            figures.roc_curves(self.roc_table, aurocs, titles, folder / "roc.png")
+        titled = {titles[key]: values for key, values in self.scores.items()}
+        figures.histograms(titled, corrupted, folder / "histograms.png")
+        curvature = self.trajectory.each("curvature")
+        figures.curvature_by_epoch(self.trajectory.epochs, curvature, corrupted, folder / "curvature.png")
+
+        first = next(iter(self.scores))
+        top = np.argsort(-self.scores[first], kind="stable")[:SHEET]
+        names, predicted = variant.summary.classes, self.trajectory.last("predicted")
+        captions = [
+            caption(
+                variant.ids[row],
+                f"given {names[variant.given[row]]}",
+                f"predicted {names[int(predicted[row])]}",
+            )
+            for row in top
+        ]
+        marked = variant.corrupted[top].tolist()
+        figures.contact_sheet(variant.read(top), captions, marked, folder / f"highest_{first}.png")
+
+
+def _behind(found: Difference | None) -> dict[str, float]:
+    """How far a score is behind the best one; 0 for None, the best one itself."""
+    numbers = (0.0, 0.0, 0.0) if found is None else (found.difference, found.low, found.high)
+    return dict(zip(("behind_best", "behind_best_low", "behind_best_high"), numbers, strict=True))

@@ -1,0 +1,241 @@
+"""The pictures of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+from numpy.typing import NDArray
+
+from memtrack.core.images.pixels import Pixels
+
+Values = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+CLEAN, CORRUPTED = "#4477aa", "#cc3311"  # told apart also by colour-blind readers
+
+
+def roc_curves(
+    curves: pd.DataFrame, aurocs: Mapping[str, float], titles: Mapping[str, str], path: Path
+) -> None:
+    """ROC curves (score, false_positive_rate, true_positive_rate) of the best ten scores, with the title and
+    the AUROC of each in the legend."""
+    figure, axes = _figure(5.5, 5)
+    axes.plot([0, 1], [0, 1], color="0.7", linestyle=":", linewidth=1)
+    for name in sorted(aurocs, key=lambda score: -aurocs[score])[:10]:  # so many colours there are
+        points = curves[curves["score"] == name]
+        axes.plot(
+            points["false_positive_rate"],
+            points["true_positive_rate"],
+            label=f"{titles[name]}: {aurocs[name]:.3f}",
+        )
+    axes.set(xlabel="clean samples flagged (share)", ylabel="corrupted samples found (share)")
+    axes.set_title("Who finds the corrupted labels?")
+    axes.legend(title="AUROC", loc="lower right", fontsize="small")
+    _save(figure, path)
+
+
+def histograms(scores: Mapping[str, Values], corrupted: Flags | None, path: Path) -> None:
+    """The distribution of each score, by its title, split by corrupted or not where that is known."""
+    columns = min(3, len(scores))
+    rows = -(-len(scores) // columns)
+    figure, grid = plt.subplots(rows, columns, figsize=(4 * columns, 3 * rows), squeeze=False)
+    for axes, (name, values) in zip(grid.flat, scores.items(), strict=False):
+        edges = np.histogram_bin_edges(values, bins=40)
+        groups: list[tuple[str | None, str, Values]] = (
+            [(None, CLEAN, values)]
+            if corrupted is None
+            else [("clean", CLEAN, values[~corrupted]), ("corrupted", CORRUPTED, values[corrupted])]
+        )
+        for label, colour, members in groups:
+            counts, _ = np.histogram(members, edges)
+            axes.stairs(counts, edges, fill=True, color=colour, alpha=0.7, label=label)
+        axes.set_yscale("log")
+        axes.yaxis.set_minor_locator(NullLocator())  # a third of the time to draw
+        axes.set(title=name, ylabel="samples", ylim=(0.7, None))
+    if corrupted is not None:
+        grid.flat[0].legend(fontsize="small")
+    for axes in grid.flat[len(scores) :]:
+        axes.axis("off")
+    _save(figure, path, inches=(0.65, 0.35, 0.5, 0.65))
+
+
+def curvature_by_epoch(
+    epochs: Sequence[int], curvature: Iterable[Values], corrupted: Flags | None, path: Path
+) -> None:
+    """Median curvature over the epochs, each (N,), with its middle half; clean and corrupted apart."""
+    figure, axes = _figure(6, 4)
+    everyone = slice(None)
+    groups: list[tuple[str, str, slice | Flags]] = (
+        [("all samples", CLEAN, everyone)]
+        if corrupted is None
+        else [("clean", CLEAN, ~corrupted), ("corrupted", CORRUPTED, corrupted)]
+    )
+    quartiles = [
+        [np.quantile(values[members], [0.25, 0.5, 0.75]) for _, _, members in groups] for values in curvature
+    ]
+    for (label, colour, _), found in zip(groups, zip(*quartiles, strict=True), strict=True):
+        low, middle, high = np.transpose(found)
+        axes.plot(epochs, middle, color=colour, label=label)
+        axes.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
+    axes.set(xlabel="epoch", ylabel="curvature (median, middle half)", yscale="log")
+    axes.set_title("Curvature during training")
+    axes.legend()
+    _save(figure, path)
+
+
+def memorization_histogram(values: Values, corrupted: Flags | None, threshold: float, path: Path) -> None:
+    """The distribution of memorization, split by corrupted or not where that is known."""
+    figure, axes = _figure(6, 4)
+    edges = np.linspace(min(0.0, np.nanmin(values)), 1, 41)
+    groups: list[tuple[str, str, Values]] = (
+        [("all samples", CLEAN, values)]
+        if corrupted is None
+        else [("clean", CLEAN, values[~corrupted]), ("corrupted", CORRUPTED, values[corrupted])]
+    )
+    for label, colour, members in groups:
+        counts, _ = np.histogram(members[~np.isnan(members)], edges)
+        axes.stairs(counts, edges, fill=True, color=colour, alpha=0.7, label=label)
+    axes.axvline(threshold, color="0.5", linestyle=":", label=f"memorized: above {threshold}")
+    axes.set(yscale="log", xlabel="memorization (Feldman & Zhang)", ylabel="samples", ylim=(0.7, None))
+    axes.set_title("Who had to be memorized?")
+    axes.legend(fontsize="small")
+    _save(figure, path)
+
+
+def scatters(scores: Mapping[str, Values], memorization: Values, corrupted: Flags | None, path: Path) -> None:
+    """Each score, by its title, over memorization, a point for each sample, corrupted ones in red."""
+    columns = min(4, len(scores))
+    rows = -(-len(scores) // columns)
+    figure, grid = plt.subplots(rows, columns, figsize=(3.2 * columns, 2.8 * rows), squeeze=False)
+    colours = np.where(
+        np.zeros(len(memorization), bool) if corrupted is None else corrupted, CORRUPTED, CLEAN
+    )
+    for axes, (name, values) in zip(grid.flat, scores.items(), strict=False):
+        axes.scatter(memorization, values, s=4, c=colours, alpha=0.5, linewidths=0, rasterized=True)
+        axes.set(title=name)
+    for axes in grid.flat[max(0, len(scores) - columns) : len(scores)]:
+        axes.set_xlabel("memorization")
+    for axes in grid.flat[len(scores) :]:
+        axes.axis("off")
+    if corrupted is not None:
+        grid.flat[0].plot([], [], "o", ms=4, color=CORRUPTED, label="corrupted")
+        grid.flat[0].legend(fontsize="x-small")
+    _save(figure, path, inches=(0.8, 0.5, 0.4, 0.6))
+
+
+def utility_curves(table: pd.DataFrame, accuracy: float, path: Path) -> None:
+    """Test accuracy over the threshold above which samples are left out, with a standard deviation.
+
+    `table` as in utility.csv; `accuracy` is that with all samples.
+    """
+    kinds = list(dict.fromkeys(table["tests"]))
+    figure, grid = plt.subplots(1, len(kinds), figsize=(4.5 * len(kinds), 3.8), squeeze=False)
+    for axes, kind in zip(grid.flat, kinds, strict=True):
+        part = table[table["tests"] == kind]
+        for column, colour in (("without_random", CLEAN), ("without_memorized", CORRUPTED)):
+            axes.errorbar(part["threshold"], part[column], part[f"{column}_sd"], color=colour, marker=".",
+                          capsize=2, label=column.replace("_", " "))  # fmt: skip
+        if kind == "all":
+            axes.axhline(accuracy, color="0.6", linestyle=":", label="with all samples")
+        counts = part["left_out"].tolist()
+        axes.set(title=f"test samples: {kind}", ylabel="test accuracy (bars: sd over networks)",
+                 xlabel=f"threshold on mem (leaves out {counts[0]} ... {counts[-1]} samples)")  # fmt: skip
+    grid.flat[0].legend(fontsize="small")
+    _save(figure, path)
+
+
+def value_over_scale(
+    points: pd.DataFrame, key: str, label: str, default: float, winner: tuple[float, int], path: Path
+) -> None:
+    """The column `key` over h, a line for each number of probes, broken where others have a point more.
+
+    `points` has a row for each h and n; `winner` is one of them. Far worse ones are below the frame.
+    """
+    figure, axes = _figure(6, 4)
+    table = points.pivot_table(values=key, index="perturbation_scale", columns="probes")
+    colours = plt.get_cmap("viridis")(np.linspace(0, 0.9, len(table.columns)))
+    for number, colour in zip(table.columns, colours, strict=True):
+        axes.plot(table.index, table[number], ".-", color=colour, label=f"n = {number}")
+    axes.axvline(default, color="0.6", linestyle=":", label="params.yaml")
+    scale, probes = winner
+    won = points[(points["perturbation_scale"] == scale) & (points["probes"] == probes)]
+    axes.plot(won["perturbation_scale"], won[key], "*", color=CORRUPTED, markersize=11, label="the winner")
+    best, middle = points[key].max(), points[key].median()
+    low = max(points[key].min(), best - max(0.01, 3 * (best - middle)))
+    axes.set_ylim(low - 0.05 * (best - low), best + 0.05 * (best - low) + 1e-4)
+    axes.set(xscale="log", xlabel="perturbation scale h (normalized input units)", ylabel=label)
+    question = "finds the corrupted labels" if key == "auroc" else "measures memorization"
+    axes.set_title(f"Which h {question}?")
+    axes.legend(fontsize="small")
+    _save(figure, path)
+
+
+def save_axes(drawn: Axes | NDArray[np.object_], path: Path) -> None:
+    """Save the figure that axes, which another library has drawn, are part of."""
+    first: Axes = np.ravel(np.asarray(drawn, dtype=object))[0]
+    figure = first.get_figure(root=True)
+    assert figure is not None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110, metadata={"Software": None}, bbox_inches="tight")
+    plt.close(figure)
+
+
+def contact_sheet(images: Pixels, captions: Sequence[str], marked: Sequence[bool], path: Path) -> None:
+    """Images (K, channels, H, W) in rows of ten with a caption each, in red where `marked`."""
+    columns, wide, high, side, gap = 10, 1.35, 1.75, 1.25, 0.1  # the last four in inches
+    rows = max(1, -(-len(images) // columns))
+    figure = plt.figure(figsize=(columns * wide + gap, rows * high + gap))
+    axes = figure.add_axes((0, 0, 1, 1))  # one for all: an axes for each image takes seconds
+    for number, (image, caption, mark) in enumerate(zip(images, captions, marked, strict=True)):
+        row, column = divmod(number, columns)
+        left, bottom = gap + column * wide, gap + (rows - 1 - row) * high
+        grey = image.shape[0] == 1
+        axes.imshow(
+            image[0] if grey else image.transpose(1, 2, 0),
+            cmap="gray" if grey else None,
+            vmin=0,
+            vmax=255,
+            extent=(left, left + side, bottom, bottom + side),
+        )
+        axes.text(left + side / 2, bottom + side + 0.04, caption, fontsize=7, ha="center", va="bottom",
+                  color=CORRUPTED if mark else "black")  # fmt: skip
+    if not len(images):
+        axes.text(gap, high / 2, "none", fontsize=12)
+    axes.set(xlim=(0, figure.get_figwidth()), ylim=(0, figure.get_figheight()))
+    axes.axis("off")
+    _write(figure, path)
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    return plt.subplots(figsize=(width, height))
+
+
+def _save(figure: Figure, path: Path, inches: tuple[float, float, float, float] | None = None) -> None:
+    """`inches`: left of, below, above and between the axes of a grid; None: as needed, which takes long."""
+    if inches is None:
+        figure.tight_layout()
+    else:
+        (width, height), (left, below, above, between) = figure.get_size_inches(), inches
+        columns, rows = (len({getattr(axes.get_subplotspec(), name).start for axes in figure.axes})
+                         for name in ("colspan", "rowspan"))  # fmt: skip
+        wide = (width - left * columns) / columns
+        high = (height - (above + below) - between * (rows - 1)) / rows
+        figure.subplots_adjust(left / width, below / height, 1 - 0.1 / width, 1 - above / height,
+                               left / wide, between / high)  # fmt: skip
+    _write(figure, path)
+
+
+def _write(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110, metadata={"Software": None})  # the same bytes each time
+    plt.close(figure)

@@ -1,0 +1,167 @@
+"""metrics.json of the stages after training: the numbers, and what to say about them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Strict
+
+from memtrack.config.json_files import StrictModel
+from memtrack.config.sections.base import Fraction
+
+
+class ScoreMetrics(StrictModel):
+    """How well a score finds the corrupted samples; see `memtrack.core.evaluation.Detection`. behind_best is
+    the AUROC of the best score minus this one's, with its paired interval; 0 for the best itself."""
+
+    auroc: Fraction
+    auroc_low: Fraction
+    auroc_high: Fraction
+    average_precision: Fraction
+    precision_at_count: Fraction
+    precision_first_1: Fraction
+    recall_first_1: Fraction
+    precision_first_5: Fraction
+    recall_first_5: Fraction
+    precision_first_10: Fraction
+    recall_first_10: Fraction
+    behind_best: Fraction
+    behind_best_low: float
+    behind_best_high: float
+
+
+class ConflictMetrics(StrictModel):
+    """Conflicting duplicates: which label the network predicts at the end, as shares of the pairs, and the
+    AUROC of each score where both samples of a pair are to be found."""
+
+    pairs: int
+    prefers_original: Fraction
+    prefers_copy: Fraction
+    prefers_neither: Fraction
+    auroc_of_both: dict[str, Fraction]
+
+
+class EvaluateMetrics(StrictModel):
+    """metrics.json of stage evaluate. `scores` is empty where no label is known to be corrupted."""
+
+    samples: int
+    corrupted: int
+    test_accuracy: Fraction
+    scores: dict[str, ScoreMetrics]
+    conflicts: ConflictMetrics | None = None
+    warnings: Annotated[tuple[str, ...], Strict(False)] = ()
+
+    def score_lines(self) -> list[str]:
+        """The AUROC of every score."""
+        return [
+            f"{key} AUROC {judged.auroc:.4f} [{judged.auroc_low:.4f}, {judged.auroc_high:.4f}]"
+            for key, judged in self.scores.items()
+        ]
+
+    def in_words(self) -> list[str]:
+        """What is to be known beside the table of AUROCs, in sentences."""
+        found = [f"warning: {text}" for text in self.warnings]
+        if not self.scores:
+            found.append("no label is known to be corrupted: scores, but no AUROC")
+        if self.conflicts is not None:
+            ends = self.conflicts
+            found.append(
+                f"of {ends.pairs} conflicting duplicates the network ends with the original's label for "
+                f"{ends.prefers_original:.0%}, the copy's for {ends.prefers_copy:.0%}, another one for "
+                f"{ends.prefers_neither:.0%}"
+            )
+        return found
+
+
+class DuplicatesMetrics(StrictModel):
+    """metrics.json of stage duplicates. An exact pair is a sample with the first that has the same pixels."""
+
+    exact_pairs: int
+    near_pairs: int
+    groups: int
+    conflicting_groups: int
+
+    def in_words(self) -> str:
+        """In words."""
+        return (
+            f"{self.exact_pairs} exact and {self.near_pairs} near pairs of duplicates; "
+            f"{self.conflicting_groups} of {self.groups} groups under different labels"
+        )
+
+
+class MemorizationMetrics(StrictModel):
+    """metrics.json of stage memorization. memorized: how many samples have a memorization above 0.25;
+    influential_pairs: of such a sample and a test sample, with an influence above 0.15; sure_pairs: those of
+    more than 4 standard errors; influenced_tests: test samples in such a pair; test_accuracy: mean over the
+    networks."""
+
+    models: int
+    median_standard_error: float
+    median_standard_error_memorized: float | None
+    mean_memorization: float
+    memorized: int
+    influential_pairs: int
+    sure_pairs: int
+    influenced_tests: int
+    test_accuracy: Fraction
+    test_accuracy_sd: float
+
+    def in_words(self) -> str:
+        """In words."""
+        return (
+            f"{self.memorized} samples memorized (mem > 0.25), by {self.models} networks of test accuracy "
+            f"{self.test_accuracy:.3f}; median standard error {self.median_standard_error:.3f}; "
+            f"{self.influential_pairs} influential pairs, {self.sure_pairs} of them beyond the noise, which "
+            f"touch {self.influenced_tests} test samples"
+        )
+
+
+class UtilityMetrics(StrictModel):
+    """metrics.json of stage utility. test_accuracy: with all samples, mean over the networks;
+    largest_difference: without random samples minus without memorized ones, the largest over the thresholds
+    (its interval, from low to high, does not know that it was chosen), where `left_out` samples were above
+    `threshold`."""
+
+    models: int
+    test_accuracy: Fraction
+    threshold: float
+    left_out: int
+    largest_difference: float
+    low: float | None
+    high: float | None
+    influenced_tests: int
+
+    def in_words(self) -> str:
+        """In words."""
+        interval = "" if self.low is None else f" [{self.low:.4f}, {self.high:.4f}]"
+        return (
+            f"without the {self.left_out} samples of mem > {self.threshold} test accuracy is lower than "
+            f"without as many random ones, by {self.largest_difference:.4f}{interval}"
+        )
+
+
+class AgreementMetrics(StrictModel):
+    """metrics.json of stage agreement: for each score its measures (`memtrack.core.memorization.MEASURES`)
+    with their intervals, and for each but the best by Pearson the paired difference to that one; None where a
+    measure is not defined. memorized: how many of the samples have a memorization above 0.25."""
+
+    samples: int
+    memorized: int
+    scores: dict[str, dict[str, float | None]]
+    behind_best: dict[str, dict[str, float | None]]
+
+    def score_lines(self) -> list[str]:
+        """The correlation of every score."""
+        lines = []
+        for key, found in self.scores.items():
+            value, low, high = (found[f"pearson{end}"] for end in ("", "_low", "_high"))
+            words = "is not defined" if value is None else f"{value:.3f}"
+            interval = "" if low is None or high is None else f" [{low:.3f}, {high:.3f}]"
+            lines.append(f"{key} Pearson {words}{interval}")
+        return lines
+
+    def in_words(self) -> str:
+        """The best score, in words."""
+        best, found = next(iter(self.scores.items()))
+        value, low, high = (found[f"pearson{end}"] for end in ("", "_low", "_high"))
+        return f"{best} agrees best (Pearson {value or 0:.2f} [{low or 0:.2f}, {high or 0:.2f}])"

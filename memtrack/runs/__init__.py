@@ -1,0 +1,1 @@
+"""One training: what it depends on, what it keeps, and the driver."""

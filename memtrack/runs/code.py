@@ -1,0 +1,112 @@
+"""The code that shapes a result, found by following imports."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
+
+SHAPES_NO_NUMBERS = {
+    "memtrack.__init__": "names the public interface of the core",
+    "memtrack.config.errors": "says what is wrong with an input; a stage that fails leaves no results",
+    "memtrack.config.json_files": "reads and writes small JSON files as they are",
+    "memtrack.config.validation": "refuses parameters or passes them on unchanged",
+    "memtrack.config.yaml_file": "reads params.yaml as DVC does, and DVC watches what is in it",
+    "memtrack.core.__init__": "holds nothing",
+    "memtrack.core.files": "writes a file whole or not at all, whatever is in it",
+    "memtrack.stages.__init__": "reads the command line of a stage",
+    "memtrack.terminal": "progress bars, error messages and exit status",
+    "memtrack.tracking": "sends to MLflow what was computed",
+}
+"""Modules, packages with all in them, and files __init__ alone that no result depends on, and why. Imports are
+not followed into them."""
+CHECKS_ONLY = {"memtrack.config": "takes names and bounds from the core to refuse parameters"}
+"""Packages that compute nothing with what they import from elsewhere, which is therefore not followed."""
+KNOWN_BY_VALUE = {"memtrack.config": "a fingerprint holds the parameters themselves"}
+"""What fingerprints leave out besides."""
+
+
+def closure(*entries: str, left_out: Mapping[str, str] = SHAPES_NO_NUMBERS) -> list[Path]:
+    """The files of memtrack that modules run and that may shape a result, the modules themselves among them,
+    sorted. Imports for type checkers alone are not followed.
+
+    Args:
+        entries: names of modules, such as "memtrack.stages.train".
+        left_out: as `SHAPES_NO_NUMBERS`.
+    """
+    found: dict[str, Path] = {}
+    waiting = list(entries)
+    while waiting:
+        name = waiting.pop()
+        path = _file(name)
+        if name in found or path is None or _inside(name, left_out):
+            continue
+        imports = [*_imports(path), name.rpartition(".")[0]]  # a package runs before its modules
+        if checking := _inside(name, CHECKS_ONLY):
+            imports = [other for other in imports if _inside(other, {checking: ""})]
+        waiting += imports
+        if f"{name}.__init__" not in left_out:
+            found[name] = path
+    return sorted(found.values())
+
+
+def _inside(name: str, packages: Mapping[str, str]) -> str | None:
+    """Which of some packages a module is, or is part of; None for none."""
+    return next((other for other in packages if name == other or name.startswith(f"{other}.")), None)
+
+
+def code_hash(*entries: str) -> str:
+    """A hash of what the `closure` of modules does, for a fingerprint, which holds the parameters beside it.
+
+    Comments, docstrings and layout do not count.
+    """
+    content = hashlib.sha256()
+    for path in closure(*entries, left_out={**SHAPES_NO_NUMBERS, **KNOWN_BY_VALUE}):
+        content.update(f"{path.relative_to(PACKAGE).as_posix()}\n{_without_docstrings(path)}\n".encode())
+    return content.hexdigest()
+
+
+def _file(module: str) -> Path | None:
+    """The file of a module of memtrack, or None for a name that is none."""
+    head, *parts = module.split(".")
+    path = PACKAGE.joinpath(*parts)
+    candidates = (path / "__init__.py", path.with_name(f"{path.name}.py"))
+    return next((file for file in candidates if head == "memtrack" and file.is_file()), None)
+
+
+@cache
+def _imports(path: Path) -> tuple[str, ...]:
+    """The names that a file imports: modules, and names in modules that may be modules themselves."""
+    return tuple(_imported(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+def _imported(node: ast.AST) -> Iterator[str]:
+    match node:
+        case ast.If(test=ast.Name(id="TYPE_CHECKING"), orelse=otherwise):
+            for step in otherwise:
+                yield from _imported(step)
+        case ast.Import(names=names):
+            yield from (alias.name for alias in names)
+        case ast.ImportFrom(module=str(module), names=names):
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in names)
+        case _:
+            for child in ast.iter_child_nodes(node):
+                yield from _imported(child)
+
+
+@cache
+def _without_docstrings(path: Path) -> str:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(getattr(node, "body", None), list):
+            node.body = [  # type: ignore[attr-defined]
+                step
+                for step in node.body  # type: ignore[attr-defined]
+                if not (isinstance(step, ast.Expr) and isinstance(step.value, ast.Constant))
+            ]
+    return ast.dump(tree)

@@ -1,0 +1,86 @@
+"""A network in training on a variant, one epoch at a time: all that shapes its weights.
+
+The fingerprint of a training holds a hash of this module and of all that it imports.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from memtrack.config.params import Params
+from memtrack.core.training.augmentation import Augmentation
+from memtrack.core.training.trainer import Trainer, accuracy
+from memtrack.data.batches import Batches, variant_batches
+from memtrack.data.prepared import PreparedData
+from memtrack.data.variants import VariantData
+from memtrack.runs.networks import network
+
+TEST_BATCH = 512
+
+
+@dataclass(frozen=True)
+class FittedEpoch:
+    """Mean loss and accuracy of an epoch as it was trained, the accuracy on the test split after it, and the
+    learning rate at its start."""
+
+    train_loss: float
+    train_accuracy: float
+    test_accuracy: float
+    learning_rate: float
+
+
+class Fitting:
+    """The network of `train` and its training.
+
+    Attributes:
+        model: on the device.
+    """
+
+    def __init__(
+        self, params: Params, data: PreparedData, variant: VariantData, device: torch.device
+    ) -> None:
+        train = params.train
+        torch.manual_seed(train.seed)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        # a debugging aid that costs time
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        self.model = network(train.model, data.info).to(device)
+        self._seed = train.seed
+        self._fit = variant_batches(
+            data, variant, batch_size=train.batch_size, device=device, workers=train.workers
+        )
+        held = data.split("test")
+        self._test = Batches(
+            data, held["image"].tolist(), data.codes(held["label"]),
+            batch_size=TEST_BATCH, device=device, workers=train.workers, change=variant.test_pixels,
+        )  # fmt: skip
+        self._trainer = Trainer(
+            self.model,
+            optimizer=train.optimizer.model_dump(),
+            schedule=train.schedule.model_dump(),
+            augment=Augmentation(train.augment.crop, train.augment.flip),
+            epochs=train.epochs,
+            steps=len(self._fit),
+            seed=train.seed,
+        )
+
+    def run_epoch(self, epoch: int) -> FittedEpoch:
+        """Train for one epoch.
+
+        Raises:
+            FloatingPointError: when the loss is no longer finite.
+        """
+        rate = self._trainer.learning_rate
+        result = self._trainer.run_epoch(epoch, self._fit.shuffled(seed=self._seed, epoch=epoch))
+        return FittedEpoch(result.loss, result.accuracy, accuracy(self.model, self._test), rate)
+
+    def state(self) -> dict[str, Any]:
+        """See `Trainer.state`."""
+        return self._trainer.state()
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """See `Trainer.load_state`."""
+        self._trainer.load_state(state)

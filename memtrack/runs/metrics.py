@@ -1,0 +1,39 @@
+"""The numbers of a training, as its files hold them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+
+from memtrack.config.json_files import StrictModel
+from memtrack.config.sections.base import Fraction
+
+
+class TrainMetrics(StrictModel):
+    """metrics.json of stage train: the last epoch's numbers, and the mean memorization score."""
+
+    train_loss: float
+    train_accuracy: Fraction
+    test_accuracy: Fraction
+    mean_curvature: float
+    recorded_epochs: int
+
+
+COLUMNS = (
+    "epoch",
+    "train_loss",
+    "train_accuracy",
+    "test_accuracy",
+    "learning_rate",
+    "mean_curvature",
+    "curvature_auroc_so_far",
+)
+
+
+def write_history(path: Path, rows: Mapping[int, Mapping[str, float]]) -> None:
+    """A CSV file with a row for each epoch; numbers that an epoch does not have stay empty."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, restval="")
+        writer.writeheader()
+        writer.writerows({"epoch": epoch, **numbers} for epoch, numbers in rows.items())

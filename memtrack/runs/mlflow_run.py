@@ -1,0 +1,71 @@
+"""The MLflow run of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from torch import nn
+
+from memtrack.config.errors import InputError
+from memtrack.config.json_files import read_json, write_json
+from memtrack.config.params import Params
+from memtrack.data.prepared import PreparedData
+from memtrack.data.variants import VariantData
+from memtrack.runs.callbacks import Callback
+from memtrack.runs.work_folder import WorkFolder
+from memtrack.tracking.reference import RunReference
+from memtrack.tracking.run import Run
+
+
+class MlflowLogging(Callback):
+    """Logs each epoch's numbers and curvature, and in the end the network."""
+
+    def __init__(self, run: Run, data: PreparedData, folder: WorkFolder) -> None:
+        self._run, self._data, self._folder = run, data, folder
+
+    @classmethod
+    @contextmanager
+    def opened(
+        cls, params: Params, data: PreparedData, variant: VariantData, folder: WorkFolder, name: str
+    ) -> Iterator[MlflowLogging]:
+        """The run of this training with these parameters on this store, new or begun before. One that was
+        begun with other parameters, or on another store, is closed."""
+        computed = {"training": folder.training.key, "recording": folder.recording.key}
+        run = Run.of_computation(
+            params, variant.name, "train", name=name, parameters=params.training_run(variant.name),
+            computed=computed,
+        )  # fmt: skip
+        before = _reference(folder)
+        if before is not None and before.key != run.reference.key:
+            print(f"{variant.name}: other parameters or another store: the MLflow run begun before is closed")
+            Run(before).abandon()
+        write_json(run.reference, folder.run)
+        run.log(files={"curvature/ids.npy": folder.trajectory.folder / "ids.npy"})
+        with run.ended_with_error():
+            yield cls(run, data, folder)
+            run.end()
+
+    def on_epoch_end(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Log the epoch, unless it was logged before the training was interrupted."""
+        trajectory, files = self._folder.trajectory, {}
+        if epoch in trajectory.epochs:
+            array = trajectory.file("curvature", epoch)
+            files = {f"curvature/{array.name}": array}
+        if not self._run.logged(epoch):
+            self._run.log(files=files, metrics=metrics, step=epoch)
+
+    def on_train_end(self, model: nn.Module) -> None:
+        """Log the network."""
+        self._run.model(model, self._data.info.shape, len(self._data.info.classes))
+
+
+def _reference(folder: WorkFolder) -> RunReference | None:
+    """The run that this training opened before, or None where none is known."""
+    if not folder.run.exists():
+        return None
+    try:
+        return read_json(RunReference, folder.run)
+    except InputError:
+        print(f"{folder.run}: is damaged: a run that was begun with other parameters stays as it is")
+        return None

@@ -1,0 +1,100 @@
+"""The sweep over the training samples after an epoch: all that shapes its numbers, given the network.
+
+The fingerprint of a recording holds a hash of this module and of all that it imports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from memtrack.config.params import Params
+from memtrack.core.files import whole_file
+from memtrack.core.recording.curvature import ESTIMATORS, Estimator
+from memtrack.core.recording.quantities import SampleArrays
+from memtrack.core.recording.recorder import fastest_batch_size, record_epoch
+from memtrack.data.batches import Batches, variant_batches
+from memtrack.data.prepared import PreparedData
+from memtrack.data.variants import VariantData
+from memtrack.terminal.progress import Progress
+
+TRIED = 256
+"""So many samples per thread are swept to find the fastest batch size."""
+
+
+def estimator(params: Params, **other: Any) -> Estimator:
+    """The estimator of `curvature`, with `other` values of its attributes."""
+    options = params.curvature
+    chosen = {
+        "scale": options.perturbation_scale,
+        "probes": options.probes,
+        "norm": options.norm,
+        "seed": options.seed,
+        "precision": params.record.precision,
+    }
+    return ESTIMATORS[options.method](**{**chosen, **other})
+
+
+def sweep_batch_size(
+    params: Params, data: PreparedData, variant: VariantData, model: nn.Module, device: torch.device
+) -> int:
+    """As record.batch_size says, or the fastest by a short measurement."""
+    if params.record.batch_size is not None:
+        return params.record.batch_size
+    count = TRIED * (torch.get_num_threads() if device.type == "cpu" else 16)
+    workers = params.train.workers
+    tried = next(iter(variant_batches(data, variant, batch_size=count, device=device, workers=workers)))
+    return fastest_batch_size(model, *tried, estimator(params))
+
+
+class Recording:
+    """Sweeps of one network.
+
+    Args:
+        model: the network, whose weights are those of the epoch that is recorded.
+        batch_size: a file that keeps the batch size that was measured.
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        data: PreparedData,
+        variant: VariantData,
+        model: nn.Module,
+        device: torch.device,
+        batch_size: Path,
+    ) -> None:
+        self._params, self._data, self._variant, self._device = params, data, variant, device
+        self._swept = cast(nn.Module, torch.compile(model)) if params.record.compile else model
+        self._kept_size = batch_size
+        self._estimator = estimator(params)
+
+    def sweep(self, epoch: int) -> Generator[SampleArrays, None, None]:
+        """The numbers of the samples after `epoch`, batch by batch, under a progress bar."""
+        batches = self._batches()
+        parts = record_epoch(self._swept, batches, self._estimator, epoch=epoch)
+        try:
+            yield from Progress(parts, f"record epoch {epoch}", total=len(batches), inner=True)
+        finally:
+            parts.close()
+
+    def _batches(self) -> Batches:
+        size, workers = self._batch_size(), self._params.train.workers
+        return variant_batches(
+            self._data, self._variant, batch_size=size, device=self._device, workers=workers
+        )
+
+    def _batch_size(self) -> int:
+        """Measured once for all epochs of a training, also when it is interrupted."""
+        file = self._kept_size
+        if self._params.record.batch_size is None and file.exists() and file.read_text().isdigit():
+            return int(file.read_text())
+        size = sweep_batch_size(self._params, self._data, self._variant, self._swept, self._device)
+        if self._params.record.batch_size is None:
+            with whole_file(file) as opened:
+                opened.write(str(size).encode())
+        return size

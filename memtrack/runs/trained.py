@@ -1,0 +1,111 @@
+"""What a finished training has left, checked before anything is computed from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from memtrack.config.errors import InputError, Problem
+from memtrack.config.json_files import read_json
+from memtrack.config.params import Params
+from memtrack.core.recording.trajectory import Trajectory
+from memtrack.core.scores import Need, needs
+from memtrack.data.prepared import PreparedData
+from memtrack.data.variants import VariantData
+from memtrack.runs.metrics import TrainMetrics
+from memtrack.terminal.progress import Progress
+from memtrack.tracking.reference import RunReference
+
+BATCH = 256
+"""So many samples are measured at a time."""
+
+
+class TrainedRun:
+    """The results of stage `train`, or `repeat`, in `folder`.
+
+    Attributes:
+        trajectory, metrics: as recorded. reference: to the MLflow run.
+
+    Raises:
+        InputError: where the trajectory is damaged, or of other samples than the variant has now.
+    """
+
+    def __init__(self, params: Params, data: PreparedData, variant: VariantData, folder: Path) -> None:
+        self._params, self._data, self._variant, self._folder = params, data, variant, folder
+        self.trajectory = Trajectory(folder / "trajectory")
+        if self.trajectory.ids.tolist() != variant.ids:
+            text = "was recorded on other samples than the variant has now: run `dvc repro`"
+            raise InputError([Problem(self.trajectory.folder, message=text)])
+        for epoch in self.trajectory.epochs:
+            broken = self.trajectory.damaged(epoch)
+            if broken is not None:
+                text = f"is damaged: run `dvc repro train@{variant.name}`"
+                raise InputError([Problem(broken, message=text)])
+        self.metrics = read_json(TrainMetrics, folder / "metrics.json")
+        self.reference = read_json(RunReference, folder / "run.json")
+
+    def evidence(self, scores: Iterable[str]) -> Mapping[Need, Any]:
+        """What some scores are computed from, by name."""
+        found: dict[Need, Any] = {Need.EPOCHS: self.trajectory}
+        if any(Need.NETWORKS in needs(name) for name in scores):
+            found[Need.NETWORKS] = CheckpointNetworks(
+                self._params, self._data, self._variant, self._folder / "checkpoints", self.trajectory.epochs
+            )
+        return found
+
+
+class CheckpointNetworks:
+    """The networks of a training for scores; see `memtrack.core.scores.registry.RecordedNetworks`."""
+
+    def __init__(
+        self,
+        params: Params,
+        data: PreparedData,
+        variant: VariantData,
+        folder: Path,
+        epochs: tuple[int, ...],
+    ) -> None:
+        # these need torch, which takes seconds to import, and most scores do without
+        from memtrack.runs.checkpoints import Checkpoints
+        from memtrack.runs.networks import chosen_device, network
+
+        self.labels: NDArray[np.int64] = variant.given
+        self.shape = data.info.shape
+        self._data, self._variant, self._epochs = data, variant, epochs
+        self._device, self._workers = chosen_device(params.train), params.train.workers
+        self._checkpoints = Checkpoints(folder)
+        self._model = network(params.train.model, data.info).to(self._device)
+
+    def models(self) -> Iterator[nn.Module]:
+        """The networks after each recorded epoch.
+
+        Raises:
+            InputError: where one is not there, or damaged.
+        """
+        for epoch in Progress(self._epochs, "measure the networks of recorded epochs"):
+            broken = self._checkpoints.damaged(epoch)
+            if broken is None and self._checkpoints.missing(epoch, weights=True):
+                broken = self._checkpoints.weights(epoch)
+            if broken is not None:
+                text = f"is damaged or not there: run `dvc repro train@{self._variant.name}`"
+                raise InputError([Problem(broken, message=text)])
+            self._checkpoints.load(epoch, self._model)
+            yield self._model
+
+    def batches(self, rows: NDArray[np.int64]) -> Iterable[tuple[Tensor, Tensor]]:
+        """Some samples in batches."""
+        from memtrack.data.batches import variant_batches
+
+        return variant_batches(
+            self._data,
+            self._variant,
+            batch_size=BATCH,
+            device=self._device,
+            workers=self._workers,
+            rows=rows,
+        )

@@ -1,0 +1,190 @@
+"""The driver of a training: trains, keeps, records and reports every epoch that is not done yet.
+
+What a finished or an interrupted run of the same training has left is used: epochs that were trained are not
+trained again, and epochs that were recorded with the same settings are not recorded again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from memtrack.config.json_files import write_json
+from memtrack.config.params import Params
+from memtrack.core.evaluation.detection import auroc
+from memtrack.data.prepared import PreparedData
+from memtrack.data.variants import VariantData
+from memtrack.runs.callbacks import Callback
+from memtrack.runs.checkpoints import EpochMetrics
+from memtrack.runs.fingerprint import recording_fingerprint, training_fingerprint
+from memtrack.runs.fitting import Fitting
+from memtrack.runs.metrics import TrainMetrics, write_history
+from memtrack.runs.mlflow_run import MlflowLogging
+from memtrack.runs.networks import chosen_device
+from memtrack.runs.recording import Recording
+from memtrack.runs.work_folder import WorkFolder
+from memtrack.terminal.progress import Progress
+
+
+def train(
+    params: Params,
+    name: str,
+    results: Path,
+    *,
+    run_name: str | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> None:
+    """Train on the variant `name`, as far as it is not done; all of it to `results`.
+
+    Args:
+        run_name: of the MLflow run; None: the variant's name.
+        callbacks: told of every step, in this order, before MLflow is.
+
+    Raises:
+        FloatingPointError: where the training diverges. InputError: where parameters do not fit the data or
+            this machine.
+    """
+    data = PreparedData()
+    variant = VariantData(name, data)
+    device = chosen_device(params.train)
+    fingerprint = training_fingerprint(params, data, variant, device)
+    recording = recording_fingerprint(params, fingerprint)
+    with WorkFolder.claimed(name, fingerprint, recording, variant.ids) as folder:
+        training = Training(params, data, variant, device, folder, results)
+        training.prepare()
+        # the run is opened before anything is computed: its settings may be wrong
+        with MlflowLogging.opened(params, data, variant, folder, run_name or name) as mlflow_run:
+            training.run([*callbacks, mlflow_run])
+
+
+class Training:
+    """One training: every epoch is trained, kept, recorded and reported, unless it was before."""
+
+    def __init__(
+        self,
+        params: Params,
+        data: PreparedData,
+        variant: VariantData,
+        device: torch.device,
+        folder: WorkFolder,
+        results: Path,
+    ) -> None:
+        self.params, self.variant = params, variant
+        self.device, self.folder, self.results = device, folder, results
+        self.recorded = params.recorded_epochs()
+        self.epochs = range(1, params.train.epochs + 1)
+        every_epoch = params.record.checkpoints == "all"
+        self.kept = set(self.epochs) if every_epoch else {*self.recorded, params.train.epochs}
+        self.fitting = Fitting(params, data, variant, device)
+        self.recording = Recording(params, data, variant, self.fitting.model, device, folder.batch_size)
+        self._curvature_sum: NDArray[np.float64] = np.zeros(len(variant.ids))
+
+    def prepare(self) -> None:
+        """Take over what is there, and say what is not used."""
+        self.results.mkdir(parents=True, exist_ok=True)
+        self.folder.adopt(self.results)
+        self.folder.repair()
+        self.folder.keep_only(self.recorded, self.kept)
+        for other in self.folder.others():
+            print(f"{other}: an unfinished training with other settings; it stays until you remove it")
+
+    def run(self, callbacks: Sequence[Callback]) -> None:
+        """Do what is not done yet, and move all of it to the results.
+
+        Raises:
+            FloatingPointError: where the training diverges.
+        """
+        try:
+            rows = self._run_epochs(callbacks)
+        except FloatingPointError as error:
+            raise FloatingPointError(f"{error} (train.optimizer.lr)") from None
+        self._finish(rows, callbacks)
+
+    def _run_epochs(self, callbacks: Sequence[Callback]) -> dict[int, dict[str, float]]:
+        """Every epoch, trained and recorded now or before; for each its metrics."""
+        folder = self.folder
+        missing = [
+            epoch for epoch in self.epochs if folder.checkpoints.missing(epoch, weights=epoch in self.kept)
+        ]
+        start, state = self._start(missing)
+        rows: dict[int, dict[str, float]] = {}
+        progress = Progress(self.epochs, f"train {self.variant.name}")
+        for callback in callbacks:
+            callback.on_train_start()
+        for epoch in progress:
+            for callback in callbacks:
+                callback.on_epoch_start(epoch)
+            to_train = epoch > start and epoch <= max(missing, default=0)
+            if to_train:
+                if epoch == start + 1 and state is not None:
+                    self.fitting.load_state(state)
+                metrics = EpochMetrics(**asdict(self.fitting.run_epoch(epoch)))
+                folder.checkpoints.write(epoch, metrics, self.fitting.model if epoch in self.kept else None)
+                folder.states.write(epoch, self.fitting.state())
+                for callback in callbacks:
+                    callback.on_epoch_trained(epoch)
+            numbers = folder.checkpoints.metrics(epoch).model_dump(exclude={"weights"})
+            progress.note(loss=numbers["train_loss"], accuracy=numbers["train_accuracy"])
+            if epoch in self.recorded:
+                if epoch not in folder.trajectory.epochs:
+                    if not to_train:
+                        folder.checkpoints.load(epoch, self.fitting.model)
+                    with closing(self.recording.sweep(epoch)) as parts:
+                        folder.trajectory.write(epoch, parts)
+                    for callback in callbacks:
+                        callback.on_epoch_recorded(epoch)
+                numbers |= self._recorded_metrics(epoch)
+            rows[epoch] = numbers
+            for callback in callbacks:
+                callback.on_epoch_end(epoch, numbers)
+        return rows
+
+    def _start(self, missing: list[int]) -> tuple[int, dict[str, Any] | None]:
+        """The epoch after which training goes on, and its state; 0 is the beginning."""
+        states = self.folder.states
+        if not missing:
+            print(f"{self.variant.name}: was trained before with these settings: recording alone")
+            return self.epochs[-1], None
+        for epoch in states.epochs():
+            if epoch < missing[0]:
+                state = states.read(epoch, self.device)
+                if state is not None:
+                    print(f"{self.variant.name}: going on after epoch {epoch}")
+                    return epoch, state
+                print(f"{states.file(epoch)}: is damaged: going on from an earlier epoch")
+            states.discard(epoch)
+        if self.folder.checkpoints.epochs:
+            print(f"{self.variant.name}: epoch {missing[0]} has no checkpoint: training from the beginning")
+        return 0, None
+
+    def _recorded_metrics(self, epoch: int) -> dict[str, float]:
+        """Mean curvature of the epoch and, where flags exist, the AUROC of the epoch mean so far."""
+        values = self.folder.trajectory.load("curvature", epoch).astype(np.float64)
+        self._curvature_sum += values
+        metrics = {"mean_curvature": float(values.mean())}
+        if self.variant.flags_known:
+            metrics["curvature_auroc_so_far"] = auroc(self.variant.corrupted, self._curvature_sum)
+        return metrics
+
+    def _finish(self, rows: Mapping[int, Mapping[str, float]], callbacks: Sequence[Callback]) -> None:
+        """The metrics and the history; all of it to the results."""
+        last = self.epochs[-1]
+        metrics = TrainMetrics(
+            **{key: rows[last][key] for key in ("train_loss", "train_accuracy", "test_accuracy")},
+            mean_curvature=float(self._curvature_sum.mean()) / len(self.recorded),
+            recorded_epochs=len(self.recorded),
+        )
+        write_json(metrics, self.results / "metrics.json")
+        write_history(self.results / "history.csv", rows)
+        self.folder.checkpoints.load(last, self.fitting.model)
+        for callback in callbacks:
+            callback.on_train_end(self.fitting.model)
+        self.folder.publish(self.results)
+        self.folder.remove()

@@ -1,0 +1,1 @@
+"""MLflow: runs, the outbox that keeps what a store lacks, and the store."""

@@ -1,0 +1,58 @@
+"""Where a run comes from: data version, git commit, DVC experiment, user."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import subprocess
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_SOURCE_NAME, MLFLOW_USER
+
+from memtrack.config.paths import VARIANTS_FOLDER
+
+LOCK_FILE = Path("dvc.lock")
+_YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the file is long: it takes a second in Python
+
+
+def data_hash(stage: str, path: Path) -> str | None:
+    """DVC's hash of an output as dvc.lock has it, or None before DVC has recorded one."""
+    try:
+        stages = _parsed(LOCK_FILE.read_bytes()).get("stages", {})
+    except (OSError, yaml.YAMLError, AttributeError):
+        return None
+    outs = stages.get(stage, {}).get("outs", [])
+    found = [out.get("md5") for out in outs if Path(out.get("path", "")) == path]
+    return str(found[0]) if found and found[0] else None
+
+
+@lru_cache(maxsize=1)
+def _parsed(content: bytes) -> Any:
+    return yaml.load(content, Loader=_YAML)  # a long file, asked for several times by each stage
+
+
+def dataset(kind: str, variant: str) -> dict[str, str]:
+    """A variant as a data set of `Run.log`, with DVC's hash of its labels."""
+    folder = VARIANTS_FOLDER / variant
+    digest = data_hash(f"corrupt@{variant}", folder) or "unrecorded"
+    return {"name": f"{kind}-{variant}", "digest": digest[:36], "folder": str(folder)}
+
+
+def project_tags(variant: str) -> dict[str, str]:
+    """Where a run comes from: data version, DVC experiment, git commit, user."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    found = {
+        "dvc_data_hash": data_hash("prepare", Path("data/prepared")),
+        "dvc_variant_hash": data_hash(f"corrupt@{variant}", VARIANTS_FOLDER / variant),
+        "dvc_experiment": os.environ.get("DVC_EXP_NAME"),
+        "dvc_stage": os.environ.get("DVC_STAGE"),
+        MLFLOW_GIT_COMMIT: commit,
+        MLFLOW_SOURCE_NAME: os.environ.get("DVC_STAGE") or f"train {variant}",
+        MLFLOW_USER: getpass.getuser(),
+    }
+    return {key: value for key, value in found.items() if value}

@@ -1,0 +1,304 @@
+"""Runs in MLflow: one per training, to which the later stages add."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mlflow
+import numpy as np
+from mlflow.models import ModelSignature
+from mlflow.types import Schema, TensorSpec
+
+from memtrack.config.params import Params
+from memtrack.config.sections.tracking import TrackingParams
+from memtrack.core.recording.trajectory import write_array
+from memtrack.tracking import store
+from memtrack.tracking.address import tracking_uri
+from memtrack.tracking.outbox import FINISHED, Outbox, waiting
+from memtrack.tracking.provenance import dataset, project_tags
+from memtrack.tracking.reference import RunReference
+
+if TYPE_CHECKING:
+    from torch import nn  # takes seconds, and most stages do without
+
+LONGEST = 6000
+"""So many characters of a parameter or a tag are kept, as MLflow allows."""
+
+
+logging.getLogger("mlflow.models.model").setLevel(logging.ERROR)  # it tries the example as JSON
+
+
+@dataclass
+class _Contact:
+    """How a store answered last, to all runs of this process."""
+
+    next_try: float = 0.0
+    away: bool = False
+
+
+_contacts: dict[str, _Contact] = {}
+
+
+class Run:
+    """A run in MLflow, written through an outbox: training never waits for the store, nor needs it.
+
+    Nothing here is per sample except files.
+    """
+
+    def __init__(self, reference: RunReference) -> None:
+        self.reference = reference
+        self._outbox = Outbox(reference.key)
+        if self._outbox.exists and self._outbox.store != reference.tracking_uri:  # it waits for another store
+            digest = hashlib.sha256(reference.tracking_uri.encode()).hexdigest()[:8]
+            self._outbox = Outbox(f"{reference.key}-{digest}")
+        self._contact = _contacts.setdefault(reference.tracking_uri, _Contact())
+
+    @classmethod
+    def open(
+        cls,
+        params: TrackingParams,
+        variant: str,
+        *,
+        name: str,
+        parameters: Mapping[str, Any],
+        tags: Mapping[str, str],
+        key: str,
+        expected: bool = False,
+    ) -> Run:
+        """Open the run with a key: where this store has one, it is used; else one is made, named `name`, with
+        flattened parameters and tags.
+
+        Args:
+            expected: such a run was opened before, if perhaps in another store: say where it is not here.
+
+        Raises:
+            InputError: where tracking.uri or tracking.experiment cannot be used. A server that does not
+                answer is no error.
+        """
+        uri = tracking_uri(params)
+        in_experiment = os.environ.get("DVC_EXP_NAME")
+        reference = RunReference(key=key, tracking_uri=uri, experiment=params.experiment, variant=variant)
+        run = cls(reference)
+        if time.monotonic() >= run._contact.next_try:
+            run._check_store(params)
+        run._outbox.add(
+            open={
+                "record": reference.model_dump(),
+                "name": f"{name} ({in_experiment})" if in_experiment else name,
+                "parameters": {name: str(value)[:LONGEST] for name, value in flatten(parameters).items()},
+                "tags": {"variant": variant, store.KEY_TAG: reference.key, **project_tags(variant), **tags},
+                "expected": expected,
+            }
+        )
+        run.send()
+        run._send_earlier()
+        return run
+
+    @classmethod
+    def of_computation(
+        cls,
+        params: Params,
+        variant: str,
+        what: str,
+        *,
+        name: str,
+        parameters: Mapping[str, Any],
+        computed: Mapping[str, str],
+    ) -> Run:
+        """The run of a computation on a variant. The same computation with the same parameters on the same
+        store has the same run, whether it was interrupted or is done again.
+
+        Args:
+            what: is computed, such as "train".
+            computed: the keys of the fingerprints of the computation.
+        """
+        store_of_run = [tracking_uri(params.tracking), params.tracking.experiment]
+        causes = json.dumps([computed, parameters, store_of_run], sort_keys=True)
+        key = f"{what}-{variant}-{hashlib.sha256(causes.encode()).hexdigest()[:12]}"
+        begun = cls(
+            RunReference(key=key, tracking_uri=store_of_run[0], experiment=store_of_run[1], variant=variant)
+        )
+        if begun._outbox.exists:  # by a process that was interrupted
+            begun.log(status="RUNNING")
+            return begun
+        run = cls.open(
+            params.tracking,
+            variant,
+            name=name,
+            parameters=parameters,
+            tags={"source": params.data.kind},
+            key=key,
+        )
+        run.log(dataset=dataset(params.data.kind, variant), status="RUNNING")
+        return run
+
+    @classmethod
+    def of_training(cls, params: Params, reference: RunReference, stage: str) -> Run:
+        """Add to the run that training opened; where this store lacks it, one is opened for `stage`."""
+        return cls.open(
+            params.tracking,
+            reference.variant,
+            name=f"{reference.variant} ({stage})",
+            parameters=params.training_run(reference.variant),
+            tags={"trained_on_store": reference.tracking_uri},
+            key=reference.key,
+            expected=True,
+        )
+
+    def logged(self, step: int) -> bool:
+        """Whether an epoch was logged before the process was interrupted."""
+        return any(message.get("step") == step for message in self._outbox.messages())
+
+    def log(
+        self,
+        *,
+        files: Mapping[str, Path] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        step: int = 0,
+        **more: Any,
+    ) -> None:
+        """Log numbers at an epoch, files as artifacts by their names, tags, a data set, or a status.
+
+        `links` are tags whose values are keys of other runs: MLflow gets the ids that it knows these by.
+        `history` holds numbers at several epochs: for each name (epoch, number), ...
+
+        A run that was finished, all of it sent, before the process was interrupted stays as it is.
+        """
+        if not self._outbox.exists:
+            return
+        message = {"metrics": dict(metrics), "step": step} if metrics else {}
+        self._outbox.add(files, **message, **more)
+        self.send()
+
+    def array(self, name: str, values: Any) -> None:
+        """Log an array as the artifact `name`.npy."""
+        with tempfile.TemporaryDirectory() as temporary:
+            path = Path(temporary) / "array.npy"
+            write_array(path, values)
+            self.log(files={f"{name}.npy": path})
+
+    def model(self, model: nn.Module, shape: tuple[int, ...], classes: int) -> None:
+        """Log the network with its signature, as an exported graph (nothing is pickled).
+
+        A network that torch cannot export is left out, and a tag says so: its checkpoint is there.
+        """
+        inputs = TensorSpec(np.dtype(np.float32), (-1, *shape))
+        outputs = TensorSpec(np.dtype(np.float32), (-1, classes))
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary) / "model"
+            try:
+                mlflow.pytorch.save_model(
+                    model.cpu().eval(),
+                    folder,
+                    signature=ModelSignature(Schema([inputs]), Schema([outputs])),
+                    input_example=np.zeros((2, *shape), dtype=np.float32),
+                    pip_requirements=["torch"],
+                    serialization_format="pt2",
+                )
+            except OSError:
+                raise
+            except Exception as error:  # torch.export raises many types
+                self.log(tags={"model_not_logged": f"{type(error).__name__}: {error}"[:LONGEST]})
+            else:
+                self.log(files={"model": folder}, model=True)
+
+    def abandon(self) -> None:
+        """Close a run that another one takes the place of."""
+        self.end("KILLED")
+        if self._outbox.exists and not self._outbox.pending():
+            self._outbox.forget()
+
+    def end(self, status: str = FINISHED, *, insist: bool = True) -> None:
+        """Close the run with a status: FINISHED, or FAILED or KILLED, after which it may be resumed.
+
+        `insist`: ask a store that was away a moment ago once more.
+        """
+        if insist:
+            self._contact.next_try = 0.0
+        self.log(status=status)
+
+    @contextmanager
+    def ended_with_error(self) -> Iterator[None]:
+        """Close the run where an error ends what is done within."""
+        try:
+            yield
+        except BaseException as error:
+            with suppress(OSError):  # the first error is the one to say
+                self.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            raise
+
+    def send(self) -> None:
+        """Give the store what it lacks. Where it does not answer, say so once and go on.
+
+        A store that was away is asked again so seldom that asking takes a tenth of the time at most.
+        """
+        if time.monotonic() < self._contact.next_try:
+            return
+        start = time.monotonic()
+        try:
+            sent = store.upload(self._outbox)
+        except store.ERRORS as error:
+            taken = time.monotonic() - start
+            self._contact.next_try = time.monotonic() + max(2.0, 10 * taken)
+            if not self._contact.away:
+                self._contact.away = True
+                uri = self.reference.tracking_uri
+                what = "does not answer" if store.may_come_back(uri, error) else "failed"
+                print(
+                    f"the MLflow store {uri} {what}; this goes on, and what it lacks is kept in "
+                    ".memtrack/mlflow and sent when it is back: in this run, by the "
+                    f"next stage, or by `python -m memtrack.upload`. MLflow says: {str(error)[:300]}",
+                    file=sys.stderr,
+                )
+        else:
+            if self._contact.away:
+                print(f"the MLflow store is back: {sent} messages sent", file=sys.stderr)
+            self._contact.away = False
+
+    def _send_earlier(self) -> None:
+        """What runs before this one could not send; a store that fails once is not asked again."""
+        failed = {self.reference.tracking_uri} if self._contact.away else set()
+        for outbox in waiting():
+            if outbox.store not in failed:
+                try:
+                    store.upload(outbox)
+                except store.ERRORS:
+                    failed.add(outbox.store)
+
+    def _check_store(self, params: TrackingParams) -> None:
+        """`InputError` where the store cannot be used, however long one waits."""
+        uri, experiment = self.reference.tracking_uri, self.reference.experiment
+        named = " (from MLFLOW_TRACKING_URI)" if "MLFLOW_TRACKING_URI" in os.environ else ""
+        try:
+            store.open_experiment(self.reference)
+        except store.DeletedExperiment:
+            text = f"the experiment {experiment!r} was deleted in MLflow: restore it or choose another name"
+            raise params.mistake("experiment", message=text) from None
+        except store.ERRORS as error:
+            if store.may_come_back(uri, error):
+                return
+            text = (
+                f"the MLflow store {uri}{named} cannot be used: give a server (http://...), a database "
+                f"(sqlite:///FILE), or null for mlflow.db in the project. MLflow says: {error}"
+            )
+            raise params.mistake("uri", message=text[:900]) from None
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested parameters with dots in their keys: {"a": {"b": 1}} is {"a.b": 1}."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        inner = isinstance(value, Mapping)
+        flat.update(flatten(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value})
+    return flat

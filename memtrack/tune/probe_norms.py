@@ -1,0 +1,78 @@
+"""Probe norms ||p_k||, kept in .memtrack/probe_norms so that no trial measures what another one has."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memtrack.config.paths import project_root
+
+FOLDER = Path(".memtrack/probe_norms")
+TRIMMED_TO = 0.8
+"""The share of the limit that is left when the limit was passed."""
+
+
+class ProbeNormCache:
+    """One file for each (checkpoint, h, probe): float32 (N,), for what else `key` names.
+
+    Several processes may use it at once. The limit holds for all keys together; what was not used for the
+    longest time goes first.
+    """
+
+    def __init__(self, key: str, samples: int, limit: float) -> None:
+        """`limit` in bytes."""
+        self._root = project_root() / FOLDER
+        self._folder = self._root / key
+        self._samples = samples
+        self._limit = limit
+        self._written = 0
+
+    def get(self, checkpoint: str, scale: float, probe: int) -> NDArray[np.float32] | None:
+        """The probe norms, or None where they are not there or not whole."""
+        path = self._file(checkpoint, scale, probe)
+        try:
+            found: NDArray[np.float32] = np.load(path, allow_pickle=False)
+            os.utime(path)
+        except (OSError, ValueError, EOFError):
+            return None
+        return found if found.shape == (self._samples,) and found.dtype == np.float32 else None
+
+    def put(self, checkpoint: str, scale: float, probes: Sequence[int], norms: NDArray[np.float32]) -> None:
+        """Keep the rows of `norms` (len(probes), N)."""
+        for probe, row in zip(probes, norms, strict=True):
+            path = self._file(checkpoint, scale, probe)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_name(f"{path.name}.{os.getpid()}")  # another process may write the same
+            with part.open("wb") as file:
+                np.save(file, row)
+            with suppress(FileNotFoundError):  # another process has trimmed it away
+                part.replace(path)
+        self._written += norms.nbytes
+        if self._written > self._limit / 20:  # looking through all files takes a while
+            self._written = 0
+            self.trim()
+
+    def trim(self) -> None:
+        """Bring all that is kept below the limit."""
+        files = []
+        for path in self._root.rglob("probe_*"):
+            with suppress(OSError):  # another process may be trimming
+                status = path.stat()
+                files.append((status.st_mtime, status.st_size, path))
+        total = sum(size for _, size, _ in files)
+        if total <= self._limit:
+            return
+        for _, size, path in sorted(files):
+            if total <= TRIMMED_TO * self._limit:
+                return
+            with suppress(OSError):
+                path.unlink()
+            total -= size
+
+    def _file(self, checkpoint: str, scale: float, probe: int) -> Path:
+        return self._folder / checkpoint / f"h_{scale!r}" / f"probe_{probe}.npy"

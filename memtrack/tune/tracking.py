@@ -1,0 +1,88 @@
+"""A search in MLflow: one run for the study, and below it one for each trial."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_SOURCE_NAME
+from optuna.trial import FrozenTrial, TrialState
+
+from memtrack.config.json_files import read_json
+from memtrack.config.paths import TRAIN_RESULTS, project_root
+from memtrack.tracking.reference import RunReference
+from memtrack.tracking.run import Run
+from memtrack.tune.search import Search
+from memtrack.tune.study import FOLDER, KEY, MACHINE, shown, storage_url
+
+
+class StudyRuns:
+    """Tells MLflow of a study. Where the store is away the search goes on, and all is sent later."""
+
+    def __init__(self, search: Search) -> None:
+        tune, study, variant = search.options.tune, search.study, search.plan.trained.name
+        self._tracking, self._variant, self._study = search.options.params.tracking, variant, study
+        self._key = str(study.user_attrs[KEY])
+        self._measured = search.choosing.truth.key
+        self._shown_url = shown(storage_url(tune))
+        self._logged = project_root() / FOLDER / f"{self._key}.logged"
+        training = read_json(RunReference, TRAIN_RESULTS / variant / "run.json")
+        # what may change when a study is gone on with are tags: parameters of a run stay
+        tags = {f"tune.{name}": str(value) for name, value in tune.model_dump(exclude={"storage"}).items()}
+        self._run = self._open(f"tune {study.study_name}", search.space.fixed, {}, self._key)
+        self._run.log(tags=tags, status="RUNNING")
+        self._run.log(links={"training_run": training.key})
+        trained = Run.open(
+            self._tracking,
+            variant,
+            name=f"{variant} (tuned)",
+            parameters={},
+            tags={},
+            key=training.key,
+            expected=True,
+        )
+        trained.log(links={"tune_run": self._key})
+        trained.end()
+
+    def tell(self, trials: Sequence[FrozenTrial]) -> None:
+        """Log the finished trials of this machine that were not logged before."""
+        known = set(self._logged.read_text().split()) if self._logged.exists() else set()
+        for trial in trials:
+            ours = trial.state.is_finished() and trial.user_attrs.get("machine") == MACHINE
+            if ours and str(trial.number) not in known:
+                self._tell(trial)
+                with self._logged.open("a") as file:
+                    file.write(f"{trial.number}\n")
+
+    def end(
+        self, status: str, files: Sequence[Path] = (), metrics: Mapping[str, float] | None = None
+    ) -> None:
+        """Log what the search found, and close its run."""
+        self._run.log(files={f"tune/{path.name}": path for path in files}, metrics=metrics)
+        self._run.end(status)
+
+    def _tell(self, trial: FrozenTrial) -> None:
+        # the same messages if they are given twice: a search may be killed between two lines of this
+        ended = trial.datetime_complete
+        assert ended is not None
+        moment: dict[str, Any] = {"time": int(ended.timestamp() * 1000)}
+        key = hashlib.sha256(f"{self._key} {trial.number}".encode()).hexdigest()[:32]
+        self._run.send()  # the run above comes first
+        run = self._open(f"trial {trial.number}", trial.params, {"optuna_state": trial.state.name}, key)
+        metrics = {name: value for name, value in trial.user_attrs.items() if isinstance(value, float)}
+        if trial.state is TrialState.COMPLETE:
+            metrics[self._measured] = trial.values[0]
+        history = {f"{self._measured}_so_far": list(trial.intermediate_values.items())}
+        run.log(links={MLFLOW_PARENT_RUN_ID: self._key}, metrics=metrics, history=history, **moment)
+        run.end("FAILED" if trial.state is TrialState.FAIL else "FINISHED", insist=False)
+
+    def _open(self, name: str, parameters: Mapping[str, Any], tags: Mapping[str, str], key: str) -> Run:
+        tags = {
+            **tags,
+            MLFLOW_SOURCE_NAME: f"tune {self._variant}",
+            "optuna_study": self._study.study_name,
+            "optuna_storage": self._shown_url,
+        }
+        return Run.open(self._tracking, self._variant, name=name, parameters=parameters, tags=tags, key=key)

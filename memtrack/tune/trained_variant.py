@@ -1,0 +1,108 @@
+"""The checkpoints of a trained variant, for a search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from memtrack.config.errors import InputError, Problem
+from memtrack.config.params import Params
+from memtrack.config.paths import TRAIN_RESULTS
+from memtrack.core.recording.curvature import Estimator
+from memtrack.data.batches import Batches, variant_batches
+from memtrack.data.prepared import PreparedData
+from memtrack.data.variants import VariantData
+from memtrack.runs.checkpoints import Checkpoints, trained_network
+from memtrack.runs.code import code_hash
+from memtrack.runs.fingerprint import training_fingerprint
+from memtrack.runs.networks import chosen_device
+from memtrack.runs.recording import estimator, sweep_batch_size
+from memtrack.runs.work_folder import TRAINING
+
+
+def _check_labels(params: Params, variant: VariantData) -> None:
+    """`InputError` where the labels were made with other parameters than are in force."""
+    made, now = variant.summary.made_from, params.variants[variant.name].model_dump(mode="json")
+    for key in now:
+        if made.get(key) != now[key]:
+            text = (
+                f"was {made.get(key)} when data/variants/{variant.name} was made: "
+                f"run `dvc repro train@{variant.name}`"
+            )
+            raise params.variants[variant.name].mistake(key, message=text)
+
+
+class TrainedVariant:
+    """The checkpoints of a variant, if they were trained with the parameters and data in force.
+
+    Attributes:
+        causes: all but the weights, the epoch, h and the probe that shapes a measured probe norm.
+        weights: the sha256 of the network after each epoch.
+
+    Raises:
+        InputError: where they were not, or are not there, saying which command makes them.
+    """
+
+    def __init__(self, params: Params, name: str, epochs: Sequence[int]) -> None:
+        self.name = name
+        self.params = params
+        self.remedy = f"run `dvc repro train@{name}` (or add --repro)"
+        folder = TRAIN_RESULTS / name / "checkpoints"
+        if not (folder / TRAINING).exists():
+            raise InputError(
+                [Problem(folder, message=f"the variant {name} is not trained yet: {self.remedy}")]
+            )
+        self.data = PreparedData()
+        self.variant = VariantData(name, self.data)
+        self.device = chosen_device(params.train)
+        now = training_fingerprint(params, self.data, self.variant, self.device)
+        # on which machine these were trained does not matter to what is measured
+        if others := now.differing(folder / TRAINING) - {"device", "packages"}:
+            changed = ", ".join(sorted(others))
+            text = f"was trained before what is in force now was changed ({changed}): {self.remedy}"
+            raise InputError([Problem(folder, message=text)])
+        _check_labels(params, self.variant)
+        self.causes = {
+            "data": now.causes["data"], "labels": now.causes["labels"], "pixels": now.causes["pixels"],
+            "model": params.train.model.model_dump(mode="json"),
+            "method": params.curvature.method, "seed": params.curvature.seed,
+            "precision": params.record.precision, "code": code_hash("memtrack.runs.recording"),
+        }  # fmt: skip
+        self.checkpoints = Checkpoints(folder)
+        for epoch in epochs:
+            if self.checkpoints.missing(epoch, weights=True):
+                setting = "" if params.record.checkpoints == "all" else "set record.checkpoints: all and "
+                text = f"epoch {epoch} is not there: {setting}{self.remedy}"
+                raise InputError([Problem(self.checkpoints.weights(epoch), message=text)])
+        self.weights = {epoch: str(self.checkpoints.metrics(epoch).weights) for epoch in epochs}
+
+    @property
+    def corrupted(self) -> NDArray[np.bool_]:
+        """Which training samples carry a wrong label, (N,)."""
+        return self.variant.corrupted
+
+    def model(self, epoch: int) -> nn.Module:
+        """The network after an epoch."""
+        chosen, record = self.params.train.model, self.data.info
+        model = trained_network(chosen, record, self.checkpoints, epoch, remedy=self.remedy)
+        return model.to(self.device)
+
+    def batches(self, size: int, rows: NDArray[np.int64] | None = None) -> Batches:
+        """The training images with their given labels."""
+        workers = self.params.train.workers
+        return variant_batches(self.data, self.variant, batch_size=size, device=self.device,
+                               workers=workers, rows=rows)  # fmt: skip
+
+    @cached_property
+    def sweep_batch_size(self) -> int:
+        """As record.batch_size says, or the fastest."""
+        model = self.model(self.checkpoints.epochs[-1])
+        return sweep_batch_size(self.params, self.data, self.variant, model, self.device)
+
+    def estimator(self, scale: float) -> Estimator:
+        """The estimator at h = `scale`; the probes are asked for by number."""
+        return estimator(self.params, scale=scale, probes=1, norm="plain")

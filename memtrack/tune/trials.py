@@ -1,0 +1,175 @@
+"""The loop of a worker: trials of a study until there are enough."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import optuna
+from optuna.samplers import GridSampler
+from optuna.storages import RetryHeartbeatStaleTrialCallback, fail_stale_trials
+from optuna.study import Study
+from optuna.trial import Trial, TrialState
+
+from memtrack.core.scores import Need, compute
+from memtrack.tune.artifacts import attach
+from memtrack.tune.evaluator import SettingEvaluator
+from memtrack.tune.space import Space
+from memtrack.tune.study import DONE, MACHINE, RETRIES, _lock, cost_of, finished
+
+
+class HeldBack:
+    """Ctrl-C and SIGTERM wait until they are let through, or to the end of the block.
+
+    Optuna's heartbeat goes on for ever where one comes while a trial begins or ends.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __enter__(self) -> HeldBack:
+        self._waiting: list[tuple[int, FrameType | None]] = []
+        self._before: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():  # no other thread gets signals
+            self._before = {number: signal.getsignal(number) for number in self.SIGNALS}
+        self._hold()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._release()
+
+    @contextmanager
+    def let_through(self) -> Iterator[None]:
+        """As outside of the block."""
+        try:
+            self._release()
+            yield
+        finally:
+            self._hold()
+
+    def _hold(self) -> None:
+        for number, handler in self._before.items():
+            if callable(handler):
+                signal.signal(number, lambda *came: self._waiting.append(came))
+
+    def _release(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        while self._waiting:
+            number, frame = self._waiting.pop()
+            self._before[number](number, frame)
+
+
+class Worker:
+    """Runs trials of a study until it has as many as asked for."""
+
+    def __init__(self, study: Study, space: Space, evaluator: SettingEvaluator) -> None:
+        self.study, self.space, self.evaluator = study, space, evaluator
+        self._lock = _lock()
+        self._seen: set[int] = set()
+
+    def work(self, trials: int, deadline: float) -> Generator[None, None, None]:
+        """Begin trials until the study has `trials` finished ones or time.time() is past `deadline`.
+
+        A trial whose worker was killed is failed and run again, as long as one worker is left. Yields
+        after each trial.
+        """
+        while time.time() < deadline:
+            self._fail_stale_trials()
+            begun = False
+            with self._lock:  # until the trial has begun and others count it
+                states = Counter(trial.state for trial in self.study.get_trials(deepcopy=False))
+                running = states[TrialState.RUNNING]
+                enough = sum(states[state] for state in DONE) + running >= trials or self._exhausted()
+                if not enough:
+                    self._one_trial()
+                    begun = True
+            if begun:
+                yield
+            elif running:
+                time.sleep(0.5)
+            else:
+                return
+
+    def _fail_stale_trials(self) -> None:
+        """Fail trials whose workers were killed, and put them back.
+
+        Optuna never fails one that was killed before its first heartbeat: we give it one.
+        """
+        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        for trial in running:
+            if trial._trial_id not in self._seen:
+                self._seen.add(trial._trial_id)
+                self.study._storage.record_heartbeat(trial._trial_id)  # type: ignore[attr-defined]
+        fail_stale_trials(self.study)
+
+    def _one_trial(self) -> None:
+        with HeldBack() as held_back:
+            self._optimize(held_back)
+
+    def _optimize(self, held_back: HeldBack) -> None:
+        begun: Trial | None = None
+
+        def objective(trial: Trial) -> float | tuple[float, float]:
+            nonlocal begun
+            begun = trial
+            self._lock.release()
+            with held_back.let_through():
+                return self.objective(trial)
+
+        try:
+            self.study.optimize(objective, n_trials=1)
+        except BaseException as error:
+            taken = begun is not None and self._taken_over(begun)
+            if begun is not None and not taken:
+                self._put_back(begun)
+            if not taken or not isinstance(error, Exception):
+                raise
+        finally:
+            if begun is not None:
+                self._lock.acquire()
+
+    def objective(self, trial: Trial) -> float | tuple[float, float]:
+        """How well a trial's setting does, said after each checkpoint; with its cost where that is asked."""
+        setting = self.space.suggest(trial)
+        cost = cost_of(setting, self.study)
+        trial.set_user_attr("cost", cost)
+        trial.set_user_attr("machine", MACHINE)
+        single = len(self.study.directions) == 1
+        truth = self.evaluator.truth
+        for step, known in enumerate(self.evaluator.steps(setting), 1):
+            last = step == len(setting.epochs)
+            if single or last:
+                values = compute(setting.score, {Need.EPOCHS: known})
+                value = truth.value(values)
+            if single:
+                trial.report(value, step)
+                if not last and trial.should_prune():
+                    raise optuna.TrialPruned
+        if all(other.params != trial.params for other in finished(self.study)):
+            attach(trial, values, truth.flags, f"{truth.title} {value:.4f}")
+        return value if single else (value, cost)
+
+    def _exhausted(self) -> bool:
+        grid = self.study.sampler
+        return isinstance(grid, GridSampler) and grid.is_exhausted(self.study)
+
+    def _taken_over(self, trial: Trial) -> bool:
+        """Whether others thought that this worker was dead, and have put the trial back."""
+        history = RetryHeartbeatStaleTrialCallback.retry_history
+        known = self.study.get_trials(deepcopy=False)
+        return any(history(other)[-1:] == [trial.number] for other in known)
+
+    def _put_back(self, trial: Trial) -> None:
+        """Make a trial that was interrupted, or failed, one of the next that are run."""
+        storage = self.study._storage
+        if storage.get_trial(trial._trial_id).state is TrialState.RUNNING:
+            storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        frozen = storage.get_trial(trial._trial_id)
+        if frozen.state is TrialState.FAIL:
+            RetryHeartbeatStaleTrialCallback(RETRIES)(self.study, frozen)
