@@ -38,7 +38,7 @@ from torch import Tensor, nn
 from memtrack.config import params
 from memtrack.config.paths import TRAIN_RESULTS
 from memtrack.core.recording.curvature import ForwardDifference, rademacher_probe
-from memtrack.core.recording.eval_mode import folded, loss_gradient, frozen_eval
+from memtrack.core.recording.eval_mode import folded, frozen_eval, loss_gradient
 from memtrack.core.recording.recorder import fastest_batch_size, record_epoch
 from memtrack.core.training import trainer as training
 from memtrack.data.batches import Batches, variant_batches

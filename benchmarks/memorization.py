@@ -36,12 +36,13 @@ from scipy.stats import kendalltau
 
 from memtrack.config import params
 from memtrack.core.evaluation.agreement import MEASURES, agreements
+from memtrack.core.evaluation.bootstrap import Resampling
 from memtrack.core.memorization.correct_predictions import CorrectPredictions
 from memtrack.core.memorization.estimates import Counts
 from memtrack.core.memorization.subsets import subset
 from memtrack.report.figures import title
-from memtrack.tune.trained_variant import TrainedVariant
 from memtrack.tune.costs import sweep_costs
+from memtrack.tune.trained_variant import TrainedVariant
 
 RESULTS = Path(__file__).parent / "results" / "memorization"
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -70,7 +71,7 @@ TITLES = {
     "symmetric_10": "symmetric 10%",
     "conflicting_duplicates_2": "conflicting duplicates 2%",
 }
-NAMED = ("curvature", "cumulative_loss", "mean_margin", "gradient_norm")
+NAMED = ("curvature", "csl", "aum", "input_gradient_norm")
 """Named in the picture beside the best scores."""
 COUNTS = (5, 10, 20, 50, 100, 200, 500, 1000)
 
@@ -145,7 +146,7 @@ def cost(score: str, measured: dict[str, float]) -> float:
     swept = measured["gradients"]
     if score.startswith("curvature"):
         return measured["training"] + swept + measured["probes"]
-    if score in ("gradient_norm", "variance_of_gradients"):
+    if score in ("input_gradient_norm", "vog"):
         return measured["training"] + swept
     return measured["training"] + swept / 3  # a forward pass
 
@@ -282,7 +283,7 @@ def _picture(work: Path, panels: list[tuple[str, str]]) -> None:
         scores = scores_of(folder, variant)
         known = ~np.isnan(truth)
         judged, _ = agreements({score: values[known] for score, values in scores.items()}, truth[known],
-                               resamples=200, confidence=0.95, seed=0)  # fmt: skip
+                               Resampling(200, 0.95, 0))  # fmt: skip
         ordered = sorted(scores, key=lambda score: -judged[score]["pearson"].value)
         named = [score for score in ordered if score in {*ordered[:5], *NAMED}]
         for score in [*named, *(score for score in ordered if score not in named)]:

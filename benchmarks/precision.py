@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from memtrack.core.recording.curvature import rademacher_probe
-from memtrack.core.recording.eval_mode import folded, loss_gradient, frozen_eval
+from memtrack.core.recording.eval_mode import folded, frozen_eval, loss_gradient
 from memtrack.core.recording.precision import Precision
 
 SAMPLES = 512

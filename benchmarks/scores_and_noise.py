@@ -33,8 +33,8 @@ from memtrack.config import params
 from memtrack.core.recording.eval_mode import frozen_eval
 from memtrack.core.recording.trajectory import InMemoryTrajectory
 from memtrack.core.scores.registry import ACROSS, SCORES
-from memtrack.tune.trained_variant import TrainedVariant
 from memtrack.tune.costs import sweep_costs
+from memtrack.tune.trained_variant import TrainedVariant
 
 RESULTS = Path(__file__).parent / "results" / "scores_and_noise"
 SEEDS = (0, 1, 2)
@@ -170,12 +170,12 @@ def cost(score: str, measured: dict[str, float]) -> float:
     if score in ACROSS:
         return 1 + epochs * measured["gradient"]
     asked = _Asked()
-    SCORES[score](asked)
+    SCORES[score].formula(asked)
     if score.endswith("_last") or score == "inconfidence":
         epochs = 1
     if "curvature" in asked.names:
         return 1 + epochs * (measured["gradient"] + measured["probe"])
-    return 1 + epochs * measured["gradient" if "gradient_norm" in asked.names else "forward"]
+    return 1 + epochs * measured["gradient" if "input_gradient_norm" in asked.names else "forward"]
 
 
 def results(work: Path) -> Iterator[dict[str, Any]]:

@@ -48,7 +48,7 @@ def _problem(model: type[BaseModel], source: SourceFile, detail: ErrorDetails) -
     kind, context = detail["type"], detail.get("ctx", {})
     loc, owner = _locate(model, source.content, detail["loc"])
     if kind == "extra_forbidden":
-        message = "unknown key" + _suggestion(str(loc[-1]), _keys(owner))
+        message = _renamed(str(loc[-1]), owner) or "unknown key" + _suggestion(str(loc[-1]), _keys(owner))
     elif kind == "missing":
         message = "is missing: the key must be given"
     elif kind == "union_tag_not_found":
@@ -129,6 +129,13 @@ def _inner(owner: Any, part: int | str) -> Any:
     models = _members(owner)
     field = models[0].model_fields.get(str(part)) if len(models) == 1 else None
     return field.annotation if field is not None else None
+
+
+def _renamed(key: str, owner: Any) -> str | None:
+    """What to write in place of a key of an earlier version, or None."""
+    models = _members(owner)
+    new = getattr(models[0], "RENAMED", {}).get(key) if len(models) == 1 else None
+    return None if new is None else f"is gone: {new}"
 
 
 def _keys(owner: Any) -> list[str]:

@@ -22,8 +22,8 @@ SHAPES_NO_NUMBERS = {
     "memtrack.terminal": "progress bars, error messages and exit status",
     "memtrack.tracking": "sends to MLflow what was computed",
 }
-"""Modules, packages with all in them, and files __init__ alone that no result depends on, and why. Imports are
-not followed into them."""
+"""What no result depends on, and why: modules, packages with all in them, and files __init__ alone. Imports
+are not followed into them."""
 CHECKS_ONLY = {"memtrack.config": "takes names and bounds from the core to refuse parameters"}
 """Packages that compute nothing with what they import from elsewhere, which is therefore not followed."""
 KNOWN_BY_VALUE = {"memtrack.config": "a fingerprint holds the parameters themselves"}
@@ -38,20 +38,22 @@ def closure(*entries: str, left_out: Mapping[str, str] = SHAPES_NO_NUMBERS) -> l
         entries: names of modules, such as "memtrack.stages.train".
         left_out: as `SHAPES_NO_NUMBERS`.
     """
-    found: dict[str, Path] = {}
+    found: set[Path] = set()
+    seen: set[str] = set()
     waiting = list(entries)
     while waiting:
         name = waiting.pop()
         path = _file(name)
-        if name in found or path is None or _inside(name, left_out):
+        if name in seen or path is None or _inside(name, left_out):
             continue
-        imports = [*_imports(path), name.rpartition(".")[0]]  # a package runs before its modules
-        if checking := _inside(name, CHECKS_ONLY):
-            imports = [other for other in imports if _inside(other, {checking: ""})]
-        waiting += imports
+        seen.add(name)
+        imports, _ = _parsed(path.read_text(encoding="utf-8"))
+        imports = (*imports, name.rpartition(".")[0])  # a package runs before its modules
+        checking = _inside(name, CHECKS_ONLY)
+        waiting += [other for other in imports if checking is None or _inside(other, {checking: ""})]
         if f"{name}.__init__" not in left_out:
-            found[name] = path
-    return sorted(found.values())
+            found.add(path)
+    return sorted(found)
 
 
 def _inside(name: str, packages: Mapping[str, str]) -> str | None:
@@ -66,7 +68,8 @@ def code_hash(*entries: str) -> str:
     """
     content = hashlib.sha256()
     for path in closure(*entries, left_out={**SHAPES_NO_NUMBERS, **KNOWN_BY_VALUE}):
-        content.update(f"{path.relative_to(PACKAGE).as_posix()}\n{_without_docstrings(path)}\n".encode())
+        does = _parsed(path.read_text(encoding="utf-8"))[1]
+        content.update(f"{path.relative_to(PACKAGE).as_posix()}\n{does}\n".encode())
     return content.hexdigest()
 
 
@@ -79,9 +82,19 @@ def _file(module: str) -> Path | None:
 
 
 @cache
-def _imports(path: Path) -> tuple[str, ...]:
-    """The names that a file imports: modules, and names in modules that may be modules themselves."""
-    return tuple(_imported(ast.parse(path.read_text(encoding="utf-8"))))
+def _parsed(text: str) -> tuple[tuple[str, ...], str]:
+    """Of the text of a module: the names that it imports, which are modules or names in modules; and what it
+    does, without comments, docstrings and layout."""
+    tree = ast.parse(text)
+    imports = tuple(_imported(tree))
+    for node in ast.walk(tree):
+        if isinstance(getattr(node, "body", None), list):
+            node.body = [  # type: ignore[attr-defined]
+                step
+                for step in node.body  # type: ignore[attr-defined]
+                if not (isinstance(step, ast.Expr) and isinstance(step.value, ast.Constant))
+            ]
+    return imports, ast.dump(tree)
 
 
 def _imported(node: ast.AST) -> Iterator[str]:
@@ -97,16 +110,3 @@ def _imported(node: ast.AST) -> Iterator[str]:
         case _:
             for child in ast.iter_child_nodes(node):
                 yield from _imported(child)
-
-
-@cache
-def _without_docstrings(path: Path) -> str:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(getattr(node, "body", None), list):
-            node.body = [  # type: ignore[attr-defined]
-                step
-                for step in node.body  # type: ignore[attr-defined]
-                if not (isinstance(step, ast.Expr) and isinstance(step.value, ast.Constant))
-            ]
-    return ast.dump(tree)

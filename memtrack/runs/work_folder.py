@@ -106,6 +106,7 @@ class WorkFolder:
 
     def publish(self, results: Path) -> None:
         """Move the checkpoints, the trajectory and run.json to `results`, where DVC expects them."""
+        results.mkdir(parents=True, exist_ok=True)
         shutil.copy2(self.run, results / RUN)
         for source, name in ((self.checkpoints, "checkpoints"), (self.trajectory, "trajectory")):
             target = results / name

@@ -126,11 +126,10 @@ class Run:
         store_of_run = [tracking_uri(params.tracking), params.tracking.experiment]
         causes = json.dumps([computed, parameters, store_of_run], sort_keys=True)
         key = f"{what}-{variant}-{hashlib.sha256(causes.encode()).hexdigest()[:12]}"
-        begun = cls(
+        begun = cls.resume(
             RunReference(key=key, tracking_uri=store_of_run[0], experiment=store_of_run[1], variant=variant)
         )
-        if begun._outbox.exists:  # by a process that was interrupted
-            begun.log(status="RUNNING")
+        if begun._outbox.exists:
             return begun
         run = cls.open(
             params.tracking,
@@ -141,6 +140,13 @@ class Run:
             key=key,
         )
         run.log(dataset=dataset(params.data.kind, variant), status="RUNNING")
+        return run
+
+    @classmethod
+    def resume(cls, reference: RunReference) -> Run:
+        """Go on with a run that an interrupted process opened; nothing is logged where it had finished."""
+        run = cls(reference)
+        run.log(status="RUNNING")
         return run
 
     @classmethod

@@ -185,7 +185,7 @@ def test_other_recording_parameters_do_not_train(
     arrays = {name for name in after if name.startswith("trajectory/curvature/")}
     assert arrays == {f"trajectory/curvature/epoch_00{epoch}.npy" for epoch in ("03", "20")}
     assert all(after[name] != reference[name] for name in arrays)
-    same = "trajectory/gradient_norm/epoch_0003.npy"
+    same = "trajectory/input_gradient_norm/epoch_0003.npy"
     assert after[same] == reference[same]
 
     project.edit("curvature.probes", 1)

@@ -247,7 +247,7 @@ def test_agreement(stages: Stages, estimated: dict[str, bytes], project: Project
     folder = project.folder / "results/agreement/noisy"
     found = pd.read_csv(folder / "agreement.csv").set_index("score")
     scores = pd.read_csv(project.folder / "results/evaluate/noisy/scores.csv").sort_values("id")
-    for name in ("curvature", "mean_margin"):
+    for name in ("curvature", "aum"):
         assert found["pearson"][name] == pytest.approx(
             pearsonr(scores[name], table(project)["memorization"])[0]
         )

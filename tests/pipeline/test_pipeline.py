@@ -111,8 +111,8 @@ def test_mlflow_holds_the_run(reproduced: Project) -> None:
     for metric in ("train_loss", "test_accuracy", "mean_curvature", "curvature_auroc_so_far"):
         assert [point.step for point in client.get_metric_history(run.info.run_id, metric)] == [1, 2]
     table = pd.read_csv(artifact(run, "scores/scores.csv"))
-    expected = roc_auc_score(table["corrupted"], table["mean_margin"])
-    assert run.data.metrics["auroc/mean_margin"] == pytest.approx(expected)
+    expected = roc_auc_score(table["corrupted"], table["aum"])
+    assert run.data.metrics["auroc/aum"] == pytest.approx(expected)
     with sqlite3.connect(reproduced.folder / "mlflow.db") as store:
         (points,) = store.execute(
             "select count(*) from metrics where run_uuid = ?", (run.info.run_id,)

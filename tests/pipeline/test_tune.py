@@ -321,7 +321,7 @@ def test_a_checkpoint_that_is_missing_or_damaged(
     path.unlink()
     if damage == "broken":
         path.write_bytes(content[:-1] + b"x")
-    shutil.rmtree(project.folder / ".memtrack/lengths", ignore_errors=True)
+    shutil.rmtree(project.folder / ".memtrack/probe_norms", ignore_errors=True)
     try:
         output = tune("--study", damage, "--trials", "3", "--pruner", "none", status=2)
     finally:

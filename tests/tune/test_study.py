@@ -22,8 +22,10 @@ from memtrack.config.params import Params
 from memtrack.config.yaml_file import SourceFile
 from memtrack.core.recording.trajectory import InMemoryTrajectory
 from memtrack.tune import study as studies
-from memtrack.tune.evaluator import Measure, Setting
+from memtrack.tune import trials
+from memtrack.tune.evaluator import SettingEvaluator
 from memtrack.tune.options import Options
+from memtrack.tune.setting import Setting
 from memtrack.tune.space import Space
 from memtrack.tune.study import StudyFacts, open_study, shown
 from memtrack.tune.trials import Worker
@@ -39,10 +41,10 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a folder of its own, with a heart that beats every second."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(studies, "HEARTBEAT", 1)
-    monkeypatch.setattr(studies, "attach", lambda *_: None)
+    monkeypatch.setattr(trials, "attach", lambda *_: None)
 
 
-class Fake(Measure):
+class Fake(SettingEvaluator):
     """Four samples of which two are corrupted; `before` is called before each trial's last checkpoint."""
 
     def __init__(self, before: Callable[[], object] = lambda: None) -> None:
@@ -61,8 +63,8 @@ def opened(space: Space, fingerprint: str = "here", **more: Any) -> optuna.Study
     return open_study(options, space, "one", fingerprint, measure=lambda: facts, worker=0)[0]
 
 
-def worker(space: Space, measure: Fake) -> Worker:
-    return Worker(opened(space), space, measure)
+def worker(space: Space, evaluator: Fake) -> Worker:
+    return Worker(opened(space), space, evaluator)
 
 
 def states(study: optuna.Study) -> list[str]:
@@ -151,8 +153,8 @@ def test_a_grid_that_is_gone_on_with_tries_every_point_once(space: Make) -> None
     searched = one_epoch(
         space, sampler="grid", perturbation_scale={"low": 0.01, "high": 0.02}, probes={"low": 1, "high": 2}
     )
-    for trials in (2, 4, 100):
-        list(worker(searched, Fake()).work(trials, FOREVER))
+    for count in (2, 4, 100):
+        list(worker(searched, Fake()).work(count, FOREVER))
     tried = [tuple(trial.params.values()) for trial in opened(searched).trials]
     assert len(set(tried)) == len(tried) == 3 * 2
 

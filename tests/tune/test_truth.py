@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import pearsonr
 from sklearn.metrics import roc_auc_score
 
+from memtrack.core.evaluation.bootstrap import Resampling
 from memtrack.tune.truth import Corruption, Memorization, Truth
 
 DRAW = np.random.default_rng(0)
@@ -22,8 +23,8 @@ def test_values_and_differences(truth: Truth) -> None:
         for scores in (GOOD, BAD)
     ]
     assert [truth.value(GOOD), truth.value(BAD)] == pytest.approx(expected)
-    found = truth.difference(GOOD, BAD, resamples=300, confidence=0.9, seed=1)
-    turned = truth.difference(BAD, GOOD, resamples=300, confidence=0.9, seed=1)
+    found = truth.difference(GOOD, BAD, Resampling(300, 0.9, 1))
+    turned = truth.difference(BAD, GOOD, Resampling(300, 0.9, 1))
     assert (found.first, found.second) == pytest.approx(expected)
     assert found.difference == pytest.approx(expected[0] - expected[1])
     assert 0 < found.low < found.difference < found.high
@@ -35,5 +36,5 @@ def test_values_and_differences(truth: Truth) -> None:
 def test_scores_that_are_all_the_same() -> None:
     same = np.full(300, 0.1)
     assert Memorization(VALUES).value(same) == 0
-    found = Memorization(VALUES).difference(same, GOOD, resamples=9, confidence=0.9, seed=1)
+    found = Memorization(VALUES).difference(same, GOOD, Resampling(9, 0.9, 1))
     assert (found.first, found.low, found.high) == (0, -1, 1)

@@ -1,0 +1,208 @@
+"""`python -m memtrack.check`: exit status, output, what it imports, and the JSON Schema."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from dvc.utils.serialize import load_yaml
+
+from memtrack.cli import check
+
+REPOSITORY = Path(__file__).parents[2]
+VALID = sorted((REPOSITORY / "tests/config/files/valid").glob("*.yaml"))
+INVALID = REPOSITORY / "tests/config/files/invalid"
+MINIMAL = REPOSITORY / "tests/config/files/valid/minimal.yaml"
+SLOW = {"torch", "torchvision", "mlflow", "pandas", "sklearn", "dvc", "optuna"}
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "memtrack.check", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def imported_by(*statements: str) -> set[str]:
+    """The top-level modules in memory after `statements`, in a process of its own."""
+    lines = (*statements, "import sys", "print(*sys.modules, file=sys.stderr)")
+    command = [sys.executable, "-c", "\n".join(lines)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return {name.partition(".")[0] for name in done.stderr.split()}
+
+
+# --- the command --------------------------------------------------------------------------------
+
+
+def test_the_parameter_file_of_the_folder_is_checked() -> None:
+    Path("params.yaml").write_text(MINIMAL.read_text(encoding="utf-8"), encoding="utf-8")
+    done = run()
+    assert (done.returncode, done.stdout, done.stderr) == (0, "params.yaml: ok\n", "")
+
+
+def test_a_section_that_dvc_reads_is_asked_for() -> None:
+    Path("params.yaml").write_text(MINIMAL.read_text(encoding="utf-8"), encoding="utf-8")
+    Path("dvc.yaml").write_bytes((REPOSITORY / "dvc.yaml").read_bytes())
+    done = run()
+    assert done.returncode == 2
+    said = done.stderr.splitlines()
+    keys = ["repeat.seeds", "memorization.variants", "memorization.published", "utility.variants"]
+    assert [line.split(": ")[1] for line in said] == keys
+    assert "params.yaml: repeat.seeds: is missing, and dvc.yaml reads it: add `repeat: {seeds: []}`" in said
+    with Path("params.yaml").open("a", encoding="utf-8") as file:
+        file.write("repeat: {seeds: []}\nmemorization: {variants: [], published: {}}\n")
+        file.write("utility: {variants: []}\n")
+    assert run().returncode == 0
+
+
+def test_all_mistakes_at_once_and_no_traceback() -> None:
+    path = INVALID / "several_mistakes.yaml"
+    done = run(path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    said = done.stderr.splitlines()
+    keys = ["data.test_share", "variants.noisy.rate", "train.epochs", "train.schedule.kind"]
+    keys += ["record.batchsize", "curvature.perturbation_scale", "curvature.probes"]
+    assert [line.split(": ")[1] for line in said] == keys
+    assert all(line.startswith(f"{path}:") for line in said)
+
+
+@pytest.mark.parametrize("name", ["broken", "duplicate_key", "only_comments", "variants_in_a_circle"])
+def test_one_mistake_of_each_layer(name: str) -> None:
+    done = run(INVALID / f"{name}.yaml")
+    assert done.returncode == 2
+    assert f"{name}.yaml:" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_several_files() -> None:
+    wrong = INVALID / "no_probes.yaml"
+    done = run(MINIMAL, wrong, "nowhere.yaml", VALID[0])
+    assert done.returncode == 2
+    assert done.stdout.splitlines() == [f"{MINIMAL}: ok", f"{VALID[0]}: ok"]
+    said = done.stderr.splitlines()
+    assert len(said) == 2
+    assert said[0].startswith(f"{wrong}:26: curvature.probes: 0: ")
+    assert said[1] == "nowhere.yaml: no such file"
+
+
+def test_several_right_files() -> None:
+    done = run(*VALID)
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [f"{path}: ok" for path in VALID]
+    assert done.stderr == ""
+
+
+def test_an_empty_file_by_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("empty.yaml").touch()
+    with pytest.raises(SystemExit) as end:
+        check.main(["empty.yaml"])
+    assert end.value.code == 2
+    assert capsys.readouterr().err == "empty.yaml:1: is empty: expected keys and values\n"
+
+
+# --- imports ------------------------------------------------------------------------------------
+
+
+def test_checking_imports_nothing_slow() -> None:
+    found = imported_by(
+        "from memtrack.check import main",
+        "try:",
+        f"    main([{str(MINIMAL)!r}])",
+        "except SystemExit as end:",
+        "    assert end.code == 0",
+    )
+    assert "pydantic" in found
+    assert not found & SLOW
+
+
+def test_importing_memtrack_imports_nothing_slow() -> None:
+    found = imported_by("import memtrack")
+    assert "memtrack" in found
+    assert not found & SLOW
+
+
+# --- the schema ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def schema() -> Any:
+    text = (REPOSITORY / "memtrack/params.schema.json").read_text(encoding="utf-8")
+    return json.loads(text)
+
+
+@pytest.fixture
+def minimal() -> Any:
+    return load_yaml(str(MINIMAL))
+
+
+def test_the_committed_schema_is_current() -> None:
+    committed = REPOSITORY / "memtrack/params.schema.json"
+    assert committed.read_text(encoding="utf-8") == check.schema()
+
+
+def test_the_schema_can_be_renewed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(check, "SCHEMA_FILE", tmp_path / "new.json")
+    with pytest.raises(SystemExit) as end:
+        check.main(["--write-schema", str(MINIMAL)])
+    assert end.value.code == 0
+    assert (tmp_path / "new.json").read_text(encoding="utf-8") == check.schema()
+
+
+def test_the_schema_is_one(schema: Any) -> None:
+    jsonschema.Draft202012Validator.check_schema(schema)
+
+
+@pytest.mark.parametrize(
+    "path", [REPOSITORY / "params.yaml", *VALID], ids=lambda path: f"{path.parent.name}/{path.stem}"
+)
+def test_right_files_fit_the_schema(path: Path, schema: Any) -> None:
+    jsonschema.validate(load_yaml(str(path)), schema)
+
+
+def _set(*path: str, value: object) -> Callable[[dict[str, Any]], None]:
+    def change(content: dict[str, Any]) -> None:
+        for key in path[:-1]:
+            content = content[key]
+        content[path[-1]] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _set("curvatur", value={}),
+        _set("data", "rot", value="data/raw"),
+        _set("variants", "clean", "rate", value=0.1),
+        _set("train", "model", "widht", value=8),
+        _set("train", "epochs", value="10"),
+        _set("train", "epochs", value=0),
+        _set("data", "kind", value="digit"),
+        _set("curvature", "probes", value=0),
+        _set("curvature", "perturbation_scale", value=0),
+        _set("train", "augment", value={"flip": "no"}),
+        _set("record", "epochs", value={"kind": "list", "epochs": []}),
+        _set("variants", value={}),
+    ],
+)
+def test_wrong_contents_do_not_fit_the_schema(
+    change: Callable[[dict[str, Any]], None], schema: Any, minimal: Any
+) -> None:
+    jsonschema.validate(minimal, schema)
+    wrong = copy.deepcopy(minimal)
+    change(wrong)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(wrong, schema)
+
+
+def test_every_key_of_the_project_is_explained_in_the_schema(schema: Any) -> None:
+    content = load_yaml(str(REPOSITORY / "params.yaml"))
+    assert set(content) <= set(schema["properties"])
+    for key in content["curvature"]:
+        assert key in schema["$defs"]["CurvatureParams"]["properties"]
