@@ -20,7 +20,7 @@ from memtrack.config.paths import input_path
 from memtrack.config.sections.data import DataParams, Files, HeldOut
 from memtrack.core.images.pixels import Pixels
 from memtrack.data.decoding import decode
-from memtrack.data.prepared import CHUNK, IMAGES, RECORD, SAMPLES, DatasetInfo, FileImages
+from memtrack.data.prepared import CHUNK, IMAGES, INFO, SAMPLES, DatasetInfo, FileImages
 from memtrack.data.sources import Collected
 from memtrack.terminal.progress import Progress
 
@@ -53,7 +53,7 @@ def write_prepared(collected: Collected, params: DataParams, folder: Path) -> Da
         shape = collected.images.shape[1:]
     mean, std = _statistics(sums[(samples["split"] == "train").to_numpy()], shape[1] * shape[2])
     count = samples["split"].value_counts().to_dict()
-    record = DatasetInfo(
+    info = DatasetInfo(
         source=params.kind,
         classes=collected.classes,
         shape=shape,
@@ -68,8 +68,8 @@ def write_prepared(collected: Collected, params: DataParams, folder: Path) -> Da
         else None,
     )
     samples.to_csv(folder / SAMPLES, index=False)
-    write_json(record, folder / RECORD)
-    return record
+    write_json(info, folder / INFO)
+    return info
 
 
 def _move(

@@ -21,7 +21,7 @@ from memtrack.config.paths import PREPARED_FOLDER, input_path
 from memtrack.core.images.pixels import Pixels
 from memtrack.data.decoding import decode
 
-SAMPLES, RECORD, IMAGES = "samples.csv", "dataset.json", "images.npy"
+SAMPLES, INFO, IMAGES = "samples.csv", "dataset.json", "images.npy"
 CHUNK = 512
 """Images are decoded or summed up so many at a time."""
 
@@ -55,7 +55,7 @@ class PreparedData:
 
     def __init__(self, folder: Path = PREPARED_FOLDER) -> None:
         self.folder = folder
-        self.info = read_json(DatasetInfo, folder / RECORD)
+        self.info = read_json(DatasetInfo, folder / INFO)
         self.samples = pd.read_csv(folder / SAMPLES, dtype=str, keep_default_na=False)
         self._array: Pixels | None = None
         self._root = input_path(self.info.files.root) if self.info.files is not None else None

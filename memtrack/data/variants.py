@@ -79,8 +79,8 @@ class VariantData:
             dtype=np.int64,
         )
         self._data = data
-        made, record = self.summary.pixels, data.info
-        self.pixels = None if made is None else RandomizedPixels(made.how, made.seed, record.mean, record.std)
+        made, info = self.summary.pixels, data.info
+        self.pixels = None if made is None else RandomizedPixels(made.how, made.seed, info.mean, info.std)
         self.test_pixels = self.pixels if made is not None and made.how == "shuffled" else None
 
     def seen(self, images: Pixels, rows: Sequence[int] | NDArray[np.int64]) -> Pixels:

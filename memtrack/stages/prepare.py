@@ -13,10 +13,10 @@ from memtrack.terminal.entry_point import entry_point
 def main() -> None:
     """Run the stage."""
     data = params.load().data
-    record = write_prepared(collect(data), data, PREPARED_FOLDER)
+    info = write_prepared(collect(data), data, PREPARED_FOLDER)
     print(
-        f"{record.source}: {record.train} training and {record.test} test samples, "
-        f"{len(record.classes)} classes, images {'x'.join(map(str, record.shape))}"
+        f"{info.source}: {info.train} training and {info.test} test samples, "
+        f"{len(info.classes)} classes, images {'x'.join(map(str, info.shape))}"
     )
 
 

@@ -11,7 +11,7 @@ from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.trial import Trial
 
 from memtrack.config.paths import project_root
-from memtrack.report import figures as pictures
+from memtrack.report import figures
 
 TITLES = {"perturbation_scale": "h", "probes": "n"}
 FOLDER = Path(".memtrack/tune/artifacts")
@@ -24,6 +24,6 @@ def attach(trial: Trial, values: NDArray[np.float64], found: NDArray[np.bool_], 
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "score.png"
         words = ", ".join(f"{TITLES.get(name, name)} {value}" for name, value in trial.params.items())
-        pictures.histograms({f"{judged} at {words}": values}, found, path)
+        figures.histograms({f"{judged} at {words}": values}, found, path)
         store = FileSystemArtifactStore(folder)
         upload_artifact(study_or_trial=trial, file_path=str(path), artifact_store=store)

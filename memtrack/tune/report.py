@@ -16,7 +16,7 @@ from optuna.study import Study
 
 from memtrack.config.paths import TUNE_RESULTS
 from memtrack.core.evaluation.detection import Difference
-from memtrack.report import figures as pictures
+from memtrack.report import figures
 from memtrack.terminal.progress import Progress
 from memtrack.tune.evaluator import SettingEvaluator
 from memtrack.tune.search import Search
@@ -160,7 +160,7 @@ def study_plots(study: Study, label: str, there: Path) -> Iterator[Path]:
             except (ValueError, RuntimeError):  # too few trials, or all alike
                 continue
             path = there / f"{name}.png"
-            pictures.save_axes(axes, path)
+            figures.save_axes(axes, path)
             yield path
 
 
@@ -187,7 +187,7 @@ def write_pictures(search: Search, winner: Setting) -> list[Path]:
     """The curve over h, for which some points are measured, and Optuna's plots; the paths of the files."""
     there, points = folder(search.study), curve(search)
     points.to_csv(there / "curve.csv", index=False)
-    pictures.value_over_scale(
+    figures.value_over_scale(
         points,
         search.choosing.truth.key,
         search.choosing.truth.title,

@@ -87,8 +87,8 @@ class TrainedVariant:
 
     def model(self, epoch: int) -> nn.Module:
         """The network after an epoch."""
-        chosen, record = self.params.train.model, self.data.info
-        model = trained_network(chosen, record, self.checkpoints, epoch, remedy=self.remedy)
+        chosen, info = self.params.train.model, self.data.info
+        model = trained_network(chosen, info, self.checkpoints, epoch, remedy=self.remedy)
         return model.to(self.device)
 
     def batches(self, size: int, rows: NDArray[np.int64] | None = None) -> Batches:

@@ -69,9 +69,9 @@ def record_epoch(
             "input_gradient_norm": gradient.flatten(1).norm(dim=1),
             "curvature": estimator.estimate(network, inputs, labels, gradient, directions),
         }
-        record = {name: measured[name].cpu().numpy().astype(kind) for name, kind in QUANTITIES.items()}
-        _check_finite(record, epoch, inputs)
-        return record
+        arrays = {name: measured[name].cpu().numpy().astype(kind) for name, kind in QUANTITIES.items()}
+        _check_finite(arrays, epoch, inputs)
+        return arrays
 
     yield from _Sweep(model, first[0]).each(measure, chain([first], batches))
 
@@ -178,12 +178,12 @@ def fastest_batch_size(model: nn.Module, inputs: Tensor, labels: Tensor, estimat
         cut = zip(torch.split(inputs, size), torch.split(labels, size), strict=True)
         start = time.perf_counter()
         try:
-            record = joined(record_epoch(model, cut, estimator, epoch=0))
+            arrays = joined(record_epoch(model, cut, estimator, epoch=0))
         except torch.OutOfMemoryError:
             break
         taken = time.perf_counter() - start
-        reference = reference or record
-        if on_cpu and any((record[name] != reference[name]).any() for name in QUANTITIES):
+        reference = reference or arrays
+        if on_cpu and any((arrays[name] != reference[name]).any() for name in QUANTITIES):
             continue
         seconds[size] = taken
     return min(seconds, key=seconds.__getitem__, default=16)
@@ -208,8 +208,8 @@ def _in_order(function: Callable[[B], T], batches: Iterable[B], threads: int) ->
         torch.set_num_threads(before)  # a thread's own setting reaches libraries that all threads share
 
 
-def _check_finite(record: SampleArrays, epoch: int, inputs: Tensor) -> None:
-    for name, array in record.items():
+def _check_finite(arrays: SampleArrays, epoch: int, inputs: Tensor) -> None:
+    for name, array in arrays.items():
         if not np.isfinite(array).all():
             count = int((~np.isfinite(array)).sum())
             reason = (
