@@ -1,7 +1,7 @@
 """memtrack: find the training samples that a network had to memorize.
 
-The public interface of the core, for use in any training loop. Names are imported when they are
-first used, so that `import memtrack` loads nothing heavy.
+This is the public interface of the core, for use in any training loop. A name is imported at its
+first use, so `import memtrack` loads nothing heavy.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from memtrack.core.scores import SCORES
 
 __all__ = ["SCORES", "ForwardDifference", "Trajectory", "curvature", "detection", "record_epoch"]
-_HOME = {
+_MODULES = {
     "SCORES": "scores",
     "ForwardDifference": "recording.curvature",
     "Trajectory": "recording.trajectory",
@@ -28,6 +28,6 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _MODULES:
         raise AttributeError(f"module 'memtrack' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"memtrack.core.{_HOME[name]}"), name)
+    return getattr(importlib.import_module(f"memtrack.core.{_MODULES[name]}"), name)

@@ -1,1 +1,1 @@
-"""The commands that a person runs: `memtrack check|results|tune|upload`."""
+"""The commands for users: `memtrack check|results|tune|upload`."""

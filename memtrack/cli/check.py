@@ -1,4 +1,4 @@
-"""`memtrack check [FILE ...]`: check parameter files and nothing else."""
+"""`memtrack check [FILE ...]`: check parameter files and do nothing else."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ READ_BY_DVC = {
     ("memorization", "published"): "{}",
     ("utility", "variants"): "[]",
 }
-"""Keys over which dvc.yaml makes stages, and how to say that there are to be none."""
+"""Keys from which dvc.yaml generates stages, and the value that generates none."""
 SCHEMA_FILE = Path(__file__).parents[1] / "params.schema.json"
 
 
@@ -31,10 +31,10 @@ def schema() -> str:
 
 @entry_point
 def main(argv: list[str] | None = None) -> int:
-    """Check the files; 0 if all are right, 2 if not."""
+    """Check the files; returns 0 if all are correct, else 2."""
     parser = argparse.ArgumentParser(prog="memtrack check", description=__doc__)
     parser.add_argument("files", nargs="*", type=Path, default=[PARAMS_FILE])
-    parser.add_argument("--write-schema", action="store_true", help="renew params.schema.json")
+    parser.add_argument("--write-schema", action="store_true", help="also rewrite params.schema.json")
     arguments = parser.parse_args(argv)
     if arguments.write_schema:
         SCHEMA_FILE.write_text(schema(), encoding="utf-8")
@@ -58,25 +58,25 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _published_that_are_missing(loaded: params.Params) -> list[Problem]:
-    """DVC would say of them that they are not there, and no more."""
+    """The missing files of memorization.published; DVC would only report that they do not exist."""
     return [
         problem
         for name, path in loaded.memorization.published.items()
         if not input_path(path).exists()
         for problem in loaded.memorization.mistake(
-            "published", name, message=f"{path}: is not there"
+            "published", name, message=f"{path}: no such file"
         ).problems
     ]
 
 
 def _missing_for_dvc(file: Path) -> list[Problem]:
-    """Keys that have a default here, but that dvc.yaml names."""
+    """The missing keys that have a default in memtrack but that dvc.yaml reads."""
     stages = Path("dvc.yaml")
     if not stages.exists():
         return []
     try:
         content = read_yaml(file).content
-    except InputError:  # said before
+    except InputError:  # already reported
         return []
     read = stages.read_text()
     return [

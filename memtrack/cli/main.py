@@ -1,4 +1,4 @@
-"""`memtrack COMMAND ...`: one command for all that a person runs beside DVC and MLflow."""
+"""`memtrack COMMAND ...`: one entry point for all commands except those of DVC and MLflow."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ COMMANDS = {
     "check": ("memtrack.cli.check", "check params.yaml"),
     "results": ("memtrack.cli.results", "print the table of results"),
     "tune": ("memtrack.tune.__main__", "search the perturbation scale and the number of probes"),
-    "upload": ("memtrack.cli.upload", "send to MLflow what it lacks because it was away"),
+    "upload": ("memtrack.cli.upload", "send MLflow the data it missed while it was unreachable"),
 }
-"""For each command the module whose function `main` takes its arguments, and what it does."""
+"""For each command, the module whose `main` takes its arguments, and a description."""
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run a command; it ends the process with its own status."""
+    """Run a command, which ends the process with its own status."""
     arguments = sys.argv[1:] if argv is None else argv
     lines = "\n".join(f"  {name:<8} {text}" for name, (_, text) in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="memtrack",
         description="Find the training samples that a network had to memorize. `dvc repro` runs the stages.",
-        epilog=f"commands:\n{lines}\n\n`memtrack COMMAND --help` explains one.",
+        epilog=f"commands:\n{lines}\n\n`memtrack COMMAND --help` describes a command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=not arguments or arguments[0] not in COMMANDS,
     )

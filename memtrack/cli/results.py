@@ -1,4 +1,4 @@
-"""`memtrack results`: the table of results, and how to open MLflow."""
+"""`memtrack results`: print the table of results and the command that opens MLflow."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from memtrack.tracking.address import tracking_uri
 
 @entry_point
 def main(argv: list[str] | None = None) -> int:
-    """Print the table; 1 if no variant has been evaluated."""
+    """Print the table; returns 1 if no variant has been evaluated."""
     argparse.ArgumentParser(prog="memtrack results", description=__doc__).parse_args(argv)
     loaded = params.load()
     several = bool(loaded.repeat.seeds)
@@ -70,28 +70,30 @@ def main(argv: list[str] | None = None) -> int:
                 missing.append(f"{name} with seed {seed}")
         agreement = agreements.get(name)
         _add(table, name, metrics, repeats if several else None, agreement)
-        said = [f"test accuracy {metrics.test_accuracy:.3f}", *metrics.in_words()]
-        with suppress(InputError):  # a stage of its own, perhaps not run
-            said.append(read_json(DuplicatesMetrics, DUPLICATES_RESULTS / name / "metrics.json").in_words())
+        lines = [f"test accuracy {metrics.test_accuracy:.3f}", *metrics.in_words()]
+        with suppress(InputError):  # a separate stage, which may not have run
+            lines.append(read_json(DuplicatesMetrics, DUPLICATES_RESULTS / name / "metrics.json").in_words())
         with suppress(InputError):
-            said.append(
+            lines.append(
                 read_json(MemorizationMetrics, MEMORIZATION_RESULTS / name / "metrics.json").in_words()
             )
         with suppress(InputError):
-            said.append(read_json(UtilityMetrics, UTILITY_RESULTS / name / "metrics.json").in_words())
+            lines.append(read_json(UtilityMetrics, UTILITY_RESULTS / name / "metrics.json").in_words())
         if (published := theirs.get(name)) is not None:
-            alone = ": these are in the table" if agreement is published else ""
-            said.append(f"the published memorization: {published.in_words()}{alone}")
-        notes += [f"{name}: {text}" for text in said]
+            shown = " (shown in the table)" if agreement is published else ""
+            lines.append(f"the published memorization: {published.in_words()}{shown}")
+        notes += [f"{name}: {text}" for text in lines]
     Console(width=None if sys.stdout.isatty() else 160).print(table)
     print(
-        "behind the best: with the paired bootstrap interval; first 5%: how many of the samples are "
-        "corrupted, and which share of all corrupted ones they are"
+        "behind the best: the AUROC of the best score minus this one's, with the paired bootstrap interval; "
+        "first 5%: the share of these samples that is corrupted, and the share of all corrupted samples that "
+        "is among them"
     )
     if compared:
         print(
-            "memorization: correlation (Pearson) with that of Feldman & Zhang, with the bootstrap interval"
-            + ("" if loaded.memorization.recipe is None else "; of the network in memorization.recipe")
+            "memorization: the Pearson correlation with Feldman & Zhang's memorization, with the bootstrap "
+            "interval"
+            + ("" if loaded.memorization.recipe is None else "; for the network in memorization.recipe")
         )
     print("\n".join(notes))
     if missing:
@@ -102,7 +104,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def ui_command(loaded: params.Params) -> str:
-    """The command that opens MLflow's pages on the store in use."""
+    """How to open MLflow's web interface for the store in use."""
     uri = tracking_uri(loaded.tracking)
     if uri.startswith("http"):
         return f"open {uri}"
@@ -122,7 +124,7 @@ def _add(
     repeats: Sequence[EvaluateMetrics] | None,
     agreement: AgreementMetrics | None,
 ) -> None:
-    """The rows of a variant; with `repeats`, not None, a column for the mean over these and the first."""
+    """Add the rows of a variant; if `repeats` is given, with a column for the mean over it and `metrics`."""
     if not metrics.scores:
         empty = [""] * (4 if repeats is None else 5)
         for row, score in enumerate(agreement.scores if agreement is not None else ("all",)):
@@ -144,7 +146,7 @@ def _add(
 
 
 def _pearson(agreement: AgreementMetrics | None, score: str) -> tuple[str, ...]:
-    """The correlation of a score with memorization, and its interval: a cell, or none."""
+    """A cell with the correlation of a score with memorization and its interval, or no cell."""
     found = agreement.scores.get(score, {}) if agreement is not None else {}
     value, low, high = (found.get(f"pearson{end}") for end in ("", "_low", "_high"))
     if value is None or low is None or high is None:

@@ -1,4 +1,4 @@
-"""`memtrack upload`: send to MLflow what it lacks because it was away."""
+"""`memtrack upload`: send MLflow the data it missed while it was unreachable."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from memtrack.tracking import outbox, store
 
 @entry_point
 def main(argv: list[str] | None = None) -> int:
-    """Send what is waiting; 0 if nothing is left, 1 if something is."""
+    """Send the waiting messages; returns 0 if none is left, else 1."""
     argparse.ArgumentParser(prog="memtrack upload", description=__doc__).parse_args(argv)
     left = 0
     for run in outbox.waiting():

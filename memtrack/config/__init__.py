@@ -1,1 +1,1 @@
-"""params.yaml: its sections, reading and checking it, what is wrong with an input, and where files are."""
+"""params.yaml: its sections, how it is read and checked, input errors, and the locations of files."""

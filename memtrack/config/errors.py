@@ -1,4 +1,4 @@
-"""What is wrong with a person's input, said so that they can mend it."""
+"""Errors in the user's input, with what the user needs to fix them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SHOWN = 50
-"""At most so many problems are printed one by one; the rest are counted."""
+"""At most this many problems are printed one by one; the rest are counted."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing to mend: the file, where in it (a line, a key or a row), and what was expected."""
+    """One thing to fix: the file, the position in it (a line, a key or a row), and what was expected."""
 
     path: Path
     line: int | None = None
@@ -26,7 +26,7 @@ class Problem:
 
 
 class InputError(Exception):
-    """Input that cannot be used; `problems` holds everything found wrong, not the first alone."""
+    """Input that cannot be used; `problems` lists all problems found, not only the first."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)

@@ -1,4 +1,4 @@
-"""JSON files that memtrack writes and reads back, checked like any other input."""
+"""JSON files that memtrack writes and reads back."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from memtrack.core.files import whole_file
 
 
 class StrictModel(BaseModel):
-    """Content of a file: no unknown keys, no silent conversion, never changed."""
+    """The content of a file: no unknown keys, no silent conversion, immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 def read_json(model: type[M], path: Path) -> M:
-    """Read back a JSON file that memtrack wrote, checked like any other input."""
+    """Read a JSON file that memtrack wrote, and check it like any other input."""
     return validate(model, read_yaml(path))
 
 
 def write_json(content: BaseModel, path: Path) -> None:
-    """Write `content` as JSON that people can read."""
+    """Write `content` as indented JSON."""
     with whole_file(path) as file:
         file.write(json.dumps(content.model_dump(mode="json"), indent=2).encode() + b"\n")

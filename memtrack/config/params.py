@@ -1,7 +1,7 @@
 """params.yaml as a whole, and the rules between its sections.
 
-Each section is a frozen pydantic model; where there is a choice (source, noise, model, schedule), the
-key `kind` makes it. `load` gives the whole file or an `InputError` that lists every mistake.
+Each section is a frozen pydantic model. Where there is a choice (source, noise, model, schedule), the
+key `kind` selects it. `load` returns the whole file, or raises an `InputError` that lists every mistake.
 """
 
 from __future__ import annotations
@@ -48,30 +48,30 @@ class Params(Section):
 
     @property
     def recipe(self) -> RecipeParams:
-        """Of the networks that memorization is estimated with."""
+        """The recipe of the networks that memorization is estimated with."""
         return self.memorization.recipe or self.train
 
     def recorded_epochs(self, chosen: RecordedEpochs | None = None) -> tuple[int, ...]:
-        """The epochs that are recorded, or another choice of them, rising, the first epoch being 1."""
+        """The recorded epochs, or those of the choice `chosen`, in rising order; the first epoch is 1."""
         return (chosen or self.record.epochs).of(self.train.epochs)
 
     def with_seed(self, seed: int) -> Params:
-        """The same with another seed of the training and of the probes; labels stay."""
+        """The same parameters with another seed for the training and the probes; the labels stay the same."""
         changes = {
             name: getattr(self, name).model_copy(update={"seed": seed}) for name in ("train", "curvature")
         }
         return self.model_copy(update=changes)
 
     def training_run(self, variant: str) -> dict[str, Any]:
-        """What a training on a variant depends on: the parameters of its MLflow run."""
+        """The parameters that a training on a variant depends on; its MLflow run logs them."""
         sections = self.model_dump(mode="json", include={"data", "train", "record", "curvature"})
         return {**sections, "variant": self.variants[variant].model_dump(mode="json")}
 
 
 def load(path: Path = PARAMS_FILE, *, tune: bool = False) -> Params:
-    """Read and check a parameter file; `InputError` with every mistake in it.
+    """Read and check a parameter file; raises an `InputError` with every mistake in it.
 
-    `tune`: also whether the section `tune`, which no stage reads, fits the others.
+    `tune`: also check that the section `tune`, which no stage reads, fits the others.
     """
     file = read_yaml(path)
     params = validate(Params, file, every_problem if tune else cross_field_problems)
@@ -80,17 +80,17 @@ def load(path: Path = PARAMS_FILE, *, tune: bool = False) -> Params:
 
 
 def every_problem(params: Params) -> Broken:
-    """What is wrong between sections."""
+    """The broken rules between sections, those of `tune` included."""
     searched = [(("tune", *where), text) for where, text in tune_problems(params.tune, params)]
     return [*cross_field_problems(params), *searched]
 
 
 def cross_field_problems(params: Params) -> Broken:
-    """Rules between sections: (where, what is wrong) for each one broken."""
+    """(location, what is wrong) for each broken rule between sections."""
     found: Broken = []
     root = PurePosixPath(params.data.root)
     if any(out == root or root in out.parents or out in root.parents for out in OUTPUTS):
-        found.append((("data", "root"), "should not hold, or lie in, what the stages write"))
+        found.append((("data", "root"), "should not contain, or be inside, a folder that the stages write"))
     found += schedule_problems(("train",), params.train)
     if params.memorization.recipe is not None:
         found += schedule_problems(("memorization", "recipe"), params.memorization.recipe)
@@ -99,7 +99,7 @@ def cross_field_problems(params: Params) -> Broken:
     where = ("curvature", "perturbation_scale")
     found += scale_problems(where, curvature.perturbation_scale, precision, curvature.method)
     if params.train.seed in params.repeat.seeds:
-        text = f"{params.train.seed} is train.seed, with which every variant is trained already"
+        text = f"{params.train.seed} is train.seed, and every variant is already trained with it"
         found.append((("repeat", "seeds"), text))
     for number, name in enumerate(params.evaluate.scores or ()):
         if problem := window_problem(name, params.recorded_epochs()):
@@ -111,23 +111,23 @@ def cross_field_problems(params: Params) -> Broken:
 
 
 def _memorization_problems(params: Params) -> Broken:
-    """Variants that memorization or utility names and that are not there."""
+    """Variants that memorization or utility names but that do not exist."""
     memorization, utility = params.memorization, params.utility
     named: Broken = [
         *((("memorization", "variants", number), name) for number, name in enumerate(memorization.variants)),
         *((("utility", "variants", number), name) for number, name in enumerate(utility.variants)),
         *((("memorization", "published", name), name) for name in memorization.published),
     ]
-    there = f"(there are: {', '.join(params.variants)})"
+    existing = f"(there are: {', '.join(params.variants)})"
     found: Broken = [
-        (where, f"there is no variant {name!r}{nearest(name, params.variants)} {there}")
+        (where, f"there is no variant {name!r}{nearest(name, params.variants)} {existing}")
         for where, name in named
         if name not in params.variants
     ]
     found += [
         (
             ("utility", "variants", number),
-            f"memorization is not estimated for {name}: see memorization.variants",
+            f"memorization is not estimated for {name}: add it to memorization.variants",
         )
         for number, name in enumerate(utility.variants)
         if name in params.variants and name not in memorization.variants
@@ -136,7 +136,7 @@ def _memorization_problems(params: Params) -> Broken:
 
 
 def tune_problems(tune: TuneParams, params: Params) -> Broken:
-    """What in a search does not fit `params`; `tune` may also come from elsewhere than its section."""
+    """What in a search does not fit `params`; `tune` need not come from the section `tune`."""
     scales, precision, method = tune.perturbation_scale, params.record.precision, params.curvature.method
     found = scale_problems(("perturbation_scale", "high"), scales.high, precision, method)
     if scales.low is not None:

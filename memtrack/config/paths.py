@@ -1,4 +1,4 @@
-"""Where things are: in the project, also when a stage runs in a throw-away copy of it."""
+"""The locations of files in the project, also when a stage runs in a temporary copy of it."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ TUNE_RESULTS = Path("results/tune")
 
 
 def repeat_results(variant: str, seed: int) -> Path:
-    """Where a variant with another seed is evaluated."""
+    """The folder of the evaluation of a variant with another seed."""
     return REPEAT_RESULTS / f"{variant}-{seed}"
 
 
 def repeat_training(variant: str, seed: int) -> Path:
-    """Where stage `repeat` leaves the training itself."""
+    """The folder in which stage `repeat` stores the training itself."""
     return repeat_results(variant, seed) / "training"
 
 
 def project_root() -> Path:
-    """The real project. DVC names it in DVC_ROOT, also while a queued experiment runs in a copy."""
+    """The real project. DVC sets DVC_ROOT to it, also while a queued experiment runs in a copy."""
     return Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
 
 
 def input_path(text: str) -> Path:
-    """Where a path of params.yaml is, also in the copy of the project that an experiment runs in.
+    """Resolve a path of params.yaml, also in the copy of the project that an experiment runs in.
 
-    Such a copy holds what git and DVC track. Files that are in it, and folders that DVC tracks, are
-    taken from it; any other folder is the one in the real project.
+    Such a copy contains what git and DVC track. Files in the copy, and folders that DVC tracks, are
+    read from the copy; any other folder is read from the real project.
     """
     path = Path(text)
     if path.is_file() or any(parent.with_name(f"{parent.name}.dvc").exists() for parent in _upward(path)):
         return path
-    there = project_root() / path
-    return there if there.exists() and not Path.cwd().samefile(project_root()) else path
+    original = project_root() / path
+    return original if original.exists() and not Path.cwd().samefile(project_root()) else path
 
 
 def _upward(path: Path) -> list[Path]:

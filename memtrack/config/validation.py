@@ -1,4 +1,4 @@
-"""Check what was read against a pydantic model, and say every mistake in the words of its file."""
+"""Check the content of a file against a pydantic model, and report every mistake with its line and key."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CrossCheck = Callable[[M], Iterable[tuple[Loc, str]]]
 
 
 def validate(model: type[M], source: SourceFile, cross_check: CrossCheck[M] | None = None) -> M:
-    """The content of `source` as a `model`; `InputError` with one problem for each mistake."""
+    """The content of `source` as a `model`; raises an `InputError` with one problem for each mistake."""
     try:
         result = model.model_validate(source.content)
     except ValidationError as error:
@@ -30,7 +30,7 @@ def validate(model: type[M], source: SourceFile, cross_check: CrossCheck[M] | No
         problems = [
             _problem(model, source, detail)
             for detail in details
-            # a list counts as too short when an entry of it is wrong, which is said already
+            # pydantic calls a list too short when one of its entries is wrong: that entry is reported itself
             if detail["type"] != "too_short" or not any(loc[:-1] == detail["loc"] for loc in inner)
         ]
         raise InputError(_by_line(problems)) from None
@@ -50,7 +50,7 @@ def _problem(model: type[BaseModel], source: SourceFile, detail: ErrorDetails) -
     if kind == "extra_forbidden":
         message = _renamed(str(loc[-1]), owner) or "unknown key" + _suggestion(str(loc[-1]), _keys(owner))
     elif kind == "missing":
-        message = "is missing: the key must be given"
+        message = "is missing: this key is required"
     elif kind == "union_tag_not_found":
         loc = (*loc, "kind")
         message = f"is missing: choose one of {', '.join(_kinds(owner))}"
@@ -71,7 +71,7 @@ def _problem(model: type[BaseModel], source: SourceFile, detail: ErrorDetails) -
             "^(Dictionary|Tuple) should have at least 1 item.*", "should have at least one entry", text
         )
         text = re.sub(
-            "^String should (have at least 1 character|match pattern.*)", "should have some text", text
+            "^String should (have at least 1 character|match pattern.*)", "should not be empty", text
         )
         text = re.sub("a valid (dictionary|tuple|list)( or .*)?$", lambda m: _PLAIN[m[1]], text)
         message = text if isinstance(detail["input"], dict) else f"{_shown(detail['input'])}: {text}"
@@ -79,7 +79,7 @@ def _problem(model: type[BaseModel], source: SourceFile, detail: ErrorDetails) -
 
 
 def _locate(model: Any, content: Any, raw: Iterable[int | str]) -> tuple[Loc, Any]:
-    """pydantic's location without the tags of unions, and the type that owns the last key."""
+    """pydantic's location without the tags of unions, and the type that has the last key."""
     loc: list[int | str] = []
     owner: Any = model
     parts = [part for part in raw if part != "[key]"]
@@ -97,7 +97,7 @@ def _locate(model: Any, content: Any, raw: Iterable[int | str]) -> tuple[Loc, An
 
 
 def _child(content: Any, part: int | str) -> Any:
-    """The value of a key or at an index, None where there is none."""
+    """The value of a key or at an index; None if there is none."""
     if isinstance(content, dict):
         return content.get(part)
     return content[part] if isinstance(content, list) and isinstance(part, int) else None
@@ -132,10 +132,10 @@ def _inner(owner: Any, part: int | str) -> Any:
 
 
 def _renamed(key: str, owner: Any) -> str | None:
-    """What to write in place of a key of an earlier version, or None."""
+    """What to write instead of a key of an earlier version, or None."""
     models = _members(owner)
     new = getattr(models[0], "RENAMED", {}).get(key) if len(models) == 1 else None
-    return None if new is None else f"is gone: {new}"
+    return None if new is None else f"was removed: {new}"
 
 
 def _keys(owner: Any) -> list[str]:
@@ -152,7 +152,7 @@ def _by_line(problems: list[Problem]) -> list[Problem]:
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """A hint at the choice that `word` was probably meant to be, or nothing."""
+    """A hint that names the choice closest to `word`; empty if none is close."""
     by_lower = {choice.lower(): choice for choice in choices}
     close = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.5)
     return f"; did you mean {by_lower[close[0]]!r}?" if close else ""

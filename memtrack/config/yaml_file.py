@@ -1,4 +1,4 @@
-"""Read a YAML or JSON file as DVC reads it (YAML 1.2), and know the line of every key."""
+"""Read a YAML or JSON file as DVC reads it (YAML 1.2), with the line of every key."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ MERGE = "tag:yaml.org,2002:merge"
 
 
 class SourceFile:
-    """The content of a parameter file and where each part of it stands.
+    """The content of a parameter file and the line of each part of it.
 
-    `content` is what DVC would see; `line(loc)` is the 1-based line of a key, or of its nearest
-    parent that is in the file; None for content that stands in no file.
+    `content` is what DVC reads. `line(loc)` is the 1-based line of a key, or of its nearest parent in
+    the file; None for content that does not come from a file.
     """
 
     def __init__(self, path: Path, content: dict[str, Any], lines: dict[Loc, int]) -> None:
@@ -35,14 +35,14 @@ class SourceFile:
 
 
 def _where_from(path: Path) -> str:
-    """What to do about a file that is not there."""
+    """A hint on how to get a file that does not exist."""
     if path.parts[0] in ("data", "results"):
-        return ": `dvc repro` makes it"
-    return ": run this in the folder of the project" if path == Path("params.yaml") else ""
+        return ": run `dvc repro` to make it"
+    return ": run this in the project folder" if path == Path("params.yaml") else ""
 
 
 def read_yaml(path: Path) -> SourceFile:
-    """Read a mapping from `path`; raise `InputError` listing everything wrong with its syntax."""
+    """Read a mapping from `path`; raises an `InputError` that lists all syntax errors."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -87,7 +87,7 @@ def _walk(node: Node, loc: Loc, path: Path, lines: dict[Loc, int], problems: lis
     for key_node, value_node in node.value:
         line = key_node.start_mark.line + 1
         if key_node.tag == MERGE:
-            continue  # as DVC does: the loader merges, and a merged key has its parent's line
+            continue  # as DVC does: the loader merges, and a merged key gets the line of its parent
         if not (isinstance(key_node, ScalarNode) and key_node.tag == "tag:yaml.org,2002:str"):
             text = getattr(key_node, "value", "?")
             problems.append(
@@ -107,6 +107,6 @@ def _syntax_problem(path: Path, text: str, error: MarkedYAMLError) -> Problem:
     line = mark.line + 1 if mark is not None else 1
     source = text.splitlines()[line - 1] if line <= len(text.splitlines()) else ""
     if "\t" in source[: len(source) - len(source.lstrip())]:
-        return Problem(path, line, message="a tab in the indentation: YAML wants spaces")
+        return Problem(path, line, message="there is a tab in the indentation: YAML requires spaces")
     what = " ".join(str(part) for part in (error.problem, error.context) if part)
     return Problem(path, line, message=f"broken YAML: {what}")

@@ -1,4 +1,4 @@
-"""Files that are whole or not there; without torch, which takes seconds to import."""
+"""Files that are written completely or not at all. This module does not import torch, which takes seconds."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import IO
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write that appears under its name when its content is on the disk, or not at all.
+    """Open a file for writing; it appears under its name once its content is on the disk, or not at all.
 
     Raises:
-        OSError: when the disk is full, with nothing left behind.
+        OSError: if the disk is full. Nothing is left behind.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
@@ -31,12 +31,12 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 def file_hash(path: Path) -> str:
-    """The sha256 of a file, as a hexadecimal number."""
+    """The sha256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def epochs_in(folder: Path, suffix: str) -> list[int]:
-    """The epochs of which `folder` has a file `epoch_0003` with that suffix, in no order."""
+    """The epochs for which `folder` has a file such as `epoch_0003` with this suffix, in no order."""
     found = (re.fullmatch(r"epoch_(\d+)", path.stem) for path in folder.glob(f"epoch_*{suffix}"))
     return [int(match[1]) for match in found if match]

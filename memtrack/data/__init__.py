@@ -1,1 +1,1 @@
-"""Data sets: sources, the prepared form, variants of the labels, batches."""
+"""Data sets: their sources, prepared form, variants of the labels, and batches."""

@@ -20,7 +20,7 @@ Change = Callable[[Pixels, Rows], Pixels]
 
 
 class _Images(Dataset[Tensor]):
-    """Whole batches of images: indexed by row numbers, so that a worker decodes a batch at a time."""
+    """Batches of images, indexed by an array of rows, so that a worker decodes one batch at a time."""
 
     def __init__(self, data: PreparedData, where: Sequence[str], change: Change | None) -> None:
         self.data = data
@@ -33,15 +33,15 @@ class _Images(Dataset[Tensor]):
 
 
 class Batches:
-    """(inputs, labels) of samples: in id order, or shuffled by (seed, epoch).
+    """Batches (inputs, labels) of samples: in id order, or shuffled by (seed, epoch).
 
-    `where` says where the image of each sample is (`PreparedData.images`), (N,), `labels` are int64 (N,);
-    `change` makes of images and their rows what the network sees.
+    `where` has the image entry of each sample for `PreparedData.images`, (N,); `labels` are int64 (N,);
+    `change` turns images and their rows into what the network sees.
 
     Inputs are float32 (B, channels, height, width), normalized by the mean and standard deviation of
-    the training images; labels int64 (B,). A last batch of one is added to the batch before it, since
-    batch norm cannot train on it; so is one of fewer than 16 where batches are larger, since small
-    matrix products round otherwise.
+    the training images; labels are int64 (B,). A last batch of one sample is added to the batch before
+    it, because batch norm cannot train on it. So is one of fewer than 16 samples if the batch size is 16
+    or more, because small matrix products round differently.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Batches:
         )
 
     def cuts(self) -> list[Rows]:
-        """The rows of each batch."""
+        """The rows of each batch, in order."""
         starts = list(range(self._batch_size, len(self._order), self._batch_size))
         if starts and len(self._order) - starts[-1] < (16 if self._batch_size >= 16 else 2):
             starts.pop()
@@ -84,7 +84,7 @@ class Batches:
             yield self._inputs(images), self.labels[torch.from_numpy(rows)].to(self.device)
 
     def shuffled(self, *, seed: int, epoch: int) -> Batches:
-        """Put the samples into another order, drawn from (seed, epoch); returns itself."""
+        """Put the samples into an order that depends on (seed, epoch); returns itself."""
         generator = np.random.Generator(np.random.PCG64([seed, epoch]))
         self._order = self._rows[generator.permutation(len(self._rows))]
         return self
@@ -99,7 +99,7 @@ def variant_batches(
     workers: int = 0,
     rows: Rows | None = None,
 ) -> Batches:
-    """The samples of a variant with their given labels, or those in `rows`."""
+    """Batches of a variant's samples with their given labels; of `rows` only, if given."""
     return Batches(
         data, variant.images, variant.given,
         batch_size=batch_size, device=device, workers=workers, rows=rows,
@@ -108,7 +108,7 @@ def variant_batches(
 
 
 class _Cuts:
-    """A sampler that asks for the current cuts at each pass."""
+    """A sampler that uses the current cuts at each pass."""
 
     def __init__(self, batches: Batches) -> None:
         self._batches = batches

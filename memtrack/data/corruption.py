@@ -1,4 +1,4 @@
-"""Make the variants that `memtrack.data.variants` reads."""
+"""Write the variants that `memtrack.data.variants` reads."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from memtrack.data.tables import read_table, required_columns, row_name
 from memtrack.data.variants import LABELS, SUMMARY, PixelChange, VariantData, VariantSummary
 
 COPY = "#copy"
-"""Added to the id of a sample that is copied."""
+"""Suffix that a copy adds to the id of its sample."""
 
 
 def write_variant(name: str, params: VariantParams, data: PreparedData) -> VariantSummary:
-    """Make the variant `name`; `InputError` where its entry or a label file does not fit the data set."""
+    """Write the variant `name`; raises an `InputError` if its entry or label file does not fit the data."""
     classes = data.info.classes
     base = base_variant(params)
     if base is not None:
@@ -75,7 +75,7 @@ def write_variant(name: str, params: VariantParams, data: PreparedData) -> Varia
         case RandomLabels():
             given = noise.random_labels(given, classes=len(classes), seed=params.seed)
         case ConflictingDuplicates():
-            # of samples that have no copy yet
+            # only samples that have no copy yet are copied
             alone = np.flatnonzero((rows["copy_of"] == "") & ~rows["id"].isin(rows["copy_of"]))
             chosen, labels = noise.conflicting_duplicates(
                 given[alone], classes=len(classes), rate=params.rate, seed=params.seed
@@ -118,7 +118,7 @@ def write_variant(name: str, params: VariantParams, data: PreparedData) -> Varia
 
 
 def _partners(params: Pair, classes: tuple[str, ...]) -> NDArray[np.int64]:
-    """For each class the number of its partner, (C,); its own for none."""
+    """The number of the partner of each class, (C,); a class without a partner has its own number."""
     own = np.arange(len(classes))
     if params.pairs is None:
         return (own + 1) % len(classes)
@@ -143,12 +143,12 @@ def _labels_from_file(params: FromFile, data: PreparedData) -> NDArray[np.int64]
     numbers = {str(number): number for number in range(len(classes))}
     given: dict[str, int] = {}
     problems: list[Problem] = []
-    numbered = not any(name.isdecimal() for name in classes)  # else a number is a class's name
+    numbered = not any(name.isdecimal() for name in classes)  # otherwise a number is the name of a class
     rows = zip(table.index, table[params.id_column], table[params.label_column], strict=True)
     for row, sample, label in rows:
         where = row_name(path, row)
         if sample in given:
-            problems.append(Problem(path, message=f"{where}: the id {sample!r} is there twice"))
+            problems.append(Problem(path, message=f"{where}: the id {sample!r} appears twice"))
         elif sample not in known:
             example = data.samples["id"].iloc[0]
             problems.append(
@@ -170,7 +170,7 @@ def _labels_from_file(params: FromFile, data: PreparedData) -> NDArray[np.int64]
                 )
             )
     train = data.split("train")["id"].tolist()
-    if not problems:  # a mistaken id would be said twice
+    if not problems:  # otherwise a wrong id would be reported twice
         problems += [
             Problem(path, message=f"has no label for the training sample {sample!r}")
             for sample in train

@@ -1,4 +1,4 @@
-"""Image files to arrays."""
+"""Decode image files into arrays."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def decode(path: Path, *, size: int, mode: str) -> Pixels:
     """The image as uint8 (channels, size, size), turned upright and resized (bilinear).
 
     Raises:
-        OSError: if the file is not a whole image, with the reason.
+        OSError: if the file is not a complete image; its text is the reason.
     """
     try:
         with Image.open(path) as opened:
             image = ImageOps.exif_transpose(opened)
             if image.mode == "F":
-                raise OSError("pixels of 32-bit floats: save it with 8 or 16 bits")
-            if image.mode.startswith("I"):  # 16 bits a pixel; Pillow would cut off at 255
+                raise OSError("the pixels are 32-bit floats: save the image with 8 or 16 bits")
+            if image.mode.startswith("I"):  # 16 bits per pixel: Pillow would clip them at 255
                 image = Image.fromarray((np.asarray(image, dtype=np.uint32) >> 8).astype(np.uint8))
             pixels = np.asarray(image.convert(mode).resize((size, size), Image.Resampling.BILINEAR))
     except OSError:
@@ -34,5 +34,5 @@ def decode(path: Path, *, size: int, mode: str) -> Pixels:
 
 
 def channels_first(images: Pixels) -> Pixels:
-    """Grey (N, H, W) or colour (N, H, W, 3) images to (N, channels, H, W)."""
+    """Convert grey (N, H, W) or colour (N, H, W, 3) images to (N, channels, H, W)."""
     return images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)

@@ -6,19 +6,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 EXACT_UP_TO = 50_000
-"""So many vectors are compared each with each; more by an index that looks at some of them (IVF)."""
+"""Up to this many vectors, all pairs are compared; above, an index searches only some of them (IVF)."""
 
 
 def nearest_neighbours(
     vectors: NDArray[np.float32], count: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The distances and rows, (N, count) each, of the nearest vectors of each vector, itself mostly among
-    them; row -1 where the index found fewer.
+    """The distances and rows, (N, count) each, of the nearest vectors of each vector. Usually the vector
+    itself is among them. The row is -1 where the index found fewer.
 
     Args:
-        vectors: (N, numbers), in C order.
+        vectors: (N, dimensions), in C order.
     """
-    import faiss  # takes a moment, and most stages do without
+    import faiss  # the import takes a moment, and most stages do not need it
 
     if len(vectors) <= EXACT_UP_TO:
         squares, found = faiss.knn(vectors, vectors, count)

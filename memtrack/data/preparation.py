@@ -1,4 +1,4 @@
-"""Bring a source into the canonical form that `memtrack.data.prepared` reads."""
+"""Convert a source into the canonical form that `memtrack.data.prepared` reads."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from memtrack.terminal.progress import Progress
 
 
 def write_prepared(collected: Collected, params: DataParams, folder: Path) -> DatasetInfo:
-    """Bring a source into canonical form; `InputError` with all broken images unless they are skipped."""
+    """Write a source in canonical form; raises an `InputError` with all broken images, unless skipped."""
     folder.mkdir(parents=True, exist_ok=True)
     samples = pd.DataFrame({"id": collected.ids, "label": collected.labels})
     samples["split"] = collected.splits if collected.splits is not None else "train"
@@ -75,7 +75,7 @@ def write_prepared(collected: Collected, params: DataParams, folder: Path) -> Da
 def _move(
     samples: pd.DataFrame, amount: float | int, source: str, target: str, params: DataParams, key: str
 ) -> None:
-    from sklearn.model_selection import train_test_split  # takes a second; stage prepare alone needs it
+    from sklearn.model_selection import train_test_split  # takes a second; only stage prepare needs it
 
     rows = samples.index[samples["split"] == source].to_numpy()
     try:
@@ -86,19 +86,19 @@ def _move(
             random_state=np.random.RandomState(np.random.PCG64(params.seed)),
         )
     except ValueError as error:
-        text = f"the split by classes cannot be made: {error}"
+        text = f"the samples cannot be split by class: {error}"
         raise params.mistake(key, message=text) from None
     samples.loc[moved, "split"] = target
 
 
 def _sums(images: Pixels) -> NDArray[np.int64]:
-    """For each image and channel the sum of the pixels and of their squares, (B, channels, 2)."""
+    """The sums of the pixels and of their squares for each image and channel, (B, channels, 2)."""
     pixels = images.reshape(*images.shape[:2], -1).astype(np.int64)
     return np.stack([pixels.sum(axis=2), (pixels**2).sum(axis=2)], axis=2)
 
 
 def _read_files(params: Files, names: Sequence[str]) -> tuple[NDArray[np.int64], list[str], bytes]:
-    """The sums of each image file, why it cannot be read ('' where it can), and a hash of all pixels."""
+    """The sums of each image file, why it cannot be read ('' if it can), and a hash of all pixels."""
     root, sums, reasons, content = input_path(params.root), [], [], hashlib.sha256()
     for name in names:
         try:
@@ -115,10 +115,10 @@ def _read_files(params: Files, names: Sequence[str]) -> tuple[NDArray[np.int64],
 def _read_all(
     collected: Collected, params: DataParams, samples: pd.DataFrame
 ) -> tuple[NDArray[np.int64], str | None]:
-    """Read every image once; mark broken files as skipped in `samples`, or raise.
+    """Read every image once; mark broken files as skipped in `samples`, or raise an `InputError`.
 
     Returns:
-        the sums of `_sums` (N, channels, 2), and for files a hash of all their pixels.
+        the sums of `_sums` (N, channels, 2), and for image files a hash of all their pixels.
     """
     if collected.images is not None:
         array = collected.images
@@ -137,7 +137,7 @@ def _read_all(
         if reason
     ]
     if broken and params.on_error == "fail":
-        hint = f"{len(broken)} broken images; 'skip' would leave them out"
+        hint = f"{len(broken)} broken images: 'skip' leaves them out"
         raise InputError([*params.mistake("on_error", message=hint).problems, *broken])
     if broken:
         print(f"{InputError(broken)}\nskipped {len(broken)} broken images (data.on_error: skip)")
@@ -147,10 +147,10 @@ def _read_all(
 
 
 def _statistics(sums: NDArray[np.int64], pixels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel, pixels in [0, 1], from exact whole numbers."""
+    """Mean and standard deviation of each channel, pixels in [0, 1], computed from exact integers."""
     count = len(sums) * pixels
     channels = [(int(first), int(second)) for first, second in sums.sum(axis=0)]  # Python's integers
     mean = tuple(first / count / 255 for first, _ in channels)
-    # a constant channel stays as it is
+    # a constant channel is not scaled
     std = tuple(math.sqrt(count * second - first**2) / count / 255 or 1.0 for first, second in channels)
     return mean, std

@@ -1,8 +1,8 @@
 """The canonical form of a data set, under data/prepared.
 
-samples.csv has a row per sample: id, label (class name), split (train, test, unused, skipped) and
-the image: a path relative to the source's root, or a row number in images.npy. dataset.json says
-the rest. The order of the rows is the order of the ids everywhere in memtrack.
+samples.csv has one row per sample: id, label (class name), split (train, test, unused, skipped) and
+image (a path relative to the source's root, or a row number in images.npy). dataset.json has the rest.
+The order of the rows is the order of the ids everywhere in memtrack.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from memtrack.data.decoding import decode
 
 SAMPLES, INFO, IMAGES = "samples.csv", "dataset.json", "images.npy"
 CHUNK = 512
-"""Images are decoded or summed up so many at a time."""
+"""Number of images that are decoded or summed at a time."""
 
 
 class FileImages(StrictModel):
@@ -32,11 +32,11 @@ class FileImages(StrictModel):
     root: str
     size: int
     mode: Literal["RGB", "L"]
-    sha256: str = Field(description="Of the pixels of all files: what trains on them reruns on a change.")
+    sha256: str = Field(description="Hash of the pixels of all files, so that a change reruns the training.")
 
 
 class DatasetInfo(StrictModel):
-    """dataset.json. mean and std are those of the training images per channel, pixels in [0, 1]."""
+    """dataset.json. mean and std are per channel, over the training images, with pixels in [0, 1]."""
 
     source: str
     classes: Annotated[tuple[str, ...], Strict(False)]
@@ -51,7 +51,7 @@ class DatasetInfo(StrictModel):
 
 
 class PreparedData:
-    """A data set in canonical form, read back."""
+    """A data set in canonical form, read from its folder."""
 
     def __init__(self, folder: Path = PREPARED_FOLDER) -> None:
         self.folder = folder
@@ -65,11 +65,11 @@ class PreparedData:
         return self.samples[self.samples["split"] == name]
 
     def codes(self, labels: Sequence[str] | pd.Series) -> NDArray[np.int64]:
-        """Class names to class numbers."""
+        """The class numbers of class names."""
         return class_numbers(labels, self.info.classes)
 
     def images(self, where: Sequence[str]) -> Pixels:
-        """Images (B, channels, H, W), uint8, by their entries in the column `image`."""
+        """The images with these entries in the column `image`, uint8 (B, channels, H, W)."""
         files = self.info.files
         if files is None or self._root is None:
             if self._array is None:
@@ -82,6 +82,6 @@ class PreparedData:
 
 
 def class_numbers(labels: Sequence[str] | pd.Series, classes: Sequence[str]) -> NDArray[np.int64]:
-    """Class names to class numbers; a KeyError for a name that is no class."""
+    """The class numbers of class names; raises a KeyError for a name that is not a class."""
     number = {name: index for index, name in enumerate(classes)}
     return np.array([number[label] for label in labels], dtype=np.int64)

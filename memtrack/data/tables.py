@@ -1,4 +1,4 @@
-"""Tables as people keep them: CSV or Parquet, every cell read as text."""
+"""Read CSV and Parquet tables, every cell as text."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from memtrack.config.validation import nearest
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """All columns as text, an empty cell as ''; the index is the line in a CSV file, the row in Parquet.
+    """All columns as text, empty cells as ''; the index is the line in a CSV file or the row in Parquet.
 
     Raises:
-        InputError: where it cannot be read, or a line has more or fewer cells than the header.
+        InputError: if the table cannot be read, or a line has more or fewer cells than the header.
     """
     try:
         if path.suffix.lower() == ".parquet":
@@ -37,7 +37,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
         rows: dict[int, list[str]] = {}
         last = reader.line_num
         for row in reader:
-            if row:  # a blank line is no row
+            if row:  # a blank line is not a row
                 rows[last + 1] = row
             last = reader.line_num
     if not header:
@@ -53,7 +53,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
 
 
 def required_columns(table: pd.DataFrame, columns: Sequence[str], path: Path) -> None:
-    """`InputError` naming each column that is missing and what there is."""
+    """Raise an `InputError` that names each missing column and the existing columns."""
     have = [str(name) for name in table.columns]
     problems = [
         Problem(
@@ -69,7 +69,7 @@ def required_columns(table: pd.DataFrame, columns: Sequence[str], path: Path) ->
 
 
 def row_name(path: Path, row: int) -> str:
-    """A row of the index as a person finds it: the line of a CSV file, the number in a Parquet one."""
+    """How to find a row of the index: its line in a CSV file, its number in a Parquet file."""
     return f"line {row}" if path.suffix.lower() == ".csv" else f"row {row}"
 
 

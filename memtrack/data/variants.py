@@ -1,8 +1,8 @@
-"""Variants of a data set: its training samples under other given labels, in data/variants/NAME.
+"""Variants of a data set: its training samples with other given labels, in data/variants/NAME.
 
-labels.csv has a row per sample in id order: id, image (as in data/prepared/samples.csv), clean_label,
-given_label, corrupted (1 where the two differ, else 0) and copy_of (the id of the sample that a conflicting
-duplicate is a copy of, else empty); summary.json says how it was made. Images are never copied.
+labels.csv has one row per sample in id order: id, image (as in data/prepared/samples.csv), clean_label,
+given_label, corrupted (1 if the two differ, else 0) and copy_of (the id of the sample that a conflicting
+duplicate is a copy of, else empty). summary.json describes how the variant was made. Images are never copied.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ LABELS, SUMMARY = "labels.csv", "summary.json"
 
 
 class PixelChange(StrictModel):
-    """What is done to the pixels when they are read; see `RandomizedPixels`."""
+    """How the pixels are changed when they are read; see `RandomizedPixels`."""
 
     how: How
     seed: int
 
 
 class VariantSummary(StrictModel):
-    """summary.json. transitions counts samples of each clean class (row) by given label (column)."""
+    """summary.json. transitions counts the samples of each clean class (row) by given label (column)."""
 
     made_from: dict[str, Any]
     realized_rate: Fraction
@@ -45,15 +45,15 @@ class VariantSummary(StrictModel):
 
 
 class VariantData:
-    """A variant, read back.
+    """A variant, read from its folder.
 
     Attributes:
-        ids: of the samples, (N,). row: of each id. images: where their images are, (N,); see
-            `PreparedData.images`.
-        clean, given: class numbers int64 (N,).
-        copy_of: for a conflicting duplicate the id of the sample it is a copy of, else ''; (N,).
-        originals: the row of that sample, else its own; (N,).
-        pixels: what is done to the images, or None. test_pixels: what is done to those of the test split.
+        ids: the ids of the samples, (N,). row: the row of each id. images: the image entries for
+            `PreparedData.images`, (N,).
+        clean, given: the class numbers, int64 (N,).
+        copy_of: the id of the sample that a conflicting duplicate is a copy of, else ''; (N,).
+        originals: the row of that sample, else the sample's own row; (N,).
+        pixels: how the images are changed, or None. test_pixels: how those of the test split are changed.
     """
 
     def __init__(self, name: str, data: PreparedData) -> None:
@@ -84,19 +84,19 @@ class VariantData:
         self.test_pixels = self.pixels if made is not None and made.how == "shuffled" else None
 
     def seen(self, images: Pixels, rows: Sequence[int] | NDArray[np.int64]) -> Pixels:
-        """What a network sees of the images (B, channels, H, W) of some rows; a copy is like its original."""
+        """What a network sees of `images` (B, channels, H, W) of `rows`; a copy changes like its original."""
         return images if self.pixels is None else self.pixels(images, self.originals[np.asarray(rows)])
 
     def read(self, rows: Sequence[int] | NDArray[np.int64]) -> Pixels:
-        """What a network sees of some rows, uint8 (len(rows), channels, H, W)."""
+        """What a network sees of `rows`, uint8 (len(rows), channels, H, W)."""
         return self.seen(self._data.images([self.images[row] for row in rows]), rows)
 
     @property
     def corrupted(self) -> NDArray[np.bool_]:
-        """Which samples carry another label than their clean one, (N,)."""
+        """Which samples have a given label that differs from their clean label, (N,)."""
         return self.clean != self.given
 
     @property
     def flags_known(self) -> bool:
-        """Whether some samples are known to be corrupted, and not all: what an AUROC needs."""
+        """Whether some samples, but not all, are known to be corrupted; an AUROC needs this."""
         return 0 < int(self.corrupted.sum()) < len(self.ids)

@@ -1,1 +1,1 @@
-"""One training: what it depends on, what it keeps, and the driver."""
+"""One training: what it depends on, which files it keeps, and the driver that runs it."""

@@ -1,4 +1,4 @@
-"""The network after each epoch, and the states that an interrupted training goes on from."""
+"""The network after each epoch, and the states from which an interrupted training continues."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KEPT_STATES = 2
 
 
 class EpochMetrics(StrictModel):
-    """What training says of an epoch; beside the network's weights, whose sha256 it holds."""
+    """The numbers of training for an epoch. Stored beside the network's weights, whose sha256 it holds."""
 
     train_loss: float
     train_accuracy: float
@@ -35,13 +35,13 @@ class EpochMetrics(StrictModel):
 
 
 class Checkpoints:
-    """A folder with, for each epoch, `epoch_0003.json` and, where kept, `epoch_0003.safetensors`."""
+    """A folder with `epoch_0003.json` and, if the weights are kept, `epoch_0003.safetensors` per epoch."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def weights(self, epoch: int) -> Path:
-        """Where the weights after `epoch` are."""
+        """The path of the weights after `epoch`."""
         return self.folder / f"epoch_{epoch:04d}.safetensors"
 
     def _metrics(self, epoch: int) -> Path:
@@ -49,15 +49,15 @@ class Checkpoints:
 
     @property
     def epochs(self) -> tuple[int, ...]:
-        """The epochs that are there, rising."""
+        """The epochs that exist, in ascending order."""
         return tuple(sorted(epochs_in(self.folder, ".json")))
 
     def files(self, epoch: int) -> list[Path]:
-        """The files that an epoch may have, the one that makes it count last."""
+        """The files that an epoch may have. The last one is written last and completes the epoch."""
         return [self.weights(epoch), self._metrics(epoch)]
 
     def write(self, epoch: int, metrics: EpochMetrics, model: nn.Module | None) -> None:
-        """Keep an epoch's metrics and, where `model` is given, its weights; whole or not at all."""
+        """Write an epoch's metrics and, if `model` is given, its weights; completely or not at all."""
         digest = None
         if model is not None:
             save_weights(model, self.weights(epoch))
@@ -69,24 +69,24 @@ class Checkpoints:
             self.weights(epoch).unlink(missing_ok=True)
 
     def metrics(self, epoch: int) -> EpochMetrics:
-        """What training said of `epoch`."""
+        """The stored metrics of `epoch`."""
         return read_json(EpochMetrics, self._metrics(epoch))
 
     def load(self, epoch: int, model: nn.Module) -> None:
-        """Put the weights after `epoch` into `model`."""
+        """Load the weights after `epoch` into `model`."""
         load_model(model, self.weights(epoch))
 
     def drop_weights(self, epoch: int) -> None:
-        """Keep the metrics of an epoch alone."""
+        """Delete the weights of an epoch; its metrics are kept."""
         self.write(epoch, self.metrics(epoch), None)
 
     def missing(self, epoch: int, *, weights: bool) -> bool:
-        """Whether the epoch is not there at all, or lacks the weights that are asked for."""
+        """Whether the epoch does not exist, or lacks its weights although `weights` asks for them."""
         wanted = self.files(epoch) if weights else self.files(epoch)[1:]
         return not all(path.exists() for path in wanted)
 
     def damaged(self, epoch: int) -> Path | None:
-        """The first file of an epoch that is not what was written, or None where all are."""
+        """The first file of an epoch whose content is not what was written, or None if all are intact."""
         try:
             expected = self.metrics(epoch).weights
         except InputError:
@@ -97,7 +97,7 @@ class Checkpoints:
         return None if path.is_file() and file_hash(path) == expected else path
 
     def discard(self, epoch: int) -> None:
-        """Remove an epoch."""
+        """Delete the files of an epoch."""
         for path in reversed(self.files(epoch)):
             path.unlink(missing_ok=True)
 
@@ -105,7 +105,7 @@ class Checkpoints:
 def trained_network(
     chosen: ModelParams, info: DatasetInfo, checkpoints: Checkpoints, epoch: int, *, remedy: str
 ) -> nn.Module:
-    """The network after an epoch; `InputError` that ends with `remedy` where its file is damaged."""
+    """The network after an epoch; `InputError`, with `remedy` at its end, if its file is damaged."""
     broken = checkpoints.damaged(epoch)
     if broken is not None:
         raise InputError([Problem(broken, message=f"is damaged: {remedy}")])
@@ -115,13 +115,13 @@ def trained_network(
 
 
 class States:
-    """The last states of a training, each a file of a sha256 and what it is of; see `Trainer.state`."""
+    """The last states of a training; see `Trainer.state`. Each is a file: a sha256, then the hashed state."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def write(self, epoch: int, state: dict[str, Any]) -> None:
-        """Keep the state after `epoch` and drop all but the last two."""
+        """Write the state after `epoch` and delete all but the last two states."""
         content = io.BytesIO()
         torch.save(state, content)
         with whole_file(self.file(epoch)) as file:
@@ -131,11 +131,11 @@ class States:
             self.file(old).unlink(missing_ok=True)
 
     def epochs(self) -> list[int]:
-        """The epochs of which there is a state, falling."""
+        """The epochs that have a state, in descending order."""
         return sorted(epochs_in(self.folder, ".pt"), reverse=True)
 
     def read(self, epoch: int, device: torch.device) -> dict[str, Any] | None:
-        """The state after `epoch`, or None where the file is damaged or missing; runs no code from it."""
+        """The state after `epoch`, or None if its file is damaged or missing. No code in the file is run."""
         try:
             content = self.file(epoch).read_bytes()
         except OSError:
@@ -147,16 +147,16 @@ class States:
         return state
 
     def discard(self, epoch: int) -> None:
-        """Remove a state."""
+        """Delete a state."""
         self.file(epoch).unlink(missing_ok=True)
 
     def file(self, epoch: int) -> Path:
-        """Where the state after `epoch` is."""
+        """The path of the state after `epoch`."""
         return self.folder / f"epoch_{epoch:04d}.pt"
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
-    """Write a network's weights as a safetensors file, whole or not there; OSError on a full disk."""
+    """Write a network's weights as a safetensors file, completely or not at all; OSError on a full disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     try:

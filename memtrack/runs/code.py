@@ -1,4 +1,4 @@
-"""The code that shapes a result, found by following imports."""
+"""Finds the code that affects a result, by following imports."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ PACKAGE = Path(__file__).parents[1]
 
 SHAPES_NO_NUMBERS = {
     "memtrack.__init__": "names the public interface of the core",
-    "memtrack.config.errors": "says what is wrong with an input; a stage that fails leaves no results",
-    "memtrack.config.json_files": "reads and writes small JSON files as they are",
-    "memtrack.config.validation": "refuses parameters or passes them on unchanged",
-    "memtrack.config.yaml_file": "reads params.yaml as DVC does, and DVC watches what is in it",
-    "memtrack.core.__init__": "holds nothing",
-    "memtrack.core.files": "writes a file whole or not at all, whatever is in it",
+    "memtrack.config.errors": "reports errors in an input; a stage that fails leaves no results",
+    "memtrack.config.json_files": "reads and writes small JSON files without changing their values",
+    "memtrack.config.validation": "rejects parameters or passes them on unchanged",
+    "memtrack.config.yaml_file": "reads params.yaml as DVC does, and DVC tracks its values",
+    "memtrack.core.__init__": "is empty",
+    "memtrack.core.files": "writes a file completely or not at all, whatever its content",
     "memtrack.stages.__init__": "reads the command line of a stage",
     "memtrack.terminal": "progress bars, error messages and exit status",
-    "memtrack.tracking": "sends to MLflow what was computed",
+    "memtrack.tracking": "sends results to MLflow",
 }
-"""What no result depends on, and why: modules, packages with all in them, and files __init__ alone. Imports
-are not followed into them."""
-CHECKS_ONLY = {"memtrack.config": "takes names and bounds from the core to refuse parameters"}
-"""Packages that compute nothing with what they import from elsewhere, which is therefore not followed."""
+"""Code that no result depends on, and why: modules, whole packages, and single `__init__` files. Imports are
+not followed into them."""
+CHECKS_ONLY = {"memtrack.config": "imports names and bounds from the core to reject parameters"}
+"""Packages whose imports from other packages compute nothing. These imports are not followed."""
 KNOWN_BY_VALUE = {"memtrack.config": "a fingerprint holds the parameters themselves"}
-"""What fingerprints leave out besides."""
+"""More code that fingerprints leave out."""
 
 
 def closure(*entries: str, left_out: Mapping[str, str] = SHAPES_NO_NUMBERS) -> list[Path]:
-    """The files of memtrack that modules run and that may shape a result, the modules themselves among them,
-    sorted. Imports for type checkers alone are not followed.
+    """The files of memtrack that some modules run and that may affect a result, including the modules
+    themselves, sorted. Imports that only type checkers follow do not count.
 
     Args:
         entries: names of modules, such as "memtrack.stages.train".
-        left_out: as `SHAPES_NO_NUMBERS`.
+        left_out: code to leave out, like `SHAPES_NO_NUMBERS`.
     """
     found: set[Path] = set()
     seen: set[str] = set()
@@ -57,24 +57,25 @@ def closure(*entries: str, left_out: Mapping[str, str] = SHAPES_NO_NUMBERS) -> l
 
 
 def _inside(name: str, packages: Mapping[str, str]) -> str | None:
-    """Which of some packages a module is, or is part of; None for none."""
+    """Which of some packages a module is or belongs to; None if it is none of them."""
     return next((other for other in packages if name == other or name.startswith(f"{other}.")), None)
 
 
 def code_hash(*entries: str) -> str:
-    """A hash of what the `closure` of modules does, for a fingerprint, which holds the parameters beside it.
+    """A hash of what the `closure` of some modules does, for a fingerprint. The fingerprint also holds the
+    parameters.
 
-    Comments, docstrings and layout do not count.
+    Comments, docstrings and layout do not affect the hash.
     """
     content = hashlib.sha256()
     for path in closure(*entries, left_out={**SHAPES_NO_NUMBERS, **KNOWN_BY_VALUE}):
-        does = _parsed(path.read_text(encoding="utf-8"))[1]
-        content.update(f"{path.relative_to(PACKAGE).as_posix()}\n{does}\n".encode())
+        behaviour = _parsed(path.read_text(encoding="utf-8"))[1]
+        content.update(f"{path.relative_to(PACKAGE).as_posix()}\n{behaviour}\n".encode())
     return content.hexdigest()
 
 
 def _file(module: str) -> Path | None:
-    """The file of a module of memtrack, or None for a name that is none."""
+    """The file of a module of memtrack, or None if the name is not a module."""
     head, *parts = module.split(".")
     path = PACKAGE.joinpath(*parts)
     candidates = (path / "__init__.py", path.with_name(f"{path.name}.py"))
@@ -83,8 +84,8 @@ def _file(module: str) -> Path | None:
 
 @cache
 def _parsed(text: str) -> tuple[tuple[str, ...], str]:
-    """Of the text of a module: the names that it imports, which are modules or names in modules; and what it
-    does, without comments, docstrings and layout."""
+    """Parse the text of a module. Returns the names that it imports, which are modules or names in modules,
+    and what it does, without comments, docstrings and layout."""
     tree = ast.parse(text)
     imports = tuple(_imported(tree))
     for node in ast.walk(tree):

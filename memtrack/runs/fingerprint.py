@@ -1,4 +1,4 @@
-"""What shapes a training and a recording: two that agree may share their results, others never."""
+"""What a training and a recording depend on. Only runs with equal fingerprints share their results."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from memtrack.runs.code import code_hash
 
 
 class Fingerprint(StrictModel):
-    """The causes of a result, by name. Written beside the result as a JSON file."""
+    """Everything that a result depends on, by name. Stored beside the result as a JSON file."""
 
     causes: dict[str, Any]
 
     @property
     def key(self) -> str:
-        """A short name for it."""
+        """A short name: the first 12 digits of a hash."""
         return hashlib.sha256(json.dumps(self.causes, sort_keys=True).encode()).hexdigest()[:12]
 
     def matches(self, path: Path) -> bool:
-        """Whether `path` holds this fingerprint; a missing file does not, nor a broken one, which is
-        said."""
+        """Whether `path` holds this fingerprint. False if the file is missing or damaged; a damaged file is
+        reported."""
         return _causes(path) == self.causes
 
     def differing(self, path: Path) -> set[str]:
-        """The names of the causes that the fingerprint in `path` does not share."""
+        """The names of the causes that differ from the fingerprint in `path`."""
         causes = _causes(path) or {}
         shared = {name for name in causes.keys() & self.causes.keys() if causes[name] == self.causes[name]}
         return {*causes, *self.causes} - shared
@@ -48,7 +48,7 @@ class Fingerprint(StrictModel):
 def training_fingerprint(
     params: Params, data: PreparedData, variant: VariantData, device: torch.device
 ) -> Fingerprint:
-    """All that shapes the network after every epoch: data, labels, recipe, seeds, device and code."""
+    """What the network after each epoch depends on: data, labels, recipe, seeds, device and code."""
     return Fingerprint(
         causes={
             **data_causes(data, variant),
@@ -61,10 +61,9 @@ def training_fingerprint(
 
 
 def recording_fingerprint(params: Params, training: Fingerprint) -> Fingerprint:
-    """All that shapes the recorded numbers of an epoch: the training, and how it is measured.
+    """What the recorded numbers of an epoch depend on: the training, and how it is measured.
 
-    Which epochs are recorded is not part of it: an epoch is recorded in the same way whatever other epochs
-    are recorded."""
+    The set of recorded epochs is not part of it: which other epochs are recorded does not affect an epoch."""
     return Fingerprint(
         causes={
             "training": training.key,
@@ -77,7 +76,7 @@ def recording_fingerprint(params: Params, training: Fingerprint) -> Fingerprint:
 
 
 def data_causes(data: PreparedData, variant: VariantData) -> dict[str, Any]:
-    """The images and the labels."""
+    """What identifies the images and the labels."""
     return {
         "data": {path.name: file_hash(path) for path in sorted(data.folder.iterdir())},
         "labels": file_hash(variant.table),
@@ -86,16 +85,16 @@ def data_causes(data: PreparedData, variant: VariantData) -> dict[str, Any]:
 
 
 def package_versions() -> list[str]:
-    """Of the libraries that shape the numbers of a network."""
-    return [torch.__version__, version("torchvision"), np.__version__]  # imported, it takes two seconds
+    """The versions of the libraries that affect the numbers of a network."""
+    return [torch.__version__, version("torchvision"), np.__version__]  # importing it takes two seconds
 
 
 def _causes(path: Path) -> dict[str, Any] | None:
-    """What `path` holds; None where it is not there, or damaged, which is said."""
+    """The causes in `path`; None if the file is missing, or if it is damaged, which is reported."""
     if not path.exists():
         return None
     try:
         return {**json.loads(path.read_text(encoding="utf-8"))["causes"]}
     except (OSError, ValueError, KeyError, TypeError):
-        print(f"{path}: is damaged: what it belongs to is made again")
+        print(f"{path}: is damaged: the results that it belongs to are computed again")
         return None

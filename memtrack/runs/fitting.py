@@ -1,6 +1,6 @@
-"""A network in training on a variant, one epoch at a time: all that shapes its weights.
+"""The training of a network on a variant, one epoch at a time: everything that its weights depend on.
 
-The fingerprint of a training holds a hash of this module and of all that it imports.
+The fingerprint of a training holds a hash of this module and of all modules that it imports.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ TEST_BATCH = 512
 
 @dataclass(frozen=True)
 class FittedEpoch:
-    """Mean loss and accuracy of an epoch as it was trained, the accuracy on the test split after it, and the
-    learning rate at its start."""
+    """Mean loss and accuracy during an epoch, the accuracy on the test split after it, and the learning rate
+    at its start."""
 
     train_loss: float
     train_accuracy: float
@@ -33,10 +33,10 @@ class FittedEpoch:
 
 
 class Fitting:
-    """The network of `train` and its training.
+    """The network of section `train`, and its training.
 
     Attributes:
-        model: on the device.
+        model: the network, on the device.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Fitting:
         train = params.train
         torch.manual_seed(train.seed)
         torch.use_deterministic_algorithms(True, warn_only=True)
-        # a debugging aid that costs time
+        # this debugging aid takes time
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         self.model = network(train.model, data.info).to(device)
         self._seed = train.seed
@@ -71,7 +71,7 @@ class Fitting:
         """Train for one epoch.
 
         Raises:
-            FloatingPointError: when the loss is no longer finite.
+            FloatingPointError: if the loss is no longer finite.
         """
         rate = self._trainer.learning_rate
         result = self._trainer.run_epoch(epoch, self._fit.shuffled(seed=self._seed, epoch=epoch))

@@ -1,4 +1,4 @@
-"""The numbers of a training, as its files hold them."""
+"""The numbers of a training, as they are stored in files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from memtrack.config.sections.base import Fraction
 
 
 class TrainMetrics(StrictModel):
-    """metrics.json of stage train: the last epoch's numbers, and the mean memorization score."""
+    """metrics.json of stage train: the numbers of the last epoch, and the mean curvature."""
 
     train_loss: float
     train_accuracy: Fraction
@@ -32,7 +32,7 @@ COLUMNS = (
 
 
 def write_history(path: Path, rows: Mapping[int, Mapping[str, float]]) -> None:
-    """A CSV file with a row for each epoch; numbers that an epoch does not have stay empty."""
+    """Write a CSV file with a row for each epoch. A number that an epoch does not have stays empty."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, restval="")
         writer.writeheader()

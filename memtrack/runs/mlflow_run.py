@@ -19,7 +19,7 @@ from memtrack.tracking.run import Run
 
 
 class MlflowLogging(Callback):
-    """Logs each epoch's numbers and curvature, and in the end the network."""
+    """Logs the numbers and the curvature of each epoch and, at the end, the network."""
 
     def __init__(self, run: Run, data: PreparedData, folder: WorkFolder) -> None:
         self._run, self._data, self._folder = run, data, folder
@@ -29,8 +29,8 @@ class MlflowLogging(Callback):
     def opened(
         cls, params: Params, data: PreparedData, variant: VariantData, folder: WorkFolder, name: str
     ) -> Iterator[MlflowLogging]:
-        """The run of this training with these parameters on this store, new or begun before. One that was
-        begun with other parameters, or on another store, is closed."""
+        """Open the run of this training with these parameters on this store, or continue it if it was begun
+        before. A run that was begun with other parameters or on another store is closed."""
         computed = {"training": folder.training.key, "recording": folder.recording.key}
         run = Run.of_computation(
             params, variant.name, "train", name=name, parameters=params.training_run(variant.name),
@@ -38,7 +38,7 @@ class MlflowLogging(Callback):
         )  # fmt: skip
         before = _reference(folder)
         if before is not None and before.key != run.reference.key:
-            print(f"{variant.name}: other parameters or another store: the MLflow run begun before is closed")
+            print(f"{variant.name}: parameters or the store changed: the MLflow run begun before is closed")
             Run(before).abandon()
         write_json(run.reference, folder.run)
         run.log(files={"curvature/ids.npy": folder.trajectory.folder / "ids.npy"})
@@ -47,7 +47,7 @@ class MlflowLogging(Callback):
             run.end()
 
     def on_epoch_end(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Log the epoch, unless it was logged before the training was interrupted."""
+        """Log the epoch, unless it was logged before an interruption."""
         trajectory, files = self._folder.trajectory, {}
         if epoch in trajectory.epochs:
             array = trajectory.file("curvature", epoch)
@@ -61,11 +61,11 @@ class MlflowLogging(Callback):
 
 
 def _reference(folder: WorkFolder) -> RunReference | None:
-    """The run that this training opened before, or None where none is known."""
+    """The run that this training opened before, or None if none is known."""
     if not folder.run.exists():
         return None
     try:
         return read_json(RunReference, folder.run)
     except InputError:
-        print(f"{folder.run}: is damaged: a run that was begun with other parameters stays as it is")
+        print(f"{folder.run}: is damaged: an MLflow run begun with other parameters is not closed")
         return None

@@ -14,7 +14,7 @@ from memtrack.data.prepared import DatasetInfo
 
 
 def chosen_device(train: TrainParams) -> torch.device:
-    """As train.device says; `InputError` where this machine has no such device."""
+    """The device of train.device; `InputError` if this machine does not have it."""
     try:
         return pick_device(train.device)
     except ValueError as error:
@@ -22,10 +22,10 @@ def chosen_device(train: TrainParams) -> torch.device:
 
 
 def network(chosen: ModelParams, info: DatasetInfo) -> nn.Module:
-    """The untrained network that `chosen` asks for, for the images and classes of a data set.
+    """The untrained network that `chosen` describes, for the images and classes of a data set.
 
     Raises:
-        InputError: where torchvision lacks it, or where it cannot take the images.
+        InputError: if torchvision does not have it, or if it cannot take the images.
     """
     if chosen.kind == "torchvision" and chosen.name not in classifier_names():
         hint = nearest(chosen.name, classifier_names())

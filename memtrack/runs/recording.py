@@ -1,6 +1,6 @@
-"""The sweep over the training samples after an epoch: all that shapes its numbers, given the network.
+"""The sweep over the training samples after an epoch: what its numbers depend on besides the network.
 
-The fingerprint of a recording holds a hash of this module and of all that it imports.
+The fingerprint of a recording holds a hash of this module and of all modules that it imports.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from memtrack.data.variants import VariantData
 from memtrack.terminal.progress import Progress
 
 TRIED = 256
-"""So many samples per thread are swept to find the fastest batch size."""
+"""The number of samples per thread that are swept to find the fastest batch size."""
 
 
 def estimator(params: Params, **other: Any) -> Estimator:
-    """The estimator of `curvature`, with `other` values of its attributes."""
+    """The estimator of section `curvature`; `other` replaces values of its attributes."""
     options = params.curvature
     chosen = {
         "scale": options.perturbation_scale,
@@ -42,7 +42,7 @@ def estimator(params: Params, **other: Any) -> Estimator:
 def sweep_batch_size(
     params: Params, data: PreparedData, variant: VariantData, model: nn.Module, device: torch.device
 ) -> int:
-    """As record.batch_size says, or the fastest by a short measurement."""
+    """record.batch_size, or the fastest batch size according to a short measurement."""
     if params.record.batch_size is not None:
         return params.record.batch_size
     count = TRIED * (torch.get_num_threads() if device.type == "cpu" else 16)
@@ -55,8 +55,8 @@ class Recording:
     """Sweeps of one network.
 
     Args:
-        model: the network, whose weights are those of the epoch that is recorded.
-        batch_size: a file that keeps the batch size that was measured.
+        model: the network. Its weights must be those of the epoch that is recorded.
+        batch_size: the file in which the measured batch size is kept.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Recording:
         self._estimator = estimator(params)
 
     def sweep(self, epoch: int) -> Generator[SampleArrays, None, None]:
-        """The numbers of the samples after `epoch`, batch by batch, under a progress bar."""
+        """The numbers of the samples after `epoch`, batch by batch, with a progress bar."""
         batches = self._batches()
         parts = record_epoch(self._swept, batches, self._estimator, epoch=epoch)
         try:
@@ -89,7 +89,7 @@ class Recording:
         )
 
     def _batch_size(self) -> int:
-        """Measured once for all epochs of a training, also when it is interrupted."""
+        """The batch size. It is measured once per training, even if the training is interrupted."""
         file = self._kept_size
         if self._params.record.batch_size is None and file.exists() and file.read_text().isdigit():
             return int(file.read_text())

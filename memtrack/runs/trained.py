@@ -1,4 +1,4 @@
-"""What a finished training has left, checked before anything is computed from it."""
+"""The results of a finished training, checked before anything is computed from them."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ from memtrack.terminal.progress import Progress
 from memtrack.tracking.reference import RunReference
 
 BATCH = 256
-"""So many samples are measured at a time."""
+"""The number of samples that are measured at a time."""
 
 
 class TrainedRun:
     """The results of stage `train`, or `repeat`, in `folder`.
 
     Attributes:
-        trajectory, metrics: as recorded. reference: to the MLflow run.
+        trajectory: the recorded numbers. metrics: the content of metrics.json.
+        reference: the MLflow run of the training.
 
     Raises:
-        InputError: where the trajectory is damaged, or of other samples than the variant has now.
+        InputError: if the trajectory is damaged, or was recorded on other samples than the variant has now.
     """
 
     def __init__(self, params: Params, data: PreparedData, variant: VariantData, folder: Path) -> None:
@@ -50,7 +51,7 @@ class TrainedRun:
         self.reference = read_json(RunReference, folder / "run.json")
 
     def evidence(self, scores: Iterable[str]) -> Mapping[Need, Any]:
-        """What some scores are computed from, by name."""
+        """What the scores with these names are computed from."""
         found: dict[Need, Any] = {Need.EPOCHS: self.trajectory}
         if any(Need.NETWORKS in needs(name) for name in scores):
             found[Need.NETWORKS] = CheckpointNetworks(
@@ -60,7 +61,7 @@ class TrainedRun:
 
 
 class CheckpointNetworks:
-    """The networks of a training for scores; see `memtrack.core.scores.registry.RecordedNetworks`."""
+    """The networks of a training, for scores; see `memtrack.core.scores.registry.RecordedNetworks`."""
 
     def __init__(
         self,
@@ -70,7 +71,7 @@ class CheckpointNetworks:
         folder: Path,
         epochs: tuple[int, ...],
     ) -> None:
-        # these need torch, which takes seconds to import, and most scores do without
+        # these import torch, which takes seconds, and most scores do not need it
         from memtrack.runs.checkpoints import Checkpoints
         from memtrack.runs.networks import chosen_device, network
 
@@ -85,7 +86,7 @@ class CheckpointNetworks:
         """The networks after each recorded epoch.
 
         Raises:
-            InputError: where one is not there, or damaged.
+            InputError: if a network is missing or damaged.
         """
         for epoch in Progress(self._epochs, "measure the networks of recorded epochs"):
             broken = self._checkpoints.damaged(epoch)
@@ -98,7 +99,7 @@ class CheckpointNetworks:
             yield self._model
 
     def batches(self, rows: NDArray[np.int64]) -> Iterable[tuple[Tensor, Tensor]]:
-        """Some samples in batches."""
+        """The samples `rows`, in batches."""
         from memtrack.data.batches import variant_batches
 
         return variant_batches(

@@ -1,6 +1,6 @@
-"""The driver of a training: trains, keeps, records and reports every epoch that is not done yet.
+"""The driver of a training: it trains, stores, records and reports every epoch that is not done yet.
 
-What a finished or an interrupted run of the same training has left is used: epochs that were trained are not
+Results of a finished or interrupted run of the same training are reused: epochs that were trained are not
 trained again, and epochs that were recorded with the same settings are not recorded again.
 """
 
@@ -41,15 +41,15 @@ def train(
     run_name: str | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> None:
-    """Train on the variant `name`, as far as it is not done; all of it to `results`.
+    """Train on the variant `name`, as far as this is not done, and move everything to `results`.
 
     Args:
-        run_name: of the MLflow run; None: the variant's name.
-        callbacks: told of every step, in this order, before MLflow is.
+        run_name: the name of the MLflow run; None: the variant's name.
+        callbacks: called at every step, in this order, before MLflow logs it.
 
     Raises:
-        FloatingPointError: where the training diverges. InputError: where parameters do not fit the data or
-            this machine.
+        FloatingPointError: if the training diverges. InputError: if parameters do not fit the data or this
+            machine.
     """
     data = PreparedData()
     variant = VariantData(name, data)
@@ -59,13 +59,13 @@ def train(
     with WorkFolder.claimed(name, fingerprint, recording, variant.ids) as folder:
         training = Training(params, data, variant, device, folder, results)
         training.prepare()
-        # the run is opened before anything is computed: its settings may be wrong
+        # the run is opened before anything is computed, because the settings of MLflow may be wrong
         with MlflowLogging.opened(params, data, variant, folder, run_name or name) as mlflow_run:
             training.run([*callbacks, mlflow_run])
 
 
 class Training:
-    """One training: every epoch is trained, kept, recorded and reported, unless it was before."""
+    """One training: every epoch is trained, stored, recorded and reported, unless this was done before."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class Training:
         self._curvature_sum: NDArray[np.float64] = np.zeros(len(variant.ids))
 
     def prepare(self) -> None:
-        """Take over what is there, and say what is not used."""
+        """Reuse what exists, and report unfinished trainings that are not used."""
         self.results.mkdir(parents=True, exist_ok=True)
         self.folder.adopt(self.results)
         self.folder.repair()
@@ -96,10 +96,10 @@ class Training:
             print(f"{other}: an unfinished training with other settings; it stays until you remove it")
 
     def run(self, callbacks: Sequence[Callback]) -> None:
-        """Do what is not done yet, and move all of it to the results.
+        """Do what is not done yet, and move everything to the results.
 
         Raises:
-            FloatingPointError: where the training diverges.
+            FloatingPointError: if the training diverges.
         """
         try:
             rows = self._run_epochs(callbacks)
@@ -108,7 +108,7 @@ class Training:
         self._finish(rows, callbacks)
 
     def _run_epochs(self, callbacks: Sequence[Callback]) -> dict[int, dict[str, float]]:
-        """Every epoch, trained and recorded now or before; for each its metrics."""
+        """Train and record every epoch, unless this was done before; returns the metrics of each epoch."""
         folder = self.folder
         missing = [
             epoch for epoch in self.epochs if folder.checkpoints.missing(epoch, weights=epoch in self.kept)
@@ -147,7 +147,7 @@ class Training:
         return rows
 
     def _start(self, missing: list[int]) -> tuple[int, dict[str, Any] | None]:
-        """The epoch after which training goes on, and its state; 0 is the beginning."""
+        """The epoch after which training continues, and its state; 0 is the beginning."""
         states = self.folder.states
         if not missing:
             print(f"{self.variant.name}: was trained before with these settings: recording alone")
@@ -158,14 +158,15 @@ class Training:
                 if state is not None:
                     print(f"{self.variant.name}: going on after epoch {epoch}")
                     return epoch, state
-                print(f"{states.file(epoch)}: is damaged: going on from an earlier epoch")
+                print(f"{states.file(epoch)}: is damaged: an earlier epoch is used")
             states.discard(epoch)
         if self.folder.checkpoints.epochs:
             print(f"{self.variant.name}: epoch {missing[0]} has no checkpoint: training from the beginning")
         return 0, None
 
     def _recorded_metrics(self, epoch: int) -> dict[str, float]:
-        """Mean curvature of the epoch and, where flags exist, the AUROC of the epoch mean so far."""
+        """The mean curvature of the epoch and, if the corrupted samples are known, the AUROC of the mean over
+        the epochs so far."""
         values = self.folder.trajectory.load("curvature", epoch).astype(np.float64)
         self._curvature_sum += values
         metrics = {"mean_curvature": float(values.mean())}
@@ -174,7 +175,7 @@ class Training:
         return metrics
 
     def _finish(self, rows: Mapping[int, Mapping[str, float]], callbacks: Sequence[Callback]) -> None:
-        """The metrics and the history; all of it to the results."""
+        """Write the metrics and the history, and move everything to the results."""
         last = self.epochs[-1]
         metrics = TrainMetrics(
             **{key: rows[last][key] for key in ("train_loss", "train_accuracy", "test_accuracy")},

@@ -1,8 +1,8 @@
-"""Where a training lives until it is whole: .memtrack/train/VARIANT-KEY-1 in the project.
+"""The folder of a training until it is complete: .memtrack/train/VARIANT-KEY-1 in the project.
 
 DVC removes a stage's outputs before it runs the stage, and a queued experiment runs in a copy that is
-removed afterwards. What is half done is therefore kept apart from both, one folder for each fingerprint
-of a training: an interrupted training is found again and goes on; another one does not touch it.
+removed afterwards. Unfinished work is therefore kept outside of both, with one folder for each fingerprint
+of a training: an interrupted training finds its folder and continues, and no other training touches it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TRAINING, RECORDING, RUN = "training.json", "recording.json", "run.json"
 
 
 class WorkFolder:
-    """The checkpoints, states and trajectory of one training, whole epochs only."""
+    """The checkpoints, states and trajectory of one training; complete epochs only."""
 
     def __init__(self, folder: Path, training: Fingerprint, recording: Fingerprint, ids: list[str]) -> None:
         self.folder = folder
@@ -45,7 +45,7 @@ class WorkFolder:
 
     @property
     def batch_size(self) -> Path:
-        """The batch size of the sweep that was measured to be the fastest."""
+        """The file with the batch size of the sweep that was measured to be the fastest."""
         return self.folder / f"batch_size-{self.recording.key}"
 
     @classmethod
@@ -53,25 +53,25 @@ class WorkFolder:
     def claimed(
         cls, name: str, training: Fingerprint, recording: Fingerprint, ids: list[str]
     ) -> Iterator[WorkFolder]:
-        """The workplace of a training, for this process alone while it lives.
+        """The work folder of a training, reserved for this process.
 
-        If another process is at the same training (two queued experiments that differ in h, say), this
-        one works beside it.
+        If another process is running the same training (two queued experiments that differ in h, for
+        example), this process uses a second folder.
         """
         root = project_root() / FOLDER
         stem = f"{name}-{training.key}-"
-        there = sorted(root.glob(f"{stem}*"))
-        for folder in chain(there, (root / f"{stem}{slot}" for slot in count(1))):
+        existing = sorted(root.glob(f"{stem}*"))
+        for folder in chain(existing, (root / f"{stem}{slot}" for slot in count(1))):
             folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(folder / "lock", timeout=0)
             with suppress(Timeout), lock:
-                if not (folder / "lock").exists():  # its owner finished between our two steps
+                if not (folder / "lock").exists():  # its owner finished and removed it just now
                     continue
                 yield cls(folder, training, recording, ids)
                 return
 
     def adopt(self, results: Path) -> None:
-        """Take over what a finished run of the same training left in `results`, without touching it."""
+        """Reuse what a finished run of the same training left in `results`, without changing it."""
         published, trajectory = Checkpoints(results / "checkpoints"), Trajectory(results / "trajectory")
         if not self.training.matches(published.folder / TRAINING):
             return
@@ -84,16 +84,16 @@ class WorkFolder:
             _link(trajectory.files(epoch), trajectory.folder, self.trajectory.folder)
 
     def repair(self) -> None:
-        """Remove every epoch of which a file is not what was written, and say so: it is made again."""
+        """Remove and report every epoch with a damaged file, so that the epoch is done again."""
         for part in (self.checkpoints, self.trajectory):
             for epoch in part.epochs:
                 path = part.damaged(epoch)
                 if path is not None:
-                    print(f"{path}: is damaged or was not written to its end: epoch {epoch} is done again")
+                    print(f"{path}: is damaged or incomplete: epoch {epoch} is done again")
                     part.discard(epoch)
 
     def keep_only(self, recorded: Iterable[int], weights: Iterable[int]) -> None:
-        """Remove records and weights of other epochs, and what an interrupted epoch has left."""
+        """Remove the records and weights of all other epochs, and files of an interrupted epoch."""
         for epoch in set(self.trajectory.epochs) - set(recorded):
             self.trajectory.discard(epoch)
         for epoch in set(self.checkpoints.epochs) - set(weights):
@@ -105,7 +105,7 @@ class WorkFolder:
                     path.unlink()
 
     def publish(self, results: Path) -> None:
-        """Move the checkpoints, the trajectory and run.json to `results`, where DVC expects them."""
+        """Move the checkpoints and the trajectory to `results`, where DVC expects them, and copy run.json."""
         results.mkdir(parents=True, exist_ok=True)
         shutil.copy2(self.run, results / RUN)
         for source, name in ((self.checkpoints, "checkpoints"), (self.trajectory, "trajectory")):
@@ -115,7 +115,7 @@ class WorkFolder:
             shutil.move(source.folder, target)
 
     def remove(self) -> None:
-        """Everything is published. Epochs that were recorded with other settings stay for these."""
+        """Remove what is published. Epochs that were recorded with other settings are kept for reuse."""
         left = [path.parents[1] for path in self.folder.glob("trajectory-*/epochs/epoch_*.json")]
         if not left:
             shutil.rmtree(self.folder)
@@ -127,19 +127,19 @@ class WorkFolder:
                 path.unlink()
 
     def others(self) -> list[Path]:
-        """Where other trainings of this variant were left unfinished and nobody is at work."""
+        """The folders of other unfinished trainings of this variant that no process is working on."""
         variant = self.folder.name.rsplit("-", 2)[0]
         found = []
         for path in sorted(self.folder.parent.glob(f"{variant}-*-*")):
             if path != self.folder and path.name.rsplit("-", 2)[0] == variant:
                 with suppress(Timeout), FileLock(path / "lock", timeout=0):
-                    if any(path.glob("*/epoch*")):  # one that has no epoch yet left nothing to go on from
+                    if any(path.glob("*/epoch*")):  # without an epoch there is nothing to continue from
                         found.append(path)
         return found
 
 
 def _link(files: Iterable[Path], source: Path, target: Path) -> None:
-    """Give files of a folder a second name in another one, or copy them where that cannot be."""
+    """Hard-link files of the folder `source` into `target`, or copy them if that is impossible."""
     for path in files:
         if path.exists():
             second = target / path.relative_to(source)

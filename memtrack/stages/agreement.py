@@ -1,5 +1,5 @@
-"""Stage `agreement`: how far each score agrees with memorization, in results/agreement/NAME, or with the
-memorization that others have published, in results/agreement/NAME-published.
+"""Stage `agreement`: measure how well each score agrees with memorization, in results/agreement/NAME, or
+with memorization that others have published, in results/agreement/NAME-published.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from memtrack.tracking.run import Run
 def main() -> None:
     """Run the stage for the variant named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("variant", help="a key of variants: in params.yaml")
+    parser.add_argument("variant", help="a key under variants: in params.yaml")
     parser.add_argument(
         "--published", action="store_true", help="compare with the file in memorization.published"
     )
@@ -52,7 +52,8 @@ def main() -> None:
         memorization = read_memorization(MEMORIZATION_RESULTS / name, variant)
         source, folder = str(MEMORIZATION_RESULTS / name), AGREEMENT_RESULTS / name
     if (~np.isnan(memorization)).sum() < 2:
-        raise InputError([Problem(Path(source), message=f"says nothing about the samples of {name}")])
+        text = f"has the memorization of fewer than two samples of {name}"
+        raise InputError([Problem(Path(source), message=text)])
     folder.mkdir(parents=True, exist_ok=True)
     report = AgreementReport(variant, scores, memorization, params.evaluate.resampling)
     report.write(folder)
@@ -64,7 +65,7 @@ def main() -> None:
 
 
 def _log(params: Params, reference: RunReference, folder: Path, what: str, metrics: AgreementMetrics) -> None:
-    """Add to the MLflow run that training opened; `what` says which memorization was compared with."""
+    """Add the results to the MLflow run that training opened; `what` names the kind of memorization."""
     run = Run.of_training(params, reference, what)
     files = {
         f"{what}/{path.relative_to(folder)}": path

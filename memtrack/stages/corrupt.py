@@ -1,4 +1,4 @@
-"""Stage `corrupt`: one variant of the labels, in data/variants/NAME."""
+"""Stage `corrupt`: write one variant of the labels, in data/variants/NAME."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage `duplicates`: samples that are the same, or nearly, and those whose labels differ, in
+"""Stage `duplicates`: find exact and near duplicates, and those with different labels, in
 results/duplicates/NAME.
 """
 
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def _pairs(params: Params, data: PreparedData, variant: VariantData, checkpoints: Checkpoints) -> list[Pair]:
-    """Duplicates by their pixels, and by the features of the network at the end of training."""
+    """Duplicates by pixels, and by the features of the network at the end of training."""
     count, options = len(variant.ids), params.duplicates
     hashes: list[bytes] = []
     small = []
@@ -75,7 +75,7 @@ def _pairs(params: Params, data: PreparedData, variant: VariantData, checkpoints
 def _features(
     params: Params, data: PreparedData, variant: VariantData, checkpoints: Checkpoints
 ) -> NDArray[np.float32]:
-    """Of the last epoch's network, (N, numbers)."""
+    """The features of the last epoch's network, (N, features)."""
     device, last = chosen_device(params.train), params.train.epochs
     remedy = f"run `dvc repro train@{variant.name}`"
     model = trained_network(params.train.model, data.info, checkpoints, last, remedy=remedy)
@@ -86,7 +86,7 @@ def _features(
 
 
 def _log(params: Params, reference: RunReference, folder: Path, metrics: DuplicatesMetrics) -> None:
-    """Add to the MLflow run that training opened."""
+    """Add the results to the MLflow run that training opened."""
     run = Run.of_training(params, reference, "duplicates")
     paths = (folder / "duplicates.csv", *folder.glob("pictures/*.png"))
     numbers = {key: float(value) for key, value in metrics.model_dump().items()}

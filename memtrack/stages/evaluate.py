@@ -1,6 +1,6 @@
 """Stage `evaluate`: score every sample and judge the scores, in results/evaluate/NAME.
 
-With --seed it does so for the training of stage `repeat` with that seed, in results/repeat/NAME-SEED.
+With --seed it evaluates the training of stage `repeat` with that seed, in results/repeat/NAME-SEED.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from memtrack.terminal.entry_point import entry_point
 from memtrack.tracking.run import Run
 
 LOGGED = {"auroc", "auroc_low", "auroc_high", "average_precision", "precision_first_5", "recall_first_5"}
-"""The measures of every score that become metrics in MLflow; metrics.json, an artifact, has all."""
+"""The measures of each score that are logged as MLflow metrics; the artifact metrics.json has all."""
 
 
 @entry_point
 def main() -> None:
     """Run the stage for the variant, and the seed, named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("variant", help="a key of variants: in params.yaml")
+    parser.add_argument("variant", help="a key under variants: in params.yaml")
     parser.add_argument("--seed", type=int, help="one of repeat.seeds")
     options = parser.parse_args()
     params, name = load_variant(options.variant), options.variant
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def evaluate(params: Params, name: str, trained: Path, folder: Path) -> None:
-    """Score and judge what a training of the variant `name` has left in `trained`; results in `folder`."""
+    """Score the samples of the variant `name` by its training in `trained`; results go to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     data = PreparedData()
     variant = VariantData(name, data)
@@ -63,7 +63,7 @@ def evaluate(params: Params, name: str, trained: Path, folder: Path) -> None:
 
 
 def _log(params: Params, trained: TrainedRun, folder: Path, found: Evaluation) -> None:
-    """Add to the MLflow run that training opened."""
+    """Add the results to the MLflow run that training opened."""
     run = Run.of_training(params, trained.reference, "evaluated")
     for key, values in found.scores.items():
         run.array(f"scores/{key}", values.astype(np.float32))

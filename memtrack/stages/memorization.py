@@ -1,7 +1,7 @@
-"""Stage `memorization`: Feldman & Zhang's memorization and influence, from many networks trained on random
-subsets, in results/memorization/NAME.
+"""Stage `memorization`: estimate Feldman & Zhang's memorization and influence from many networks trained on
+random subsets, in results/memorization/NAME.
 
-Networks that an interrupted run, or one that asked for fewer, has trained are used.
+Networks from an interrupted run, or from a run that asked for fewer, are reused.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from memtrack.terminal.progress import Progress
 from memtrack.tracking.run import Run
 
 CHECK = 50
-"""Whether the standard error is small enough is asked after so many networks, in the order of their numbers:
-however they are trained, the same ones count."""
+"""The standard error is checked after each block of this many networks, in the order of their numbers. So the
+same networks count, in whatever order they are trained."""
 PAIRS = 1000
-"""So many pairs of influence are listed."""
+"""At most this many influential pairs are listed."""
 
 
 @entry_point
@@ -47,10 +47,10 @@ def main() -> None:
     device = training_device(params)
     samples = len(variant.ids), len(data.split("test"))
     if not 0 < round(options.share * samples[0]) < samples[0]:
-        text = f"{options.share} of {samples[0]} samples leaves nothing to train on, or nothing out"
+        text = f"{options.share} of {samples[0]} samples leaves nothing to train on, or leaves none out"
         raise options.mistake("share", message=text)
     if options.recipe is None and (params.train.augment.crop or params.train.augment.flip):
-        print(f"{name}: these networks are trained without train.augment, the one that is scored with it")
+        print(f"{name}: these networks are trained without train.augment, the scored network with it")
     members = partial(subset, samples[0], share=options.share, seed=options.seed)
     fingerprint = ensemble_fingerprint(params, data, variant, device, share=options.share)
 
@@ -81,7 +81,7 @@ def _estimate(
     samples: int,
     name: str,
 ) -> Counts:
-    """Count the networks in the order of their numbers until there are as many as are asked for, or the
+    """Count the networks in the order of their numbers, until all requested networks are counted or the
     standard error is small enough."""
     options, counts = params.memorization, Counts(samples)
     missing = sum(number not in networks for number in range(options.models))
@@ -115,7 +115,7 @@ def _report(
     counts: Counts,
     members: Callable[[int], Flags],
 ) -> MemorizationReport:
-    """The estimate with its pairs of influence."""
+    """The report on the estimate, with its influential pairs."""
     numbers = range(counts.networks)
     right = networks.flags("test", numbers)
     memorized = np.flatnonzero(counts.memorization > MEMORIZED)

@@ -1,4 +1,4 @@
-"""Stage `prepare`: a data source to its canonical form in data/prepared."""
+"""Stage `prepare`: convert a data source to its canonical form, in data/prepared."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Stage `repeat`: a variant trained with another seed, in results/repeat/NAME-SEED/training.
+"""Stage `repeat`: train a variant with another seed, in results/repeat/NAME-SEED/training.
 
-It shows how much the scores vary from training to training; `memtrack.stages.evaluate --seed` scores it.
+It shows how much the scores vary between trainings; `memtrack.stages.evaluate --seed` computes them.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from memtrack.terminal.entry_point import entry_point
 def main() -> None:
     """Run the stage for the variant and the seed named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("variant", help="a key of variants: in params.yaml")
-    parser.add_argument("seed", type=int, help="in place of train.seed and curvature.seed")
+    parser.add_argument("variant", help="a key under variants: in params.yaml")
+    parser.add_argument("seed", type=int, help="replaces train.seed and curvature.seed")
     options = parser.parse_args()
     params = load_variant(options.variant).with_seed(options.seed)
     folder = repeat_training(options.variant, options.seed)

@@ -1,4 +1,4 @@
-"""Stage `train`: train on one variant and record its trajectory, in results/train/NAME."""
+"""Stage `train`: train on one variant and record the trajectory, in results/train/NAME."""
 
 from __future__ import annotations
 

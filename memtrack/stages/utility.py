@@ -1,7 +1,7 @@
-"""Stage `utility`: the test accuracy of networks trained without the memorized samples, against without as
-many random ones, in results/utility/NAME.
+"""Stage `utility`: compare the test accuracy of networks trained without the memorized samples to that of
+networks trained without as many random samples, in results/utility/NAME.
 
-Networks that an interrupted run, or one that asked for fewer, has trained are used.
+Networks from an interrupted run, or from a run that asked for fewer, are reused.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from memtrack.terminal.progress import Progress
 from memtrack.tracking.run import Run
 
 LEAST = 0.1
-"""Where less than this share of the samples would be left, or all, a threshold is left out."""
+"""A threshold that leaves less than this share of the samples, or all of them, is skipped."""
 
 
 @entry_point
@@ -97,20 +97,19 @@ def main() -> None:
 
 
 def _usable_thresholds(params: Params, name: str, memorization: NDArray[np.float64]) -> list[float]:
-    """Those that leave out some samples, and not nearly all."""
+    """The thresholds that leave out some samples, but not nearly all."""
     found = []
     for threshold in sorted(params.utility.thresholds):
         left = without_memorized(memorization, threshold).mean()
         if LEAST <= left < 1:
             found.append(threshold)
         else:
-            print(
-                f"{name}: {1 - left:.0%} of the samples are of memorization above {threshold}: it is left out"
-            )
+            text = f"{1 - left:.0%} of the samples have memorization above it"
+            print(f"{name}: the threshold {threshold} is skipped: {text}")
     if not found:
         text = (
-            f"none or nearly all samples of {name} are of memorization above each of them: give others, or "
-            f"take {name} out of utility.variants"
+            f"none or nearly all samples of {name} have memorization above each threshold: give others, or "
+            f"remove {name} from utility.variants"
         )
         raise params.utility.mistake("thresholds", message=text)
     return found

@@ -1,1 +1,1 @@
-"""What a person sees while a command runs: progress, errors, exit status."""
+"""What the user sees while a command runs: progress, errors, exit status."""

@@ -1,4 +1,4 @@
-"""The wrapper around every command: what a person sees when it ends with an error."""
+"""The wrapper around every command, which reports errors to the user."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ def entry_point(main: Callable[..., int | None]) -> Callable[..., None]:
 
     @functools.wraps(main)
     def run(*args: object) -> None:
-        gc.freeze()  # what was imported stays: to look through it again, at the end too, takes a second
+        gc.freeze()  # imported objects stay alive: to scan them again, also at exit, takes a second
         try:
             sys.exit(main(*args) or 0)
         except InputError as error:
             print(error, file=sys.stderr)
             sys.exit(2)
         except OSError as error:
-            place = f" ({error.filename})" if error.filename else ""
+            file = f" ({error.filename})" if error.filename else ""
             if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
                 print(
-                    f"{error.strerror}{place}: memtrack has to write there: make it a folder that you may "
+                    f"{error.strerror}{file}: memtrack must write there: make it a folder that you may "
                     "write to",
                     file=sys.stderr,
                 )
@@ -34,12 +34,12 @@ def entry_point(main: Callable[..., int | None]) -> Callable[..., None]:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             print(
-                f"the disk is full{place}: what is complete is kept; make room and run the same command "
-                "again, and it goes on from there",
+                f"the disk is full{file}: everything that is complete is kept; free some space and run the "
+                "same command again to continue from there",
                 file=sys.stderr,
             )
             sys.exit(1)
-        except FloatingPointError as error:  # a training that diverged says how to mend it
+        except FloatingPointError as error:  # a diverged training; the message says how to fix it
             print(error, file=sys.stderr)
             sys.exit(1)
         except KeyboardInterrupt:

@@ -11,14 +11,14 @@ from tqdm import tqdm
 
 T = TypeVar("T")
 LINE_EVERY = 10.0
-"""Seconds between two lines where the output is no terminal."""
+"""Seconds between two lines if the output is not a terminal."""
 
 
 class Progress(Generic[T]):
-    """Iterate with a bar; `note` adds words (loss, accuracy) to it.
+    """Iterate with a progress bar; `note` adds values (loss, accuracy) to it.
 
-    An `inner` one stands below the bar of a loop around it, goes when it is done, and where the output
-    is no terminal says nothing unless it takes long. `size` says how much of the total an item is.
+    An `inner` bar is shown below the bar of the outer loop and disappears when it is done. If the output
+    is not a terminal, it prints nothing unless it takes long. `size` returns an item's part of the total.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Progress(Generic[T]):
         return self._bar() if sys.stderr.isatty() else self._lines()
 
     def note(self, **words: float) -> None:
-        """What to show beside the bar from now on."""
+        """Set the values that are shown beside the bar from now on."""
         self._note = ", ".join(f"{name} {value:.4g}" for name, value in words.items())
 
     def _bar(self) -> Iterator[T]:
@@ -52,14 +52,14 @@ class Progress(Generic[T]):
                 bar.update(self.size(item))
 
     def _lines(self) -> Iterator[T]:
-        start = said = time.monotonic()
+        start = printed = time.monotonic()
         done = 0
         for item in self.items:
             yield item
             done += self.size(item)
             now = time.monotonic()
-            if (done == self.total and not self.inner) or now - said >= LINE_EVERY:
-                said = now
+            if (done == self.total and not self.inner) or now - printed >= LINE_EVERY:
+                printed = now
                 left = f", {(now - start) / done * (self.total - done):.0f} s left" if self.total else ""
                 note = f", {self._note}" if self._note else ""
                 print(

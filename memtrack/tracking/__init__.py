@@ -1,1 +1,1 @@
-"""MLflow: runs, the outbox that keeps what a store lacks, and the store."""
+"""MLflow: runs, the outbox of messages that the store lacks, and the store."""

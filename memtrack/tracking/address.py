@@ -1,4 +1,4 @@
-"""Where MLflow keeps the runs; apart from tracking.py because importing mlflow takes seconds."""
+"""The URI of the MLflow store; a separate module because importing mlflow takes seconds."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from memtrack.config.sections.tracking import TrackingParams
 
 
 def tracking_uri(params: TrackingParams) -> str:
-    """MLFLOW_TRACKING_URI, or else params.yaml, or else mlflow.db in the project.
+    """The URI from MLFLOW_TRACKING_URI, else from params.yaml, else mlflow.db in the project.
 
-    A relative SQLite path is taken from the project, not from the folder that a stage runs in.
+    A relative SQLite path is relative to the project, not to the folder that a stage runs in.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI") or params.uri or "sqlite:///mlflow.db"
     scheme, found, path = uri.partition("sqlite:///")

@@ -1,8 +1,8 @@
-"""What is to be told to MLflow, kept in .memtrack/mlflow until the tracking store has it.
+"""Messages for MLflow, kept in .memtrack/mlflow until the tracking store has them.
 
-One folder a run: journal.jsonl has a line for each message, in order; `sent` says how many the store
-has; files/ holds copies of what is to be uploaded. A message that is sent twice changes nothing: the
-run is found by its key, numbers keep the time at which they were measured, files are overwritten.
+Each run has a folder: journal.jsonl has one line per message, in order; `sent` has the number of messages
+that the store has; files/ has copies of the files to upload. Sending a message twice changes nothing: the
+run is found by its key, metrics keep the time at which they were measured, and files are overwritten.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from memtrack.core.files import whole_file
 FOLDER = Path(".memtrack/mlflow")
 GONE = ".gone"
 FINISHED = "FINISHED"
-"""The status of a run that needs no outbox any more; one that was killed or failed may go on."""
+"""The status of a run that no longer needs an outbox; a run that was killed or failed may be resumed."""
 
 
 class DamagedOutbox(ValueError):
@@ -32,7 +32,7 @@ class DamagedOutbox(ValueError):
 
 
 class Outbox:
-    """The messages of one run. The first one says how to open the run; nothing is sent before it."""
+    """The messages of one run. The first one opens the run and is sent before all others."""
 
     def __init__(self, key: str) -> None:
         self.folder = project_root() / FOLDER / key
@@ -42,16 +42,16 @@ class Outbox:
 
     @property
     def exists(self) -> bool:
-        """Whether there is anything that the store may not have."""
+        """Whether there are messages that the store may not have."""
         return self._whole_lines() > 0
 
     def messages(self) -> list[dict[str, Any]]:
-        """All messages, sent or not; a line that was cut off when the process was killed is not one."""
+        """All messages, sent or not. A line that is incomplete because the process was killed is ignored."""
         lines = self._content()[: self._whole_lines()].splitlines()
         try:
             return [json.loads(line) for line in lines]
         except ValueError:
-            raise DamagedOutbox(f"{self._journal} is damaged: remove {self.folder} to give it up") from None
+            raise DamagedOutbox(f"{self._journal} is damaged: remove {self.folder} to discard it") from None
 
     @property
     def store(self) -> str:
@@ -63,12 +63,12 @@ class Outbox:
         return len(self.messages()) - self._count()
 
     def add(self, files: Mapping[str, Path] | None = None, **message: Any) -> None:
-        """Add a message, with the time, and copies of files or folders to upload under these names.
+        """Add a message with the current time, and copy `files`, files or folders to upload under these names.
 
         Raises:
-            OSError: when the disk is full.
+            OSError: if the disk is full.
         """
-        with self._made():
+        with self._locked():
             number = len(self.messages())
             kept = {}
             for name, path in (files or {}).items():
@@ -87,12 +87,12 @@ class Outbox:
                 os.fsync(file.fileno())
 
     def send(self, upload: Callable[[dict[str, Any]], None]) -> int:
-        """Give the pending messages to `upload` until it raises; how many were sent.
+        """Pass the pending messages to `upload` until it raises; returns how many were sent.
 
-        When the last message says that the run is finished, the folder is removed.
+        If the last message has the status FINISHED, the folder is removed.
         """
         done = 0
-        with self._made():
+        with self._locked():
             messages, sent = self.messages(), self._count()
             for number, message in enumerate(messages[sent:], sent):
                 message["files"] = {name: self.folder / path for name, path in message["files"].items()}
@@ -106,7 +106,7 @@ class Outbox:
         return done
 
     def forget(self) -> None:
-        """Remove all messages, at once: what is half removed would be sent again in part."""
+        """Remove all messages in one step: a partly removed folder would be sent again in part."""
         gone = self.folder.with_name(f"{self.folder.name}-{time.time_ns()}{GONE}")
         self.folder.rename(gone)
         shutil.rmtree(gone)
@@ -119,22 +119,22 @@ class Outbox:
         return self._content().rfind(b"\n") + 1
 
     def _count(self) -> int:
-        """How many messages were sent; sending one again does no harm."""
+        """How many messages were sent. Too small a number does no harm: messages are only sent again."""
         try:
             return int(self._sent.read_text())
         except (OSError, ValueError):
             return 0
 
-    def _made(self) -> BaseFileLock:
-        """The lock, with the folder there."""
+    def _locked(self) -> BaseFileLock:
+        """Create the folder and return its lock."""
         self.folder.mkdir(parents=True, exist_ok=True)
         return self.lock
 
 
 def waiting() -> list[Outbox]:
-    """The outboxes of all runs that the store does not have in full, in the order they were opened in."""
+    """The outboxes of all runs that have unsent messages, in the order in which they were opened."""
     folder = project_root() / FOLDER
-    for gone in folder.glob(f"*{GONE}"):  # a process was killed while it removed them
+    for gone in folder.glob(f"*{GONE}"):  # left by a process that was killed while it removed them
         shutil.rmtree(gone, ignore_errors=True)
     found: list[tuple[int, str, Outbox]] = []
     for path in folder.glob("*/journal.jsonl"):

@@ -1,4 +1,4 @@
-"""Where a run comes from: data version, git commit, DVC experiment, user."""
+"""The origin of a run: data version, git commit, DVC experiment, user."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_SOURCE_NAME, MLFL
 from memtrack.config.paths import VARIANTS_FOLDER
 
 LOCK_FILE = Path("dvc.lock")
-_YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the file is long: it takes a second in Python
+_YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the file is long: the Python loader takes a second
 
 
 def data_hash(stage: str, path: Path) -> str | None:
-    """DVC's hash of an output as dvc.lock has it, or None before DVC has recorded one."""
+    """DVC's hash of an output in dvc.lock, or None if DVC has not recorded one yet."""
     try:
         stages = _parsed(LOCK_FILE.read_bytes()).get("stages", {})
     except (OSError, yaml.YAMLError, AttributeError):
@@ -31,18 +31,18 @@ def data_hash(stage: str, path: Path) -> str | None:
 
 @lru_cache(maxsize=1)
 def _parsed(content: bytes) -> Any:
-    return yaml.load(content, Loader=_YAML)  # a long file, asked for several times by each stage
+    return yaml.load(content, Loader=_YAML)  # each stage reads this long file several times
 
 
 def dataset(kind: str, variant: str) -> dict[str, str]:
-    """A variant as a data set of `Run.log`, with DVC's hash of its labels."""
+    """A variant as the argument `dataset` of `Run.log`, with DVC's hash of its labels."""
     folder = VARIANTS_FOLDER / variant
     digest = data_hash(f"corrupt@{variant}", folder) or "unrecorded"
     return {"name": f"{kind}-{variant}", "digest": digest[:36], "folder": str(folder)}
 
 
 def project_tags(variant: str) -> dict[str, str]:
-    """Where a run comes from: data version, DVC experiment, git commit, user."""
+    """Tags with the origin of a run: data version, DVC experiment, git commit, user."""
     commit = subprocess.run(
         ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()

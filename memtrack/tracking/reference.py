@@ -1,4 +1,4 @@
-"""run.json: which MLflow run a training opened."""
+"""run.json: a reference to the MLflow run of a training."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from memtrack.config.json_files import StrictModel
 
 
 class RunReference(StrictModel):
-    """run.json: the MLflow run that training opened. The run carries `key` in the tag memtrack_run."""
+    """run.json: the MLflow run that training opened. Its tag memtrack_run has the value `key`."""
 
     key: str
     tracking_uri: str

@@ -1,4 +1,4 @@
-"""Runs in MLflow: one per training, to which the later stages add."""
+"""Runs in MLflow: one per training, to which the later stages add their results."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from memtrack.tracking.provenance import dataset, project_tags
 from memtrack.tracking.reference import RunReference
 
 if TYPE_CHECKING:
-    from torch import nn  # takes seconds, and most stages do without
+    from torch import nn  # the import takes seconds, and most stages do not need it
 
 LONGEST = 6000
-"""So many characters of a parameter or a tag are kept, as MLflow allows."""
+"""The maximum length of a parameter or tag in MLflow, in characters; longer ones are cut."""
 
 
-logging.getLogger("mlflow.models.model").setLevel(logging.ERROR)  # it tries the example as JSON
+logging.getLogger("mlflow.models.model").setLevel(logging.ERROR)  # it warns because it tries the input example as JSON
 
 
 @dataclass
 class _Contact:
-    """How a store answered last, to all runs of this process."""
+    """The state of the connection to a store, shared by all runs of this process."""
 
     next_try: float = 0.0
     away: bool = False
@@ -51,15 +51,15 @@ _contacts: dict[str, _Contact] = {}
 
 
 class Run:
-    """A run in MLflow, written through an outbox: training never waits for the store, nor needs it.
+    """A run in MLflow, written through an outbox: training neither needs the store nor waits for it.
 
-    Nothing here is per sample except files.
+    Per-sample values are logged only as files.
     """
 
     def __init__(self, reference: RunReference) -> None:
         self.reference = reference
         self._outbox = Outbox(reference.key)
-        if self._outbox.exists and self._outbox.store != reference.tracking_uri:  # it waits for another store
+        if self._outbox.exists and self._outbox.store != reference.tracking_uri:  # its messages are for another store
             digest = hashlib.sha256(reference.tracking_uri.encode()).hexdigest()[:8]
             self._outbox = Outbox(f"{reference.key}-{digest}")
         self._contact = _contacts.setdefault(reference.tracking_uri, _Contact())
@@ -76,15 +76,15 @@ class Run:
         key: str,
         expected: bool = False,
     ) -> Run:
-        """Open the run with a key: where this store has one, it is used; else one is made, named `name`, with
+        """Open the run with the key `key`. If the store does not have it, it is created, named `name`, with
         flattened parameters and tags.
 
         Args:
-            expected: such a run was opened before, if perhaps in another store: say where it is not here.
+            expected: the run was opened before, perhaps in another store; report if this store lacks it.
 
         Raises:
-            InputError: where tracking.uri or tracking.experiment cannot be used. A server that does not
-                answer is no error.
+            InputError: if tracking.uri or tracking.experiment cannot be used. A server that does not
+                answer is not an error.
         """
         uri = tracking_uri(params)
         in_experiment = os.environ.get("DVC_EXP_NAME")
@@ -116,11 +116,11 @@ class Run:
         parameters: Mapping[str, Any],
         computed: Mapping[str, str],
     ) -> Run:
-        """The run of a computation on a variant. The same computation with the same parameters on the same
-        store has the same run, whether it was interrupted or is done again.
+        """The run of a computation on a variant. The same computation with the same parameters and the same
+        store always has the same run, also after an interruption or when it is repeated.
 
         Args:
-            what: is computed, such as "train".
+            what: the name of the computation, such as "train".
             computed: the keys of the fingerprints of the computation.
         """
         store_of_run = [tracking_uri(params.tracking), params.tracking.experiment]
@@ -144,14 +144,14 @@ class Run:
 
     @classmethod
     def resume(cls, reference: RunReference) -> Run:
-        """Go on with a run that an interrupted process opened; nothing is logged where it had finished."""
+        """Resume a run that an interrupted process opened; if the run had finished, nothing is logged."""
         run = cls(reference)
         run.log(status="RUNNING")
         return run
 
     @classmethod
     def of_training(cls, params: Params, reference: RunReference, stage: str) -> Run:
-        """Add to the run that training opened; where this store lacks it, one is opened for `stage`."""
+        """Open the run of the training to add to it; if this store lacks it, a new one is opened for `stage`."""
         return cls.open(
             params.tracking,
             reference.variant,
@@ -163,7 +163,7 @@ class Run:
         )
 
     def logged(self, step: int) -> bool:
-        """Whether an epoch was logged before the process was interrupted."""
+        """Whether the epoch `step` was logged before the process was interrupted."""
         return any(message.get("step") == step for message in self._outbox.messages())
 
     def log(
@@ -174,12 +174,12 @@ class Run:
         step: int = 0,
         **more: Any,
     ) -> None:
-        """Log numbers at an epoch, files as artifacts by their names, tags, a data set, or a status.
+        """Log metrics at an epoch, files as artifacts under their names, tags, a data set, or a status.
 
-        `links` are tags whose values are keys of other runs: MLflow gets the ids that it knows these by.
-        `history` holds numbers at several epochs: for each name (epoch, number), ...
+        `links` are tags whose values are keys of other runs; MLflow gets the ids of those runs.
+        `history` has metrics at several epochs: for each name a list of (epoch, value).
 
-        A run that was finished, all of it sent, before the process was interrupted stays as it is.
+        A run that was finished and completely sent before the process was interrupted does not change.
         """
         if not self._outbox.exists:
             return
@@ -197,7 +197,7 @@ class Run:
     def model(self, model: nn.Module, shape: tuple[int, ...], classes: int) -> None:
         """Log the network with its signature, as an exported graph (nothing is pickled).
 
-        A network that torch cannot export is left out, and a tag says so: its checkpoint is there.
+        If torch cannot export the network, the tag model_not_logged has the reason; the checkpoint exists.
         """
         inputs = TensorSpec(np.dtype(np.float32), (-1, *shape))
         outputs = TensorSpec(np.dtype(np.float32), (-1, classes))
@@ -220,7 +220,7 @@ class Run:
                 self.log(files={"model": folder}, model=True)
 
     def abandon(self) -> None:
-        """Close a run that another one takes the place of."""
+        """Close a run that another run replaces."""
         self.end("KILLED")
         if self._outbox.exists and not self._outbox.pending():
             self._outbox.forget()
@@ -228,7 +228,7 @@ class Run:
     def end(self, status: str = FINISHED, *, insist: bool = True) -> None:
         """Close the run with a status: FINISHED, or FAILED or KILLED, after which it may be resumed.
 
-        `insist`: ask a store that was away a moment ago once more.
+        `insist`: try the store again even if it did not answer a moment ago.
         """
         if insist:
             self._contact.next_try = 0.0
@@ -236,18 +236,18 @@ class Run:
 
     @contextmanager
     def ended_with_error(self) -> Iterator[None]:
-        """Close the run where an error ends what is done within."""
+        """Close the run if an error ends the block."""
         try:
             yield
         except BaseException as error:
-            with suppress(OSError):  # the first error is the one to say
+            with suppress(OSError):  # report the first error
                 self.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             raise
 
     def send(self) -> None:
-        """Give the store what it lacks. Where it does not answer, say so once and go on.
+        """Send the pending messages to the store. If it does not answer, report this once and continue.
 
-        A store that was away is asked again so seldom that asking takes a tenth of the time at most.
+        Further attempts are spaced so that they take at most a tenth of the time.
         """
         if time.monotonic() < self._contact.next_try:
             return
@@ -262,9 +262,9 @@ class Run:
                 uri = self.reference.tracking_uri
                 what = "does not answer" if store.may_come_back(uri, error) else "failed"
                 print(
-                    f"the MLflow store {uri} {what}; this goes on, and what it lacks is kept in "
-                    ".memtrack/mlflow and sent when it is back: in this run, by the "
-                    f"next stage, or by `python -m memtrack.upload`. MLflow says: {str(error)[:300]}",
+                    f"the MLflow store {uri} {what}; the command continues. What the store lacks is kept in "
+                    ".memtrack/mlflow and sent when the store is back: by this run, by the next stage, or by "
+                    f"`python -m memtrack.upload`. MLflow reports: {str(error)[:300]}",
                     file=sys.stderr,
                 )
         else:
@@ -273,7 +273,7 @@ class Run:
             self._contact.away = False
 
     def _send_earlier(self) -> None:
-        """What runs before this one could not send; a store that fails once is not asked again."""
+        """Send what earlier runs could not send; a store that fails once is not tried again."""
         failed = {self.reference.tracking_uri} if self._contact.away else set()
         for outbox in waiting():
             if outbox.store not in failed:
@@ -283,7 +283,7 @@ class Run:
                     failed.add(outbox.store)
 
     def _check_store(self, params: TrackingParams) -> None:
-        """`InputError` where the store cannot be used, however long one waits."""
+        """Raise an `InputError` if the store cannot be used, no matter how long one waits."""
         uri, experiment = self.reference.tracking_uri, self.reference.experiment
         named = " (from MLFLOW_TRACKING_URI)" if "MLFLOW_TRACKING_URI" in os.environ else ""
         try:
@@ -296,13 +296,13 @@ class Run:
                 return
             text = (
                 f"the MLflow store {uri}{named} cannot be used: give a server (http://...), a database "
-                f"(sqlite:///FILE), or null for mlflow.db in the project. MLflow says: {error}"
+                f"(sqlite:///FILE), or null for mlflow.db in the project. MLflow reports: {error}"
             )
             raise params.mistake("uri", message=text[:900]) from None
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested parameters with dots in their keys: {"a": {"b": 1}} is {"a.b": 1}."""
+    """Flatten nested parameters into dotted keys: {"a": {"b": 1}} becomes {"a.b": 1}."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         inner = isinstance(value, Mapping)

@@ -1,4 +1,4 @@
-"""MLflow's tracking store: what an outbox holds is brought to it here, and nowhere else."""
+"""MLflow's tracking store. Only this module sends it the messages of an outbox."""
 
 from __future__ import annotations
 
@@ -34,43 +34,42 @@ from memtrack.tracking.reference import RunReference
 
 KEY_TAG = "memtrack_run"
 ERRORS = (MlflowException, RequestException, SQLAlchemyError, ImportError, OSError, ValueError)
-"""What MLflow raises where a store cannot be used."""
+"""The errors that MLflow raises if a store cannot be used."""
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "ENDPOINT_NOT_FOUND", "PERMISSION_DENIED",
              "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED")  # fmt: skip
-_BATCH = 100  # MLflow takes so many parameters or metrics at once
+_BATCH = 100  # MLflow accepts this many parameters or tags at once
 
 
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # MLflow's own 7 tries of 120 s each
-
-
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")  # would hold a training up for minutes
-
+# MLflow's defaults, 7 retries with a timeout of 120 s, would delay a training for minutes
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # "creating tables ..."
-
-
 logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 class DeletedExperiment(MlflowException):  # type: ignore[misc]
-    """The experiment is in MLflow's waste basket."""
+    """The experiment was deleted in MLflow, which can restore it."""
 
 
 def upload(messages: outbox.Outbox) -> int:
-    """Bring the store up to date with a run; the number of messages sent.
+    """Send the store the pending messages of a run; returns the number of messages sent.
 
     Raises:
-        one of `ERRORS`: what was sent until then counts as sent.
+        one of `ERRORS`: the messages sent before the error count as sent.
     """
     if not messages.exists:
         return 0
     key = messages.folder.name
-    with messages.lock:  # two that send at once must not both open the run
+    with messages.lock:  # two processes that send at once must not both open the run
         if not messages.pending():
             return 0
         if key not in _found:
             _found[key] = _Target.of(messages.messages()[0]["open"])
-        return messages.send(_found[key].give)
+        sent = messages.send(_found[key].give)
+        if not messages.exists:  # what comes later comes to a run that is there already
+            del _found[key]
+        return sent
 
 
 @dataclass
@@ -78,7 +77,7 @@ class _Target:
     """A run in a store.
 
     Attributes:
-        experiment, run: their ids. existed: whether the run was there when it was looked for.
+        experiment, run: their ids. existed: whether the store already had the run.
     """
 
     client: mlflow.MlflowClient
@@ -88,7 +87,7 @@ class _Target:
 
     @classmethod
     def of(cls, opening: dict[str, Any]) -> _Target:
-        """The run with the key of the first message, made where the store does not have it."""
+        """The run with the key of the first message; it is created if the store does not have it."""
         reference = RunReference(**opening["record"])
         client, experiment = open_experiment(reference)
         found = _search(client, experiment, reference.key)
@@ -106,7 +105,7 @@ class _Target:
         return cls(client, experiment, run, bool(found))
 
     def give(self, message: dict[str, Any]) -> None:
-        """Bring one message to the store; bringing it twice, or what an earlier computation brought, changes
+        """Send one message to the store. Sending it twice, or values that an earlier computation sent, changes
         nothing."""
         client, run, now = self.client, self.run, message["time"]
         metrics = [
@@ -141,20 +140,20 @@ class _Target:
                 client.set_terminated(run, status, end_time=now)
 
     def _new(self, metrics: list[Metric]) -> list[Metric]:
-        """Those that the run does not have at their step with the same value."""
+        """The metrics that the run does not have yet with the same step and value."""
         if not self.existed or not metrics:
             return metrics
-        there = self.client.get_run(self.run).data.metrics
+        logged = self.client.get_run(self.run).data.metrics
         known = {
             (point.key, point.step, point.value)
-            for key in {metric.key for metric in metrics} & there.keys()
+            for key in {metric.key for metric in metrics} & logged.keys()
             for point in self.client.get_metric_history(self.run, key)
         }
         return [metric for metric in metrics if (metric.key, metric.step, metric.value) not in known]
 
 
 _found: dict[str, _Target] = {}
-"""The run for each key that this process has found."""
+"""The run for each key, as far as this process has looked it up."""
 
 
 def _search(client: mlflow.MlflowClient, experiment: str, key: str) -> list[Any]:
@@ -162,13 +161,13 @@ def _search(client: mlflow.MlflowClient, experiment: str, key: str) -> list[Any]
 
 
 def _run_id(client: mlflow.MlflowClient, experiment: str, key: str) -> str:
-    """MLflow's id of the run with that key; the key where this store does not have the run."""
+    """MLflow's id of the run with that key; the key itself if this store does not have the run."""
     found = _search(client, experiment, key)
     return found[0].info.run_id if found else key
 
 
 def _give_model(client: mlflow.MlflowClient, experiment: str, run: str, folder: Path) -> None:
-    """A model that mlflow.pytorch.save_model wrote, as log_model would log it."""
+    """Log a model that mlflow.pytorch.save_model wrote, as log_model would."""
     made = client.search_logged_models([experiment], filter_string=f"source_run_id = '{run}'")
     model = made[0] if made else client.create_logged_model(experiment, name="model", source_run_id=run)
     description = Model.load(folder)
@@ -183,37 +182,37 @@ def _give_model(client: mlflow.MlflowClient, experiment: str, run: str, folder: 
 
 
 def open_experiment(reference: RunReference) -> tuple[mlflow.MlflowClient, str]:
-    """A client of the store, and the id of the experiment, which is made where it is not there.
+    """A client of the store, and the id of the experiment, which is created if it does not exist.
 
     Raises:
-        DeletedExperiment: or another one of `ERRORS`.
+        DeletedExperiment: if the experiment was deleted; other failures raise one of `ERRORS`.
     """
     uri = reference.tracking_uri
-    # two stages at once must not both make the tables or the experiment of a new store; a server sees
-    # to that itself, and one that does not answer would hold up everybody
+    # two stages at once must not both create the tables or the experiment of a new store; a server takes
+    # care of that itself, and waiting for one that does not answer would block all stages
     with nullcontext() if is_server(uri) else FileLock(project_root() / "mlflow.db.lock"):
         client = mlflow.MlflowClient(tracking_uri=uri)
         found = client.get_experiment_by_name(reference.experiment)
         if found is None:
-            # beside a SQLite store: MLflow's own choice is the working directory, which may be a copy
+            # next to a SQLite store: MLflow's default is the working directory, which may be a copy
             database = uri.removeprefix("sqlite:///")
             local = database != uri
-            place = (Path(database).parent / "mlruns" / reference.experiment).as_uri() if local else None
-            return client, str(client.create_experiment(reference.experiment, artifact_location=place))
+            folder = (Path(database).parent / "mlruns" / reference.experiment).as_uri() if local else None
+            return client, str(client.create_experiment(reference.experiment, artifact_location=folder))
     if found.lifecycle_stage == "deleted":
         raise DeletedExperiment(f"the experiment {reference.experiment!r} was deleted in MLflow")
     return client, str(found.experiment_id)
 
 
 def may_come_back(uri: str, error: Exception) -> bool:
-    """Whether this is a server that is away, and not one that refuses or an address that is none."""
+    """Whether the store is a server that is unreachable, not one that refuses or an invalid address."""
     no_address = isinstance(error, InvalidUrlException) or type(error) is ValueError
     refused = no_address or getattr(error, "error_code", "") in _REFUSALS
     return is_server(uri) and not refused
 
 
 def is_server(uri: str) -> bool:
-    """Whether the store is a server, and no database."""
+    """Whether the store is a server, not a database."""
     return uri.startswith(("http://", "https://"))
 
 
@@ -232,7 +231,7 @@ class _Folder(FileSystemDatasetSource):  # type: ignore[misc]
         return "dvc"
 
     def load(self, dst_path: str | None = None) -> str:
-        """Where the folder is; `dvc pull` brings it."""
+        """The path of the folder; `dvc pull` fetches it."""
         return self._path
 
     @staticmethod

@@ -78,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line; what is not given stands in the section `tune`."""
     fields = TuneParams.model_fields
     made = argparse.ArgumentParser(
-        prog="python -m memtrack.tune",
+        prog="memtrack tune",
         description="Search the perturbation scale h and the number of probes n that find known corruption "
         "best, or agree best with memorization, from the checkpoints of a training: nothing is trained "
         "again. What is not given here comes from the section `tune` of params.yaml, every key of which is "

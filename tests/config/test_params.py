@@ -299,14 +299,14 @@ def test_names_of_variants(good: str) -> None:
 @pytest.mark.parametrize("bad", ["a.b", "a b", "1st", "-a", "_a", "a/b", "a:b", "é", "''", "'a\\nb'"])
 def test_names_that_no_variant_can_have(bad: str) -> None:
     (said,) = problems(changed(("  clean:", f"  {bad}:")))
-    assert re.match(r"params\.yaml:6: variants\..*a variant is part of its stage's name", said)
+    assert re.match(r"params\.yaml:6: variants\..*a variant's name is part of its stage's name", said)
 
 
 @pytest.mark.parametrize("root", [".", "data", "data/prepared", "data/variants/clean", "results/train"])
 def test_a_root_among_the_outputs(root: str) -> None:
     (said,) = problems(changed(("root: data/raw", f"root: {root}")))
     assert "data.root" in said
-    assert "should not hold, or lie in, what the stages write" in said
+    assert "should not contain, or be inside, a folder that the stages write" in said
 
 
 @pytest.mark.parametrize("path", ["data/raw", "/data/raw", "raw", "a..b/c", "data/~x"])

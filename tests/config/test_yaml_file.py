@@ -214,7 +214,7 @@ def test_broken_yaml_has_a_line(text: str, line: int) -> None:
 @pytest.mark.parametrize("indentation", ["\t", "  \t", "\t  "])
 def test_a_tab_in_the_indentation(indentation: str) -> None:
     said = problem(f"a:\n  b: 1\n{indentation}c: 2\n")
-    assert said == "file.yaml:3: a tab in the indentation: YAML wants spaces"
+    assert said == "file.yaml:3: there is a tab in the indentation: YAML requires spaces"
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# nothing\n"])

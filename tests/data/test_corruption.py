@@ -388,7 +388,7 @@ def test_all_wrong_rows_are_listed_with_their_lines(data: PreparedData) -> None:
         "line 5: '3' is not among the classes (ant, bee, cat)",
         "line 7: '' is not among the classes (ant, bee, cat)",
         "line 48: no sample has the id 'T0' (ids look like 't0')",
-        f"line 49: the id {ids[0]!r} is there twice",
+        f"line 49: the id {ids[0]!r} appears twice",
     ]
 
 

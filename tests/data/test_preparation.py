@@ -258,7 +258,7 @@ def test_the_seed_draws_another_split() -> None:
 
 def test_a_limit_below_the_number_of_classes() -> None:
     (said,) = problems(digits(train_limit=5))
-    assert said.startswith("params.yaml: data.train_limit: the split by classes cannot be made: ")
+    assert said.startswith("params.yaml: data.train_limit: the samples cannot be split by class: ")
 
 
 def test_a_constant_channel_is_not_divided_by_zero() -> None:
@@ -407,7 +407,7 @@ def test_a_class_of_one_image_cannot_be_split(picture: Picture) -> None:
         picture(f"photos/cat/{i}.png", seed=i)
     picture("photos/dog/1.png")
     (said,) = problems(folder())
-    assert said.startswith("params.yaml: data.test_share: the split by classes cannot be made: ")
+    assert said.startswith("params.yaml: data.test_share: the samples cannot be split by class: ")
     assert "dog" in said
 
 

@@ -152,7 +152,7 @@ def test_missing_files_that_may_not_be_downloaded(name: str, network: Sequence[s
     Path("store").mkdir()
     params = torchvision(name, download=False)
     (said,) = problems(params)
-    assert said.startswith(f"params.yaml: data.root: no usable {name}, ")
+    assert said.startswith(f"params.yaml: data.root: no usable {name} in torchvision's layout in ")
     assert "download is false" in said
     assert not network
     assert not list(Path("store").iterdir())
@@ -249,17 +249,17 @@ def test_all_that_is_wrong_with_the_folders(picture: Picture) -> None:
     Path("photos/train/bird").mkdir()
     Path("photos/test/dog").mkdir()
     assert problems(folder(train="train", test="test")) == [
-        "photos/train/bird: an empty class: no image files in it",
-        "photos/test/dog: an empty class: no image files in it",
-        "photos/test/cow: a class that the training folder lacks",
+        "photos/train/bird: an empty class: it has no image files",
+        "photos/test/dog: an empty class: it has no image files",
+        "photos/test/cow: this class is not in the training folder",
     ]
 
 
 def test_missing_folders() -> None:
     said = problems(folder(train="here", test="there"))
     assert len(said) == 2
-    assert said[0].endswith("photos/here: no such folder (data.root and data.train or test)")
-    assert said[1].endswith("photos/there: no such folder (data.root and data.train or test)")
+    assert said[0].endswith("photos/here: no such folder (see data.root and data.train or data.test)")
+    assert said[1].endswith("photos/there: no such folder (see data.root and data.train or data.test)")
 
 
 @pytest.mark.parametrize("file", [None, "beside.png", "cat/text.txt"])
@@ -276,7 +276,7 @@ def test_no_images(picture: Picture, file: str | None) -> None:
 
 def test_one_class_folder(picture: Picture) -> None:
     picture("photos/cat/1.png")
-    assert problems(folder()) == ["photos: one class folder: at least two are needed"]
+    assert problems(folder()) == ["photos: has one class folder: at least two are needed"]
 
 
 # --- tables -------------------------------------------------------------------------------------
@@ -379,7 +379,7 @@ class TestBothFormats:
         ]
         write_table(rows, name=name)
         wanted = [  # 0-based row and what must be said of it
-            (2, "cats/1.png stands in {} already"),
+            (2, "cats/1.png is already in {}"),
             (3, "no such image: photos/dogs/9.png"),
             (4, "../dogs/1.png is outside of data.root (photos)"),
             (4, "label 'cow' is not among the classes: cat, dog"),
@@ -409,7 +409,7 @@ def test_the_line_numbers_are_those_of_the_file() -> None:
 def test_the_same_path_spelled_twice() -> None:
     write_table([*ROWS, ("./cats//1.png", "cat", "train")])
     (said,) = problems(table())
-    assert said.endswith("line 6: cats/1.png stands in line 2 already")
+    assert said.endswith("line 6: cats/1.png is already in line 2")
 
 
 @pytest.mark.usefixtures("photos")

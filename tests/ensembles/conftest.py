@@ -1,3 +1,3 @@
 """Every test runs in an empty project."""
 
-from project_fixtures import network, picture, project  # noqa: F401
+from project_fixtures import empty_store, network, picture, project  # noqa: F401

@@ -265,7 +265,7 @@ def test_nothing_done_to_a_workplace_changes_the_results_it_adopted(published: d
                 place.remove()
     with claimed() as place:  # and an epoch that fails halfway
         place.adopt(RESULTS)
-        with pytest.raises(ValueError, match="were recorded of"):
+        with pytest.raises(ValueError, match="were recorded instead of"):
             place.trajectory.write(1, [])
         assert untouched()
         place.publish(Path("elsewhere"))

@@ -36,20 +36,12 @@ PARAMETERS = {"train": {"epochs": 3, "schedule": {"milestones": [1, 2]}}, "recor
 FLAT = {"train.epochs": "3", "train.schedule.milestones": "[1, 2]", "record.batch_size": "None"}
 
 
-@pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new store, which takes seconds to make."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    Client(tracking_uri=f"sqlite:///{path}").search_experiments()
-    return path
-
-
 @pytest.fixture(autouse=True)
-def client(tables: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+def client(empty_store: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     """The project's own store, read apart from memtrack; nothing that a process remembers."""
     for name in ("MLFLOW_TRACKING_URI", "DVC_EXP_NAME", "DVC_STAGE"):
         monkeypatch.delenv(name, raising=False)
-    shutil.copy(tables, project / "mlflow.db")
+    shutil.copy(empty_store, project / "mlflow.db")
     next_process()
     yield Client(tracking_uri=f"sqlite:///{project}/mlflow.db")
     next_process()
@@ -543,7 +535,7 @@ def test_a_failure_in_the_middle_keeps_what_follows_in_order(
     run.end()
     assert points(client, "loss") == [(1, 1.0), (2, 2.0), (3, 3.0)]
     said = capsys.readouterr().err
-    assert said.count(" failed; this goes on") == said.count("is back: 3 messages sent") == 1
+    assert said.count(" failed; the command continues") == said.count("is back: 3 messages sent") == 1
     assert boxes() == []
 
 
@@ -671,6 +663,18 @@ def test_a_run_that_this_store_lacks_is_opened_anew_and_said(
     opened(key="0123456789abcdef").end()
     assert the_run(client).data.metrics == {"auroc": 0.9}
     assert capsys.readouterr().out == ""
+
+
+def test_a_run_opened_again_gets_new_numbers_alone(client: Client) -> None:
+    opened(key="one").end()
+    for values in ({"auroc": 0.9}, {"auroc": 0.9, "more": 1.0}, {"auroc": 0.8}):
+        next_process()
+        run = opened(key="one")
+        run.log(metrics=values)
+        run.end()
+    assert points(client, "auroc") == [(0, 0.8), (0, 0.9)]
+    assert points(client, "more") == [(0, 1.0)]
+    assert the_run(client).data.metrics["auroc"] == 0.8
 
 
 def test_a_run_opened_again_while_its_training_waits_to_be_sent(client: Client, server: Server) -> None:

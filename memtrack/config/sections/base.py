@@ -1,4 +1,4 @@
-"""What every section of params.yaml is made of: no unknown keys, no silent conversion."""
+"""The base of every section of params.yaml: no unknown keys, no silent conversion."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def _below(text: str) -> str:
 def _variant_name(text: str) -> str:
     if not VARIANT_NAME.fullmatch(text):
         raise ValueError(
-            "a variant is part of its stage's name (train@NAME): start with a letter, then letters, "
-            "digits, '_' and '-'"
+            "a variant's name is part of its stage's name (train@NAME): start with a letter, then use "
+            "letters, digits, '_' and '-'"
         )
     return text
 
@@ -58,7 +58,7 @@ T = TypeVar("T")
 
 
 def different(choices: tuple[T, ...]) -> tuple[T, ...]:
-    """The choices; ValueError where one is named twice."""
+    """Return the choices; raises a ValueError if one is named twice."""
     if any(choice in choices[:number] for number, choice in enumerate(choices)):
         raise ValueError("names a choice twice")
     return choices
@@ -70,11 +70,11 @@ Name = Annotated[str, Field(min_length=1, pattern=r"\S")]
 
 
 Broken = list[tuple[Loc, str]]
-"""Rules that are broken: where, and what was expected."""
+"""Broken rules: the location of each, and what was expected."""
 
 
 class Section(StrictModel):
-    """A part of params.yaml that knows where it stands in the file.
+    """A part of params.yaml that knows its position in the file.
 
     Attributes:
         RENAMED: keys of earlier versions, and what to write instead.
@@ -85,7 +85,7 @@ class Section(StrictModel):
     _loc: Loc = PrivateAttr(())
 
     def place(self, file: SourceFile, loc: Loc = ()) -> None:
-        """Note that this section, and every section in it, was read from `file` at `loc`."""
+        """Record that this section, and every section in it, was read from `file` at `loc`."""
         self._file, self._loc = file, loc
         for name in type(self).model_fields:
             _place(getattr(self, name), file, (*loc, name))

@@ -12,16 +12,17 @@ from memtrack.config.sections.base import Name, Section
 
 
 class ComputeParams(Section):
-    """Where the networks of memorization and utility are trained. Changes numbers by rounding at most."""
+    """Where the networks of memorization and utility are trained. It changes results by rounding at most."""
 
     workers: Annotated[int, Field(ge=1, le=1024)] | None = Field(
-        None, description="Processes; null: one for each core, or one with a GPU. Not for a Ray cluster."
+        None, description="Worker processes; null: one for each core, or one with a GPU. Not used with Ray."
     )
     together: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
-        None, description="Networks trained together; null: the fastest, by a short measurement."
+        None, description="Networks trained together; null: the fastest number, found by a short measurement."
     )
     ray: Name | None = Field(
         None,
-        description="The address of a Ray cluster (auto, HOST:PORT); null: this machine. A worker for each "
-        "GPU with train.device: cuda, for each core with cpu; auto: as this machine is.",
+        description="The address of a Ray cluster (auto, HOST:PORT); null: this machine. There is one worker "
+        "for each GPU with train.device: cuda, one for each core with cpu; with auto, the device of this "
+        "machine decides.",
     )

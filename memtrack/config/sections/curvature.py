@@ -1,4 +1,4 @@
-"""Section `curvature`: the estimate of the curvature."""
+"""Section `curvature`: how the curvature is estimated."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ Probes = Annotated[int, Field(ge=1, le=10_000)]
 
 
 class CurvatureParams(Section):
-    """The estimate of the curvature."""
+    """How the curvature is estimated."""
 
     method: Literal["forward", "central", "hessian"] = Field(
         "forward",
-        description="forward: the paper's difference; central: to both sides; hessian: the exact product, "
-        "which does not use perturbation_scale.",
+        description="forward: the paper's finite difference; central: the difference to both sides; hessian: "
+        "the exact product of Hessian and probe, which does not use perturbation_scale.",
     )
     perturbation_scale: Positive = Field(
         description="h, the length of the step along each entry of a probe, in normalized input units."
     )
-    probes: Probes = Field(description="n, random directions.")
+    probes: Probes = Field(description="n, the number of random directions.")
     norm: Literal["plain", "squared"] = Field(
-        "plain", description="plain: the authors' code; squared: the paper's formula."
+        "plain", description="plain: as in the authors' code; squared: as in the paper's formula."
     )
     seed: Seed = 0
 
 
 def scale_problems(where: Loc, scale: float, precision: Precision, method: str) -> Broken:
-    """Whether h is too small for the precision of the sweep."""
+    """The problem if h is too small for the precision of the sweep."""
     least = SMALLEST_SCALE[precision]
     if scale >= least or method == "hessian":
         return []
     text = (
-        f"should be at least {least} at record.precision: {precision}, or the difference of the gradients "
-        "is lost in their rounding"
+        f"should be at least {least} at record.precision: {precision}, otherwise the difference of the "
+        "gradients is lost in rounding"
     )
     return [(where, text)]

@@ -17,19 +17,19 @@ OUTPUTS = tuple(PurePosixPath(folder) for folder in (PREPARED, VARIANTS, "result
 
 
 class Source(Section):
-    """What every data source has."""
+    """The keys of every data source."""
 
     root: InputPath = Field(description="The folder that holds the source's files; DVC watches it.")
     train_limit: Annotated[int, Field(ge=2)] | None = Field(
-        None, description="Keep so many training samples (a seeded, stratified draw); null: all."
+        None, description="Keep this many training samples (a seeded, stratified draw); null: all."
     )
-    seed: Seed = Field(0, description="Seed of the held-out share and of train_limit.")
+    seed: Seed = Field(0, description="Seed for the held-out share and for train_limit.")
 
 
 class HeldOut(Source):
-    """What sources have that may come without a test split."""
+    """The keys of sources that may have no test split."""
 
-    test_share: Share = Field(0.2, description="Share of the samples held out where there is no test split.")
+    test_share: Share = Field(0.2, description="Share of the samples to hold out if there is no test split.")
 
 
 class Digits(HeldOut):
@@ -43,18 +43,18 @@ class Torchvision(Source):
 
     kind: Literal["torchvision"]
     name: Literal["MNIST", "FashionMNIST", "CIFAR10", "CIFAR100"]
-    download: bool = Field(True, description="Download what is not under root; false: an error.")
+    download: bool = Field(True, description="Download files that are not under root; false: an error.")
 
 
 class Files(HeldOut):
-    """What sources made of image files have."""
+    """The keys of sources that consist of image files."""
 
     image_size: Annotated[int, Field(ge=4, le=1024)] = Field(
         32, description="Images are resized to this width and height, in pixels."
     )
-    mode: Literal["RGB", "L"] = Field("RGB", description="Colour, or L for grey.")
+    mode: Literal["RGB", "L"] = Field("RGB", description="RGB: colour; L: grey.")
     on_error: Literal["fail", "skip"] = Field(
-        "fail", description="A broken image: stop and list all of them, or leave out and count."
+        "fail", description="Broken images: fail lists all of them and stops; skip leaves them out."
     )
 
 
@@ -62,12 +62,14 @@ class ImageFolder(Files):
     """A folder of images, one sub-folder per class."""
 
     kind: Literal["image_folder"]
-    train: SubPath = Field(".", description="The folder of class folders, below root.")
-    test: SubPath | None = Field(None, description="The same for the test split, below root.")
+    train: SubPath = Field(".", description="The folder that contains the class folders, below root.")
+    test: SubPath | None = Field(
+        None, description="The same for the test split, below root; null: hold out test_share."
+    )
 
 
 class Table(Files):
-    """A CSV or Parquet table with a row per image; paths are relative to root."""
+    """A CSV or Parquet table with one row per image; paths are relative to root."""
 
     kind: Literal["table"]
     table: SubPath = Field(description="The table, below root: .csv or .parquet.")

@@ -16,10 +16,10 @@ class DuplicatesParams(Section):
 
     ratio: Annotated[float, Field(ge=0, le=1)] = Field(
         0.4,
-        description="Two samples are near where their distance is below this share of the usual distance "
-        "(the median) of a sample to its nearest neighbour, and of that to the furthest of `neighbours`; 0: "
-        "exact duplicates alone.",
+        description="Two samples are near duplicates if their distance is below this share of the median "
+        "distance of a sample to its nearest neighbour, and below this share of the distance of each of the "
+        "two to the furthest of its `neighbours`; 0: only exact duplicates.",
     )
     neighbours: Annotated[int, Field(ge=1, le=1000)] = Field(
-        10, description="So many nearest neighbours of each sample are looked at."
+        10, description="Each sample is compared with this many nearest neighbours."
     )

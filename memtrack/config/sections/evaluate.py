@@ -1,7 +1,7 @@
 """Section `evaluate`: the scores and their bootstrap intervals.
 
-Scores are looked up by name here and computed in stage `evaluate`, so a new score changes nothing that other
-stages read.
+This section only looks scores up by name; stage `evaluate` computes them. So a new score changes nothing that
+other stages read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _score_name(name: str) -> str:
     if not known(name):
         raise ValueError(
             f"no score {name!r}{nearest(base, SCORES)}; there are: {', '.join(SCORES)}, and "
-            "NAME_epochs_FIRST_LAST for some epochs alone"
+            "NAME_epochs_FIRST_LAST for a range of epochs"
         )
     return name
 
@@ -36,10 +36,10 @@ ScoreName = Annotated[str, AfterValidator(_score_name)]
 
 
 class EvaluateParams(Section):
-    """Scores and bootstrap intervals."""
+    """The scores and their bootstrap intervals."""
 
     scores: Choices[ScoreName] | None = Field(
-        None, description="The scores by name; null: all that cost nothing beyond the recorded epochs."
+        None, description="The names of the scores; null: all that need nothing beyond the recorded epochs."
     )
     bootstrap: Annotated[int, Field(ge=10, le=100_000)] = Field(1000, description="Resamples per interval.")
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
@@ -47,16 +47,17 @@ class EvaluateParams(Section):
 
     @property
     def resampling(self) -> Resampling:
-        """Of all bootstrap intervals."""
+        """The resampling for all bootstrap intervals."""
         return Resampling(self.bootstrap, self.confidence, self.seed)
 
 
 def window_problem(name: str, recorded: Sequence[int]) -> str | None:
-    """Whether no epoch of a score's window is recorded."""
+    """The problem if no epoch of a score's window is recorded, or None."""
     window = WINDOW.fullmatch(name)
     if window is None:
         return None
     first, last = int(window["first"]), int(window["last"])
     if any(first <= epoch <= last for epoch in recorded):
         return None
-    return f"no epoch from {first} to {last} is recorded (recorded are {', '.join(map(str, recorded))})"
+    epochs = ", ".join(map(str, recorded))
+    return f"no epoch from {first} to {last} is recorded (the recorded epochs are {epochs})"

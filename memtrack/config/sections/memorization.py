@@ -13,25 +13,28 @@ from memtrack.config.sections.train import RecipeParams
 
 
 class MemorizationParams(Section):
-    """Memorization by Feldman & Zhang: many networks, each trained on a random share of the samples."""
+    """Feldman & Zhang's memorization: many networks, each trained on a random share of the samples."""
 
-    variants: VariantNames = Field((), description="The variants it is estimated for; []: none.")
+    variants: VariantNames = Field((), description="The variants to estimate memorization for; []: none.")
     models: Annotated[int, Field(ge=2, le=1_000_000)] = Field(
-        1000, description="Networks. More can be asked for later: those that are there stay."
+        1000, description="Number of networks. If it is raised later, the networks trained so far are kept."
     )
     standard_error: Positive | None = Field(
-        None, description="Stop at fewer networks, once the median over samples is this small; null: never."
+        None, description="Stop at fewer networks once the median over samples is this small; null: never."
     )
     share: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.7, description="Of the samples that each network is trained on."
+        0.7, description="Share of the samples that each network is trained on."
     )
-    seed: Seed = Field(0, description="Network number k is drawn from (seed, k).")
+    seed: Seed = Field(0, description="The random draws of network k depend on (seed, k).")
     recipe: RecipeParams | None = Field(
         None, description="The network and its training; null: those of `train`, without augmentation."
     )
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="Of the forward passes.")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="Precision of the forward passes."
+    )
     published: dict[VariantName, InputPath] = Field(
         {},
-        description="For a variant a file with the memorization that others have estimated, as Feldman and "
-        "Zhang publish it for CIFAR-100 and ImageNet (npz: tr_mem, tr_labels, for files tr_filenames).",
+        description="For a variant, a file with memorization that others have estimated, in the format that "
+        "Feldman and Zhang publish for CIFAR-100 and ImageNet (npz: tr_mem, tr_labels, and tr_filenames for "
+        "image files).",
     )

@@ -21,7 +21,7 @@ class Every(Section):
     interval: Count = 1
 
     def of(self, last: int) -> tuple[int, ...]:
-        """The epochs that are recorded of 1 to `last`, rising."""
+        """The recorded epochs among 1 to `last`, in rising order."""
         return tuple(range(self.interval, last + 1, self.interval))
 
 
@@ -32,7 +32,7 @@ class EpochList(Section):
     epochs: Annotated[tuple[Count, ...], Strict(False), Field(min_length=1)]
 
     def of(self, last: int) -> tuple[int, ...]:
-        """The epochs that are recorded of 1 to `last`, rising."""
+        """The recorded epochs among 1 to `last`, in rising order."""
         return tuple(sorted(self.epochs))
 
 
@@ -43,18 +43,18 @@ class First(Section):
     count: Count
 
     def of(self, last: int) -> tuple[int, ...]:
-        """The epochs that are recorded of 1 to `last`, rising."""
+        """The recorded epochs among 1 to `last`, in rising order."""
         return tuple(range(1, self.count + 1))
 
 
 class Geometric(Section):
-    """Record epochs 1, about `ratio`, `ratio` squared, ... and the last: dense early, sparse late."""
+    """Record epoch 1, about `ratio`, `ratio` squared, ... and the last: dense early, sparse late."""
 
     kind: Literal["geometric"]
     ratio: Annotated[float, Field(ge=1.01, le=100)] = 1.5
 
     def of(self, last: int) -> tuple[int, ...]:
-        """The epochs that are recorded of 1 to `last`, rising."""
+        """The recorded epochs among 1 to `last`, in rising order."""
         powers = range(math.ceil(math.log(last, self.ratio)) + 1)
         return tuple(sorted({min(round(self.ratio**power), last) for power in powers}))
 
@@ -70,22 +70,22 @@ class RecordParams(Section):
     epochs: RecordedEpochs
     batch_size: Count | None = Field(
         None,
-        description="Of the sweep over the training set; null: the fastest, by a short measurement. "
-        "Changes the speed; the numbers to rounding at most.",
+        description="Batch size of the sweep over the training set; null: the fastest, found by a short "
+        "measurement. It changes the speed, and the numbers by rounding at most.",
     )
     checkpoints: Literal["all", "recorded"] = Field(
         "all",
-        description="Keep the network after every epoch, or after recorded ones only. With all, any other "
-        "choice of epochs is recorded later without training again.",
+        description="Keep the network after every epoch, or only after recorded epochs. With all, other "
+        "epochs can be recorded later without training again.",
     )
     precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="Of the sweep's arithmetic; bfloat16 wants perturbation_scale >= 0.03."
+        "float32", description="Precision of the sweep; bfloat16 requires perturbation_scale >= 0.03."
     )
     compile: bool = Field(False, description="Compile the network for the sweep (torch.compile).")
 
 
 def epochs_problems(where: Loc, chosen: RecordedEpochs, last: int) -> Broken:
-    """What is wrong with a choice of epochs of a training with `last` epochs."""
+    """What is wrong with a choice of recorded epochs for a training of `last` epochs."""
     found: Broken = []
     if isinstance(chosen, EpochList):
         late = [epoch for epoch in chosen.epochs if epoch > last]
@@ -94,7 +94,7 @@ def epochs_problems(where: Loc, chosen: RecordedEpochs, last: int) -> Broken:
         if len(set(chosen.epochs)) < len(chosen.epochs):
             found.append(((*where, "epochs"), "names an epoch twice"))
     elif isinstance(chosen, First) and chosen.count > last:
-        found.append(((*where, "count"), f"is more than there are: train.epochs is {last}"))
+        found.append(((*where, "count"), f"is more than the number of epochs: train.epochs is {last}"))
     elif isinstance(chosen, Every) and chosen.interval > last:
         found.append(((*where, "interval"), f"would record nothing: train.epochs is {last}"))
     return found

@@ -14,8 +14,8 @@ from memtrack.config.sections.base import Section, Seed, different
 
 
 class RepeatParams(Section):
-    """Every variant once more with each of these seeds: how much of a difference between scores is chance."""
+    """Train every variant again with each seed, to show how much of a score difference is chance."""
 
     seeds: Annotated[tuple[Seed, ...], Strict(False), AfterValidator(different)] = Field(
-        (), description="They take the place of train.seed and curvature.seed; labels stay."
+        (), description="Each replaces train.seed and curvature.seed; the labels stay the same."
     )

@@ -14,7 +14,7 @@ class TrackingParams(Section):
 
     uri: Name | None = Field(
         None,
-        description="A server or store; null: mlflow.db in the project. The environment variable "
-        "MLFLOW_TRACKING_URI comes first.",
+        description="A tracking server or store; null: mlflow.db in the project. The environment variable "
+        "MLFLOW_TRACKING_URI takes precedence.",
     )
     experiment: Name = "memtrack"

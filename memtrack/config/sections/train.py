@@ -35,10 +35,10 @@ class Mlp(Section):
 
 
 class TorchvisionModel(Section):
-    """A torchvision classifier by name, untrained, its stem adapted to small images."""
+    """An untrained torchvision classifier, with its stem adapted to small images."""
 
     kind: Literal["torchvision"]
-    name: str = Field("resnet18", description="A name that torchvision.models.list_models knows.")
+    name: str = Field("resnet18", description="A name that torchvision.models.list_models() lists.")
     small_stem: bool = Field(
         True,
         description="Do not shrink the image in the first layers (for images up to 64 pixels).",
@@ -60,7 +60,7 @@ class Sgd(Section):
     @model_validator(mode="after")
     def _nesterov_has_momentum(self) -> Sgd:
         if self.nesterov and self.momentum == 0:
-            raise ValueError("nesterov: true wants a momentum above 0")
+            raise ValueError("nesterov: true requires a momentum above 0")
         return self
 
 
@@ -76,7 +76,7 @@ OptimizerParams = Annotated[Sgd | AdamW, Field(discriminator="kind")]
 
 
 class Constant(Section):
-    """The learning rate stays."""
+    """The learning rate stays constant."""
 
     kind: Literal["constant"]
 
@@ -96,7 +96,7 @@ class Cosine(Section):
 
 
 class OneCycle(Section):
-    """The learning rate rises for the share `warmup` of the training and falls again."""
+    """The learning rate rises during the share `warmup` of the training, then falls."""
 
     kind: Literal["one_cycle"]
     warmup: Share = 0.3
@@ -109,9 +109,9 @@ class Augment(Section):
     """Random changes to each training image; never used when recording."""
 
     crop: Annotated[int, Field(ge=0, le=64)] = Field(
-        0, description="Shift by up to so many pixels (zero padding); 0: off."
+        0, description="Shift by up to this many pixels (zero padding); 0: off."
     )
-    flip: bool = Field(False, description="Mirror every second image left to right.")
+    flip: bool = Field(False, description="Mirror each image left to right with probability 1/2.")
 
 
 class RecipeParams(Section):
@@ -130,13 +130,13 @@ class TrainParams(RecipeParams):
     seed: Seed = 0
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     workers: Annotated[int, Field(ge=0, le=64)] = Field(
-        0, description="Processes that decode image files; 0: none but the training process."
+        0, description="Extra processes that decode image files; 0: the training process decodes them."
     )
     augment: Augment = Field(default_factory=Augment)
 
 
 def schedule_problems(where: Loc, recipe: RecipeParams) -> Broken:
-    """Milestones of the learning rate after the last epoch."""
+    """The problem if milestones of the learning rate come after the last epoch."""
     if not isinstance(recipe.schedule, Step):
         return []
     late = [epoch for epoch in recipe.schedule.milestones if epoch > recipe.epochs]

@@ -17,7 +17,7 @@ from memtrack.config.sections.record import RecordedEpochs
 class ScaleRange(Section):
     """A range of perturbation scales, searched on a log scale."""
 
-    low: Positive | None = Field(None, description="null: the least that record.precision allows.")
+    low: Positive | None = Field(None, description="null: the smallest that record.precision allows.")
     high: Positive = 1.0
 
     @model_validator(mode="after")
@@ -45,55 +45,54 @@ class TuneParams(Section):
 
     variant: VariantName | None = Field(
         None,
-        description="Whose known corruption is to be found, or with whose memorization the score is to "
-        "agree; null: the first variant that has some.",
+        description="The variant to search on: the score should find its known corruption, or agree with its "
+        "memorization; null: the first variant that has some.",
     )
     held_out: VariantName | None = Field(
         None,
-        description="A variant with other corruption, trained once, on which the winner is confirmed; "
-        "null: one half of the samples chooses, the other half confirms.",
+        description="A variant with other corruption, trained once, on which the winner is confirmed; null: "
+        "one half of the samples selects the winner, the other half confirms it.",
     )
     perturbation_scale: ScaleRange = Field(default_factory=ScaleRange)
     probes: ProbeRange = Field(default_factory=ProbeRange)
     norm: Choices[Literal["plain", "squared"]] = ("plain",)
     score: Choices[Literal["curvature", "curvature_log", "curvature_ranks", "curvature_last"]] = Field(
-        ("curvature",), description="How the epochs are combined, by the name of the score."
+        ("curvature",), description="The name of the score, which determines how the epochs are combined."
     )
     epochs: Choices[RecordedEpochs] | None = Field(
         None, description="Choices of recorded epochs; null: record.epochs."
     )
     objectives: Choices[Literal["auroc", "memorization", "cost"]] = Field(
         ("auroc",),
-        description="[auroc]: who finds known corruption; [memorization]: who agrees with the memorization "
-        "that stage memorization estimated (correlation; half of the samples and networks choose, the others "
-        "confirm; held_out and standard_error say nothing); with cost after it the Pareto front; cost in "
-        "trainings without recording.",
+        description="[auroc]: how well known corruption is found; [memorization]: the correlation with the "
+        "memorization that stage memorization estimated (half of the samples and networks select the winner, "
+        "the others confirm it; held_out and standard_error are not used). With cost as the second objective "
+        "the result is the Pareto front; the unit of cost is one training without recording.",
     )
     sampler: Literal["tpe", "gp", "random", "qmc", "grid"] = "tpe"
     pruner: Literal["median", "hyperband", "none"] = "median"
-    trials: Count = Field(
-        100, description="So many finished trials the study is to have, all runs of it together."
-    )
+    trials: Count = Field(100, description="Number of finished trials of the study, over all its runs.")
     timeout: Positive | None = Field(
-        None, description="Seconds after which no trial is begun; null: no limit."
+        None, description="Seconds after which no new trial starts; null: no limit."
     )
     seed: Seed = 0
     workers: Annotated[int, Field(ge=1, le=256)] = Field(1, description="Processes that share the cores.")
     standard_error: Positive | None = Field(
         0.005,
-        description="Trials see as many corrupted and clean samples, drawn at random, as bring the standard "
-        "error of their AUROC down to this; null: all samples.",
+        description="Trials use as many corrupted and clean samples, drawn at random, as bring the standard "
+        "error of their AUROC down to this value; null: all samples.",
     )
     storage: Name | None = Field(
         None,
-        description="Optuna's storage, postgresql+psycopg://... or sqlite:///...; null: a file in .memtrack.",
+        description="URL of Optuna's storage, postgresql+psycopg://... or sqlite:///...; null: a file in "
+        ".memtrack.",
     )
     study: Name | None = Field(
-        None, description="The study's name; null: made of the variant and of what was trained."
+        None, description="The study's name; null: derived from the variant and from what was trained."
     )
     cache_gb: Positive = Field(
         2.0,
-        description="Measured probe norms are kept in .memtrack for later trials, up to so many gigabytes.",
+        description="Measured probe norms are kept in .memtrack for later trials, up to this many gigabytes.",
     )
 
     @model_validator(mode="after")

@@ -16,22 +16,22 @@ from memtrack.config.sections.base import PREPARED, VARIANTS, InputPath, MatrixR
 
 
 class Variant(Section):
-    """What every variant has."""
+    """The keys of every variant."""
 
     labels: InputPath = Field(
-        description="The labels it starts from: data/prepared (the data set's own), "
-        "data/variants/NAME (another variant's), or for from_file the table of labels."
+        description="The labels that it starts from: data/prepared (those of the data set), "
+        "data/variants/NAME (those of another variant), or for from_file the table of labels."
     )
 
 
 class SeededVariant(Variant):
-    """What every variant has that is drawn."""
+    """The keys of every variant that is drawn at random."""
 
     seed: Seed = 0
 
 
 class NoNoise(Variant):
-    """The labels as they are."""
+    """The labels unchanged."""
 
     kind: Literal["none"]
 
@@ -47,9 +47,9 @@ class Pair(SeededVariant):
     """An exact share of the samples gets the label of their class's partner."""
 
     kind: Literal["pair"]
-    rate: Rate = Field(description="Share to corrupt of the labels that have a partner.")
+    rate: Rate = Field(description="Share to corrupt, of the labels whose class has a partner.")
     pairs: dict[str, str] | None = Field(
-        None, description="For each class the one it is mistaken for, others stay; null: the next class."
+        None, description="For each class, the class it is mistaken for; others stay. null: the next class."
     )
 
 
@@ -58,7 +58,7 @@ class Confusion(SeededVariant):
 
     kind: Literal["confusion"]
     matrix: Annotated[tuple[MatrixRow, ...], Strict(False), Field(min_length=2)] = Field(
-        description="A row for each class, in their order: the share of its samples that gets each label."
+        description="One row for each class, in class order: the share of its samples that gets each label."
     )
 
     @field_validator("matrix")
@@ -67,7 +67,7 @@ class Confusion(SeededVariant):
         for number, row in enumerate(matrix, start=1):
             if len(row) != len(matrix):
                 raise ValueError(
-                    f"row {number} has {len(row)} numbers: with {len(matrix)} rows, each has as many"
+                    f"row {number} has {len(row)} numbers: with {len(matrix)} rows, each needs {len(matrix)}"
                 )
             if abs(sum(row) - 1) > 1e-6:
                 raise ValueError(f"row {number} sums to {sum(row):g}: the shares of a class should sum to 1")
@@ -95,17 +95,17 @@ class ConflictingDuplicates(SeededVariant):
 
 
 class PixelNoise(SeededVariant):
-    """The labels as they are, on images without their structure (Zhang et al., 2017)."""
+    """The labels unchanged, on images whose structure is destroyed (Zhang et al., 2017)."""
 
     kind: Literal["pixels"]
     how: Literal["shuffled", "random", "gaussian"] = Field(
-        description="shuffled: one permutation of the pixels for all images, also of the test split; random: "
-        "one for each training image; gaussian: noise with the data set's mean and deviation."
+        description="shuffled: one permutation of the pixels for all images, including the test split; "
+        "random: one for each training image; gaussian: noise with the data set's mean and deviation."
     )
 
 
 class FromFile(Variant):
-    """Labels that people gave, from a CSV or Parquet table."""
+    """Labels given by people, from a CSV or Parquet table."""
 
     kind: Literal["from_file"]
     id_column: str = Field("id", description="Column with the sample ids.")
@@ -138,7 +138,7 @@ def labels_problem(name: str, variants: Mapping[str, Variant]) -> str | None:
     base = base_variant(variant)
     if isinstance(variant, FromFile):
         if base is not None or variant.labels.rstrip("/") == PREPARED:
-            return "should be the file with the labels that people gave"
+            return "should be the file with the labels given by people"
         return None
     if base is None:
         if variant.labels.rstrip("/") != PREPARED:
@@ -151,11 +151,11 @@ def labels_problem(name: str, variants: Mapping[str, Variant]) -> str | None:
         if base == name:
             return f"the variant refers to itself: {' -> '.join([*chain, base])}"
         if base in chain:
-            return None  # a circle that this variant leads to but is not part of: said at its members
+            return None  # this variant leads to a circle but is not part of it: its members report it
         chain.append(base)
         base = base_variant(variants[base])
     if isinstance(variant, PixelNoise):
         randomized = [other for other in chain[1:] if isinstance(variants[other], PixelNoise)]
         if randomized:
-            return f"the variant {randomized[0]!r} has randomized pixels already"
+            return f"the variant {randomized[0]!r} already has randomized pixels"
     return None

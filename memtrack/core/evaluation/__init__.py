@@ -1,1 +1,1 @@
-"""How well scores find corrupted samples, and how far they agree with memorization."""
+"""How well scores find corrupted samples, and how closely they agree with memorization."""

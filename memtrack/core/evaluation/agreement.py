@@ -1,4 +1,4 @@
-"""How far scores agree with memorization."""
+"""How closely scores agree with memorization."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from memtrack.core.evaluation.bootstrap import Interval, Resampling, Values, dra
 from memtrack.core.memorization.estimates import MEMORIZED
 
 MEASURES = ("pearson", "spearman", "cosine", "top_overlap", "precision")
-"""How far a score agrees with memorization.
+"""The measures of how closely a score agrees with memorization.
 
-pearson, spearman: correlations. cosine: of the two, the score's least value taken as 0. top_overlap: share of
-the 5% of samples with the highest scores that are among the 5% of highest memorization. precision: of the K
-samples with the highest scores the share whose memorization is above 0.25, where K samples have such a one.
-Ties are broken at random: what is given is the mean over all ways to do so.
+pearson, spearman: correlations. cosine: the cosine between the score minus its minimum and memorization.
+top_overlap: the share of the 5% of samples with the highest scores that are among the 5% with the highest
+memorization. precision: the share of the K samples with the highest scores whose memorization is above 0.25,
+where K is the number of samples with memorization above 0.25. Ties are broken at random, and the value is the
+mean over all ways to break them.
 """
 TOP = 0.05
 Agreement = dict[str, Interval]
@@ -27,17 +28,18 @@ Agreement = dict[str, Interval]
 def agreements(
     scores: Mapping[str, Values], memorization: Values, how: Resampling
 ) -> tuple[dict[str, Agreement], dict[tuple[str, str], Agreement]]:
-    """Compare scores, larger = more memorized, with memorization by the `MEASURES`.
+    """Compare scores (larger = more memorized) with memorization by the `MEASURES`.
 
     Args:
         scores: for each name the values (N,).
         memorization: (N,), without NaN.
-        how: the bootstrap intervals over samples. All scores are compared on the same resamples, so that
+        how: settings of the bootstrap over samples. All scores are compared on the same resamples, so the
             differences are paired.
 
     Returns:
-        for each name its agreement, highest correlation first; and for each two names, in this order, the
-        difference. NaN where a measure is not defined: no sample above 0.25, a score with a single value.
+        the agreement of each name, highest Pearson correlation first, and the difference of each pair of
+        names in this order. NaN where a measure is undefined: no sample is above 0.25, or a score has a
+        single value.
     """
     samples = len(memorization)
     comparison = _Comparison(list(scores.values()), memorization)
@@ -49,20 +51,21 @@ def agreements(
     def agreement(values: Values, own: Values) -> Agreement:
         return dict(zip(MEASURES, intervals(values, own, how.confidence), strict=True))
 
-    judged = {names[row]: agreement(found[row], drawn[:, row]) for row in order}
+    results = {names[row]: agreement(found[row], drawn[:, row]) for row in order}
     differences = {
         (names[one], names[other]): agreement(found[one] - found[other], drawn[:, one] - drawn[:, other])
         for one, other in combinations(order, 2)
     }
-    return judged, differences
+    return results, differences
 
 
 def disagreements(
     scores: Values, memorization: Values, most: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """At most `most` rows each: the samples of highest score that are not memorized (mem at most 0.25), and
-    the memorized ones of lowest score. Both (N,); of equal scores those of least, of most memorization come
-    first; samples whose memorization is NaN are left out."""
+    """The rows of the samples with the highest scores that are not memorized (memorization at most 0.25), and
+    of the memorized samples with the lowest scores, at most `most` each. Both inputs are (N,). Among equal
+    scores, the least memorized come first in the former and the most memorized in the latter. Samples whose
+    memorization is NaN are left out."""
     order = np.lexsort((memorization, -scores))
     order = order[~np.isnan(memorization[order])]
     memorized = memorization[order] > MEMORIZED
@@ -70,7 +73,7 @@ def disagreements(
 
 
 class _Comparison:
-    """Scores and memorization, put into order once for all resamples."""
+    """Scores and memorization, sorted once for all resamples."""
 
     def __init__(self, scores: Sequence[Values], memorization: Values) -> None:
         self.scores = [(values, values - values.min(), _levels(values)) for values in scores]
@@ -78,19 +81,19 @@ class _Comparison:
         self.memorized = memorization > MEMORIZED
 
     def measures(self, weights: Values) -> Values:
-        """Of each score, (scores, 5), each sample counted as often as its weight (N,) says."""
+        """The measures of each score, (scores, 5). Each sample counts as often as its weight (N,)."""
         top, memorized = max(1.0, np.round(TOP * weights.sum())), float(weights @ self.memorized)
-        places, most = _places(self.level, weights), _first(self.level, weights, top)
+        ranks, in_top = _mean_ranks(self.level, weights), _chance_in_top(self.level, weights, top)
         square = weights @ self.memorization**2
         rows = []
-        for values, raised, level in self.scores:
-            norms = math.sqrt((weights @ raised**2) * square)
-            flagged = _first(level, weights, memorized)
+        for values, shifted, level in self.scores:
+            norms = math.sqrt((weights @ shifted**2) * square)
+            flagged = _chance_in_top(level, weights, memorized)
             row = [
                 correlation(values, self.memorization, weights),
-                correlation(_places(level, weights), places, weights),
-                float(weights @ (raised * self.memorization)) / norms if norms else math.nan,
-                float(weights @ (_first(level, weights, top) * most)) / top,
+                correlation(_mean_ranks(level, weights), ranks, weights),
+                float(weights @ (shifted * self.memorization)) / norms if norms else math.nan,
+                float(weights @ (_chance_in_top(level, weights, top) * in_top)) / top,
                 float(weights @ (flagged * self.memorized)) / memorized if memorized else math.nan,
             ]
             rows.append(row)
@@ -98,14 +101,14 @@ class _Comparison:
 
 
 def _levels(values: Values) -> NDArray[np.int64]:
-    """The place of each value (N,) among the distinct ones, from the smallest."""
+    """The index of each value (N,) among the distinct values, from 0 for the smallest."""
     levels: NDArray[np.int64] = np.unique(values, return_inverse=True)[1]
     return levels
 
 
-def _first(level: NDArray[np.int64], weights: Values, count: float) -> Values:
-    """For each sample the chance that it is among the first `count`, largest level first, where ties are
-    broken at random."""
+def _chance_in_top(level: NDArray[np.int64], weights: Values, count: float) -> Values:
+    """The probability that each sample is among the `count` with the largest level, if ties are broken at
+    random."""
     counts = np.bincount(level, weights)
     above = counts.sum() - np.cumsum(counts)
     taken = np.clip(count - above, 0, counts) / np.maximum(counts, 1e-300)
@@ -113,15 +116,16 @@ def _first(level: NDArray[np.int64], weights: Values, count: float) -> Values:
     return chances
 
 
-def _places(level: NDArray[np.int64], weights: Values) -> Values:
-    """The place of each sample from the smallest, equal ones sharing the mean of theirs."""
+def _mean_ranks(level: NDArray[np.int64], weights: Values) -> Values:
+    """The rank of each sample, from the smallest, up to a constant. Equal samples share their mean rank."""
     counts = np.bincount(level, weights)
-    places: Values = (np.cumsum(counts) - counts / 2)[level]
-    return places
+    ranks: Values = (np.cumsum(counts) - counts / 2)[level]
+    return ranks
 
 
 def correlation(one: Values, other: Values, weights: Values) -> float:
-    """Pearson's, (N,) each, each sample counted as often as its weight says; NaN where one is constant."""
+    """Pearson's correlation of two arrays (N,), weighted by how often each sample counts (N,). NaN where one
+    is constant."""
     total = weights.sum()
     rounding = 1e-12 * math.sqrt((weights @ one**2) * (weights @ other**2))
     one, other = one - weights @ one / total, other - weights @ other / total

@@ -1,4 +1,4 @@
-"""The bootstrap over samples, paired: every score is judged on the same resamples."""
+"""The bootstrap over samples. It is paired: every score is evaluated on the same resamples."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Interval:
-    """A number with its percentile interval."""
+    """A value with its percentile interval."""
 
     value: float
     low: float
@@ -24,10 +24,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class Resampling:
-    """How a bootstrap is made.
+    """Settings of a bootstrap.
 
     Attributes:
-        resamples: how many bootstrap samples are drawn. confidence: of the intervals. seed: of the draws.
+        resamples: number of bootstrap samples. confidence: level of the intervals. seed: seed of the draws.
     """
 
     resamples: int
@@ -36,11 +36,11 @@ class Resampling:
 
 
 def resampled(strata: Sequence[Rows], how: Resampling) -> Iterator[Values]:
-    """How often each of N samples is in each bootstrap sample, (N,), `how.resamples` times.
+    """Draw `how.resamples` bootstrap samples, each as the number of times that each sample is in it, (N,).
 
     Args:
-        strata: the rows of the samples in groups; each group is drawn with replacement on its own, so that
-            every bootstrap sample has as many samples of it as there are. Together they are 0 to N - 1.
+        strata: the rows of the samples in groups, together 0 to N - 1. Each group is drawn separately with
+            replacement, so every bootstrap sample has as many samples of a group as the group itself.
 
     Source: Efron & Tibshirani, An Introduction to the Bootstrap, 1993, sections 6.2 and 8.2 (strata).
     """
@@ -52,18 +52,18 @@ def resampled(strata: Sequence[Rows], how: Resampling) -> Iterator[Values]:
 
 
 def draws(statistic: Callable[[Values], Values], strata: Sequence[Rows], how: Resampling) -> Values:
-    """A statistic of each bootstrap sample, (resamples, ...).
+    """The values of a statistic on each bootstrap sample, (resamples, ...).
 
     Args:
-        statistic: of how often each sample counts, (N,); always of the same shape.
+        statistic: takes how often each sample counts, (N,), and returns an array, always of the same shape.
     """
     return np.array([statistic(weights) for weights in resampled(strata, how)])
 
 
 def intervals(values: Values, drawn: Values, confidence: float) -> list[Interval]:
-    """Each of `values` (M,) with the percentile interval of its draws (resamples, M), NaN being left out."""
+    """Each of `values` (M,) with the percentile interval of its draws (resamples, M), ignoring NaN."""
     tail = (1 - confidence) / 2
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a value may be defined in no resample
+        warnings.simplefilter("ignore", RuntimeWarning)  # a value may be undefined in all resamples
         low, high = np.nanquantile(drawn, [tail, 1 - tail], axis=0)
     return [Interval(*ends) for ends in zip(values.tolist(), low.tolist(), high.tolist(), strict=True)]

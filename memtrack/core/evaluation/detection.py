@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 from memtrack.core.evaluation.bootstrap import Resampling, Values, draws, intervals
 
 FEW = 20
-"""With fewer corrupted samples than that an AUROC says little, and its bootstrap interval is too narrow."""
+"""With fewer corrupted samples, an AUROC means little and its bootstrap interval is too narrow."""
 Flags = NDArray[np.bool_]
 
 
@@ -22,11 +22,11 @@ Flags = NDArray[np.bool_]
 class Detection:
     """How well one score finds the corrupted samples of one run.
 
-    auroc: area under the ROC curve, the chance that a corrupted sample scores above a clean one.
+    auroc: area under the ROC curve, the probability that a corrupted sample scores above a clean one.
     auroc_low, auroc_high: its bootstrap interval. average_precision: area under precision-recall.
     precision_at_count: share of corrupted samples among the K highest scores, K = number corrupted.
-    precision_first_P, recall_first_P: share of corrupted ones among the first P percent of the samples by
-    score, and share of all corrupted ones that are there.
+    precision_first_P: share of corrupted samples among the P percent of samples with the highest scores.
+    recall_first_P: share of all corrupted samples that are among these.
     """
 
     auroc: float
@@ -50,9 +50,9 @@ def auroc(corrupted: Flags, values: Values) -> float:
 def _bootstrap_aurocs(corrupted: Flags, scores: Sequence[Values], how: Resampling) -> Values:
     """The AUROC of each score on the same bootstrap samples, (resamples, len(scores)).
 
-    Corrupted and clean samples are drawn separately (a stratified bootstrap), so that every bootstrap sample
-    has both. The AUROC is taken from the counts of each distinct value: sum over values of
-    positives x (negatives below + half of those equal).
+    Corrupted and clean samples are drawn separately (a stratified bootstrap), so every bootstrap sample has
+    both. The AUROC is computed from the counts of each distinct value: the sum over values of
+    positives x (negatives below + half of the equal negatives), divided by the number of pairs.
     """
     levels = [np.unique(values, return_inverse=True)[1] for values in scores]
     pairs = int(corrupted.sum()) * int((~corrupted).sum())
@@ -71,7 +71,7 @@ def _bootstrap_aurocs(corrupted: Flags, scores: Sequence[Values], how: Resamplin
 
 @dataclass(frozen=True)
 class Difference:
-    """The AUROC of two scores on the same samples, and first minus second with its bootstrap interval."""
+    """The AUROCs of two scores on the same samples, and first minus second with its bootstrap interval."""
 
     first: float
     second: float
@@ -82,29 +82,31 @@ class Difference:
 
 def paired_difference(corrupted: Flags, first: Values, second: Values, how: Resampling) -> Difference:
     """Compare two scores (N,) on the same samples; see `compare`."""
-    ours, theirs = _bootstrap_aurocs(corrupted, [first, second], how).T
-    return _difference(auroc(corrupted, first), auroc(corrupted, second), ours, theirs, how.confidence)
+    drawn = _bootstrap_aurocs(corrupted, [first, second], how).T
+    return _difference(auroc(corrupted, first), auroc(corrupted, second), *drawn, how.confidence)
 
 
-def _difference(one: float, other: float, ours: Values, theirs: Values, confidence: float) -> Difference:
-    """Of two AUROCs and their draws (resamples,)."""
-    [found] = intervals(np.array([one - other]), (ours - theirs)[:, None], confidence)
+def _difference(
+    one: float, other: float, one_drawn: Values, other_drawn: Values, confidence: float
+) -> Difference:
+    """The difference of two AUROCs, with the interval from their draws (resamples,)."""
+    [found] = intervals(np.array([one - other]), (one_drawn - other_drawn)[:, None], confidence)
     return Difference(one, other, found.value, found.low, found.high)
 
 
 def samples_needed(corrupted: Flags, values: Values, standard_error: float) -> tuple[int, int]:
-    """How many corrupted and how many clean samples, drawn at random, give the AUROC of all.
+    """How many corrupted and clean samples, drawn at random, estimate the AUROC of all with this error.
 
     With m of M corrupted and k of K clean samples, drawn without replacement, the squared standard error is
-    V (1/m - 1/M) + W (1/k - 1/K), where V is the variance over the corrupted samples of the share of clean
-    ones below each, and W the same the other way round. The fewest samples m + k are those with m : k as
-    the roots of V and W; where there are not so many of one kind, all of it and more of the other.
+    V (1/m - 1/M) + W (1/k - 1/K). V is the variance over the corrupted samples of the share of clean samples
+    below each; W is the same with the two kinds swapped. The total m + k is smallest for
+    m : k = sqrt(V) : sqrt(W). If one kind has too few samples, all of them are used, and more of the other.
 
     Args:
-        values: a score of the samples, to take V and W from.
-        standard_error: that is wanted, above 0.
+        values: a score of the samples, from which V and W are computed.
+        standard_error: the standard error that is wanted, above 0.
 
-    Source: DeLong, DeLong & Clarke-Pearson, Biometrics 1988 (V and W are their S10 and S01); the sizes by
+    Source: DeLong, DeLong & Clarke-Pearson, Biometrics 1988 (V and W are their S10 and S01); the sizes follow
     Neyman's allocation.
     """
     positive, negative = values[corrupted], values[~corrupted]
@@ -122,7 +124,7 @@ def samples_needed(corrupted: Flags, values: Values, standard_error: float) -> t
 
 
 def _variance_of_share_below(values: Values, others: Values) -> float:
-    """The variance over `values` of the share of `others` below each, equal ones counted half."""
+    """The variance over `values` of the share of `others` below each value; equal ones count one half."""
     if len(values) == 1:
         return 0.0
     others = np.sort(others)
@@ -131,38 +133,38 @@ def _variance_of_share_below(values: Values, others: Values) -> float:
 
 
 def detection(corrupted: Flags, values: Values, how: Resampling) -> Detection:
-    """Judge the scores `values` (N,) by the flags `corrupted` (N,); see `compare`."""
-    judged, _ = compare(corrupted, {"": values}, how)
-    return judged[""]
+    """Evaluate the scores `values` (N,) by the flags `corrupted` (N,); see `compare`."""
+    results, _ = compare(corrupted, {"": values}, how)
+    return results[""]
 
 
 def compare(
     corrupted: Flags, scores: Mapping[str, Values], how: Resampling
 ) -> tuple[dict[str, Detection], dict[tuple[str, str], Difference]]:
-    """Judge scores by the flags `corrupted` (N,), each alone and each against each other one.
+    """Evaluate scores by the flags `corrupted` (N,), each score alone and each pair of scores.
 
     Args:
-        corrupted: which samples carry a wrong label; some must, and some must not.
+        corrupted: which samples have a wrong label; at least one must, and at least one must not.
         scores: for each name the values (N,), larger = more suspect.
-        how: the bootstrap intervals of the AUROC. All scores are judged on the same resamples, so that
+        how: settings of the bootstrap of the AUROC. All scores are evaluated on the same resamples, so the
             differences are paired.
 
     Returns:
-        for each name how well it does, and for each two names, the better one first, their difference.
+        the result of each name, and the difference of each pair of names, the better one first.
 
     Raises:
         ValueError: if all samples are corrupted, or none.
     """
     count = int(corrupted.sum())
     if not 0 < count < len(corrupted):
-        raise ValueError(f"{count} of {len(corrupted)} samples are corrupted: AUROC wants both kinds")
+        raise ValueError(f"{count} of {len(corrupted)} samples are corrupted: AUROC needs both kinds")
     found = np.array([auroc(corrupted, values) for values in scores.values()])
     drawn = _bootstrap_aurocs(corrupted, list(scores.values()), how)
-    judged = {}
+    results = {}
     for (name, values), area in zip(scores.items(), intervals(found, drawn, how.confidence), strict=True):
         ordered = corrupted[np.argsort(-values, kind="stable")]
         first = [ordered[: max(1, round(len(ordered) * percent / 100))] for percent in (1, 5, 10)]
-        judged[name] = Detection(
+        results[name] = Detection(
             area.value,
             area.low,
             area.high,
@@ -178,11 +180,11 @@ def compare(
         )
         for one, other in combinations(order, 2)
     }
-    return judged, differences
+    return results, differences
 
 
 def auroc_by_class(corrupted: Flags, values: Values, labels: NDArray[np.int64], *, classes: int) -> Values:
-    """The AUROC among the samples of each given label, (C,); NaN where these are all of one kind."""
+    """The AUROC among the samples of each given label, (C,); NaN where all are corrupted, or none."""
     found = np.full(classes, np.nan)
     for number in range(classes):
         members = labels == number

@@ -1,1 +1,1 @@
-"""Images as arrays: what is done to their pixels, and what a network sees of them."""
+"""Images as arrays: operations on their pixels, and their normalization for a network."""

@@ -1,4 +1,4 @@
-"""Images as arrays of pixels, uint8 (B, channels, H, W): without their structure, and made smaller."""
+"""Images as arrays of pixels, uint8 (B, channels, H, W): how to randomize and to shrink them."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ How = Literal["shuffled", "random", "gaussian"]
 
 @dataclass(frozen=True)
 class RandomizedPixels:
-    """What is done to the pixels of every image.
+    """How the pixels of every image are randomized.
 
-    shuffled: one permutation of the places for all images, those of the test split too; channels stay
-    together. random: a permutation for each image. gaussian: independent normal pixels, for each channel with
-    the mean and standard deviation of the training images, rounded and clipped to 0 to 255.
+    shuffled: one permutation of the pixels for all images, including the test split; the channels of a pixel
+    stay together. random: a different permutation for each image. gaussian: independent normal pixels with
+    the training images' mean and standard deviation of each channel, rounded and clipped to 0 to 255.
 
     Attributes:
-        how: as above.
-        seed: what is drawn for an image is drawn from (seed, its row).
-        mean, std: of each channel of the training images, pixels in [0, 1].
+        how: one of the above.
+        seed: random numbers for an image are drawn from (seed, its row).
+        mean, std: mean and standard deviation of each channel of the training images, pixels in [0, 1].
 
     Source: Zhang et al., ICLR 2017, section 2.1.
     """
@@ -35,21 +35,21 @@ class RandomizedPixels:
     std: Sequence[float]
 
     def __call__(self, images: Pixels, rows: Sequence[int] | NDArray[np.int64]) -> Pixels:
-        """The images uint8 (B, channels, H, W) with the row numbers `rows` (B,), randomized."""
+        """Randomize the images uint8 (B, channels, H, W) with the row numbers `rows` (B,)."""
         count, channels, height, width = images.shape
         flat = images.reshape(count, channels, height * width)
         if self.how == "shuffled":
             return flat[:, :, self._generator().permutation(height * width)].reshape(images.shape)
-        made = np.empty_like(flat)
-        for place, row in enumerate(rows):
+        randomized = np.empty_like(flat)
+        for index, row in enumerate(rows):
             generator = self._generator(int(row))
             if self.how == "random":
-                made[place] = flat[place][:, generator.permutation(height * width)]
+                randomized[index] = flat[index][:, generator.permutation(height * width)]
             else:
                 drawn = generator.standard_normal((channels, height * width))
                 values = 255 * (np.array(self.mean)[:, None] + np.array(self.std)[:, None] * drawn)
-                made[place] = np.clip(np.rint(values), 0, 255)
-        return made.reshape(images.shape)
+                randomized[index] = np.clip(np.rint(values), 0, 255)
+        return randomized.reshape(images.shape)
 
     def _generator(self, *numbers: int) -> np.random.Generator:
         return np.random.Generator(np.random.PCG64([self.seed, *numbers]))
@@ -59,8 +59,7 @@ def field_sums(images: Pixels, most: int) -> tuple[NDArray[np.int64], NDArray[np
     """Cut each image into at most `most` x `most` fields.
 
     Returns:
-        the sum of the pixels of each field, (B, channels, rows, columns), and how many they are, (rows,
-        columns).
+        the sum of the pixels of each field, (B, channels, rows, columns), and their number, (rows, columns).
     """
     sums: NDArray[np.integer] = images
     area = np.ones((), dtype=np.int64)

@@ -1,8 +1,9 @@
 """Exact and near duplicates among the samples of a data set.
 
-Two samples are near where their distance is below a share (`ratio`) of the usual distance of a sample to its
-nearest neighbour (the median over the samples where that is not 0), and of the distance of each of the two to
-the furthest neighbour that is looked at: where a whole class lies close together, none of it is a duplicate.
+Two samples are near duplicates if their distance is below `ratio` times the usual distance, and below `ratio`
+times the local distance of each of the two. The usual distance is the median, over the samples, of the
+distance to the nearest neighbour, without those that are 0. The local distance of a sample is the distance to
+the furthest neighbour that is examined. So in a class that lies close together, no sample is a duplicate.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ FIELDS = 16
 
 @dataclass(frozen=True)
 class Pair:
-    """Two samples, by their rows, and their distance over the usual one; exact: the very same pixels."""
+    """Two samples, by their rows, and their distance divided by the usual one. `by` names the vectors that
+    were compared; `exact` means identical pixels."""
 
     first: int
     second: int
@@ -33,8 +35,8 @@ class Pair:
 
 
 def thumbnails(images: Pixels) -> Vectors:
-    """Images (B, channels, H, W) at most 16x16 large, of mean 0 and length 1, so that light and contrast do
-    not count; (B, numbers)."""
+    """Shrink images (B, channels, H, W) to at most 16x16 and scale them to mean 0 and length 1, so that
+    brightness and contrast do not count; (B, numbers)."""
     sums, area = field_sums(images, FIELDS)
     flat = (sums / area).astype(np.float32).reshape(len(images), -1)
     flat = flat - flat.mean(axis=1, keepdims=True)
@@ -48,7 +50,7 @@ def digests(images: Pixels) -> list[bytes]:
 
 
 def exact_pairs(hashes: Iterable[bytes]) -> list[Pair]:
-    """Each sample with the first one that has the same pixels."""
+    """Pair each repeated sample with the first sample that has the same pixels."""
     first: dict[bytes, int] = {}
     pairs = []
     for row, digest in enumerate(hashes):
@@ -59,7 +61,7 @@ def exact_pairs(hashes: Iterable[bytes]) -> list[Pair]:
 
 
 Search = Callable[[Vectors, int], tuple[Vectors, NDArray[np.int64]]]
-"""The distances and rows, (N, count) each, of the nearest vectors of each vector."""
+"""Finds the nearest vectors of each vector: their distances and their rows, (N, count) each."""
 
 
 def near_pairs(
@@ -71,16 +73,15 @@ def near_pairs(
     ratio: float,
     neighbours: int,
 ) -> list[Pair]:
-    """The pairs of samples whose vectors are nearer to each other than `ratio` times the usual, here
-    and everywhere.
+    """The pairs of samples whose vectors are near duplicates, as defined at the top of this module.
 
     Args:
         vectors: (N, numbers).
-        distinct: the rows that are compared, one for each group of samples that are the same; vectors of
-            nothing but 0 (an image of one colour) are left out.
-        search: finds the nearest neighbours; a row of -1 is none.
-        by: what the vectors are, to be said of the pairs.
-        neighbours: so many nearest ones of each sample are looked at.
+        distinct: the rows that are compared, one for each group of identical samples. Vectors of zeros only
+            (an image of one colour) are left out.
+        search: finds the nearest neighbours; a row of -1 means none.
+        by: the name of the vectors, kept in each pair.
+        neighbours: the number of nearest neighbours of each sample that are examined.
     """
     distinct = distinct[(vectors[distinct] != 0).any(axis=1)]
     compared = np.ascontiguousarray(vectors[distinct])
@@ -105,7 +106,7 @@ def near_pairs(
 
 
 def groups(pairs: Iterable[Pair], count: int) -> NDArray[np.int64]:
-    """For each of `count` samples the number of its group, from 0; -1 for one without duplicates."""
+    """The group number of each of `count` samples, from 0; -1 for a sample without duplicates."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 

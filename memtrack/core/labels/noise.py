@@ -1,4 +1,4 @@
-"""Label noise: labels in, given labels out."""
+"""Label noise: functions that take the labels and return the given labels."""
 
 from __future__ import annotations
 
@@ -41,11 +41,12 @@ def symmetric(labels: Labels, *, classes: int, rate: float, seed: int) -> Labels
 
 
 def pair(labels: Labels, *, partners: Labels, rate: float, seed: int) -> Labels:
-    """Give round(rate M) samples the label of their class's partner; M samples have a class with one.
+    """Give round(rate M) samples the label of their class's partner. M samples have a class with a partner.
 
     Args:
         labels: as in `symmetric`.
-        partners: int64 (C,), for each class the label that it is mistaken for; itself for none.
+        partners: int64 (C,), for each class the label that it is mistaken for. A class without a partner has
+            itself.
         rate, seed: as in `symmetric`.
 
     Source: pair flipping, Han et al., NeurIPS 2018 (Co-teaching), section 4.
@@ -60,7 +61,7 @@ def pair(labels: Labels, *, partners: Labels, rate: float, seed: int) -> Labels:
 
 
 def confusion(labels: Labels, *, matrix: NDArray[np.float64], seed: int) -> Labels:
-    """Draw each sample's label from its class's row of `matrix`, each on its own.
+    """Draw each sample's label independently from its class's row of `matrix`.
 
     Args:
         labels: as in `symmetric`.
@@ -74,14 +75,14 @@ def confusion(labels: Labels, *, matrix: NDArray[np.float64], seed: int) -> Labe
         raise ValueError(f"the matrix is {'x'.join(map(str, matrix.shape))}: it should be square")
     wrong = np.flatnonzero((matrix < 0).any(axis=1) | (abs(matrix.sum(axis=1) - 1) > 1e-6))
     if len(wrong):
-        raise ValueError(f"row {wrong[0] + 1} of the matrix should hold shares that sum to 1")
+        raise ValueError(f"row {wrong[0] + 1} of the matrix should hold shares of at least 0 that sum to 1")
     drawn = np.random.Generator(np.random.PCG64(seed)).random(len(labels))
-    below = np.cumsum(matrix, axis=1)[:, :-1]  # what is beyond the last boundary is the last class
+    below = np.cumsum(matrix, axis=1)[:, :-1]  # beyond the last boundary is the last class
     return (drawn[:, None] >= below[labels]).sum(axis=1).astype(np.int64)
 
 
 def random_labels(labels: Labels, *, classes: int, seed: int) -> Labels:
-    """Give every sample a label drawn uniformly from all classes, its own among them.
+    """Give every sample a label drawn uniformly from all classes, including its own.
 
     Source: Zhang et al., ICLR 2017, section 2.1 ("random labels").
     """
@@ -89,19 +90,19 @@ def random_labels(labels: Labels, *, classes: int, seed: int) -> Labels:
 
 
 def instance_dependent(labels: Labels, distances: NDArray[np.float64], *, rate: float, seed: int) -> Labels:
-    """Give round(rate N) samples the label of the nearest other class; harder samples more often.
+    """Give round(rate N) samples the label of the nearest other class. Harder samples are drawn more often.
 
-    A sample is the harder, the nearer it lies to the mean of another class, compared with that of its own.
-    Samples are drawn without replacement with probability proportional to their place in that order (1 for
-    the easiest, N for the hardest), so that all kinds of samples are among them.
+    A sample is harder the nearer it lies to the mean of another class, compared with the mean of its own.
+    Samples are drawn without replacement, with probability proportional to their rank in hardness (1 for the
+    easiest, N for the hardest), so that both easy and hard samples are drawn.
 
     Args:
         labels: as in `symmetric`.
         distances: (N, C), from each sample to the mean of each class; see `class_distances`.
         rate, seed: as in `symmetric`.
 
-    Source: our own; flips by a classifier's confusions as in Chen et al., AAAI 2021, with the nearest class
-    mean as the classifier, so that nothing has to be trained and every machine draws the same.
+    Source: our own. It flips labels by a classifier's confusions, as in Chen et al., AAAI 2021. The
+    classifier is the nearest class mean, so nothing has to be trained and every machine draws the same labels.
     """
     _check(rate, distances.shape[1])
     rows = np.arange(len(labels))
@@ -109,14 +110,14 @@ def instance_dependent(labels: Labels, distances: NDArray[np.float64], *, rate: 
     others[rows, labels] = np.inf
     nearest = others.argmin(axis=1)
     margin = others[rows, nearest] - distances[rows, labels]
-    places = np.empty(len(labels), dtype=np.int64)
-    places[np.argsort(-margin, kind="stable")] = rows + 1
+    ranks = np.empty(len(labels), dtype=np.int64)
+    ranks[np.argsort(-margin, kind="stable")] = rows + 1
     generator = np.random.Generator(np.random.PCG64(seed))
     count = round(rate * len(labels))
     given = labels.copy()
     if count == 0:
         return given
-    chosen = generator.choice(rows, count, replace=False, p=places / places.sum())
+    chosen = generator.choice(rows, count, replace=False, p=ranks / ranks.sum())
     given[chosen] = nearest[chosen]
     return given
 
@@ -124,11 +125,11 @@ def instance_dependent(labels: Labels, distances: NDArray[np.float64], *, rate: 
 def class_distances(images: Callable[[], Iterable[Pixels]], labels: Labels, *, classes: int) -> Distances:
     """The squared distance from each image, shrunk to 8x8, to the mean image of each class, (N, C).
 
-    Computed from whole numbers, so that every machine finds the same.
+    They are computed from integers, so every machine finds the same distances.
 
     Args:
-        images: gives the images uint8 (B, channels, H, W) in chunks, from the first one at each call.
-        labels: int64 (N,); a class without images is infinitely far.
+        images: returns the images uint8 (B, channels, H, W) in chunks, starting from the first at each call.
+        labels: int64 (N,). The distance to a class without images is infinite.
     """
     counts = np.bincount(labels, minlength=classes)
     sums: NDArray[np.int64] | None = None
@@ -150,20 +151,20 @@ def class_distances(images: Callable[[], Iterable[Pixels]], labels: Labels, *, c
 
 
 def _shrunk(images: Pixels) -> NDArray[np.int64]:
-    """Images (B, channels, H, W) as the means of 8x8 fields, rounded down, so that sums of a million images
+    """The means of 8x8 fields of images (B, channels, H, W), rounded down so that sums over a million images
     still fit; (B, numbers)."""
     sums, area = field_sums(images, 8)
     return (sums // area).reshape(len(images), -1)
 
 
 def conflicting_duplicates(labels: Labels, *, classes: int, rate: float, seed: int) -> tuple[Labels, Labels]:
-    """Copies of round(rate N) samples under another label, drawn uniformly from the other classes.
+    """Copy round(rate N) samples under another label, drawn uniformly from the other classes.
 
     Returns:
-        which samples are copied, rising, and the labels of the copies; both int64 (round(rate N),).
+        the rows of the copied samples, ascending, and the labels of the copies; both int64 (round(rate N),).
 
-    Source: Garg, Ravikumar & Roy, ICML 2024, section 5 (duplicates with differing labels); injected as in
-    Ravikumar et al., ICML 2025, Table 3.
+    Source: Garg, Ravikumar & Roy, ICML 2024, section 5 (duplicates with differing labels). They are injected
+    as in Ravikumar et al., ICML 2025, Table 3.
     """
     _check(rate, classes)
     generator = np.random.Generator(np.random.PCG64(seed))
@@ -172,7 +173,7 @@ def conflicting_duplicates(labels: Labels, *, classes: int, rate: float, seed: i
 
 
 def _other(labels: Labels, classes: int, generator: np.random.Generator) -> Labels:
-    """For each label another one, drawn uniformly."""
+    """For each label, another label drawn uniformly."""
     return (labels + generator.integers(1, classes, size=len(labels))) % classes
 
 
@@ -180,11 +181,11 @@ def _check(rate: float, classes: int) -> None:
     if not 0 <= rate < 1:
         raise ValueError(f"rate is {rate}: it should be at least 0 and below 1")
     if classes < 2:
-        raise ValueError(f"classes is {classes}: another label exists from 2 classes on")
+        raise ValueError(f"classes is {classes}: it should be at least 2")
 
 
 def transition_counts(clean: Labels, given: Labels, *, classes: int) -> NDArray[np.int64]:
-    """How many samples of each clean class (row) were given each label (column), (C, C)."""
+    """How many samples of each clean class (row) have each given label (column), (C, C)."""
     counts = np.zeros((classes, classes), dtype=np.int64)
     np.add.at(counts, (clean, given), 1)
     return counts

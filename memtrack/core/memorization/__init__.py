@@ -1,1 +1,1 @@
-"""Memorization by subsampling: many networks, and what follows from what they get right."""
+"""Memorization by subsampling: many networks, and estimates from their correct predictions."""

@@ -1,7 +1,7 @@
-"""Which samples each of many networks gets right, kept as bits in .npz files.
+"""Which samples each of many networks predicts correctly, stored as bits in .npz files.
 
-A file holds `key` (the fingerprint of the networks), `numbers` (K,), and for each split a row of packed bits
-a network. A network that is in two files counts once.
+A file holds `key` (the fingerprint of the networks), `numbers` (K,), and for each split one row of packed
+bits per network. A network that is in two files counts once.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from memtrack.core.memorization.estimates import Counts
 Flags = NDArray[np.bool_]
 SPLITS = ("train", "test")
 CHUNK = 100
-"""The flags of so many networks are in memory at once."""
+"""The number of networks whose flags are in memory at once."""
 
 
 class DamagedNetworks(Exception):
-    """A file that is not whole, or not of these networks."""
+    """A file that is damaged, or belongs to other networks."""
 
 
 class OtherNetworks(DamagedNetworks):
-    """A file of other networks."""
+    """A file that belongs to other networks."""
 
 
 class CorrectPredictions:
-    """Networks by number.
+    """The correct predictions of networks, by network number.
 
     Args:
-        key: of the fingerprint of the networks.
+        key: the key of the networks' fingerprint.
         samples: how many samples the splits `train` and `test` have.
     """
 
@@ -50,24 +50,24 @@ class CorrectPredictions:
         return len(self._bits)
 
     def flags(self, split: str, numbers: Iterable[int]) -> Flags:
-        """Which samples of a split some networks get right, (K, N)."""
+        """Which samples of a split some networks predict correctly, (K, N)."""
         packed = np.array([self._bits[number][SPLITS.index(split)] for number in numbers], dtype=np.uint8)
         count = self._samples[split]
         return np.unpackbits(packed.reshape(-1, -(-count // 8)), axis=1, count=count).astype(bool)
 
     def add(self, numbers: Sequence[int], train: Flags, test: Flags) -> None:
-        """Add networks: which samples of each split each gets right, (K, N) and (K, T)."""
+        """Add networks: which samples of each split each predicts correctly, (K, N) and (K, T)."""
         packed = (np.packbits(flags, axis=1) for flags in (train, test))
         self._bits |= dict(zip(numbers, zip(*packed, strict=True), strict=True))
 
     def count(self, counts: Counts, numbers: Sequence[int], members: Callable[[int], Flags]) -> None:
-        """Add networks to `counts`; `members` says which samples each was trained on, (N,)."""
+        """Add networks to `counts`. `members` returns which samples a network was trained on, (N,)."""
         for start in range(0, len(numbers), CHUNK):
             part = numbers[start : start + CHUNK]
             counts.add(np.stack([members(number) for number in part]), self.flags("train", part))
 
     def write(self, path: Path, numbers: Sequence[int]) -> None:
-        """Write some networks to a file; on the disk before this returns."""
+        """Write some networks to a file. The file is on the disk when this returns."""
         parts = zip(*(self._bits[number] for number in numbers), strict=True)
         arrays = {name: np.stack(part) for name, part in zip(SPLITS, parts, strict=True)}
         with whole_file(path) as file:
@@ -75,16 +75,16 @@ class CorrectPredictions:
                      numbers=np.asarray(numbers, dtype=np.int64), **arrays)  # fmt: skip
 
     def read(self, path: Path) -> list[int]:
-        """Add the networks of a file; the numbers that were not there.
+        """Add the networks of a file, and return the numbers of the new ones.
 
         Raises:
-            DamagedNetworks: and nothing is added.
+            DamagedNetworks: if the file is damaged or holds other networks. Nothing is added.
         """
-        content = io.BytesIO(path.read_bytes())  # what cannot be read need not be damaged
+        content = io.BytesIO(path.read_bytes())  # a file that cannot be read need not be damaged
         try:
-            with np.load(content, allow_pickle=False) as arrays:  # each has a checksum
+            with np.load(content, allow_pickle=False) as arrays:  # each array has a checksum
                 key, numbers, *bits = (arrays[name] for name in ("key", "numbers", *SPLITS))
-        except Exception as error:  # zipfile and NumPy have many for a damaged file
+        except Exception as error:  # zipfile and NumPy raise many kinds for a damaged file
             raise DamagedNetworks(str(error)) from None
         shapes = [(len(numbers), -(-count // 8)) for count in self._samples.values()]
         if str(key) != self._key or [part.shape for part in bits] != shapes:

@@ -1,4 +1,4 @@
-"""Memorization and influence by subsampling: how much a sample's label hangs on its being trained on."""
+"""Memorization and influence by subsampling: how much correct predictions depend on training on a sample."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ MEMORIZED, INFLUENTIAL = 0.25, 0.15
 
 
 class Counts:
-    """How often each sample was right among the networks that were trained on it, and among the others.
+    """How often each sample was predicted correctly by the networks trained on it, and by the others.
 
-    Sums of whole numbers: the order in which networks are added, and their grouping, change nothing.
+    The counts are sums of integers, so the order and grouping in which networks are added change nothing.
     """
 
     def __init__(self, samples: int) -> None:
@@ -26,7 +26,7 @@ class Counts:
         self.right = np.zeros((2, samples), dtype=np.int64)
 
     def add(self, members: Flags, correct: Flags) -> None:
-        """Add K networks: which samples each was trained on, and which it gets right, both (K, N)."""
+        """Add K networks: which samples each was trained on and which it predicts correctly, both (K, N)."""
         self.networks += len(members)
         for row, flags in enumerate((members, ~members)):
             self.trained[row] += flags.sum(axis=0)
@@ -34,7 +34,7 @@ class Counts:
 
     @property
     def memorization(self) -> Values:
-        """mem_m (N,): P[right | trained on it] - P[right | not], NaN where one of the two has no network.
+        """mem_m (N,): P[correct | trained on it] - P[correct | not], NaN where one of the two has no network.
 
         Source: Feldman & Zhang, NeurIPS 2020, equation 4.
         """
@@ -43,13 +43,13 @@ class Counts:
 
     @property
     def out_of_sample(self) -> Values:
-        """The share of networks not trained on a sample that get it right, (N,)."""
+        """The share of the networks not trained on a sample that predict it correctly, (N,)."""
         return _shares(self.right, self.trained)[1]
 
     @property
     def standard_error(self) -> Values:
-        """Of the memorization (N,): sqrt(p (1 - p) / n + q (1 - q) / m) with a success and a failure added
-        to each, so that it is not zero where all networks agree.
+        """The standard error of the memorization (N,): sqrt(p (1 - p) / n + q (1 - q) / m). A success and a
+        failure are added to each of the two shares, so that it is not zero where all networks agree.
 
         Source: Agresti & Caffo, The American Statistician 2000.
         """
@@ -59,18 +59,18 @@ class Counts:
 
 
 def influence(members: Flags, correct: Flags) -> tuple[Values, Values]:
-    """infl_m of some training samples on test samples, and its standard error, both (M, T).
+    """The influence infl_m of some training samples on test samples, and its standard error, both (M, T).
 
     Args:
         members: which of the training samples each network was trained on, (K, M).
-        correct: which test samples each gets right, (K, T).
+        correct: which test samples each network predicts correctly, (K, T).
 
-    Source: Feldman & Zhang, NeurIPS 2020, section 2.3; the standard error as in `Counts`.
+    Source: Feldman & Zhang, NeurIPS 2020, section 2.3. The standard error is computed as in `Counts`.
     """
     shares, errors = [], []
     for flags in (members, ~members):
         trained = flags.sum(axis=0)[:, None]
-        right = flags.T.astype(np.float32) @ correct.astype(np.float32)  # whole numbers, exact
+        right = flags.T.astype(np.float32) @ correct.astype(np.float32)  # exact: these are integers
         shares.append(_shares(right, np.broadcast_to(trained, right.shape)))
         adjusted = (right + 1) / (trained + 2)
         errors.append(adjusted * (1 - adjusted) / (trained + 2))
@@ -82,10 +82,10 @@ class InfluentialPairs:
     """The pairs of a training sample and a test sample whose influence is above 0.15.
 
     Attributes:
-        train, test: rows of the samples of the largest ones, (P,) each, the largest first.
-        influence, standard_error: of these, (P,).
-        count: for each test sample how many pairs it is in, (T,).
-        sure: how many of them have an influence of more than `SURE` standard errors, (T,).
+        train, test: rows of the samples of the pairs with the largest influence, (P,) each, largest first.
+        influence, standard_error: the influence of these pairs and its standard error, (P,) each.
+        count: the number of pairs that each test sample is in, (T,).
+        sure: how many of these have an influence of more than `SURE` standard errors, (T,).
     """
 
     train: NDArray[np.int64]
@@ -97,16 +97,15 @@ class InfluentialPairs:
 
 
 SURE = 4
-"""Of a million pairs without influence so many standard errors above zero are 140 with 8 networks, whose
-counts are far from normal, 15 with 50 and 3 with 200 (measured on digits)."""
+"""An influence is sure if it is above this many standard errors. Of a million pairs without influence, 140
+are sure with 8 networks, whose counts are far from normal, 15 with 50 and 3 with 200 (measured on digits)."""
 ELEMENTS = 2**23
-"""The influence of so many pairs is in memory at once."""
+"""The number of pairs whose influence is in memory at once."""
 
 
 def influential_pairs(rows: NDArray[np.int64], members: Flags, correct: Flags, most: int) -> InfluentialPairs:
-    """Of some training samples, `rows` (M,), and all test samples; the `most` largest are listed.
-
-    Args: as of `influence`.
+    """The influential pairs of some training samples, `rows` (M,), and all test samples. It lists the `most`
+    largest ones. `members` and `correct` are as in `influence`.
     """
     tests = correct.shape[1]
     count, sure = np.zeros((2, tests), dtype=np.int64)

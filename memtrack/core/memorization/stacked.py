@@ -1,4 +1,4 @@
-"""Many networks of one kind, trained on subsets of the same samples, alone or together."""
+"""Many networks of one kind, trained on subsets of the same samples, one at a time or together."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from memtrack.core.training.optimizers import build_optimizer, build_schedule
 
 WARM_UP, TIMED_STEPS = 3, 8
 SMALL = 2**25
-"""Training images of so few numbers in all are normalized once, others in each batch."""
+"""Training images with at most this many numbers in all are normalized once, others in each batch."""
 GAIN = 0.95
-"""More networks together have to take less than this share of the time for each."""
+"""A larger group counts as faster if it takes less than this share of the time per network."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How each network is trained, without augmentation.
+    """How each network is trained. There is no augmentation.
 
     Attributes:
-        build: makes an untrained network, drawing from torch's global generator.
-        mean, std: of each channel of the images, pixels in [0, 1].
+        build: makes an untrained network, drawn from torch's global generator.
+        mean, std: mean and standard deviation of each channel of the images, pixels in [0, 1].
         optimizer, schedule: the arguments of `build_optimizer` and `build_schedule`, with `kind`.
-        epochs, batch_size: of each training.
-        seed: initializations and orders are drawn from (seed, number of the network).
-        precision: of the forward passes; with bfloat16, parameters and losses stay float32.
+        epochs, batch_size: the number of epochs and the batch size of each training.
+        seed: initial parameters and sample orders are drawn from (seed, number of the network).
+        precision: precision of the forward passes; with bfloat16, parameters and losses stay float32.
     """
 
     build: Callable[[], nn.Module]
@@ -52,11 +52,11 @@ class Recipe:
 
 
 class StackedTraining:
-    """Trains networks: each from (seed, its number) alone, whichever others are trained with it.
+    """Trains networks. A network depends on (seed, its number) alone, whichever others are trained with it.
 
     Args:
         images: uint8 (N, channels, H, W), on any device, or a file mapped into memory.
-        labels: int64 (N,). device: where the networks are.
+        labels: int64 (N,). device: the device of the networks.
     """
 
     def __init__(self, recipe: Recipe, images: Tensor, labels: Tensor, device: torch.device) -> None:
@@ -66,14 +66,14 @@ class StackedTraining:
         self._normalized = self._inputs(images) if images.numel() <= SMALL else None
 
     def train(self, numbers: Sequence[int], members: Flags) -> Group:
-        """The networks with these numbers, trained together.
+        """Train the networks with these numbers together.
 
         Args:
-            members: which samples each is trained on, as many for each, (K, N).
+            members: which samples each network is trained on, the same number for each, (K, N).
 
         Raises:
-            RuntimeError: for several networks that draw random numbers, such as for dropout: these are
-                trained alone.
+            RuntimeError: if several networks draw random numbers, for example for dropout. Train such
+                networks one at a time.
         """
         group = self._group(numbers)
         for _ in self._steps(group, numbers, members):
@@ -82,32 +82,32 @@ class StackedTraining:
 
     @torch.no_grad()
     def correct(self, group: Group, images: Tensor, labels: Tensor) -> Flags:
-        """Which samples (N, channels, H, W) each network gets right, in eval mode, (K, N).
+        """Which samples (N, channels, H, W) each network predicts correctly, in eval mode, (K, N).
 
         Raises:
-            FloatingPointError: where training has diverged.
+            FloatingPointError: if the training has diverged.
         """
         group.train(False)
         parts = []
-        for batch, own in zip(
+        for batch, batch_labels in zip(
             torch.split(images, self._recipe.batch_size),
             torch.split(labels, self._recipe.batch_size),
             strict=True,
         ):
             logits = self._logits(group, self._inputs(batch))
             if not bool(torch.isfinite(logits).all()):
-                raise FloatingPointError("a network's logits are not finite: the training diverged")
-            parts.append((logits.argmax(2) == own.to(self._device)).cpu())
+                raise FloatingPointError("a network's logits are not finite: the training has diverged")
+            parts.append((logits.argmax(2) == batch_labels.to(self._device)).cpu())
         return torch.cat(parts, dim=1).numpy()
 
     def fastest_size(self, members: Callable[[int], Flags], most: int) -> int:
-        """How many networks, at most `most`, are best trained together: a few steps of 1, 2, 4, ... of them
-        are timed, until two sizes in a row gain nothing. On a GPU never more than its memory holds."""
+        """How many networks, at most `most`, are trained fastest together. It times a few steps of groups of
+        1, 2, 4, ... networks until two sizes in a row gain nothing or the GPU's memory is full."""
         best, size, least = 1, 1, float("inf")
         while size <= min(most, 4 * best):
             try:
                 seconds = self._seconds(range(size), members) / size
-            except RuntimeError:  # out of memory, or random numbers are drawn
+            except RuntimeError:  # out of memory, or the networks draw random numbers
                 if size == 1:
                     raise
                 break
@@ -117,7 +117,7 @@ class StackedTraining:
         return best
 
     def _seconds(self, numbers: Sequence[int], members: Callable[[int], Flags]) -> float:
-        """Of the fastest step of a group."""
+        """The seconds of the fastest step of a group."""
         steps = self._steps(self._group(numbers), numbers, np.stack([members(number) for number in numbers]))
         found = []
         for _ in islice(steps, WARM_UP + TIMED_STEPS):
@@ -130,7 +130,7 @@ class StackedTraining:
         return Group([self._initial(number) for number in numbers])
 
     def _steps(self, group: Group, numbers: Sequence[int], members: Flags) -> Iterator[None]:
-        """Train a group, a step at a time."""
+        """Train a group, one step at a time."""
         recipe = self._recipe
         orders = [self._orders(number, own) for number, own in zip(numbers, members, strict=True)]
         batches = -(-int(members[0].sum()) // recipe.batch_size)
@@ -165,7 +165,7 @@ class StackedTraining:
         return self._recipe.build().to(self._device)
 
     def _orders(self, number: int, members: Flags) -> Iterator[NDArray[np.int64]]:
-        """The rows of the members in a new order for each epoch."""
+        """Yield the rows of the members, in a new order for each epoch."""
         generator = np.random.Generator(np.random.PCG64([self._recipe.seed, number, 2]))
         rows = np.flatnonzero(members)
         while True:
@@ -173,24 +173,24 @@ class StackedTraining:
 
 
 class Group:
-    """Networks of one kind. The parameters of several are stacked, so that one call computes all of them."""
+    """Networks of one kind. If there are several, their parameters are stacked, so one call computes all."""
 
     def __init__(self, models: Sequence[nn.Module]) -> None:
         self._alone = models[0] if len(models) == 1 else None
         self._skeleton = models[0]
         self.holder: nn.Module = models[0]
-        """Has the parameters of all networks, for an optimizer."""
+        """Holds the parameters of all networks, for an optimizer."""
         if self._alone is None:
             stacked, self._buffers = stack_module_state(list(models))
             self._parameters = {name: nn.Parameter(values.detach()) for name, values in stacked.items()}
             self.holder = nn.ParameterList(self._parameters.values())
 
     def train(self, mode: bool) -> None:
-        """In training mode, or eval mode."""
+        """Switch to training mode, or to eval mode."""
         self._skeleton.train(mode)
 
     def __call__(self, inputs: Tensor, *, each: bool = False) -> Tensor:
-        """Logits (K, B, classes) of inputs (B, ...), or with `each` of (K, B, ...)."""
+        """Logits (K, B, classes) of inputs (B, ...), or with `each` of inputs (K, B, ...)."""
         if self._alone is not None:
             logits: Tensor = self._alone(inputs[0] if each else inputs)
             return logits[None]

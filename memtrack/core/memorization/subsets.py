@@ -12,7 +12,7 @@ Values = NDArray[np.float64]
 
 
 def subset(samples: int, model: int, *, share: float, seed: int) -> Flags:
-    """Which of `samples` samples network number `model` is trained on: round(share samples) of them, (N,)."""
+    """Which of `samples` samples network number `model` is trained on, (N,): round(share samples) of them."""
     generator = np.random.Generator(np.random.PCG64([seed, model, 0]))
     chosen = np.zeros(samples, dtype=bool)
     chosen[generator.permutation(samples)[: round(share * samples)]] = True
@@ -20,18 +20,18 @@ def subset(samples: int, model: int, *, share: float, seed: int) -> Flags:
 
 
 def without_memorized(memorization: Values, threshold: float) -> Flags:
-    """All samples but those of memorization (N,) above the threshold; NaN counts as below."""
+    """All samples except those with memorization (N,) above the threshold; NaN counts as below."""
     return ~(memorization > threshold)
 
 
 @dataclass(frozen=True)
 class UtilityNetwork:
-    """A network that shows what some samples are good for, and the number that it is known by.
+    """A network that shows how useful some samples are, and the number that identifies it.
 
     Attributes:
-        counter: which one of those that are trained on as many samples, from 0.
-        threshold: samples of memorization above it are left out; None: no sample is.
-        random: as many random samples are left out instead.
+        counter: the index among the networks with the same threshold and `random`, from 0.
+        threshold: samples with memorization above it are left out; None means that no sample is.
+        random: the same number of random samples is left out instead.
     """
 
     counter: int
@@ -40,14 +40,14 @@ class UtilityNetwork:
 
     @property
     def number(self) -> int:
-        """Of this network alone: its files and its random draws carry it. Thresholds differ by a thousandth
-        or more."""
+        """The unique number of this network, used for its files and its random draws. Thresholds must differ
+        by a thousandth or more."""
         kind = 0 if self.threshold is None else 1 + 2 * round(1000 * self.threshold) + self.random
         return kind * _COUNTERS + self.counter
 
     @classmethod
     def of(cls, number: int) -> UtilityNetwork:
-        """The network with that number."""
+        """The network with this number."""
         kind, counter = divmod(number, _COUNTERS)
         thousandths, random = divmod(kind - 1, 2)
         return cls(counter) if kind == 0 else cls(counter, thousandths / 1000, bool(random))
@@ -57,7 +57,7 @@ _COUNTERS = 10**6
 
 
 def utility_members(memorization: Values, seed: int, number: int) -> Flags:
-    """Which samples the `UtilityNetwork` with that number is trained on, (N,). Random ones are drawn from
+    """Which samples the `UtilityNetwork` with this number is trained on, (N,). Random samples are drawn from
     (seed, number)."""
     network = UtilityNetwork.of(number)
     if network.threshold is None:

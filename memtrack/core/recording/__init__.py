@@ -1,1 +1,1 @@
-"""Measuring every sample after an epoch, and keeping the numbers."""
+"""Measuring every sample after an epoch, and storing the numbers."""

@@ -1,19 +1,20 @@
 """Input-space curvature of the loss: three estimators of the length of Hessian times probe.
 
-All estimate ||H v||, H the Hessian of one sample's loss in its input and v a random direction, in loss
-per squared unit of normalized input. They differ in how far from the sample they look:
+All estimate ||H v||, where H is the Hessian of one sample's loss with respect to its input and v is a random
+direction. The unit is loss per squared unit of normalized input. They differ in how far from the sample
+they look:
 
 - `ForwardDifference`, the paper's: n + 1 gradients, at x and x + h v. The default.
 - `CentralDifference`: 2 n gradients, at x + h v and x - h v. For a smooth network its error falls with
-  h^2 instead of h; take it to measure a Hessian at a step that rounding still allows.
-- `HessianProduct`: the exact product at x itself, the limit h -> 0. Take it to check the other two on a
-  smooth network, or where a derivative at one point is what you mean.
+  h^2 instead of h. Use it to measure a Hessian at a step that rounding still allows.
+- `HessianProduct`: the exact product at x itself, the limit h -> 0. Use it to check the other two on a
+  smooth network, or if you want the derivative at one point.
 
-A network of ReLUs is linear in pieces: its gradient jumps at the kinks between them and its exact
-Hessian sees only the bend of the softmax within one piece. A step of length h crosses kinks, and their
-jumps are most of what it finds; the more it crosses, the further the network bends around the sample.
-So there h is not a numerical nuisance but the size of the neighbourhood that is looked at: as h shrinks
-the forward and the central difference fall to the exact product, which ranks samples worse.
+A network of ReLUs is piecewise linear: its gradient jumps at the kinks between the pieces, and its exact
+Hessian sees only the curvature of the softmax within one piece. A step of length h crosses kinks, and their
+jumps are most of what it measures. The more kinks it crosses, the more the network bends around the sample.
+So for such networks h is not a numerical nuisance but the size of the neighbourhood that is examined. As h
+shrinks, the forward and the central difference fall to the exact product, which ranks samples worse.
 """
 
 from __future__ import annotations
@@ -44,12 +45,12 @@ Method = Literal["forward", "central", "hessian"]
 def rademacher_probe(shape: Sequence[int], *, seed: int, epoch: int, probe: int) -> Tensor:
     """One random direction v with entries +1 and -1, each with probability 1/2.
 
-    Drawn on the CPU from (seed, epoch, probe) alone, so it is the same for every sample, batch,
+    It is drawn on the CPU from (seed, epoch, probe) alone, so it is the same for every sample, batch,
     worker and machine.
 
     Args:
         shape: shape of one input, for example (channels, height, width).
-        seed, epoch, probe: what the direction is drawn from; each >= 0.
+        seed, epoch, probe: determine the direction; each >= 0.
 
     Returns:
         float32 tensor of the given shape.
@@ -61,24 +62,25 @@ def rademacher_probe(shape: Sequence[int], *, seed: int, epoch: int, probe: int)
 
 @dataclass(frozen=True)
 class Estimator(ABC):
-    """What the estimators have in common: probes v_k with entries +1 and -1, and how lengths are averaged.
+    """The base of the estimators. It draws probes v_k with entries +1 and -1, and averages the lengths:
 
         plain:    (1/n) sum_k ||p_k||
         squared:  (1/n) sum_k ||p_k||^2
 
-    where p_k is the estimate of H v_k. E ||H v||^2 = Tr(H^2) for Rademacher v, so `squared` estimates
-    Tr(H^2) = ||H||_F^2, and `plain` E ||H v||, a little below its root. Differences are divided by h (the
-    authors' code does not; it changes no ranking), so values at different h are comparable.
+    where p_k is the estimate of H v_k. For Rademacher v, E ||H v||^2 = Tr(H^2). So `squared` estimates
+    Tr(H^2) = ||H||_F^2, and `plain` estimates E ||H v||, which is a little below its root. Differences are
+    divided by h, so values at different h are comparable (the authors' code does not divide by h, which
+    changes no ranking).
 
     Attributes:
         scale: h > 0, the step along every entry of a probe, in units of the normalized input.
-        probes: n >= 1. Probes are nested: the first k of n are those of a run with k.
+        probes: n >= 1. Probes are nested: the first k of n probes are those of a run with k probes.
         norm: `plain` as in the authors' code, `squared` as in the paper.
         seed: the probes are drawn from (seed, epoch, number of the probe).
-        precision: of the network's arithmetic; `bfloat16` is autocast.
+        precision: precision of the network's arithmetic; `bfloat16` means autocast.
 
     Raises:
-        ValueError: if one is out of its range, or h too small for the precision.
+        ValueError: if an argument is out of its range. `directions` checks h against the precision.
 
     Source: Garg, Ravikumar & Roy, ICML 2024 (arXiv 2307.05831), section 3; Hutchinson 1989 for v.
     """
@@ -93,20 +95,20 @@ class Estimator(ABC):
         if not 0 < self.scale < float("inf"):
             raise ValueError(f"scale (h) is {self.scale}: it should be above 0 and finite")
         if self.probes < 1:
-            raise ValueError(f"probes is {self.probes}: at least one is needed")
+            raise ValueError(f"probes is {self.probes}: it should be at least 1")
         if self.norm not in ("plain", "squared"):
             raise ValueError(f"norm is {self.norm!r}: it should be 'plain' or 'squared'")
         if self.precision not in SMALLEST_SCALE:
             raise ValueError(f"precision is {self.precision!r}: it should be 'float32' or 'bfloat16'")
 
     def directions(self, inputs: Tensor, epoch: int, numbers: Sequence[int] | None = None) -> list[Tensor]:
-        """The probes of `epoch` for samples like `inputs` (B, ...), on the device where they are.
+        """The probes of `epoch` for samples like `inputs` (B, ...), on the device of `inputs`.
 
         Args:
-            numbers: of the probes that are wanted; None: 0 to n - 1.
+            numbers: the numbers of the wanted probes; None means 0 to n - 1.
 
         Raises:
-            ValueError: if h is lost in the rounding of gradients.
+            ValueError: if h is so small that the difference of the gradients is lost in their rounding.
         """
         short = inputs.dtype in (torch.bfloat16, torch.float16)
         precision = "bfloat16" if short else self.precision
@@ -125,12 +127,12 @@ class Estimator(ABC):
     def products(
         self, network: Network, inputs: Tensor, labels: Tensor, gradient: Tensor, directions: Sequence[Tensor]
     ) -> Iterator[Tensor]:
-        """For each direction the estimate of H v, of the shape of `inputs`, given the gradient there."""
+        """Yield the estimate of H v, shaped like `inputs`, for each direction. `gradient` is at `inputs`."""
 
     def estimate(
         self, network: Network, inputs: Tensor, labels: Tensor, gradient: Tensor, directions: Sequence[Tensor]
     ) -> Tensor:
-        """The curvature of each sample (B,), given its gradient; the model is already in `frozen_eval`."""
+        """The curvature of each sample (B,), given its gradient. The model must be in `frozen_eval`."""
         total = torch.zeros(len(inputs), device=inputs.device)
         for norm in self.probe_norms(network, inputs, labels, gradient, directions):
             total += norm.square() if self.norm == "squared" else norm
@@ -139,19 +141,19 @@ class Estimator(ABC):
     def probe_norms(
         self, network: Network, inputs: Tensor, labels: Tensor, gradient: Tensor, directions: Sequence[Tensor]
     ) -> Iterator[Tensor]:
-        """For each direction ||p_k|| of each sample (B,)."""
+        """Yield ||p_k|| of each sample (B,) for each direction."""
         for product in self.products(network, inputs, labels, gradient, directions):
             yield product.flatten(1).norm(dim=1)
 
 
 @dataclass(frozen=True)
 class ForwardDifference(Estimator):
-    """(g(x + h v) - g(x)) / h, g the gradient of the loss: the paper's estimator, n + 1 gradients."""
+    """The paper's estimator: (g(x + h v) - g(x)) / h, g being the gradient of the loss; n + 1 gradients."""
 
     def products(
         self, network: Network, inputs: Tensor, labels: Tensor, gradient: Tensor, directions: Sequence[Tensor]
     ) -> Iterator[Tensor]:
-        """Differences between each displaced gradient and the one that is given."""
+        """Yield the difference between each displaced gradient and the given gradient, divided by h."""
         for direction in directions:
             moved = inputs + self.scale * direction
             yield (loss_gradient(network, moved, labels, self.precision)[1] - gradient) / self.scale
@@ -159,12 +161,12 @@ class ForwardDifference(Estimator):
 
 @dataclass(frozen=True)
 class CentralDifference(Estimator):
-    """(g(x + h v) - g(x - h v)) / 2h: for a smooth network the error falls with h^2; 2 n gradients."""
+    """(g(x + h v) - g(x - h v)) / 2h. For a smooth network the error falls with h^2; 2 n gradients."""
 
     def products(
         self, network: Network, inputs: Tensor, labels: Tensor, gradient: Tensor, directions: Sequence[Tensor]
     ) -> Iterator[Tensor]:
-        """Differences between the gradients on both sides; the one that is given is not used."""
+        """Yield the difference between the gradients on both sides, divided by 2h; `gradient` is not used."""
         for direction in directions:
             step = self.scale * direction
             ahead, behind = (loss_gradient(network, moved, labels, self.precision)[1]
@@ -174,10 +176,10 @@ class CentralDifference(Estimator):
 
 @dataclass(frozen=True)
 class HessianProduct(Estimator):
-    """H v itself, by differentiating g . v once more: the limit h -> 0, which `scale` does not change.
+    """H v itself, by differentiating g . v once more: the limit h -> 0. It does not depend on `scale`.
 
-    One gradient with its graph and n backward passes through it. Autograd must be able to differentiate
-    the network twice, which it cannot through what torch.compile makes.
+    It takes one gradient with its graph and n backward passes through the graph. Autograd must be able to
+    differentiate the network twice, which is not possible for a network compiled with torch.compile.
 
     Source: Pearlmutter, Neural Computation 1994.
     """
@@ -185,13 +187,13 @@ class HessianProduct(Estimator):
     def products(
         self, network: Network, inputs: Tensor, labels: Tensor, gradient: Tensor, directions: Sequence[Tensor]
     ) -> Iterator[Tensor]:
-        """Derivatives of the gradient along each direction."""
+        """Yield the derivative of the gradient along each direction."""
         with differentiating(inputs):
             leaf, _, loss = summed_loss(network, inputs, labels, self.precision)
             (slope,) = torch.autograd.grad(loss, leaf, create_graph=True)
             for direction in directions:
                 along = (slope * direction).sum()
-                # a network of straight pieces only may have no second derivative at all
+                # a piecewise linear network may have no second derivative at all
                 (product,) = torch.autograd.grad(along, leaf, retain_graph=True, materialize_grads=True)
                 yield product
 
@@ -201,7 +203,7 @@ ESTIMATORS: dict[Method, type[Estimator]] = {
     "central": CentralDifference,
     "hessian": HessianProduct,
 }
-"""The estimators by the name that a parameter file gives them."""
+"""The estimators by their name in the parameter file."""
 
 
 def curvature(
@@ -219,8 +221,8 @@ def curvature(
 ) -> Tensor:
     """Per-sample curvature of the cross-entropy loss; see `Estimator` for the formula.
 
-    The model may be any classifier whose samples do not touch each other in eval mode (batch norm with
-    running statistics does not); it is measured in eval mode and left as it was found. A compiled model
+    The model may be any classifier whose samples do not affect each other in eval mode (batch norm must have
+    running statistics). It is measured in eval mode and its state is restored. A compiled model
     (torch.compile) works too.
 
     Args:
@@ -228,15 +230,15 @@ def curvature(
         inputs: floating point (B, ...), normalized as in training.
         labels: int64 (B,), the given labels.
         scale, probes, norm, seed, precision: as in `Estimator`.
-        epoch: >= 0; enters the draw of the probes.
-        method: which of `ESTIMATORS`.
+        epoch: >= 0; the probes are drawn for it.
+        method: one of `ESTIMATORS`.
 
     Returns:
-        float32 (B,), in loss per squared unit of normalized input (its square for `squared`).
+        float32 (B,), in loss per squared unit of normalized input (the square of this for `squared`).
 
     Raises:
-        ValueError: if an argument is out of its range or of another type or shape, h is too small for
-            the precision, the model does not give logits, or a batch norm has no running statistics.
+        ValueError: if an argument is out of its range or has another type or shape, h is too small for
+            the precision, the model does not return logits, or a batch norm has no running statistics.
 
     >>> model = nn.Linear(3, 2)
     >>> curvature(model, torch.zeros(4, 3), torch.zeros(4, dtype=torch.int64), scale=0.1).shape

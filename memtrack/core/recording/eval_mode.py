@@ -1,4 +1,4 @@
-"""How a network is measured: in eval mode, frozen, in full precision, and put back as it was found."""
+"""Measuring a network in eval mode, frozen and in full precision. Its state is restored afterwards."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from memtrack.core.recording.precision import Precision
 
 Network = Callable[[Tensor], Tensor]
-_SHORTENED: tuple[Any, ...] = (
+_BACKENDS: tuple[Any, ...] = (
     torch.backends.cudnn.conv,  # type: ignore[attr-defined]
     torch.backends.cudnn.rnn,
     torch.backends.cuda.matmul,
@@ -25,37 +25,37 @@ _SHORTENED: tuple[Any, ...] = (
     torch.backends.mkldnn.matmul,  # type: ignore[attr-defined]
     torch.backends.mkldnn.rnn,  # type: ignore[attr-defined]
 )
-"""What torch may compute in fewer bits than float32 has."""
-WHOLE = ("none", "ieee")
-"""The settings of these at which it does not."""
+"""The parts of torch that may compute with fewer bits than float32 has."""
+FULL_PRECISION = ("none", "ieee")
+"""The settings at which they do not."""
 
 
 @contextmanager
 def frozen_eval(model: nn.Module) -> Iterator[None]:
-    """`model` in eval mode with frozen parameters; everything is put back, also after an error.
+    """Set `model` to eval mode with frozen parameters. Everything is restored, also after an error.
 
-    Within it float32 is float32: TensorFloat-32, which torch allows by default in convolutions on a
-    GPU, keeps 11 bits of 24, and a finite difference has none to lose.
+    Within it, float32 keeps all its bits. TensorFloat-32, which torch allows by default in convolutions on
+    a GPU, keeps 11 of 24 bits, and a finite difference cannot afford to lose any.
 
     Raises:
         ValueError: if a batch norm has no running statistics. It would mix the samples of a batch, and
-            the curvature of one sample would depend on its neighbours.
+            the curvature of one sample would depend on the others.
     """
     for name, module in model.named_modules():
         if isinstance(module, _BatchNorm) and module.running_mean is None:
             raise ValueError(
                 f"the batch norm {name!r} has no running statistics, so samples of a batch change each "
-                "other's loss: make it with track_running_stats=True, or use group norm"
+                "other's loss: create it with track_running_stats=True, or use group norm"
             )
     modes = {module: module.training for module in model.modules()}
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    shortened = [backend.fp32_precision for backend in _SHORTENED]
+    precisions = [backend.fp32_precision for backend in _BACKENDS]
     try:
         model.eval()
         for parameter, _ in flags:
             parameter.requires_grad_(False)
-        for backend, precision in zip(_SHORTENED, shortened, strict=True):
-            if precision not in WHOLE:
+        for backend, precision in zip(_BACKENDS, precisions, strict=True):
+            if precision not in FULL_PRECISION:
                 backend.fp32_precision = "ieee"
         yield
     finally:
@@ -63,14 +63,14 @@ def frozen_eval(model: nn.Module) -> Iterator[None]:
             module.training = training
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
-        for backend, precision in zip(_SHORTENED, shortened, strict=True):
-            if precision not in WHOLE:
+        for backend, precision in zip(_BACKENDS, precisions, strict=True):
+            if precision not in FULL_PRECISION:
                 backend.fp32_precision = precision
 
 
 @contextmanager
 def differentiating(inputs: Tensor) -> Iterator[None]:
-    """Gradients are recorded and no autocast is on, whatever is set around; for this thread."""
+    """Record gradients and switch autocast off, whatever the caller has set. It affects this thread only."""
     with torch.enable_grad(), torch.autocast(inputs.device.type, enabled=False):
         yield
 
@@ -80,9 +80,9 @@ def summed_loss(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The inputs as a leaf of the graph, the logits (B, classes), and the sum of the losses, a scalar.
 
-    The losses are summed, not averaged: in eval mode the samples do not touch each other, so the
-    gradient of the sum holds each sample's own gradient, whatever the size of the batch. bfloat16 is
-    autocast of the forward pass. To be called while `differentiating`.
+    The losses are summed, not averaged. In eval mode the samples do not affect each other, so the gradient
+    of the sum holds each sample's own gradient, whatever the size of the batch. bfloat16 means autocast of
+    the forward pass. Call this within `differentiating`.
     """
     inputs = inputs.detach().requires_grad_(True)
     with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
@@ -94,7 +94,7 @@ def summed_loss(
 
 
 def check_labels(inputs: Tensor, labels: Tensor) -> None:
-    """`ValueError` unless `labels` are int64 (B,) and `inputs` floating point (B, ...)."""
+    """Raise `ValueError` unless `labels` are int64 (B,) and `inputs` are floating point (B, ...)."""
     if not inputs.is_floating_point():
         raise ValueError(f"inputs are {inputs.dtype}: they should be normalized floating point")
     if labels.dtype != torch.int64 or labels.shape != inputs.shape[:1]:
@@ -130,16 +130,16 @@ def loss_gradient(
 
 
 def folded(model: nn.Module, example: Tensor) -> nn.Module | None:
-    """A copy of `model` that gives the same logits faster, or None where there is none.
+    """A copy of `model` that computes the same logits faster, or None if there is no such copy.
 
     Batch norms are folded into the convolutions and linear layers before them, which is exact in eval
-    mode, and images lie channels-last in memory. None for a model that torch.fx cannot trace (one with
-    control flow that depends on the data), for one that uses a layer with weights twice (folding would
-    change both), and for one whose copy does not agree on `example`.
+    mode, and images are stored channels-last in memory. There is no copy of a model that torch.fx cannot
+    trace (its control flow depends on the data), that uses a layer with weights twice (folding would
+    change both uses), or whose copy gives other logits on `example`.
 
     Args:
-        model: in eval mode.
-        example: inputs (B, ...); the first eight are tried.
+        model: a network in eval mode.
+        example: inputs (B, ...); the first eight are compared.
 
     Source: Jacob et al., CVPR 2018, section 3.2 (folding); torch.fx.experimental.optimization.
     """

@@ -1,4 +1,4 @@
-"""What a network makes of its inputs before its last layer."""
+"""The features of a network: the inputs of its last layer."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from memtrack.core.recording.eval_mode import frozen_eval
 
 
 def features(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[NDArray[np.float32]]:
-    """The inputs of the last linear layer that is called, in eval mode; the logits where there is none.
+    """The inputs of the linear layer that is called last, in eval mode; the logits if there is none.
 
     Yields:
-        for each batch (inputs (B, ...), labels) an array (B, numbers).
+        for each batch (inputs (B, ...), labels), an array (B, numbers).
     """
     seen: list[Tensor] = []
 

@@ -1,4 +1,4 @@
-"""What is recorded of every sample in every recorded epoch."""
+"""What is recorded for every sample in every recorded epoch."""
 
 from __future__ import annotations
 
@@ -24,4 +24,4 @@ the one-hot given label, 0 to sqrt 2. input_gradient_norm: Euclidean norm of the
 with respect to the normalized input. curvature: see `Estimator`.
 """
 SampleArrays = dict[str, NDArray[np.generic]]
-"""An array (N,), or (B,) for a batch, for each quantity."""
+"""For each quantity, an array (N,), or (B,) for a batch."""

@@ -1,4 +1,4 @@
-"""One sweep over the training samples: a model's epoch in, a few numbers per sample out."""
+"""One sweep over the training samples, which measures a few numbers per sample."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ B = TypeVar("B", bound=tuple[Any, ...])
 Batch = tuple[Tensor, Tensor]
 _LARGEST = {"cpu": (512, 2**20)}
 _LARGEST_ELSEWHERE = (4096, 2**24)
-"""The largest batch that is tried: samples, and numbers in their inputs."""
+"""The largest batch size that is tried: the number of samples, and of numbers in their inputs."""
 
 
 def record_epoch(
     model: nn.Module, batches: Iterable[Batch], estimator: Estimator, *, epoch: int
 ) -> Generator[SampleArrays, None, None]:
-    """Measure every sample once, in eval mode, with frozen parameters, a batch at a time.
+    """Measure every sample once, batch by batch, in eval mode and with frozen parameters.
 
     On a CPU, a model that `folded` can copy is measured on as many batches at a time as torch has
-    threads, each batch by one thread: on small images this is about twice as fast as two threads on
-    one batch. How the batches are cut and how many threads there are changes the numbers by rounding at
-    most; not at all, on the CPUs that were tried, while every batch holds 16 samples or more. Any other
-    model is measured one batch after the other.
+    threads, with one thread per batch. On small images this is about twice as fast as two threads on one
+    batch. The batch size and the number of threads change the numbers by rounding at most. On the CPUs that
+    were tried, they change nothing while every batch holds 16 samples or more. Any other model is measured
+    one batch after the other.
 
     Args:
-        model: maps inputs to logits (B, classes); put back as it was found when the last batch is
-            measured, after an error, or when the iterator is closed.
+        model: maps inputs to logits (B, classes). Its state is restored after the last batch, after an
+            error, or when the iterator is closed.
         batches: (normalized inputs (B, ...), given labels int64 (B,)) in id order, without
             augmentation, on the model's device.
-        estimator: of the curvature.
+        estimator: the estimator of the curvature.
         epoch: the probes are drawn for it.
 
     Yields:
-        for each batch, in their order, an array (B,) for each name in `QUANTITIES`.
+        for each batch, in order, an array (B,) for each name in `QUANTITIES`.
 
     Raises:
-        FloatingPointError: where a recorded number is not finite (the training has diverged).
-        ValueError: as `Estimator.directions` and `frozen_eval` do.
+        FloatingPointError: if a recorded number is not finite (the training has diverged).
+        ValueError: as in `Estimator.directions` and `frozen_eval`.
     """
     batches = iter(batches)
     first = next(batches, None)
@@ -79,14 +79,14 @@ def record_epoch(
 class ProbeNormRecorder:
     """The norms ||p_k|| of single probes at any h, for one epoch and one set of samples.
 
-    The mean of the norms of the first n probes is the curvature at n probes (of their squares, for
-    `squared`). Where the gradients at the samples themselves are kept, a probe costs one gradient.
+    The mean of the norms of the first n probes is the curvature with n probes (for `squared`, the mean of
+    their squares). If the gradients at the samples themselves are kept, a probe costs one gradient.
 
     Args:
-        model: as in `record_epoch`; it should not change while this is in use.
-        batches: as in `record_epoch`, at least one; iterated again by each call.
+        model: as in `record_epoch`. It must not change while this object is in use.
+        batches: as in `record_epoch`, at least one. Each call iterates over them again.
         precision: as in `Estimator`. epoch: the probes are drawn for it.
-        keep: whether the gradients are kept in memory; otherwise each call computes them.
+        keep: whether to keep the gradients in memory; otherwise each call computes them.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class ProbeNormRecorder:
         """The norms of the probes with these numbers, (len(probes), N); `estimator.probes` is not used.
 
         Raises:
-            FloatingPointError: if one is not finite.
+            FloatingPointError: if a norm is not finite.
         """
         directions = estimator.directions(self._example, self._epoch, probes)
 
@@ -125,7 +125,7 @@ class ProbeNormRecorder:
 
 
 class _Sweep:
-    """Batches going through the fastest form of a model, several at a time where that is faster."""
+    """Runs batches through the fastest form of a model, several at a time if that is faster."""
 
     def __init__(self, model: nn.Module, example: Tensor) -> None:
         self._model = model
@@ -135,7 +135,7 @@ class _Sweep:
         self._threads = torch.get_num_threads() if parallel else 1
 
     def each(self, function: Callable[[Network, B], T], batches: Iterable[B]) -> Iterator[T]:
-        """`function` of the network and each batch, whose first part are the inputs, in their order."""
+        """Call `function` with the network and each batch, in order. A batch starts with its inputs."""
 
         def work(batch: B) -> T:
             inputs, *others = batch
@@ -148,24 +148,24 @@ class _Sweep:
 
 
 def joined(parts: Iterable[SampleArrays]) -> SampleArrays:
-    """The records of all batches as one: an array (N,) for each name in `QUANTITIES`."""
+    """Join the records of all batches: an array (N,) for each name in `QUANTITIES`."""
     kept = list(parts)
     return {name: np.concatenate([part[name] for part in kept]) for name in QUANTITIES}
 
 
 def fastest_batch_size(model: nn.Module, inputs: Tensor, labels: Tensor, estimator: Estimator) -> int:
-    """The batch size at which `record_epoch` takes the least time, by trying some on the samples given.
+    """The batch size at which `record_epoch` is fastest, found by timing several sizes on the given samples.
 
-    A CPU is fastest where a batch fits into its cache, a GPU where it is full. On a CPU a size counts
-    only if it gives the very numbers that the smallest one gives, so that the choice, which hangs on
-    chance, changes no result.
+    A CPU is fastest when a batch fits into its cache, a GPU when it is fully used. The choice depends on
+    chance. So that it changes no result, a size counts on a CPU only if it gives exactly the same numbers
+    as the smallest size.
 
     Args:
         model, estimator: as in `record_epoch`.
-        inputs, labels: some hundred samples per thread of torch, on the model's device.
+        inputs, labels: a few hundred samples per thread of torch, on the model's device.
 
     Returns:
-        a power of two from 16 to 4096, or 16 for fewer samples than that.
+        a power of two from 16 to 4096; 16 also if there are fewer samples.
     """
     on_cpu = inputs.device.type == "cpu"
     most, numbers = _LARGEST.get(inputs.device.type, _LARGEST_ELSEWHERE)
@@ -174,23 +174,23 @@ def fastest_batch_size(model: nn.Module, inputs: Tensor, labels: Tensor, estimat
     )
     reference: SampleArrays = {}
     seconds: dict[int, float] = {}
-    for size in [16, *(2**power for power in range(4, 13) if 2**power <= largest)]:  # the first warms up
-        cut = zip(torch.split(inputs, size), torch.split(labels, size), strict=True)
+    for size in [16, *(2**power for power in range(4, 13) if 2**power <= largest)]:  # the first run warms up
+        batches = zip(torch.split(inputs, size), torch.split(labels, size), strict=True)
         start = time.perf_counter()
         try:
-            arrays = joined(record_epoch(model, cut, estimator, epoch=0))
+            arrays = joined(record_epoch(model, batches, estimator, epoch=0))
         except torch.OutOfMemoryError:
             break
-        taken = time.perf_counter() - start
+        elapsed = time.perf_counter() - start
         reference = reference or arrays
         if on_cpu and any((arrays[name] != reference[name]).any() for name in QUANTITIES):
             continue
-        seconds[size] = taken
+        seconds[size] = elapsed
     return min(seconds, key=seconds.__getitem__, default=16)
 
 
 def _in_order(function: Callable[[B], T], batches: Iterable[B], threads: int) -> Iterator[T]:
-    """`map` in threads of which each has torch to itself, a few batches ahead of what is asked for."""
+    """`map` in threads, in each of which torch uses one thread. It runs a few batches ahead of the caller."""
     if threads == 1:
         yield from map(function, batches)
         return
@@ -205,7 +205,7 @@ def _in_order(function: Callable[[B], T], batches: Iterable[B], threads: int) ->
             while waiting:
                 yield waiting.popleft().result()
     finally:
-        torch.set_num_threads(before)  # a thread's own setting reaches libraries that all threads share
+        torch.set_num_threads(before)  # a thread's own setting also changes libraries that all threads share
 
 
 def _check_finite(arrays: SampleArrays, epoch: int, inputs: Tensor) -> None:
@@ -213,7 +213,7 @@ def _check_finite(arrays: SampleArrays, epoch: int, inputs: Tensor) -> None:
         if not np.isfinite(array).all():
             count = int((~np.isfinite(array)).sum())
             reason = (
-                "the training has diverged; a smaller learning rate usually mends it"
+                "the training has diverged; a smaller learning rate usually helps"
                 if inputs.isfinite().all()
                 else "the inputs are not finite"
             )

@@ -1,4 +1,4 @@
-"""The recorded numbers of all recorded epochs, on disk."""
+"""The numbers of all recorded epochs, on disk."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from memtrack.core.recording.quantities import QUANTITIES, SampleArrays
 
 
 def write_array(path: Path, array: ArrayLike) -> None:
-    """Write a .npy file so that it is either whole or not there; objects are refused."""
+    """Write a .npy file completely or not at all. `ValueError` for an array of objects."""
     array = np.asarray(array)
     if array.dtype.hasobject:
-        raise ValueError(f"{path}: an array of objects would have to be pickled")
-    with whole_file(path) as file:  # np.save does not say that a disk is full
+        raise ValueError(f"{path}: an array of objects cannot be written without pickle")
+    with whole_file(path) as file:  # np.save does not report a full disk
         file.write(_header(array.dtype, array.shape))
         file.write(array.tobytes())
 
 
 class EpochArrays(ABC):
-    """The recorded epochs of some quantities, wherever they are: what a score is made of."""
+    """The recorded epochs of some quantities, in any storage. Scores are computed from them."""
 
     @property
     @abstractmethod
     def epochs(self) -> tuple[int, ...]:
-        """The epochs that are recorded, rising."""
+        """The recorded epochs, ascending."""
 
     @abstractmethod
     def load(self, quantity: str, epoch: int) -> NDArray[np.generic]:
-        """The array of a quantity in an epoch, (N,), in its own type."""
+        """The array of a quantity in an epoch, (N,), in its stored type."""
 
     def each(self, quantity: str) -> Iterator[NDArray[np.float64]]:
         """The recorded epochs of a quantity one after the other, each (N,) in float64."""
@@ -61,7 +61,7 @@ class EpochArrays(ABC):
         return _Window(self, first, last)
 
     def last(self, quantity: str) -> NDArray[np.generic]:
-        """The last recorded epoch of a quantity, (N,), in its own type."""
+        """The last recorded epoch of a quantity, (N,), in its stored type."""
         return self.load(quantity, self.epochs[-1])
 
 
@@ -88,7 +88,7 @@ class InMemoryTrajectory(EpochArrays):
 
     @property
     def epochs(self) -> tuple[int, ...]:
-        """The epochs that are there, rising."""
+        """The epochs in memory, ascending."""
         return tuple(sorted(next(iter(self.arrays.values()))))
 
     def load(self, quantity: str, epoch: int) -> NDArray[np.generic]:
@@ -101,7 +101,7 @@ class Trajectory(EpochArrays):
 
     Every array is in the order of `ids`. `epochs/epoch_0003.json` holds the hashes of an epoch's arrays
     and is written last: an epoch without it does not count. An epoch of a million samples is eight
-    files of 5 MB or less; nothing here keeps more than two of them in memory, except `read`.
+    files of 5 MB or less. No method except `read` keeps more than two of them in memory.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -109,7 +109,7 @@ class Trajectory(EpochArrays):
 
     @classmethod
     def create(cls, folder: Path, ids: Sequence[str]) -> Trajectory:
-        """An empty trajectory of the samples `ids`; epochs that are there already stay."""
+        """Create an empty trajectory of the samples `ids`. Epochs that exist already are kept."""
         trajectory = cls(folder)
         write_array(folder / "ids.npy", np.asarray(ids, dtype=np.str_))
         return trajectory
@@ -122,25 +122,25 @@ class Trajectory(EpochArrays):
 
     @property
     def epochs(self) -> tuple[int, ...]:
-        """The epochs that are recorded, rising."""
+        """The recorded epochs, ascending."""
         return tuple(sorted(epochs_in(self.folder / "epochs", ".json")))
 
     def file(self, quantity: str, epoch: int) -> Path:
-        """Where the array of a quantity in an epoch is."""
+        """The path of the array of a quantity in an epoch."""
         return self.folder / quantity / f"epoch_{epoch:04d}.npy"
 
     def _hashes(self, epoch: int) -> Path:
         return self.folder / "epochs" / f"epoch_{epoch:04d}.json"
 
     def files(self, epoch: int) -> list[Path]:
-        """All files of an epoch, the one that makes it count last."""
+        """All files of an epoch; the last is the one that makes the epoch count."""
         return [*(self.file(name, epoch) for name in QUANTITIES), self._hashes(epoch)]
 
     def write(self, epoch: int, parts: Iterable[SampleArrays]) -> None:
         """Add a recorded epoch, batch by batch as `record_epoch` yields them.
 
         Raises:
-            OSError: when the disk is full. ValueError: when the batches do not hold N samples. In both
+            OSError: if the disk is full. ValueError: if the batches do not hold N samples. In both
                 cases the epoch does not count, and no part of it is left.
         """
         self._hashes(epoch).unlink(missing_ok=True)
@@ -153,7 +153,7 @@ class Trajectory(EpochArrays):
             raise
 
     def _write_arrays(self, epoch: int, parts: Iterable[SampleArrays]) -> dict[str, str]:
-        """Write each quantity as the batches come; the hashes of the files."""
+        """Write each quantity batch by batch, and return the hashes of the files."""
         count, written = len(self.ids), 0
         hashes = {name: hashlib.sha256() for name in QUANTITIES}
         with ExitStack() as stack:
@@ -170,11 +170,11 @@ class Trajectory(EpochArrays):
                 for name, kind in QUANTITIES.items():
                     add(name, part[name].astype(kind, copy=False).tobytes())
             if written != count:
-                raise ValueError(f"epoch {epoch}: {written} samples were recorded of {count}")
+                raise ValueError(f"epoch {epoch}: {written} samples were recorded instead of {count}")
         return {name: digest.hexdigest() for name, digest in hashes.items()}
 
     def damaged(self, epoch: int) -> Path | None:
-        """The first file of an epoch that is not what was written, or None where all are."""
+        """The first file of an epoch that is missing or differs from what was written, or None."""
         try:
             expected = dict(json.loads(self._hashes(epoch).read_text()))
         except (OSError, ValueError, TypeError):
@@ -191,13 +191,13 @@ class Trajectory(EpochArrays):
             path.unlink(missing_ok=True)
 
     def load(self, quantity: str, epoch: int) -> NDArray[np.generic]:
-        """The array of a quantity in an epoch, (N,), in its own type."""
+        """The array of a quantity in an epoch, (N,), in its stored type."""
         array: NDArray[np.generic] = np.load(self.file(quantity, epoch), allow_pickle=False)
         return array
 
 
 def _header(kind: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
-    """The head of a .npy file."""
+    """The header of a .npy file."""
     file = io.BytesIO()
     description = {"descr": kind.str, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, description)

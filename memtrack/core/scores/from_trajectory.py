@@ -1,4 +1,4 @@
-"""Scores of the numbers that are recorded in every epoch."""
+"""Scores computed from the numbers that are recorded in every epoch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from memtrack.core.scores.registry import Values, score
 
 @score(title="curvature, epoch mean")
 def curvature(trajectory: EpochArrays) -> Values:
-    """Memorization score of the paper: the mean of curvature_t over the recorded epochs t.
+    """The memorization score of the paper: the mean of curvature_t over the recorded epochs t.
 
     Source: Garg, Ravikumar & Roy, ICML 2024.
     """
@@ -21,17 +21,16 @@ def curvature(trajectory: EpochArrays) -> Values:
 def curvature_last(trajectory: EpochArrays) -> Values:
     """The curvature at the last recorded epoch alone.
 
-    Source: the comparison in Garg, Ravikumar & Roy, ICML 2024; why the mean over epochs matters.
+    Source: Garg, Ravikumar & Roy, ICML 2024. Their comparison shows why the mean over epochs matters.
     """
     return trajectory.last("curvature").astype(np.float64)
 
 
 @score(title="curvature, mean of logs")
 def curvature_log(trajectory: EpochArrays) -> Values:
-    """The mean over epochs of the log of the curvature: epochs of large curvature do not outweigh others.
+    """The mean over epochs of the log of the curvature. Epochs of large curvature do not outweigh the others.
 
-    A curvature of zero (where float32 says that the loss is flat) counts as the smallest other one of the
-    epoch.
+    A curvature of zero (the loss is flat in float32) counts as the smallest positive curvature of the epoch.
     """
     total = np.zeros(())
     for values in trajectory.each("curvature"):
@@ -42,9 +41,9 @@ def curvature_log(trajectory: EpochArrays) -> Values:
 
 @score(title="curvature, mean of ranks")
 def curvature_ranks(trajectory: EpochArrays) -> Values:
-    """The mean over epochs of the sample's place among all, from 1 for the smallest curvature of the epoch.
+    """The mean over epochs of the sample's rank in the epoch, where 1 is the smallest curvature.
 
-    Equal values share the mean of their places.
+    Equal values share the mean of their ranks.
     """
     total = np.zeros(())
     for values in trajectory.each("curvature"):
@@ -57,7 +56,7 @@ def curvature_ranks(trajectory: EpochArrays) -> Values:
 def csl(trajectory: EpochArrays) -> Values:
     """CSL, cumulative sample loss: the mean over epochs of the loss of the given label.
 
-    Source: Ravikumar et al., ICML 2025 (there a sum: the same ranking).
+    Source: Ravikumar et al., ICML 2025 (they take the sum, which gives the same ranking).
     """
     return trajectory.mean("loss")
 
@@ -75,7 +74,7 @@ def aum(trajectory: EpochArrays) -> Values:
 def input_gradient_norm(trajectory: EpochArrays) -> Values:
     """Loss sensitivity: the mean over epochs of the Euclidean norm of the input gradient.
 
-    Source: Arpit et al., ICML 2017, section 4 (there the L1 norm).
+    Source: Arpit et al., ICML 2017, section 4 (they take the L1 norm).
     """
     return trajectory.mean("input_gradient_norm")
 
@@ -84,7 +83,7 @@ def input_gradient_norm(trajectory: EpochArrays) -> Values:
 def inconfidence(trajectory: EpochArrays) -> Values:
     """1 - p_y at the last recorded epoch.
 
-    Source: the confidence of Carlini, Erlingsson & Papernot, 2019, there of the predicted class, averaged
+    Source: Carlini, Erlingsson & Papernot, 2019. Their confidence is that of the predicted class, averaged
     over an ensemble.
     """
     return 1 - trajectory.last("probability").astype(np.float64)
@@ -101,7 +100,7 @@ def confidence(trajectory: EpochArrays) -> Values:
 
 @score()
 def variability(trajectory: EpochArrays) -> Values:
-    """Variability of data maps: the standard deviation over epochs of p_y (divided by T).
+    """Variability of data maps: the standard deviation over epochs of p_y (with divisor T).
 
     Source: Swayamdipta et al., EMNLP 2020, section 2.
     """
@@ -115,17 +114,18 @@ def variability(trajectory: EpochArrays) -> Values:
 def el2n(trajectory: EpochArrays) -> Values:
     """EL2N: the mean over epochs of ||p - onehot(y)||.
 
-    Source: Paul et al., NeurIPS 2021, definition 2.2 (there at one early epoch, averaged over seeds).
+    Source: Paul et al., NeurIPS 2021, definition 2.2 (they take one early epoch, averaged over seeds).
     """
     return trajectory.mean("error_norm")
 
 
 @score()
 def forgetting_events(trajectory: EpochArrays) -> Values:
-    """How often a sample is predicted right in one recorded epoch and wrong in the next; T if never right.
+    """How often a sample is predicted correctly in one recorded epoch and wrongly in the next. T if it is
+    never predicted correctly.
 
-    Source: Toneva et al., ICLR 2019, section 3 (there between a sample's minibatches, never learned
-    counting as infinite).
+    Source: Toneva et al., ICLR 2019, section 3 (they compare a sample's successive minibatches, and count
+    samples that are never learned as infinite).
     """
     before, forgotten, learned = None, np.zeros(()), np.zeros((), dtype=bool)
     for values in trajectory.each("correct"):
@@ -138,19 +138,19 @@ def forgetting_events(trajectory: EpochArrays) -> Values:
 
 @score()
 def learning_time(trajectory: EpochArrays) -> Values:
-    """The first recorded epoch from which the prediction stays right, counted from 1; T + 1 where none is.
+    """The first recorded epoch from which the prediction stays correct, counted from 1; T + 1 if none is.
 
     Source: Jiang et al., ICML 2021 (learning speed); Arpit et al., ICML 2017.
     """
-    since = np.zeros(())
+    last_wrong = np.zeros(())
     for number, values in enumerate(trajectory.each("correct"), start=1):
-        since = np.where(values > 0, since, number)  # the last epoch at which it was wrong
-    return since + 1
+        last_wrong = np.where(values > 0, last_wrong, number)
+    return last_wrong + 1
 
 
 @score()
 def first_learned(trajectory: EpochArrays) -> Values:
-    """The first recorded epoch at which p_y is above 1/2, counted from 1; T + 1 where none is.
+    """The first recorded epoch at which p_y is above 1/2, counted from 1; T + 1 if none is.
 
     Source: the threshold form of learning time in Ravikumar et al., ICML 2025, Table 2.
     """

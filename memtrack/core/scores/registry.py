@@ -1,7 +1,7 @@
 """What a score is, and all scores by name.
 
-To add one, write a function under `@score` and a test. In formulas y is the given label, p the softmax
-probabilities, f the logits, T the number of recorded epochs t; epochs that are not recorded are not seen.
+To add a score, write a function under `@score` and a test. In formulas, y is the given label, p the softmax
+probabilities, f the logits, and T the number of recorded epochs t. Scores see recorded epochs only.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn  # takes seconds, and checking a name does without
+    from torch import Tensor, nn  # importing takes seconds, and checking a name does not need it
 
 Values = NDArray[np.float64]
 
@@ -31,23 +31,23 @@ class Need(Enum):
 
 
 class RecordedNetworks(Protocol):
-    """The networks of one training, to measure more of them than was recorded.
+    """The networks of one training, for measurements that were not recorded.
 
     Attributes:
         labels: the given labels, int64 (N,).
-        shape: of an input: (channels, height, width).
+        shape: shape of an input, (channels, height, width).
     """
 
     labels: NDArray[np.int64]
     shape: tuple[int, ...]
 
     def models(self) -> Iterator[nn.Module]:
-        """The networks after each recorded epoch, in order; the same object with other weights is allowed."""
+        """The network after each recorded epoch, in order. It may be the same object with other weights."""
         ...
 
     def batches(self, rows: NDArray[np.int64]) -> Iterable[tuple[Tensor, Tensor]]:
-        """(normalized inputs (B, ...), given labels int64 (B,)) of the samples `rows`, in this order, on the
-        device of the networks."""
+        """Batches (normalized inputs (B, ...), given labels int64 (B,)) of the samples `rows`, in this order,
+        on the device of the networks."""
         ...
 
 
@@ -56,10 +56,10 @@ class Score:
     """A score.
 
     Attributes:
-        name: in parameters, files and metrics. title: in pictures.
+        name: the name in parameters, files and metrics. title: the name in pictures.
         needs: what `formula` takes, in the order of its arguments.
-        formula: gives one number per sample, float64 (N,).
-        cost: beyond training and recording, in words; empty for a score that is computed by default.
+        formula: returns one number per sample, float64 (N,).
+        cost: the cost beyond training and recording, in words; empty for a score that is computed by default.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Score:
 
     @property
     def windowed(self) -> bool:
-        """Whether the score can be taken over some epochs alone."""
+        """Whether the score can be computed over a window of epochs."""
         return self.needs == (Need.EPOCHS,)
 
 
@@ -82,9 +82,9 @@ RENAMED = {
     "gradient_norm": "input_gradient_norm",
     "variance_of_gradients": "vog",
 }
-"""Names of earlier versions, and the names of today."""
+"""The score names of earlier versions, and their present names."""
 WINDOW = re.compile(r"(?P<name>\w+)_epochs_(?P<first>\d+)_(?P<last>\d+)")
-"""A score over some epochs alone: curvature_epochs_1_10 is `curvature` over the recorded ones of 1 to 10."""
+"""A score over a window of epochs: curvature_epochs_1_10 is `curvature` over the recorded epochs 1 to 10."""
 
 
 def score(
@@ -101,7 +101,7 @@ def score(
 
 
 def known(name: str) -> bool:
-    """Whether a score has this name, or a window of epochs of a score."""
+    """Whether this is the name of a score, or of a score over a window of epochs."""
     window = WINDOW.fullmatch(name)
     if window is None:
         return name in SCORES
@@ -110,13 +110,13 @@ def known(name: str) -> bool:
 
 
 def needs(name: str) -> tuple[Need, ...]:
-    """What the score with a name that is `known` is computed from."""
+    """What the score with this name is computed from. The name must be `known`."""
     window = WINDOW.fullmatch(name)
     return SCORES[name if window is None else window["name"]].needs
 
 
 def title(name: str) -> str:
-    """The name of a score for people."""
+    """The title of a score, for people to read."""
     window = WINDOW.fullmatch(name)
     if window is None:
         return SCORES[name].title if name in SCORES else name.replace("_", " ")
@@ -124,13 +124,13 @@ def title(name: str) -> str:
 
 
 def compute(name: str, evidence: Mapping[Need, Any]) -> Values:
-    """The score with a name that is `known`, (N,).
+    """Compute the score with this name, (N,). The name must be `known`.
 
     Args:
-        evidence: for each need of the score what is there.
+        evidence: for each need of the score, the object that fulfils it.
 
     Raises:
-        LookupError: if what the score needs is not there, or no epoch of its window was recorded.
+        LookupError: if a need of the score is missing, or no epoch of its window was recorded.
     """
     window = WINDOW.fullmatch(name)
     if window is not None:
@@ -139,15 +139,15 @@ def compute(name: str, evidence: Mapping[Need, Any]) -> Values:
         evidence = {Need.EPOCHS: chosen}
     wanted = SCORES[name]
     if missing := [need.value for need in wanted.needs if need not in evidence]:
-        raise LookupError(f"{name} needs {', '.join(missing)}, which are not there")
+        raise LookupError(f"{name} needs {', '.join(missing)}, which are missing")
     if Need.EPOCHS in wanted.needs and not evidence[Need.EPOCHS].epochs:
         raise LookupError("no epoch of the window was recorded")
     return wanted.formula(*(evidence[need] for need in wanted.needs))
 
 
 def ranks(values: Values) -> NDArray[np.int64]:
-    """The place of each sample (N,), 1 for the largest score; ties in id order."""
+    """The rank of each sample (N,), 1 for the largest score. Ties are in id order."""
     order = np.argsort(-values, kind="stable")
-    places = np.empty(len(values), dtype=np.int64)
-    places[order] = np.arange(1, len(values) + 1)
-    return places
+    found = np.empty(len(values), dtype=np.int64)
+    found[order] = np.arange(1, len(values) + 1)
+    return found

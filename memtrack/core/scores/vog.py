@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from memtrack.core.scores.registry import Need, RecordedNetworks, Values, score
 
-if TYPE_CHECKING:  # checking a score's name does without torch, which takes seconds
+if TYPE_CHECKING:  # importing torch takes seconds, and checking a score's name does not need it
     from torch import Tensor, nn
 
 MOMENTS = 2**27
-"""The moments of so many numbers of images are in memory at once (512 MiB for each of two)."""
+"""How many input numbers have their moments in memory at once (512 MiB for each of the two moments)."""
 
 
 @score(
@@ -23,9 +23,10 @@ MOMENTS = 2**27
     cost="one gradient per recorded epoch and sample",
 )
 def vog(networks: RecordedNetworks) -> Values:
-    """VoG: the variance over recorded epochs of d f_y / d x, the mean over pixels, standardized per class.
+    """VoG: the variance over recorded epochs of d f_y / d x, averaged over pixels, standardized per class.
 
-    Source: Agarwal, D'souza & Hooker, CVPR 2022, section 2 (there times sqrt T: the same ranking).
+    Source: Agarwal, D'souza & Hooker, CVPR 2022, section 2 (they multiply by sqrt T, which gives the same
+    ranking).
     """
     count, at_once = len(networks.labels), max(1, MOMENTS // int(np.prod(networks.shape)))
     groups = [np.arange(start, min(start + at_once, count)) for start in range(0, count, at_once)]
@@ -36,19 +37,19 @@ def vog(networks: RecordedNetworks) -> Values:
 def variance_of_gradients(
     models: Callable[[], Iterable[nn.Module]], batches: Iterable[tuple[Tensor, Tensor]]
 ) -> NDArray[np.float32]:
-    """The variance over networks of the gradient of the given label's logit, the mean over pixels, (N,).
+    """The variance over networks of the gradient of the given label's logit, averaged over pixels, (N,).
 
     The running moments of all `batches` are in memory at once (twice the size of their inputs).
 
     Args:
-        models: gives the networks after each epoch, one after the other.
+        models: returns the networks after each epoch, one after the other.
         batches: (normalized inputs (B, ...), given labels int64 (B,)), on the device of the networks.
 
     Returns:
-        float32 (N,); divided by the number of networks (population variance).
+        float32 (N,), the population variance (its divisor is the number of networks).
 
-    Source: Agarwal, D'souza & Hooker, CVPR 2022, section 2, before their normalization per class;
-    the running moments: Welford, Technometrics 1962.
+    Source: Agarwal, D'souza & Hooker, CVPR 2022, section 2, before their normalization per class. The
+    running moments are from Welford, Technometrics 1962.
     """
     import torch
 
@@ -75,9 +76,9 @@ def variance_of_gradients(
 
 
 def standardized(values: NDArray[np.float32], classes: NDArray[np.int64]) -> Values:
-    """`values` (N,) minus the mean of the sample's class, over the class's standard deviation.
+    """`values` (N,) minus the mean of the sample's class, divided by the class's standard deviation.
 
-    Where all of a class are equal they become 0.
+    If all values of a class are equal, they become 0.
     """
     found = np.zeros(len(values))
     for number in np.unique(classes):

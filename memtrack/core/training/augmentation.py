@@ -11,13 +11,13 @@ from torch.nn.functional import pad
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random shifts by up to `crop` pixels (the border filled with zeros) and mirror images."""
+    """Random shifts by up to `crop` pixels (the border is filled with zeros) and random mirror images."""
 
     crop: int = 0
     flip: bool = False
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Change a batch (B, channels, height, width); draws are made on the CPU."""
+        """Change a batch (B, channels, height, width). Random numbers are drawn on the CPU."""
         count, _, height, width = images.shape
         if self.crop:
             offsets = torch.randint(0, 2 * self.crop + 1, (count, 2), generator=generator)

@@ -6,10 +6,10 @@ import torch
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` is the GPU where there is one; a named device that is not there is a ValueError."""
+    """The named device; `auto` is the GPU if there is one. `ValueError` if the machine has no such device."""
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
-        return torch.device(next((kind for kind, there in available.items() if there), "cpu"))
+        return torch.device(next((kind for kind, present in available.items() if present), "cpu"))
     if not available.get(name, True):
-        raise ValueError(f"this machine has no {name} device; 'auto' takes what there is")
+        raise ValueError(f"this machine has no {name} device; 'auto' uses a GPU if there is one")
     return torch.device(name)

@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import (
 
 
 def build_optimizer(model: nn.Module, kind: str, **options: Any) -> Optimizer:
-    """The optimizer `sgd` or `adamw` of the model's parameters."""
+    """The optimizer `sgd` or `adamw` for the model's parameters."""
     kinds: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "adamw": AdamW}
     return kinds[kind](model.parameters(), **options)
 
@@ -25,11 +25,11 @@ def build_optimizer(model: nn.Module, kind: str, **options: Any) -> Optimizer:
 def build_schedule(
     optimizer: Optimizer, kind: str, *, epochs: int, steps: int, **options: Any
 ) -> LRScheduler:
-    """A learning-rate schedule that is stepped after every batch.
+    """A learning-rate schedule, to be stepped after every batch.
 
     Args:
         kind: constant, step (milestones in epochs, factor), cosine or one_cycle (warmup share).
-        epochs: of the whole training. steps: batches per epoch.
+        epochs: number of epochs of the whole training. steps: batches per epoch.
     """
     total = epochs * steps
     if kind == "constant":
@@ -40,6 +40,6 @@ def build_schedule(
     if kind == "cosine":
         return CosineAnnealingLR(optimizer, total)
     highest = [group["lr"] for group in optimizer.param_groups]
-    # one step more than are taken, so that the last one is still within the cycle
-    rising = max(options["warmup"], 2 / (total + 1))  # torch divides by zero on a rise of one step
+    # one step more than training takes, so that the last one is still within the cycle
+    rising = max(options["warmup"], 2 / (total + 1))  # torch divides by zero if the rise is one step
     return OneCycleLR(optimizer, highest, total_steps=total + 1, pct_start=rising, cycle_momentum=False)

@@ -1,4 +1,4 @@
-"""Training: one epoch at a time, so that the caller can record between epochs."""
+"""Training one epoch at a time, so that the caller can record between epochs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from memtrack.core.training.optimizers import build_optimizer, build_schedule
 
 @dataclass(frozen=True)
 class EpochResult:
-    """Mean loss and accuracy over the batches as they were trained on."""
+    """Mean loss and accuracy over the batches, measured while training on them."""
 
     loss: float
     accuracy: float
@@ -35,10 +35,10 @@ def train_epoch(
     schedule: LRScheduler,
     augment: Callable[[Tensor], Tensor] | None = None,
 ) -> EpochResult:
-    """One pass of gradient steps over (inputs, labels) batches on the model's device.
+    """Take one gradient step on each batch (inputs, labels); the batches are on the model's device.
 
     Raises:
-        FloatingPointError: when the loss is no longer finite.
+        FloatingPointError: if the loss is not finite.
     """
     model.train()
     total = torch.zeros(2)
@@ -56,21 +56,21 @@ def train_epoch(
     if not torch.isfinite(total).all():
         raise FloatingPointError(
             "the training loss is not finite: the training has diverged; a smaller learning rate usually "
-            "mends it"
+            "helps"
         )
     return EpochResult(loss=float(total[0]) / seen, accuracy=float(total[1]) / seen)
 
 
 class Trainer:
-    """A network in training, one epoch at a time, with all that the next epoch starts from.
+    """Trains a network one epoch at a time, and holds all state that the next epoch starts from.
 
     An epoch draws its random numbers (dropout, augmentation) from (seed, epoch) alone, so training that
-    goes on from a saved `state` makes the same steps as training that was never interrupted.
+    resumes from a saved `state` takes the same steps as training that was never interrupted.
 
     Args:
-        model: on its device.
+        model: a network on its device.
         optimizer, schedule: the arguments of `build_optimizer` and `build_schedule`, with `kind`.
-        epochs: of the whole training. steps: batches per epoch.
+        epochs: number of epochs of the whole training. steps: batches per epoch.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Trainer:
 
     @property
     def learning_rate(self) -> float:
-        """Of the next batch."""
+        """The learning rate of the next batch."""
         return float(self.optimizer.param_groups[0]["lr"])
 
     def run_epoch(self, epoch: int, batches: Iterable[tuple[Tensor, Tensor]]) -> EpochResult:
@@ -103,7 +103,7 @@ class Trainer:
         return train_epoch(self.model, batches, self.optimizer, self.schedule, augment)
 
     def state(self) -> dict[str, Any]:
-        """Everything that training goes on from: tensors and plain numbers, which live on."""
+        """Everything that training resumes from: plain numbers, and tensors that further training changes."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -111,7 +111,7 @@ class Trainer:
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state` of a trainer that was made with the same arguments."""
+        """Resume from the `state` of a trainer that was made with the same arguments."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
@@ -119,7 +119,7 @@ class Trainer:
 
 @torch.no_grad()
 def accuracy(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
-    """Share of the samples that the model, in eval mode, gets right."""
+    """The share of the samples that the model predicts correctly, in eval mode."""
     model.eval()
     correct = seen = 0
     for inputs, labels in batches:

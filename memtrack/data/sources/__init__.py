@@ -1,4 +1,4 @@
-"""Where data sets come from: one module for each kind, each with a function `collect`."""
+"""Data sources: one module for each kind, with a function `collect`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from memtrack.data.sources.collected import Collected
 
 def collect(params: DataParams) -> Collected:
     """All samples of the source that `params` describes."""
-    # a kind's module is imported when it is used: torchvision takes seconds
+    # the module of a kind is imported only when it is used: torchvision takes seconds
     match params:
         case Digits():
             from memtrack.data.sources import digits

@@ -1,4 +1,4 @@
-"""What every source gives, before it is brought into the canonical form."""
+"""What every source returns, before it is converted into the canonical form."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from memtrack.core.images.pixels import Pixels
 class Collected:
     """The samples of a source, training split first, each split in a stable order.
 
-    ids: stable names (N,). labels: class names (N,). splits: "train" or "test" (N,), or None where
-    the source has no test split. classes: all class names in order. images: uint8
-    (N, channels, H, W) for sources that are arrays; None where each id is the path of an image
-    file relative to the source's root.
+    ids: stable names (N,). labels: class names (N,). splits: "train" or "test" (N,), or None if the
+    source has no test split. classes: all class names in order. images: uint8 (N, channels, H, W) for
+    sources that are arrays; None if each id is the path of an image file relative to the source's root.
     """
 
     ids: list[str]

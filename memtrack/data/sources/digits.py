@@ -11,7 +11,7 @@ from memtrack.data.sources.collected import Collected
 
 
 def collect(params: Digits) -> Collected:
-    """All digits; the id is the number in scikit-learn's order."""
+    """All digits; the id is the position in scikit-learn's order."""
     digits = load_digits()
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
     return Collected(

@@ -17,14 +17,14 @@ def collect(params: ImageFolder) -> Collected:
     root = input_path(params.root)
     problems: list[Problem] = []
     if params.test is not None and (root / params.train).resolve() == (root / params.test).resolve():
-        text = "is the same folder as data.train: leave it out for a held-out share"
+        text = "is the same folder as data.train: remove this key to hold out a share of the samples"
         raise params.mistake("test", message=text)
     train = _images_by_class(root, params.train, problems, without=params.test)
     test = _images_by_class(root, params.test, problems) if params.test is not None else {}
     if train and len(train) < 2:
-        problems.append(Problem(root / params.train, message="one class folder: at least two are needed"))
+        problems.append(Problem(root / params.train, message="has one class folder: at least two are needed"))
     problems += [
-        Problem(root / str(params.test) / name, message="a class that the training folder lacks")
+        Problem(root / str(params.test) / name, message="this class is not in the training folder")
         for name in sorted(set(test) - set(train))
         if train
     ]
@@ -50,7 +50,7 @@ def _images_by_class(
 ) -> dict[str, list[str]]:
     folder = root / below
     if not folder.is_dir():
-        problems.append(Problem(folder, message="no such folder (data.root and data.train or test)"))
+        problems.append(Problem(folder, message="no such folder (see data.root and data.train or data.test)"))
         return {}
     other = (root / without).resolve() if without is not None else None
     classes = sorted(
@@ -68,7 +68,7 @@ def _images_by_class(
         )  # fmt: skip
         return {}
     problems += [
-        Problem(folder / name, message="an empty class: no image files in it")
+        Problem(folder / name, message="an empty class: it has no image files")
         for name, images in found.items()
         if not images
     ]

@@ -1,4 +1,4 @@
-"""A CSV or Parquet table with a row per image."""
+"""A CSV or Parquet table with one row per image."""
 
 from __future__ import annotations
 
@@ -30,13 +30,12 @@ def collect(params: Table) -> Collected:
     if not ids:
         problems.append(Problem(path, message="has no rows"))
     elif len(classes) < 2:
-        problems.append(Problem(path, message=f"one class ({', '.join(classes)}): at least two are needed"))
+        text = f"has one class ({', '.join(classes)}): at least two are needed"
+        problems.append(Problem(path, message=text))
     if splits is not None:
         trained = {label for label, split in zip(labels, splits, strict=True) if split == "train"}
         if "test" not in splits and ids:
-            text = (
-                "no row has the split 'test': add some, or leave out data.split_column for a held-out share"
-            )
+            text = "no row has the split 'test': add some, or remove data.split_column to hold out a share"
             problems.append(Problem(path, message=text))
     else:
         trained = set(labels)
@@ -70,17 +69,17 @@ def _row_problems(
     problems: list[Problem] = []
     first: dict[str, int] = {}
     for row, sample, label, split in zip(rows, ids, labels, splits or ["train"] * len(ids), strict=True):
-        said = []
+        found = []
         if sample in first:
-            said.append(f"{sample} stands in {row_name(path, first[sample])} already")
+            found.append(f"{sample} is already in {row_name(path, first[sample])}")
         first.setdefault(sample, row)
         if PurePosixPath(sample).is_absolute() or ".." in PurePosixPath(sample).parts:
-            said.append(f"{sample} is outside of data.root ({root})")
+            found.append(f"{sample} is outside of data.root ({root})")
         elif not (root / sample).is_file():
-            said.append(f"no such image: {root / sample}")
+            found.append(f"no such image: {root / sample}")
         if label not in classes:
-            said.append(f"label {label!r} is not among the classes: {', '.join(classes)}")
+            found.append(f"label {label!r} is not among the classes: {', '.join(classes)}")
         if split not in ("train", "test"):
-            said.append(f"split {split!r}: should be 'train' or 'test'")
-        problems += [Problem(path, message=f"{row_name(path, row)}: {text}") for text in said]
+            found.append(f"split {split!r}: should be 'train' or 'test'")
+        problems += [Problem(path, message=f"{row_name(path, row)}: {text}") for text in found]
     return problems

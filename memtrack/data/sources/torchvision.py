@@ -1,4 +1,4 @@
-"""torchvision's data sets, from files that are there or downloaded."""
+"""torchvision's data sets, from existing or downloaded files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from memtrack.data.sources.collected import Collected
 def collect(params: Torchvision) -> Collected:
     """The data set with torchvision's own split; the id is `train/7` or `test/7`.
 
-    The network is touched only when the files are not under root and `download` allows it.
+    The internet is used only if the files are not under root and `download` is true.
     """
     train, test = (_open(params, train=split) for split in (True, False))
     names = tuple(str(name) for name in train.classes)
@@ -38,12 +38,12 @@ def _open(params: Torchvision, *, train: bool) -> datasets.VisionDataset:
     try:
         try:
             data = make(root, train=train, download=False)
-        except RuntimeError as error:  # torchvision: not found, or not whole
+        except RuntimeError as error:  # torchvision: the files are missing or incomplete
             if not params.download:
                 raise _unusable(params, f"{error} (data.download is false)") from None
             data = _download(params, root, train)
         if len(data.data) != len(data.targets) or max(data.targets) >= len(data.classes):
-            raise ValueError("images and labels do not belong together")
+            raise ValueError("the images and the labels do not match")
     except InputError:
         raise
     except Exception as error:  # readers of damaged files and downloads raise many types
@@ -59,5 +59,5 @@ def _download(params: Torchvision, root: Path, train: bool) -> datasets.VisionDa
 
 
 def _unusable(params: Torchvision, why: str) -> InputError:
-    text = f"no usable {params.name}, laid out as torchvision does, in {input_path(params.root)}: {why}"
+    text = f"no usable {params.name} in torchvision's layout in {input_path(params.root)}: {why}"
     return params.mistake("root", message=text)

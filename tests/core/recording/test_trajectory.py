@@ -284,7 +284,7 @@ class TestInterrupted:
         ids=["none", "one too few", "too many"],
     )
     def test_another_number_of_samples(self, trajectory: Trajectory, parts: Any, count: int) -> None:
-        message = f"epoch 2: {count} samples were recorded of 5"
+        message = f"epoch 2: {count} samples were recorded instead of 5"
         self.check(trajectory, lambda: trajectory.write(2, parts(2)), ValueError, message)
 
     @pytest.mark.parametrize("after", [0, 3, 4])

@@ -42,7 +42,7 @@ class TestAnotherKind:
         assert title("halves") == "half of the labels"
 
     def test_what_it_needs_is_missing(self) -> None:
-        with pytest.raises(LookupError, match="halves needs networks, which are not there"):
+        with pytest.raises(LookupError, match="halves needs networks, which are missing"):
             compute("halves", {Need.EPOCHS: InMemoryTrajectory(ARRAYS)})
 
 

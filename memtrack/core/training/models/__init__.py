@@ -1,4 +1,4 @@
-"""The networks, untrained, by kind: one file a kind."""
+"""The untrained networks by kind. Each kind has its own file."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ BUILDERS: dict[str, Callable[..., nn.Module]] = {
 
 
 def build(kind: str, shape: Shape, classes: int, **options: Any) -> nn.Module:
-    """A network by kind; its parameters come from torch's global generator, so seed that first."""
+    """Build a network of a kind. Its parameters come from torch's global generator, so seed that first."""
     return BUILDERS[kind](shape, classes, **options)

@@ -10,9 +10,9 @@ from memtrack.core.training.models.shape import Shape
 def cnn(shape: Shape, classes: int, *, width: int, depth: int, dropout: float) -> nn.Module:
     """A small convolutional network that trains in a minute on two cores.
 
-    `depth` blocks of convolution 3x3, batch norm and ReLU, the first with `width` channels and each
-    next with twice as many; images are halved between blocks while they are larger than 3 pixels;
-    then the mean over the image, dropout and a linear layer.
+    It has `depth` blocks, each with two 3x3 convolutions followed by batch norm and ReLU. The first block
+    has `width` channels, and each following block twice as many. Images are halved between blocks while
+    they are larger than 3 pixels. The head is the mean over the image, dropout and a linear layer.
     """
     channels, side, wide = shape[0], min(shape[1:]), width
     layers: list[nn.Module] = []

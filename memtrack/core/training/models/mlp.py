@@ -8,7 +8,7 @@ from memtrack.core.training.models.shape import Shape
 
 
 def mlp(shape: Shape, classes: int, *, width: int, depth: int, dropout: float) -> nn.Module:
-    """`depth` hidden layers of `width` ReLU units, dropout before the last layer."""
+    """A network of `depth` hidden layers of `width` ReLU units, with dropout before the last layer."""
     inputs = shape[0] * shape[1] * shape[2]
     layers: list[nn.Module] = [nn.Flatten()]
     for _ in range(depth):

@@ -10,19 +10,19 @@ from memtrack.core.training.models.shape import Shape
 
 
 def torchvision_model(shape: Shape, classes: int, *, name: str, small_stem: bool) -> nn.Module:
-    """A torchvision classifier by name, with random weights and a stem for the images' channels.
+    """A torchvision classifier by name, with random weights and a stem that fits the images' channels.
 
-    With `small_stem` the first convolution has stride 1 (and is 3x3 where it was 7x7) and a
-    max-pooling right after it is left out, as is usual for 32x32 images.
+    With `small_stem`, a first convolution whose stride is above 1 becomes 3x3 with stride 1, and a
+    max-pooling right after it is removed, as is usual for 32x32 images. Vision transformers keep their stem.
 
     Raises:
         ValueError: for a name that `classifier_names` does not list.
     """
-    import torchvision.models as zoo  # takes a second, and the other networks do without
+    import torchvision.models as zoo  # takes a second, and the other networks do not need it
 
     if name not in classifier_names():
         raise ValueError(f"torchvision has no classifier {name!r}")
-    # googlenet and inception_v3 would return a tuple from their auxiliary classifiers
+    # with their auxiliary classifiers, googlenet and inception_v3 would return a tuple
     extra = {"aux_logits": False} if name in ("googlenet", "inception_v3") else {}
     model: nn.Module = zoo.get_model(name, weights=None, num_classes=classes, **extra)
     path, first = next(
@@ -31,7 +31,7 @@ def torchvision_model(shape: Shape, classes: int, *, name: str, small_stem: bool
     kernel: Any = first.kernel_size
     stride: Any = first.stride
     padding: Any = first.padding
-    patches = kernel == stride  # a vision transformer cuts the image here
+    patches = kernel == stride  # a vision transformer cuts the image into patches here
     if small_stem and not patches and max(stride) > 1:
         kernel, stride, padding = (3, 3), (1, 1), (1, 1)
         _drop_first_pooling(model)
@@ -43,7 +43,7 @@ def torchvision_model(shape: Shape, classes: int, *, name: str, small_stem: bool
 
 
 def _drop_first_pooling(model: nn.Module) -> None:
-    """Leave out a max-pooling between the first convolution and the second."""
+    """Remove a max-pooling between the first convolution and the second."""
     convolutions = 0
     for path, module in model.named_modules():
         convolutions += isinstance(module, nn.Conv2d)
