@@ -28,7 +28,10 @@ lint: $(READY)  ## format and check the code: ruff, mypy, the one-way imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(READY)  ## build the documentation into site/; warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 ui: $(READY)  ## open the runs in MLflow (http://127.0.0.1:5000)
 	$(BIN)/mlflow ui
 
-.PHONY: help setup run test lint ui
+.PHONY: help setup run test lint docs ui

@@ -18,8 +18,10 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 REPOSITORY = Path(__file__).parents[1]
-OUTSIDE = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/**/*.md", "benchmarks/**/*.png")
+OUTSIDE = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "benchmarks/results/*.*")
 LINK = re.compile(r"\]\((?!\w+:|#)([^)#\s]+)")
+HUGE = 2**53
+"""A bound that is no smaller is not shown."""
 TABLES = "<!-- the tables of the parameters -->"
 
 
@@ -53,32 +55,33 @@ def _parameters() -> list[str]:
     """For each section of params.yaml, and each kind that a key of it may have, a table of the keys."""
     schema = json.loads((REPOSITORY / "memtrack/params.schema.json").read_text(encoding="utf-8"))
     lines: list[str] = []
+    shown: dict[str, str] = {}
     for key, section in schema["properties"].items():
         lines += ["", f"## {key}", ""]
         for name in _models(section):
-            lines += _table(schema["$defs"], name, key, 3)
+            lines += _table(schema["$defs"], name, key, shown)
     return lines
 
 
-def _table(models: dict[str, Any], name: str, key: str, level: int) -> list[str]:
-    """The keys of a model, then those of the models in it."""
+def _table(models: dict[str, Any], name: str, key: str, shown: dict[str, str]) -> list[str]:
+    """The keys of a model, then those of the models in it; `shown` says under which key a model was shown."""
+    if shown.setdefault(name, key) != key:
+        return []
     model = models[name]
     kind = model["properties"].get("kind", {}).get("const")
-    lines = ["#" * level + f" {key}: kind {kind}", ""] if kind else []
-    lines += [model["description"].partition("\n\nAttributes:")[0], ""]
+    heading = f"### {key}: kind {kind}" if kind else f"### {key}" if "." in key else ""
+    lines = [heading, "", model["description"].partition("\n\nAttributes:")[0], ""]
     own = {own: field for own, field in model["properties"].items() if own != "kind"}
     if own:
-        lines += ["| key | values | default | |", "|---|---|---|---|"]
+        lines += ["| key | values | default | meaning |", "|---|---|---|---|"]
     for own_key, field in own.items():
         default = "required" if own_key in model.get("required", ()) else _default(field)
-        cells = [f"`{own_key}`", _values(field), default, field.get("description", "")]
+        cells = [f"`{own_key}`", _values(field, shown), default, field.get("description", "")]
         lines.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
     lines.append("")
     for own_key, field in own.items():
         for inner in _models(field):
-            if "kind" not in models[inner]["properties"]:
-                lines += ["#" * level + f" {key}.{own_key}", ""]
-            lines += _table(models, inner, f"{key}.{own_key}", level)
+            lines += _table(models, inner, f"{key}.{own_key}", shown)
     return lines
 
 
@@ -95,17 +98,18 @@ def _default(field: dict[str, Any]) -> str:
     return f"`{json.dumps(field['default'])}`" if "default" in field else ""
 
 
-def _values(field: dict[str, Any]) -> str:
+def _values(field: dict[str, Any], shown: dict[str, str]) -> str:
     """What values a key may have, in words."""
     if parts := field.get("anyOf", ()):
-        return " or ".join(filter(None, map(_values, parts)))
+        return " or ".join(_values(part, shown) for part in parts)
     if "enum" in field or "const" in field:
         return ", ".join(f"`{value}`" for value in field.get("enum", [field.get("const")]))
     if "$ref" in field or "oneOf" in field:
-        return "see below"
+        there = shown.get(_models(field)[0])
+        return "see below" if there is None else f"as `{there}`"
     ends = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    bounds = [f"{sign} {field[end]}" for end, sign in ends.items() if end in field]
+    bounds = [f"{sign} {field[end]}" for end, sign in ends.items() if field.get(end, HUGE) < HUGE]
     words = {"array": "list", "object": "keys and values", "string": "text"}
     kind = words.get(field.get("type", ""), field.get("type", ""))
-    inner = _values(field["items"]) if isinstance(field.get("items"), dict) else ""
+    inner = _values(field["items"], shown) if isinstance(field.get("items"), dict) else ""
     return " ".join(filter(None, [kind, f"of {inner}" if inner else "", ", ".join(bounds)]))

@@ -99,7 +99,7 @@ def variant_batches(
     workers: int = 0,
     rows: Rows | None = None,
 ) -> Batches:
-    """Batches of a variant's samples with their given labels; of `rows` only, if given."""
+    """Batches of a variant's samples with their given labels, or only of those in `rows`."""
     return Batches(
         data, variant.images, variant.given,
         batch_size=batch_size, device=device, workers=workers, rows=rows,

@@ -76,14 +76,14 @@ def write_variant(name: str, params: VariantParams, data: PreparedData) -> Varia
             given = noise.random_labels(given, classes=len(classes), seed=params.seed)
         case ConflictingDuplicates():
             # only samples that have no copy yet are copied
-            alone = np.flatnonzero((rows["copy_of"] == "") & ~rows["id"].isin(rows["copy_of"]))
+            uncopied = np.flatnonzero((rows["copy_of"] == "") & ~rows["id"].isin(rows["copy_of"]))
             chosen, labels = noise.conflicting_duplicates(
-                given[alone], classes=len(classes), rate=params.rate, seed=params.seed
+                given[uncopied], classes=len(classes), rate=params.rate, seed=params.seed
             )
-            copies = rows.iloc[alone[chosen]]
+            copies = rows.iloc[uncopied[chosen]]
             copies = copies.assign(copy_of=copies["id"], id=copies["id"] + COPY)
             rows = pd.concat([rows, copies])
-            clean = np.concatenate([clean, clean[alone[chosen]]])
+            clean = np.concatenate([clean, clean[uncopied[chosen]]])
             given = np.concatenate([given, labels])
         case PixelNoise():
             pixels = PixelChange(how=params.how, seed=params.seed)

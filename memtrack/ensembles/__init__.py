@@ -1,1 +1,1 @@
-"""Many networks: what they are trained on, where they are trained, and what is kept."""
+"""Many networks: what they are trained on, where they are trained, and what is stored."""

@@ -1,4 +1,4 @@
-"""What shapes the networks of an ensemble."""
+"""What the networks of an ensemble depend on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from memtrack.runs.fingerprint import Fingerprint, data_causes, package_versions
 def ensemble_fingerprint(
     params: Params, data: PreparedData, variant: VariantData, device: torch.device, **more: Any
 ) -> Fingerprint:
-    """All that shapes the networks that memorization is estimated with, and their subsets (`more`)."""
+    """What the networks that estimate memorization depend on; `more` describes their subsets."""
     return Fingerprint(
         causes={
             **data_causes(data, variant),

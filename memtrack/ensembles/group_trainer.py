@@ -1,4 +1,4 @@
-"""What each worker is asked to do: train networks with some numbers, and say which samples they get right."""
+"""The task of each worker: train networks by number, and find which samples they predict correctly."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ class Arrays:
 
     @classmethod
     def load(cls, folder: Path) -> Arrays:
-        """From a folder with a file NAME.npy for each; images are mapped into memory."""
+        """Map the files NAME.npy of a folder, one for each array, into memory."""
         return cls(*(np.load(folder / f"{name}.npy", mmap_mode="c") for name in cls.__annotations__))
 
 
 class GroupTrainer:
-    """What a worker is asked to do; sent to it once.
+    """The task of a worker; sent to it once.
 
     Args:
-        arrays: or the folder that they are in.
-        members: which samples the network with a number is trained on, (N,); can be pickled.
-        threads: of each worker; None: all cores.
+        arrays: the arrays, or the folder that holds them.
+        members: gives the samples that the network with a number is trained on, (N,); must be picklable.
+        threads: CPU threads of each worker; None: all cores.
     """
 
     def __init__(
@@ -57,8 +57,8 @@ class GroupTrainer:
         return self._ensemble.fastest_size(self.members, most)
 
     def train(self, *numbers: int) -> tuple[Flags, Flags]:
-        """Train networks together: which samples of each split each gets right, (K, N) and (K, T). Where a
-        GPU's memory does not hold as many, half of them at a time."""
+        """Train networks together. Returns which samples of each split each network predicts correctly,
+        (K, N) and (K, T). If a GPU's memory is too small, half of the networks are trained at a time."""
         try:
             return self._train(numbers)
         except torch.OutOfMemoryError:
@@ -66,8 +66,8 @@ class GroupTrainer:
                 raise
         middle = len(numbers) // 2
         torch.cuda.empty_cache()
-        one, other = self.train(*numbers[:middle]), self.train(*numbers[middle:])
-        return np.concatenate([one[0], other[0]]), np.concatenate([one[1], other[1]])
+        first, second = self.train(*numbers[:middle]), self.train(*numbers[middle:])
+        return np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]])
 
     def _train(self, numbers: Sequence[int]) -> tuple[Flags, Flags]:
         members = np.stack([self.members(number) for number in numbers])
@@ -102,6 +102,6 @@ class GroupTrainer:
 
 
 def _tensor(array: NDArray[Any]) -> torch.Tensor:
-    with warnings.catch_warnings():  # arrays of Ray cannot be written to, and nobody does
+    with warnings.catch_warnings():  # arrays of Ray are read-only, and nothing writes to them
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         return torch.from_numpy(array)

@@ -1,4 +1,4 @@
-"""What a `GroupTrainer` is made of: the recipe, from the parameters, and the images, decoded."""
+"""The inputs of a `GroupTrainer`: the recipe from the parameters, and the decoded images."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from memtrack.terminal.progress import Progress
 
 
 def recipe(params: Params, data: PreparedData) -> Recipe:
-    """How the networks are trained; `InputError` for a network that cannot take the images."""
+    """How the networks are trained; `InputError` if the network cannot take the images."""
     chosen, info = params.recipe, data.info
-    network(chosen.model, info)  # whether it can be made
+    network(chosen.model, info)  # raises if it cannot be built
     return Recipe(
         partial(models.build, shape=info.shape, classes=len(info.classes), **chosen.model.model_dump()),
         info.mean,
@@ -41,10 +41,10 @@ def recipe(params: Params, data: PreparedData) -> Recipe:
 
 @contextmanager
 def decoded(folder: Path, data: PreparedData, variant: VariantData) -> Iterator[Path]:
-    """A folder with the `Arrays` of a variant, on the disk, so that workers share them; removed afterwards.
+    """Write the `Arrays` of a variant to a folder, so that workers share them; it is removed afterwards.
 
     Raises:
-        InputError: where the disk has no room for them.
+        InputError: if the disk has too little space for them.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -52,17 +52,17 @@ def decoded(folder: Path, data: PreparedData, variant: VariantData) -> Iterator[
     size = (len(variant.ids) + len(held)) * math.prod(data.info.shape)
     free = shutil.disk_usage(folder).free
     if size > free:
-        text = f"the decoded images of {variant.name} take {size:,} bytes, and the disk has {free:,}"
-        raise InputError([Problem(folder, message=f"{text}: make room, or choose smaller images")])
-    where, change = held["image"].tolist(), variant.test_pixels
+        text = f"the decoded images of {variant.name} need {size:,} bytes, but only {free:,} are free"
+        raise InputError([Problem(folder, message=f"{text}: free disk space, or choose smaller images")])
+    test_images, change = held["image"].tolist(), variant.test_pixels
 
     def test(rows: range) -> NDArray[np.uint8]:
-        images = data.images(where[rows.start : rows.stop])
+        images = data.images(test_images[rows.start : rows.stop])
         return images if change is None else change(images, rows)
 
     try:
         _write_images(folder / "images.npy", len(variant.ids), data, variant.read)
-        _write_images(folder / "test_images.npy", len(where), data, test)
+        _write_images(folder / "test_images.npy", len(test_images), data, test)
         np.save(folder / "labels.npy", variant.given)
         np.save(folder / "test_labels.npy", data.codes(held["label"]))
         yield folder

@@ -1,4 +1,4 @@
-"""Train the networks of an ensemble that are not there yet, many at a time."""
+"""Train the missing networks of an ensemble, many at a time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from memtrack.runs.networks import chosen_device
 from memtrack.tracking.run import Run
 
 ROUNDS = 4
-"""Each worker trains at least so many groups: a kill loses little, and all end at about the same time."""
+"""Each worker trains at least this many groups: a kill loses little, and all end at about the same time."""
 
 
 def train_missing(
@@ -38,21 +38,21 @@ def train_missing(
     groups: Callable[[int], Iterable[range]],
     device: torch.device,
 ) -> Generator[tuple[int, ...], None, None]:
-    """Train the networks that are not there yet; the numbers of each group once it is there.
+    """Train the networks that are missing. Yields the numbers of each group after it is stored.
 
     Args:
-        members: which samples the network with a number is trained on, (N,); can be pickled.
-        groups: the numbers wanted, cut into groups of networks with as many samples each, at most so
-            many as it is told.
+        members: gives the samples that the network with a number is trained on, (N,); must be picklable.
+        groups: gives the wanted numbers in groups of at most the given size. The networks of a group are
+            trained on the same number of samples.
     """
     wanted = list(groups(2**20))
     if all(number in folder.networks for group in wanted for number in group):
         return
-    how = recipe(params, data)  # what is wrong with it is said before images are read
+    training_recipe = recipe(params, data)  # reports errors before images are read
     if params.compute.ray is not None:
         reach(params.compute)
     with decoded(folder.folder / "arrays", data, variant) as arrays:
-        executor = _executor(params.compute, how, arrays, members, device)
+        executor = _executor(params.compute, training_recipe, arrays, members, device)
         size = params.compute.together
         try:
             if size is None:
@@ -68,20 +68,20 @@ def train_missing(
                 folder.keep(numbers)
                 yield numbers
         except FloatingPointError as error:
-            text = f"{error}: choose a lower one"
+            text = f"{error}: choose a lower learning rate"
             raise params.recipe.mistake("optimizer", "lr", message=text) from None
         except torch.OutOfMemoryError as error:
-            text = f"a network does not fit into the memory of the device: choose a lower one ({error})"
+            text = f"a network does not fit into the device's memory: choose a smaller batch size ({error})"
             raise params.recipe.mistake("batch_size", message=text) from None
         except RuntimeError as error:
             if size == 1 or params.compute.together is None:
                 raise
-            text = f"so many networks cannot be trained together, choose null or 1: {error}"
+            text = f"this many networks cannot be trained together: choose null or 1 ({error})"
             raise params.compute.mistake("together", message=text) from None
 
 
 def training_device(params: Params) -> torch.device:
-    """As train.device says; `InputError` where this machine has no such device. A Ray cluster is not asked
+    """The device of train.device; `InputError` if this machine does not have it. A Ray cluster is not checked
     before it is used."""
     if params.compute.ray is not None and params.train.device != "auto":
         return torch.device(params.train.device)
@@ -94,8 +94,8 @@ def open_run(
     """The MLflow run of an ensemble.
 
     Args:
-        what: is computed: "memorization" or "utility".
-        options: its parameters beside the recipe and the variant.
+        what: the computation: "memorization" or "utility".
+        options: its parameters, in addition to the recipe and the variant.
     """
     parameters = {
         **options,
@@ -109,20 +109,24 @@ def open_run(
 
 
 def chunks(numbers: range, size: int) -> Iterator[range]:
-    """The numbers in groups of at most `size`."""
+    """Split the numbers into groups of at most `size`."""
     for start in range(numbers.start, numbers.stop, size):
         yield range(start, min(start + size, numbers.stop))
 
 
 def _executor(
-    options: ComputeParams, how: Recipe, arrays: Path, members: Callable[[int], Flags], device: torch.device
+    options: ComputeParams,
+    training_recipe: Recipe,
+    arrays: Path,
+    members: Callable[[int], Flags],
+    device: torch.device,
 ) -> Executor:
     workers = options.workers or (_cores() if device.type == "cpu" else 1)
     threads = None if workers == 1 and options.ray is None else 1
-    trainer = GroupTrainer(how, arrays, members, device, threads)
+    trainer = GroupTrainer(training_recipe, arrays, members, device, threads)
     return Processes(trainer, workers, options) if options.ray is None else Ray(trainer, options)
 
 
 def _cores() -> int:
-    """That this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,7 +1,7 @@
-"""Where the networks of an estimate live until all are there: .memtrack/networks/NAME-KEY in the project.
+"""The folder of an estimate's networks until all are trained: .memtrack/networks/NAME-KEY in the project.
 
 It is like the work folder of a training (`memtrack.runs.work_folder`), but a network is a row of bits, and
-nothing is thrown away when the estimate is whole: more networks may be asked for later.
+nothing is deleted when the estimate is complete: more networks may be requested later.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ NETWORKS, FINGERPRINT = "networks.npz", "networks.json"
 
 
 class NetworkFolder:
-    """The networks of one estimate, for this process alone.
+    """The networks of one estimate, reserved for this process.
 
     Attributes:
-        networks: those that are there.
+        networks: the networks that exist.
     """
 
     def __init__(self, folder: Path, fingerprint: Fingerprint, samples: tuple[int, int]) -> None:
@@ -35,7 +35,7 @@ class NetworkFolder:
             try:
                 self.networks.read(path)
             except DamagedNetworks:
-                print(f"{path}: is damaged: what is not elsewhere is trained again")
+                _print_damaged(path)
                 path.unlink()
 
     @classmethod
@@ -43,36 +43,40 @@ class NetworkFolder:
     def claimed(
         cls, name: str, fingerprint: Fingerprint, samples: tuple[int, int], published: Path | None = None
     ) -> Iterator[NetworkFolder]:
-        """The folder of an estimate, with what `published` has of it. Another process that is at the same
-        estimate is waited for: what it trains need not be trained again."""
+        """The folder of an estimate, including its networks in `published`. If another process works on the
+        same estimate, wait for it: the networks that it trains need not be trained again."""
         folder = project_root() / FOLDER / f"{name}-{fingerprint.key}"
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / "lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            print(f"{name}: another process trains these networks: waiting for it", flush=True)
+            print(f"{name}: another process is training these networks: waiting for it", flush=True)
             lock.acquire()
         try:
             found = cls(folder, fingerprint, samples)
             if published is not None and (published / NETWORKS).exists():
                 try:
                     found.keep(found.networks.read(published / NETWORKS))
-                except OtherNetworks:  # of other parameters
+                except OtherNetworks:  # trained with other parameters
                     pass
                 except DamagedNetworks:
-                    print(f"{published / NETWORKS}: is damaged: what is not elsewhere is trained again")
+                    _print_damaged(published / NETWORKS)
             yield found
         finally:
             lock.release()
 
     def publish(self, results: Path, numbers: Sequence[int]) -> None:
-        """Write networks to one file in `results`."""
+        """Write the networks with these numbers to one file in `results`."""
         results.mkdir(parents=True, exist_ok=True)
         self.networks.write(results / NETWORKS, numbers)
         self.fingerprint.write(results / FINGERPRINT)
 
     def keep(self, numbers: Sequence[int]) -> None:
-        """Networks that were added stay when this process ends."""
+        """Store networks that were added, so that they outlive this process."""
         if numbers:
             self.networks.write(self.folder / f"{numbers[0]:08d}_{len(numbers)}.npz", numbers)
+
+
+def _print_damaged(path: Path) -> None:
+    print(f"{path}: is damaged: networks that are stored nowhere else are trained again")

@@ -1,4 +1,4 @@
-"""What stage `agreement` reports: how far scores agree with memorization, and on whom they disagree."""
+"""The report of stage `agreement`: how well scores agree with memorization, and where they disagree."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from memtrack.report.captions import caption
 from memtrack.report.metrics import AgreementMetrics
 
 SHOWN = 10
-"""Of each score, so many of the highest samples that are not memorized, and of the lowest that are."""
+"""How many of the highest samples that are not memorized, and of the lowest that are, a picture shows."""
 COLUMNS = [f"{measure}{end}" for measure in MEASURES for end in ("", "_low", "_high")]
 
 
 @dataclass(frozen=True)
 class AgreementReport:
-    """Scores of a variant, each (N,), and its memorization, (N,), NaN where that is not known."""
+    """Scores of a variant, each (N,), and its memorization, (N,), NaN if it is not known."""
 
     variant: VariantData
     scores: Mapping[str, NDArray[np.float64]]
@@ -45,7 +45,7 @@ class AgreementReport:
 
     @cached_property
     def metrics(self) -> AgreementMetrics:
-        """metrics.json."""
+        """The content of metrics.json."""
         judged, differences = self._compared
         best, *others = judged
         return AgreementMetrics(
@@ -75,13 +75,13 @@ class AgreementReport:
         figures.scatters(titled, memorization, corrupted, folder / "scatter.png")
         names = variant.summary.classes
         for key, values in self.scores.items():
-            place = pd.Series(-values).where(self._known).rank(method="min")
+            rank = pd.Series(-values).where(self._known).rank(method="min")
             rows = np.concatenate(disagreements(values, memorization, SHOWN))
             captions = [
                 caption(
                     variant.ids[row],
                     f"given {names[variant.given[row]]}",
-                    f"mem {memorization[row]:.3f}, place {place[row]:.0f}",
+                    f"mem {memorization[row]:.3f}, rank {rank[row]:.0f}",
                 )
                 for row in rows
             ]
@@ -90,7 +90,7 @@ class AgreementReport:
 
 
 def _columns(found: Agreement) -> dict[str, float | None]:
-    """pearson, pearson_low, pearson_high, ...; None for what is not defined."""
+    """The numbers pearson, pearson_low, pearson_high, ...; None if one is not defined."""
     numbers = [
         number
         for measure in MEASURES

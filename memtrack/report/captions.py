@@ -1,11 +1,11 @@
-"""The words below an image on a contact sheet."""
+"""The captions of images on a contact sheet."""
 
 from __future__ import annotations
 
 LONGEST_ID = 24
-"""So many characters of a sample's id are shown, the last ones."""
+"""How many characters of a sample's id are shown; they are its last ones."""
 
 
 def caption(sample: object, *lines: str, before: str = "") -> str:
-    """A sample's id, shortened to its end, and further lines. `before` stands in front of the id."""
+    """The end of a sample's id, with `before` in front of it, and further lines."""
     return "\n".join([before + str(sample)[len(before) - LONGEST_ID :], *lines])

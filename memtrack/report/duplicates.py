@@ -1,4 +1,4 @@
-"""What stage `duplicates` reports: the table of duplicates, and a picture of those in conflict."""
+"""The report of stage `duplicates`: the table of duplicates, and a picture of the conflicting ones."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from memtrack.report.metrics import DuplicatesMetrics
 from memtrack.report.sample_tables import score_names
 
 SHEET = 50
-"""So many images are on the contact sheet."""
+"""The number of images on the contact sheet."""
 
 
 def duplicate_table(variant: VariantData, pairs: Sequence[Pair], scores: pd.DataFrame) -> pd.DataFrame:
     """duplicates.csv: a row for each sample that has a duplicate, group by group.
 
-    Groups under different labels come first, those of the most suspect sample (by the first score) before
-    others. distance is that to the nearest duplicate in units of the usual distance of neighbours, 0 for the
-    same pixels; by says whether it was found by pixels or features.
+    Groups with different labels come first. Otherwise, groups are sorted by their most suspect sample
+    according to the first score. distance is the distance to the nearest duplicate, in units of the usual
+    distance between neighbours; it is 0 for equal pixels. by is "pixels" or "features": how it was found.
 
     Args:
         scores: scores.csv, see `read_scores`.
@@ -52,7 +52,7 @@ def duplicate_table(variant: VariantData, pairs: Sequence[Pair], scores: pd.Data
 
 
 def duplicate_metrics(pairs: Sequence[Pair], table: pd.DataFrame) -> DuplicatesMetrics:
-    """metrics.json."""
+    """The content of metrics.json."""
     return DuplicatesMetrics(
         exact_pairs=sum(pair.exact for pair in pairs),
         near_pairs=sum(not pair.exact for pair in pairs),
@@ -62,7 +62,7 @@ def duplicate_metrics(pairs: Sequence[Pair], table: pd.DataFrame) -> DuplicatesM
 
 
 def draw_conflicts(variant: VariantData, table: pd.DataFrame, path: Path) -> None:
-    """The first duplicates under different labels on a contact sheet."""
+    """Draw the first duplicates with different labels on a contact sheet."""
     shown = table[table["conflicting"]].head(SHEET)
     images = variant.read([variant.row[sample] for sample in shown["id"]])
     captions = [

@@ -1,4 +1,4 @@
-"""What stage `evaluate` reports: tables, metrics and pictures of the scores of a variant."""
+"""The report of stage `evaluate`: tables, metrics and pictures of the scores of a variant."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from memtrack.report.metrics import ConflictMetrics, EvaluateMetrics, ScoreMetri
 
 Scores = Mapping[str, NDArray[np.float64]]
 CORNERS = 1000
-"""So many points of a ROC curve are kept."""
+"""The largest number of points that are kept of a ROC curve."""
 SHEET = 50
-"""So many images are on the contact sheet."""
+"""The number of images on the contact sheet."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The scores of a variant, each (N,), and all that is known to judge them by."""
+    """The scores of a variant, each (N,), and everything that they are evaluated with."""
 
     variant: VariantData
     trajectory: EpochArrays
@@ -47,7 +47,7 @@ class Evaluation:
 
     @property
     def corrupted(self) -> NDArray[np.bool_] | None:
-        """Which samples are corrupted, (N,); None where that is not known."""
+        """Which samples are corrupted, (N,); None if this is not known."""
         return self.variant.corrupted if self.variant.flags_known else None
 
     @cached_property
@@ -58,7 +58,7 @@ class Evaluation:
 
     @cached_property
     def metrics(self) -> EvaluateMetrics:
-        """metrics.json."""
+        """The content of metrics.json."""
         judged, differences = self._compared
         best = max(judged, key=lambda key: judged[key].auroc, default="")
         wrong = self.variant.corrupted
@@ -82,12 +82,12 @@ class Evaluation:
         if min(wrong, right) >= FEW:
             return ()
         kind = "corrupted" if wrong <= right else "clean"
-        return (f"{min(wrong, right)} {kind} samples are too few for an AUROC to say much (below {FEW})",)
+        return (f"{min(wrong, right)} {kind} samples are too few for a reliable AUROC (fewer than {FEW})",)
 
     def _conflicts(self) -> ConflictMetrics | None:
-        """What becomes of copies under another label; None where there are none."""
+        """What the network predicts for copies with another label; None if there are no such copies."""
         variant = self.variant
-        # other noise may have made the labels of the two agree
+        # other noise may have made the labels of a pair equal
         copies = np.flatnonzero(variant.given[variant.originals] != variant.given)
         originals = variant.originals[copies]
         if not len(copies):
@@ -105,7 +105,7 @@ class Evaluation:
         )
 
     def score_table(self) -> pd.DataFrame:
-        """scores.csv: a row per training sample, the highest of the first score first."""
+        """scores.csv: a row per training sample, sorted by the first score, the highest first."""
         variant, known = self.variant, self.variant.flags_known
         names = np.asarray(variant.summary.classes, dtype=object)
         columns: dict[str, object] = {
@@ -122,7 +122,7 @@ class Evaluation:
         return pd.DataFrame(columns).sort_values(f"{next(iter(self.scores))}_rank")
 
     def difference_table(self) -> pd.DataFrame:
-        """differences.csv: each score against each other one, on the same resamples."""
+        """differences.csv: the difference of each pair of scores, on the same resamples."""
         rows = [
             (better, worse, found.difference, found.low, found.high)
             for (better, worse), found in self._compared[1].items()
@@ -130,9 +130,9 @@ class Evaluation:
         return pd.DataFrame(rows, columns=["better", "worse", "difference", "low", "high"])
 
     def class_table(self) -> pd.DataFrame:
-        """classes.csv: for each given label how many samples, how many corrupted, and the AUROC of each score
-        among them; empty where there are fewer than `FEW` of one kind, or nothing is known to be
-        corrupted."""
+        """classes.csv: for each given label the number of samples, of corrupted ones, and the AUROC of each
+        score among them. The AUROC is empty for a label with fewer than `FEW` clean or corrupted samples. If
+        the corrupted samples are not known, the table has only the number of samples."""
         given, names, corrupted = self.variant.given, self.variant.summary.classes, self.corrupted
         counts = np.bincount(given, minlength=len(names))
         table: dict[str, object] = {"given_label": names, "samples": counts}
@@ -147,7 +147,7 @@ class Evaluation:
 
     @cached_property
     def roc_table(self) -> pd.DataFrame:
-        """roc.csv: at most `CORNERS` points of each curve; no rows where nothing is known to be corrupted."""
+        """roc.csv: at most `CORNERS` points of each curve; no rows if the corrupted samples are not known."""
         columns = ["score", "false_positive_rate", "true_positive_rate"]
         if self.corrupted is None:
             return pd.DataFrame(columns=columns)
@@ -194,6 +194,6 @@ class Evaluation:
 
 
 def _behind(found: Difference | None) -> dict[str, float]:
-    """How far a score is behind the best one; 0 for None, the best one itself."""
+    """How far a score is behind the best one; 0 for None, which is the best one itself."""
     numbers = (0.0, 0.0, 0.0) if found is None else (found.difference, found.low, found.high)
     return dict(zip(("behind_best", "behind_best_low", "behind_best_high"), numbers, strict=True))

@@ -1,4 +1,4 @@
-"""The pictures of a run."""
+"""Pictures of results."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from memtrack.core.images.pixels import Pixels
 
 Values = NDArray[np.float64]
 Flags = NDArray[np.bool_]
-CLEAN, CORRUPTED = "#4477aa", "#cc3311"  # told apart also by colour-blind readers
+CLEAN, CORRUPTED = "#4477aa", "#cc3311"  # colour-blind readers can tell them apart
 
 
 def roc_curves(
     curves: pd.DataFrame, aurocs: Mapping[str, float], titles: Mapping[str, str], path: Path
 ) -> None:
-    """ROC curves (score, false_positive_rate, true_positive_rate) of the best ten scores, with the title and
-    the AUROC of each in the legend."""
+    """Draw the ROC curves (score, false_positive_rate, true_positive_rate) of the ten best scores, with the
+    title and the AUROC of each in the legend."""
     figure, axes = _figure(5.5, 5)
     axes.plot([0, 1], [0, 1], color="0.7", linestyle=":", linewidth=1)
-    for name in sorted(aurocs, key=lambda score: -aurocs[score])[:10]:  # so many colours there are
+    for name in sorted(aurocs, key=lambda score: -aurocs[score])[:10]:  # there are ten colours
         points = curves[curves["score"] == name]
         axes.plot(
             points["false_positive_rate"],
@@ -39,13 +39,13 @@ def roc_curves(
             label=f"{titles[name]}: {aurocs[name]:.3f}",
         )
     axes.set(xlabel="clean samples flagged (share)", ylabel="corrupted samples found (share)")
-    axes.set_title("Who finds the corrupted labels?")
+    axes.set_title("Which score finds the corrupted labels?")
     axes.legend(title="AUROC", loc="lower right", fontsize="small")
     _save(figure, path)
 
 
 def histograms(scores: Mapping[str, Values], corrupted: Flags | None, path: Path) -> None:
-    """The distribution of each score, by its title, split by corrupted or not where that is known."""
+    """Draw the distribution of each score, by title, split into clean and corrupted if this is known."""
     columns = min(3, len(scores))
     rows = -(-len(scores) // columns)
     figure, grid = plt.subplots(rows, columns, figsize=(4 * columns, 3 * rows), squeeze=False)
@@ -60,7 +60,7 @@ def histograms(scores: Mapping[str, Values], corrupted: Flags | None, path: Path
             counts, _ = np.histogram(members, edges)
             axes.stairs(counts, edges, fill=True, color=colour, alpha=0.7, label=label)
         axes.set_yscale("log")
-        axes.yaxis.set_minor_locator(NullLocator())  # a third of the time to draw
+        axes.yaxis.set_minor_locator(NullLocator())  # they take a third of the time to draw
         axes.set(title=name, ylabel="samples", ylim=(0.7, None))
     if corrupted is not None:
         grid.flat[0].legend(fontsize="small")
@@ -72,11 +72,11 @@ def histograms(scores: Mapping[str, Values], corrupted: Flags | None, path: Path
 def curvature_by_epoch(
     epochs: Sequence[int], curvature: Iterable[Values], corrupted: Flags | None, path: Path
 ) -> None:
-    """Median curvature over the epochs, each (N,), with its middle half; clean and corrupted apart."""
+    """Draw the median and middle half of the curvature (N,) over the epochs, clean and corrupted apart."""
     figure, axes = _figure(6, 4)
-    everyone = slice(None)
+    all_samples = slice(None)
     groups: list[tuple[str, str, slice | Flags]] = (
-        [("all samples", CLEAN, everyone)]
+        [("all samples", CLEAN, all_samples)]
         if corrupted is None
         else [("clean", CLEAN, ~corrupted), ("corrupted", CORRUPTED, corrupted)]
     )
@@ -94,7 +94,7 @@ def curvature_by_epoch(
 
 
 def memorization_histogram(values: Values, corrupted: Flags | None, threshold: float, path: Path) -> None:
-    """The distribution of memorization, split by corrupted or not where that is known."""
+    """Draw the distribution of memorization, split into clean and corrupted if this is known."""
     figure, axes = _figure(6, 4)
     edges = np.linspace(min(0.0, np.nanmin(values)), 1, 41)
     groups: list[tuple[str, str, Values]] = (
@@ -107,13 +107,13 @@ def memorization_histogram(values: Values, corrupted: Flags | None, threshold: f
         axes.stairs(counts, edges, fill=True, color=colour, alpha=0.7, label=label)
     axes.axvline(threshold, color="0.5", linestyle=":", label=f"memorized: above {threshold}")
     axes.set(yscale="log", xlabel="memorization (Feldman & Zhang)", ylabel="samples", ylim=(0.7, None))
-    axes.set_title("Who had to be memorized?")
+    axes.set_title("Which samples are memorized?")
     axes.legend(fontsize="small")
     _save(figure, path)
 
 
 def scatters(scores: Mapping[str, Values], memorization: Values, corrupted: Flags | None, path: Path) -> None:
-    """Each score, by its title, over memorization, a point for each sample, corrupted ones in red."""
+    """Draw each score, by title, over memorization: a point for each sample, in red if it is corrupted."""
     columns = min(4, len(scores))
     rows = -(-len(scores) // columns)
     figure, grid = plt.subplots(rows, columns, figsize=(3.2 * columns, 2.8 * rows), squeeze=False)
@@ -134,9 +134,9 @@ def scatters(scores: Mapping[str, Values], memorization: Values, corrupted: Flag
 
 
 def utility_curves(table: pd.DataFrame, accuracy: float, path: Path) -> None:
-    """Test accuracy over the threshold above which samples are left out, with a standard deviation.
+    """Draw test accuracy over the threshold above which samples are left out, with its standard deviation.
 
-    `table` as in utility.csv; `accuracy` is that with all samples.
+    `table` is that of utility.csv; `accuracy` is the test accuracy with all samples.
     """
     kinds = list(dict.fromkeys(table["tests"]))
     figure, grid = plt.subplots(1, len(kinds), figsize=(4.5 * len(kinds), 3.8), squeeze=False)
@@ -157,9 +157,10 @@ def utility_curves(table: pd.DataFrame, accuracy: float, path: Path) -> None:
 def value_over_scale(
     points: pd.DataFrame, key: str, label: str, default: float, winner: tuple[float, int], path: Path
 ) -> None:
-    """The column `key` over h, a line for each number of probes, broken where others have a point more.
+    """Draw the column `key` over h, with a line for each number of probes. A line has a gap at an h that only
+    other numbers of probes have.
 
-    `points` has a row for each h and n; `winner` is one of them. Far worse ones are below the frame.
+    `points` has a row for each h and n; `winner` is one of them. Much worse points lie below the frame.
     """
     figure, axes = _figure(6, 4)
     table = points.pivot_table(values=key, index="perturbation_scale", columns="probes")
@@ -181,7 +182,7 @@ def value_over_scale(
 
 
 def save_axes(drawn: Axes | NDArray[np.object_], path: Path) -> None:
-    """Save the figure that axes, which another library has drawn, are part of."""
+    """Save the figure that contains axes which another library has drawn."""
     first: Axes = np.ravel(np.asarray(drawn, dtype=object))[0]
     figure = first.get_figure(root=True)
     assert figure is not None
@@ -191,11 +192,11 @@ def save_axes(drawn: Axes | NDArray[np.object_], path: Path) -> None:
 
 
 def contact_sheet(images: Pixels, captions: Sequence[str], marked: Sequence[bool], path: Path) -> None:
-    """Images (K, channels, H, W) in rows of ten with a caption each, in red where `marked`."""
+    """Draw images (K, channels, H, W) in rows of ten, each with a caption, which is red if `marked`."""
     columns, wide, high, side, gap = 10, 1.35, 1.75, 1.25, 0.1  # the last four in inches
     rows = max(1, -(-len(images) // columns))
     figure = plt.figure(figsize=(columns * wide + gap, rows * high + gap))
-    axes = figure.add_axes((0, 0, 1, 1))  # one for all: an axes for each image takes seconds
+    axes = figure.add_axes((0, 0, 1, 1))  # one for all images: one for each takes seconds
     for number, (image, caption, mark) in enumerate(zip(images, captions, marked, strict=True)):
         row, column = divmod(number, columns)
         left, bottom = gap + column * wide, gap + (rows - 1 - row) * high
@@ -221,7 +222,7 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def _save(figure: Figure, path: Path, inches: tuple[float, float, float, float] | None = None) -> None:
-    """`inches`: left of, below, above and between the axes of a grid; None: as needed, which takes long."""
+    """`inches`: space left of, below, above and between the axes of a grid; None: computed, which is slow."""
     if inches is None:
         figure.tight_layout()
     else:
@@ -237,5 +238,5 @@ def _save(figure: Figure, path: Path, inches: tuple[float, float, float, float] 
 
 def _write(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110, metadata={"Software": None})  # the same bytes each time
+    figure.savefig(path, dpi=110, metadata={"Software": None})  # makes the bytes the same each time
     plt.close(figure)

@@ -1,4 +1,4 @@
-"""What stage `memorization` reports: tables, metrics and pictures of memorization and influence."""
+"""The report of stage `memorization`: tables, metrics and pictures of memorization and influence."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from memtrack.report.captions import caption
 from memtrack.report.metrics import MemorizationMetrics
 
 SHEET = 50
-"""So many images are on a contact sheet."""
+"""The number of images on a contact sheet."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class MemorizationReport:
     """The estimate for a variant.
 
     Attributes:
-        counts: of the networks. pairs: of influence.
-        right: which test samples each network gets right, (K, T).
+        counts: the counts over the networks. pairs: the influential pairs.
+        right: which test samples each network predicts correctly, (K, T).
     """
 
     data: PreparedData
@@ -38,7 +38,7 @@ class MemorizationReport:
 
     @cached_property
     def metrics(self) -> MemorizationMetrics:
-        """metrics.json."""
+        """The content of metrics.json."""
         counts, errors, accuracy = self.counts, self.counts.standard_error, self.right.mean(axis=1)
         memorized = counts.memorization > MEMORIZED
         return MemorizationMetrics(
@@ -56,8 +56,8 @@ class MemorizationReport:
 
     @cached_property
     def sample_table(self) -> pd.DataFrame:
-        """memorization.csv: a row per training sample, the most memorized first; trained and left_out say how
-        many networks were trained with and without it."""
+        """memorization.csv: a row per training sample, the most memorized first; trained and left_out are the
+        numbers of networks that were trained with and without it."""
         variant, counts = self.variant, self.counts
         names = np.asarray(variant.summary.classes, dtype=object)
         table = pd.DataFrame(
@@ -76,7 +76,7 @@ class MemorizationReport:
 
     @cached_property
     def influence_table(self) -> pd.DataFrame:
-        """influence.csv: the pairs of largest influence."""
+        """influence.csv: the pairs with the largest influence."""
         variant, found, held = self.variant, self.pairs, self.data.split("test")
         names = np.asarray(variant.summary.classes, dtype=object)
         return pd.DataFrame(
@@ -92,8 +92,8 @@ class MemorizationReport:
         )
 
     def test_table(self) -> pd.DataFrame:
-        """test.csv, a row per test sample: the share of networks that get it right, and in how many
-        influential pairs it is: in all, and with an influence beyond the noise."""
+        """test.csv: a row per test sample, with the share of networks that predict it correctly, and the
+        number of its influential pairs: of all, and of those with an influence beyond the noise."""
         held = self.data.split("test")
         return pd.DataFrame(
             {
@@ -130,13 +130,13 @@ class MemorizationReport:
         figures.contact_sheet(self.variant.read(rows), captions, marked, path)
 
     def _draw_influence(self, path: Path) -> None:
-        """The training sample and the test sample of each pair side by side."""
+        """Draw the training sample and the test sample of each pair side by side."""
         first = self.influence_table.head(SHEET // 2)
         rows = [self.variant.row[sample] for sample in first["train_id"]]
-        where = self.data.split("test").set_index("id")["image"]
+        test_images = self.data.split("test").set_index("id")["image"]
         images = np.empty((2 * len(first), *self.data.info.shape), dtype=np.uint8)
         images[::2] = self.variant.read(rows)
-        images[1::2] = self.data.images(where[first["test_id"]].tolist())
+        images[1::2] = self.data.images(test_images[first["test_id"]].tolist())
         captions = [
             text
             for row in first.itertuples()

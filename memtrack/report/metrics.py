@@ -1,4 +1,4 @@
-"""metrics.json of the stages after training: the numbers, and what to say about them."""
+"""metrics.json of the stages after training: the numbers, and how they are printed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from memtrack.config.sections.base import Fraction
 
 
 class ScoreMetrics(StrictModel):
-    """How well a score finds the corrupted samples; see `memtrack.core.evaluation.Detection`. behind_best is
-    the AUROC of the best score minus this one's, with its paired interval; 0 for the best itself."""
+    """How well a score finds the corrupted samples; see `memtrack.core.evaluation.detection.Detection`.
+    behind_best is the AUROC of the best score minus that of this one, with its paired interval; 0 for the
+    best one itself."""
 
     auroc: Fraction
     auroc_low: Fraction
@@ -31,8 +32,8 @@ class ScoreMetrics(StrictModel):
 
 
 class ConflictMetrics(StrictModel):
-    """Conflicting duplicates: which label the network predicts at the end, as shares of the pairs, and the
-    AUROC of each score where both samples of a pair are to be found."""
+    """Conflicting duplicates: which label the network predicts at the end, as shares of the pairs, and how
+    well each score finds both samples of a pair, as an AUROC."""
 
     pairs: int
     prefers_original: Fraction
@@ -42,7 +43,7 @@ class ConflictMetrics(StrictModel):
 
 
 class EvaluateMetrics(StrictModel):
-    """metrics.json of stage evaluate. `scores` is empty where no label is known to be corrupted."""
+    """metrics.json of stage evaluate. `scores` is empty if no label is known to be corrupted."""
 
     samples: int
     corrupted: int
@@ -59,22 +60,22 @@ class EvaluateMetrics(StrictModel):
         ]
 
     def in_words(self) -> list[str]:
-        """What is to be known beside the table of AUROCs, in sentences."""
+        """What a reader should know besides the AUROCs, in sentences."""
         found = [f"warning: {text}" for text in self.warnings]
         if not self.scores:
-            found.append("no label is known to be corrupted: scores, but no AUROC")
+            found.append("no label is known to be corrupted: there are scores, but no AUROC")
         if self.conflicts is not None:
             ends = self.conflicts
             found.append(
-                f"of {ends.pairs} conflicting duplicates the network ends with the original's label for "
-                f"{ends.prefers_original:.0%}, the copy's for {ends.prefers_copy:.0%}, another one for "
+                f"{ends.pairs} conflicting duplicates: at the end the network predicts the original's label "
+                f"for {ends.prefers_original:.0%}, the copy's for {ends.prefers_copy:.0%} and another for "
                 f"{ends.prefers_neither:.0%}"
             )
         return found
 
 
 class DuplicatesMetrics(StrictModel):
-    """metrics.json of stage duplicates. An exact pair is a sample with the first that has the same pixels."""
+    """metrics.json of stage duplicates. An exact pair is a sample and the first one with the same pixels."""
 
     exact_pairs: int
     near_pairs: int
@@ -82,18 +83,18 @@ class DuplicatesMetrics(StrictModel):
     conflicting_groups: int
 
     def in_words(self) -> str:
-        """In words."""
+        """The numbers in a sentence."""
         return (
             f"{self.exact_pairs} exact and {self.near_pairs} near pairs of duplicates; "
-            f"{self.conflicting_groups} of {self.groups} groups under different labels"
+            f"{self.conflicting_groups} of {self.groups} groups have different labels"
         )
 
 
 class MemorizationMetrics(StrictModel):
-    """metrics.json of stage memorization. memorized: how many samples have a memorization above 0.25;
-    influential_pairs: of such a sample and a test sample, with an influence above 0.15; sure_pairs: those of
-    more than 4 standard errors; influenced_tests: test samples in such a pair; test_accuracy: mean over the
-    networks."""
+    """metrics.json of stage memorization. memorized: the number of samples with a memorization above 0.25;
+    influential_pairs: the pairs of such a sample and a test sample with an influence above 0.15; sure_pairs:
+    those with an influence of more than 4 standard errors; influenced_tests: the test samples in sure pairs;
+    test_accuracy: the mean over the networks."""
 
     models: int
     median_standard_error: float
@@ -107,20 +108,20 @@ class MemorizationMetrics(StrictModel):
     test_accuracy_sd: float
 
     def in_words(self) -> str:
-        """In words."""
+        """The numbers in a sentence."""
         return (
-            f"{self.memorized} samples memorized (mem > 0.25), by {self.models} networks of test accuracy "
-            f"{self.test_accuracy:.3f}; median standard error {self.median_standard_error:.3f}; "
-            f"{self.influential_pairs} influential pairs, {self.sure_pairs} of them beyond the noise, which "
-            f"touch {self.influenced_tests} test samples"
+            f"{self.memorized} samples are memorized (mem > 0.25), by {self.models} networks with a test "
+            f"accuracy of {self.test_accuracy:.3f}; median standard error {self.median_standard_error:.3f}; "
+            f"{self.influential_pairs} influential pairs, {self.sure_pairs} of them beyond the noise, with "
+            f"{self.influenced_tests} test samples"
         )
 
 
 class UtilityMetrics(StrictModel):
-    """metrics.json of stage utility. test_accuracy: with all samples, mean over the networks;
-    largest_difference: without random samples minus without memorized ones, the largest over the thresholds
-    (its interval, from low to high, does not know that it was chosen), where `left_out` samples were above
-    `threshold`."""
+    """metrics.json of stage utility. test_accuracy: with all samples, the mean over the networks;
+    largest_difference: the accuracy without random samples minus that without memorized ones, the largest of
+    all thresholds. It belongs to `threshold`, above which `left_out` samples were. Its interval, from low to
+    high, does not account for the choice of the largest."""
 
     models: int
     test_accuracy: Fraction
@@ -132,18 +133,18 @@ class UtilityMetrics(StrictModel):
     influenced_tests: int
 
     def in_words(self) -> str:
-        """In words."""
+        """The numbers in a sentence."""
         interval = "" if self.low is None else f" [{self.low:.4f}, {self.high:.4f}]"
         return (
-            f"without the {self.left_out} samples of mem > {self.threshold} test accuracy is lower than "
+            f"without the {self.left_out} samples with mem > {self.threshold}, test accuracy is lower than "
             f"without as many random ones, by {self.largest_difference:.4f}{interval}"
         )
 
 
 class AgreementMetrics(StrictModel):
-    """metrics.json of stage agreement: for each score its measures (`memtrack.core.memorization.MEASURES`)
-    with their intervals, and for each but the best by Pearson the paired difference to that one; None where a
-    measure is not defined. memorized: how many of the samples have a memorization above 0.25."""
+    """metrics.json of stage agreement: the `memtrack.core.evaluation.agreement.MEASURES` of each score with
+    their intervals, and for each score but the best by Pearson the paired difference to the best; None if a
+    measure is not defined. memorized: the number of samples with a memorization above 0.25."""
 
     samples: int
     memorized: int
@@ -161,7 +162,7 @@ class AgreementMetrics(StrictModel):
         return lines
 
     def in_words(self) -> str:
-        """The best score, in words."""
+        """The best score, in a sentence."""
         best, found = next(iter(self.scores.items()))
         value, low, high = (found[f"pearson{end}"] for end in ("", "_low", "_high"))
         return f"{best} agrees best (Pearson {value or 0:.2f} [{low or 0:.2f}, {high or 0:.2f}])"

@@ -1,4 +1,4 @@
-"""What stage `utility` reports: test accuracy without the memorized samples, and without random ones."""
+"""The report of stage `utility`: test accuracy without the memorized samples, and without random ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from memtrack.report import figures
 from memtrack.report.metrics import UtilityMetrics
 
 TESTS = ("all", "influenced", "others")
-"""The test samples: all; those in a sure pair of influence (`sure_pairs` in test.csv); the others."""
+"""The groups of test samples: all; those in a sure pair (`sure_pairs` in test.csv); the others."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class UtilityReport:
     """The networks of all thresholds.
 
     Attributes:
-        right: which test samples each network without the samples above a threshold (False), or without as
-            many random ones (True), gets right, (K, T).
-        whole: the same of the networks that are trained on all samples.
-        memorization: of the training samples, (N,). influenced: test samples in a sure pair, (T,).
-        confidence: of the intervals.
+        right: for each threshold, which test samples the networks without the samples above it (False), or
+            without as many random ones (True), predict correctly, (K, T).
+        whole: the same for the networks that are trained on all samples.
+        memorization: of the training samples, (N,). influenced: which test samples are in a sure pair, (T,).
+        confidence: the confidence level of the intervals.
     """
 
     right: Mapping[tuple[float, bool], Flags]
@@ -41,9 +41,10 @@ class UtilityReport:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """utility.csv: a row for each threshold and kind of test samples: mean accuracy of the networks
-        without the samples above the threshold (and its standard deviation), and without as many random ones;
-        the difference, random minus memorized, with its interval (Welch's t over networks)."""
+        """utility.csv: a row for each threshold and group of test samples. It holds the mean accuracy of the
+        networks without the samples above the threshold, and without as many random ones, each with its
+        standard deviation, and the difference, random minus memorized, with its interval (Welch's t over
+        networks)."""
         influenced = self.influenced
         parts = dict(zip(TESTS, (np.ones_like(influenced), influenced, ~influenced), strict=True))
         rows = []
@@ -55,7 +56,7 @@ class UtilityReport:
                     self.right[threshold, random][:, chosen].mean(axis=1) for random in (True, False)
                 )
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", RuntimeWarning)  # all networks may agree
+                    warnings.simplefilter("ignore", RuntimeWarning)  # raised if all networks agree
                     found = ttest_ind(one, other, equal_var=False)
                     low, high = found.confidence_interval(self.confidence)
                 rows.append(
@@ -76,7 +77,7 @@ class UtilityReport:
 
     @cached_property
     def metrics(self) -> UtilityMetrics:
-        """metrics.json."""
+        """The content of metrics.json."""
         everywhere = self.table[self.table["tests"] == "all"].to_dict("records")
         largest = max(everywhere, key=lambda row: float(row["difference"]))
         low, high = (float(largest[end]) for end in ("low", "high"))

@@ -63,7 +63,7 @@ class Outbox:
         return len(self.messages()) - self._count()
 
     def add(self, files: Mapping[str, Path] | None = None, **message: Any) -> None:
-        """Add a message with the current time, and copy `files`, files or folders to upload under these names.
+        """Add a message with the current time, and copies of files or folders to upload under these names.
 
         Raises:
             OSError: if the disk is full.

@@ -36,7 +36,7 @@ LONGEST = 6000
 """The maximum length of a parameter or tag in MLflow, in characters; longer ones are cut."""
 
 
-logging.getLogger("mlflow.models.model").setLevel(logging.ERROR)  # it warns because it tries the input example as JSON
+logging.getLogger("mlflow.models.model").setLevel(logging.ERROR)  # it warns about JSON examples
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Run:
     def __init__(self, reference: RunReference) -> None:
         self.reference = reference
         self._outbox = Outbox(reference.key)
-        if self._outbox.exists and self._outbox.store != reference.tracking_uri:  # its messages are for another store
+        if self._outbox.exists and self._outbox.store != reference.tracking_uri:  # it serves another store
             digest = hashlib.sha256(reference.tracking_uri.encode()).hexdigest()[:8]
             self._outbox = Outbox(f"{reference.key}-{digest}")
         self._contact = _contacts.setdefault(reference.tracking_uri, _Contact())
@@ -151,7 +151,7 @@ class Run:
 
     @classmethod
     def of_training(cls, params: Params, reference: RunReference, stage: str) -> Run:
-        """Open the run of the training to add to it; if this store lacks it, a new one is opened for `stage`."""
+        """The run that training opened; if this store lacks it, a new one is opened for `stage`."""
         return cls.open(
             params.tracking,
             reference.variant,

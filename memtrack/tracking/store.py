@@ -105,8 +105,8 @@ class _Target:
         return cls(client, experiment, run, bool(found))
 
     def give(self, message: dict[str, Any]) -> None:
-        """Send one message to the store. Sending it twice, or values that an earlier computation sent, changes
-        nothing."""
+        """Send one message to the store. A message that is sent twice, or values that an earlier computation
+        sent, change nothing."""
         client, run, now = self.client, self.run, message["time"]
         metrics = [
             Metric(key, value, now, message["step"]) for key, value in message.get("metrics", {}).items()

@@ -1,7 +1,7 @@
-"""`python -m memtrack.tune`: which h and n find the corrupted labels best, without training again."""
+"""`python -m memtrack.tune`: search the best h and n without training again."""
 
 from __future__ import annotations
 
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as in memtrack.stages; before torch is loaded
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as in memtrack.stages; set before torch is loaded

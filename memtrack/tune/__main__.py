@@ -1,4 +1,4 @@
-"""`python -m memtrack.tune`: find the h and n that find known corruption best, without training again."""
+"""`python -m memtrack.tune`: search the best h and n without training again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from memtrack.tune.workers import run_trials
 
 @entry_point
 def main(argv: list[str] | None = None) -> int:
-    """Search, judge and report; see the parser for the exit status."""
+    """Search, compare the winner with the default, and report; the parser lists the exit statuses."""
     options = command_line.read(argv)
     search = open_search(options)
     deadline = time.time() + (options.tune.timeout or float("inf"))
@@ -38,12 +38,12 @@ def main(argv: list[str] | None = None) -> int:
     except BaseException as error:
         runs.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED", files)
         if isinstance(error, KeyboardInterrupt):
-            print(f"\nthe study {search.study.study_name} has {len(finished(search.study))} trials: the same "
-                  "command goes on", file=sys.stderr)  # fmt: skip
+            print(f"\nthe study {search.study.study_name} has {len(finished(search.study))} trials: run the "
+                  "same command to continue", file=sys.stderr)  # fmt: skip
         raise
     runs.end("FINISHED", files, report.metrics(outcome, search.choosing.truth.key))
     if outcome is None:
-        print("no trial was run to its end: nothing to judge", file=sys.stderr)
+        print("no trial was run to its end: there is no winner to report", file=sys.stderr)
         return 1
     print(f"Tables and pictures: {report.folder(search.study)}/")
     if outcome.better:
@@ -55,19 +55,19 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(search: Search, runs: StudyRuns, deadline: float) -> None:
-    """All trials, with a bar; each is told to MLflow when it is finished."""
+    """Run all trials, with a progress bar. Each trial is logged to MLflow when it is finished."""
     tune, study = search.options.tune, search.study
     left = max(0, tune.trials - len(finished(study)))
-    runs.tell(study.get_trials(deepcopy=False))
+    runs.log_finished(study.get_trials(deepcopy=False))
     trials = run_trials(search, deadline) if tune.workers > 1 else search.run_trials(deadline)
     with closing(trials):
         progress = Progress(trials, f"tune {study.study_name}", total=left)
         for _ in progress:
             known = study.get_trials(deepcopy=False)
-            runs.tell(known)
+            runs.log_finished(known)
             values = [trial.values[0] for trial in known if trial.state is TrialState.COMPLETE]
             progress.note(best=max(values, default=float("nan")))
-    runs.tell(study.get_trials(deepcopy=False))
+    runs.log_finished(study.get_trials(deepcopy=False))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Pictures of trials, where optuna-dashboard finds them."""
+"""Pictures of trials, stored where optuna-dashboard finds them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ FOLDER = Path(".memtrack/tune/artifacts")
 
 
 def attach(trial: Trial, values: NDArray[np.float64], found: NDArray[np.bool_], judged: str) -> None:
-    """Attach the histogram of a trial's score to the trial, the samples to be `found` apart."""
+    """Attach a histogram of a trial's score to the trial, with the samples to be `found` shown apart."""
     folder = project_root() / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "score.png"
-        words = ", ".join(f"{TITLES.get(name, name)} {value}" for name, value in trial.params.items())
-        figures.histograms({f"{judged} at {words}": values}, found, path)
+        parameters = ", ".join(f"{TITLES.get(name, name)} {value}" for name, value in trial.params.items())
+        figures.histograms({f"{judged} at {parameters}": values}, found, path)
         store = FileSystemArtifactStore(folder)
         upload_artifact(study_or_trial=trial, file_path=str(path), artifact_store=store)

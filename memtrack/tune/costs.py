@@ -1,4 +1,4 @@
-"""What recording costs, in trainings without recording."""
+"""The cost of recording, in units of a training without recording."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from memtrack.core.training.trainer import Trainer
 from memtrack.tune.trained_variant import TrainedVariant
 
 TIMED = 1024
-"""So many samples are trained on and swept to find what recording costs."""
+"""The number of samples that are trained on and swept to measure the cost."""
 
 
 def sweep_costs(trained: TrainedVariant) -> tuple[float, float]:
-    """The time of the gradient and of one probe of all samples, in trainings without recording.
+    """The time for the gradient and for one probe of all samples, in trainings without recording.
 
-    Measured on some samples.
+    It is measured on some of the samples.
     """
     train, last = trained.params.train, trained.checkpoints.epochs[-1]
     fit = list(islice(trained.batches(train.batch_size), math.ceil(TIMED / train.batch_size)))

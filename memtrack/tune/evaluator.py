@@ -1,4 +1,4 @@
-"""The AUROC of any setting of the curvature, from the checkpoints of a trained variant."""
+"""The scores for any setting of the curvature, from the checkpoints of a trained variant."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from memtrack.tune.probe_norms import ProbeNormCache
 from memtrack.tune.setting import Setting
 
 IN_MEMORY = 2**28
-"""So many numbers of images, and of their gradients, are kept in memory (1 GiB each)."""
+"""How many numbers of images, and how many of gradients, are kept in memory at most (1 GiB each)."""
 
 
 Samples = Batches | list[tuple[torch.Tensor, torch.Tensor]]
 
 
 class SettingEvaluator:
-    """Curvature and scores of some samples of a trained variant at any setting, each part measured once.
+    """Curvature and scores of some samples of a trained variant for any setting. Each part is measured once.
 
     Attributes:
         trained, rows, truth: as in `Side`.
@@ -45,14 +45,14 @@ class SettingEvaluator:
         self._latest: tuple[tuple[int, float], NDArray[np.float64]] = (0, 0.0), np.empty((0, len(rows)))
 
     def curvature(self, setting: Setting, epoch: int) -> NDArray[np.float64]:
-        """The curvature of the samples after an epoch, (len(rows),); measured as far as it is not known."""
+        """The curvature of the samples after an epoch, (len(rows),). Only unknown parts are measured."""
         norms = self._probe_norms(epoch, setting.perturbation_scale, setting.probes)
         return (norms**2 if setting.norm == "squared" else norms).mean(axis=0)
 
     def _probe_norms(self, epoch: int, scale: float, probes: int) -> NDArray[np.float64]:
-        """Of the first probes, (probes, len(rows))."""
-        asked, known = self._latest
-        if asked == (epoch, scale) and len(known) >= probes:
+        """The norms of the first probes, (probes, len(rows))."""
+        latest, known = self._latest
+        if latest == (epoch, scale) and len(known) >= probes:
             return known[:probes]
         checkpoint = f"epoch_{epoch:04d}_{self.trained.weights[epoch][:16]}"
         found = {probe: self.cache.get(checkpoint, scale, probe) for probe in range(probes)}
@@ -66,9 +66,9 @@ class SettingEvaluator:
         return norms
 
     def steps(self, setting: Setting) -> Iterator[InMemoryTrajectory]:
-        """What is known after each further checkpoint; the last one is all of it.
+        """The curvature that is known after each further checkpoint; the last one is complete.
 
-        The latest checkpoint comes first: late ones tell most (benchmarks/README.md).
+        The latest checkpoint comes first, because late ones are most informative (benchmarks/README.md).
         """
         arrays: dict[int, NDArray[np.generic]] = {}
         for epoch in reversed(setting.epochs):
@@ -76,11 +76,11 @@ class SettingEvaluator:
             yield InMemoryTrajectory({"curvature": arrays})
 
     def scores(self, settings: Sequence[Setting], what: str | None = None) -> list[NDArray[np.float64]]:
-        """The scores of the samples, (len(rows),), for each setting; under a progress bar that says `what`.
+        """The scores of the samples, (len(rows),), for each setting, with a progress bar that shows `what`.
 
         The curvature of all settings is in memory at once.
         """
-        # the most probes of an h first: they hold the norms of fewer ones
+        # the most probes of each h first: their norms include those of fewer probes
         order = sorted(set(settings), key=lambda setting: (setting.perturbation_scale, -setting.probes))
         arrays: dict[Setting, dict[int, NDArray[np.generic]]] = {setting: {} for setting in order}
         epochs: Iterable[int] = sorted({epoch for setting in order for epoch in setting.epochs})
@@ -94,7 +94,7 @@ class SettingEvaluator:
         ]
 
     def samples(self) -> Samples:
-        """The samples in batches of the fastest size, in memory if they fit."""
+        """The samples in batches of the fastest size; in memory if they fit."""
         if self._batches is None:
             batches = self.trained.batches(self.trained.sweep_batch_size, self.rows)
             self._batches = list(batches) if self._numbers <= IN_MEMORY else batches
@@ -105,7 +105,7 @@ class SettingEvaluator:
         return len(self.rows) * int(np.prod(self.trained.data.info.shape))
 
     def _recorder(self, epoch: int) -> ProbeNormRecorder:
-        """Of a checkpoint; as many are kept as fit into memory with their networks."""
+        """The recorder of a checkpoint. As many are kept as fit into memory with their networks."""
         if epoch not in self._recorders:
             model = self.trained.model(epoch)
             size = self._numbers + 2 * sum(tensor.numel() for tensor in model.state_dict().values())

@@ -1,4 +1,4 @@
-"""What the command line, the section `tune` of params.yaml and a search file ask for."""
+"""The options of a search: the command line, the section `tune` of params.yaml, and a search file."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from memtrack.core.files import whole_file
 OVERRIDES = ("variant", "held_out", "trials", "timeout", "study", "storage", "seed", "workers", "sampler",
              "pruner", "objectives", "standard_error")  # fmt: skip
 MAY_BE_NONE = ("variant", "held_out", "study", "storage")
-"""Where `none` on the command line means null."""
+"""Options for which `none` on the command line means null."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """All that a search needs to know.
+    """All options of a search.
 
     Attributes:
-        tune: the section, or the search file, with what the command line says instead.
-        file: which of the two; `overridden`: what the command line says.
+        tune: the section or the search file, with values from the command line in their place.
+        file: the file of these two that is used. overridden: the keys given on the command line.
     """
 
     params: Params
@@ -45,7 +45,7 @@ class Options:
     write: bool
 
     def mistake(self, key: str, message: str) -> InputError:
-        """An error in a key of `tune`, with the place where it was given."""
+        """An error in a key of `tune`, with the place where the key was given."""
         if key in self.overridden:
             return InputError([Problem(Path("command line"), None, (key,), message)])
         where = ("tune", key) if self.file.path == PARAMS_FILE else (key,)
@@ -53,7 +53,7 @@ class Options:
 
 
 def read(argv: list[str] | None) -> Options:
-    """Read the command line and the files; `InputError` with all mistakes."""
+    """Read the command line and the files; `InputError` lists all errors."""
     given = vars(parser().parse_args(argv))
     loaded = params.load(tune=True)
     file = read_yaml(given["search"] or PARAMS_FILE)
@@ -75,16 +75,16 @@ def read(argv: list[str] | None) -> Options:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line; what is not given stands in the section `tune`."""
+    """The command line; options that are not given come from the section `tune`."""
     fields = TuneParams.model_fields
     made = argparse.ArgumentParser(
         prog="memtrack tune",
         description="Search the perturbation scale h and the number of probes n that find known corruption "
-        "best, or agree best with memorization, from the checkpoints of a training: nothing is trained "
-        "again. What is not given here comes from the section `tune` of params.yaml, every key of which is "
-        "explained in memtrack/params.schema.json.",
-        epilog="Exit status: 0 done, 1 nothing could be judged, 2 bad input, 130 interrupted (start it again "
-        "and it goes on).",
+        "best, or agree best with memorization. The search uses the checkpoints of a training: nothing is "
+        "trained again. Options that are not given here come from the section `tune` of params.yaml, whose "
+        "keys are explained in memtrack/params.schema.json.",
+        epilog="Exit status: 0 done, 1 no trial was run to its end, 2 bad input, 130 interrupted (run the "
+        "same command to continue).",
     )
 
     def option(name: str, kind: Any, text: str, **more: Any) -> None:
@@ -96,54 +96,55 @@ def parser() -> argparse.ArgumentParser:
         made.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text, **more)
 
     made.add_argument("--search", type=Path, metavar="FILE", help="a YAML file with the keys of `tune`, "
-                      "instead of that section")  # fmt: skip
-    option("variant", str, "the variant to search on; none: the first with known corruption, or memorization")
-    option("held_out", str, "the variant on which the winner is confirmed; none: half of the samples")
-    option("trials", int, "finished trials that the study is to have, all runs of it together")
-    option("timeout", float, "seconds after which no trial is begun")
-    option("study", str, "name of the study; none: from the variant and what was trained")
-    option("storage", str, "Optuna's storage, postgresql+psycopg://... or sqlite:///...; none: a file")
+                      "used instead of that section")  # fmt: skip
+    option("variant", str, "variant to search on; none: the first with known corruption or memorization")
+    option("held_out", str, "variant on which the winner is confirmed; none: half of the samples")
+    option("trials", int, "number of finished trials in the study, over all its runs")
+    option("timeout", float, "seconds after which no new trial begins")
+    option("study", str, "name of the study; none: made from the variant and what is compared")
+    option("storage", str, "Optuna's storage, postgresql+psycopg://... or sqlite:///...; none: a SQLite file")
     option("seed", int, "seed of the sampler")
-    option("workers", int, "processes that share the cores")
-    option("sampler", str, "who suggests", choices=get_args(fields["sampler"].annotation))
-    option("pruner", str, "who stops bad trials early", choices=get_args(fields["pruner"].annotation))
+    option("workers", int, "number of processes, which share the cores")
+    option("sampler", str, "algorithm that suggests settings", choices=get_args(fields["sampler"].annotation))
+    option("pruner", str, "algorithm that stops bad trials", choices=get_args(fields["pruner"].annotation))
     option(
         "objectives",
         str,
-        "auroc (of known corruption) or memorization (correlation with it); and cost for the Pareto front",
+        "auroc (of known corruption) or memorization (correlation with it); add cost for a Pareto front",
         nargs="+",
     )
     subset = made.add_mutually_exclusive_group()
     default = fields["standard_error"].get_default()
     text = (
-        f"trials see as many samples as bring the standard error of their AUROC to this (default: {default})"
+        f"trials see enough samples to bring the standard error of their AUROC to this (default: {default})"
     )
     subset.add_argument("--standard-error", type=float, metavar="SE", help=text)
     subset.add_argument("--all-samples", action="store_true", help="trials see all samples")
-    made.add_argument("--repro", action="store_true", help="run `dvc repro` for what is not trained yet")
-    made.add_argument("--write", action="store_true", help="put a winner that is better beyond the noise "
-                      "into params.yaml")  # fmt: skip
+    made.add_argument("--repro", action="store_true", help="first run `dvc repro` for what the search reads")
+    made.add_argument("--write", action="store_true", help="write a winner that is better beyond the noise "
+                      "to params.yaml")  # fmt: skip
     return made
 
 
 def pick_variant(options: Options) -> str:
-    """The variant to search on: the one that is named, or the first with known corruption."""
+    """The variant to search on: the one that is named, or the first with known corruption (for the objective
+    memorization, the first of memorization.variants)."""
     if options.tune.variant is not None:
         return options.tune.variant
     if options.tune.objectives[0] == "memorization":
         if options.params.memorization.variants:
             return options.params.memorization.variants[0]
-        text = "names no variant, and the search is to measure agreement with memorization: name one"
+        text = "names no variant, but the search compares scores with memorization: name one"
         raise options.params.memorization.mistake("variants", message=text)
     for name, variant in options.params.variants.items():
         if variant.kind != "none" and name != options.tune.held_out:
             return name
-    text = "no variant has known corruption: add one, for example of kind: symmetric, or name it"
+    text = "no variant has known corruption: add one, for example with kind: symmetric, or name the variant"
     raise options.params.mistake("variants", message=text)
 
 
 def write_params(values: Mapping[Loc, Any]) -> None:
-    """Set keys of params.yaml; order and comments stay, sections that are not there are made."""
+    """Set keys of params.yaml. Order and comments are kept; missing sections are added."""
     content, *indents = load_yaml_guess_indent(PARAMS_FILE.read_text(encoding="utf-8"))
     yaml = YAML()
     yaml.preserve_quotes = True

@@ -1,7 +1,7 @@
-"""What a search is made on: which samples choose the winner, which confirm it, and by what truth.
+"""The plan of a search: which samples choose the winner, which confirm it, and what scores are compared with.
 
-A plan is made from the options and from what is trained. Making it opens no study, runs no stage and times
-nothing.
+A plan is made from the options and from what is trained. Making it opens no study, runs no stage and measures
+no times.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Side:
-    """Some samples of a variant (their rows), and what their scores are held against."""
+    """Some samples of a variant (their rows), and what their scores are compared with."""
 
     trained: TrainedVariant
     rows: Rows
@@ -47,8 +47,8 @@ class Plan:
 
     Attributes:
         trained: the variant that is searched on.
-        choosing: what the winner is chosen on. confirming: what no trial sees; `where` says in words what
-            that is.
+        choosing: the samples that the winner is chosen on.
+        confirming: the samples that no trial sees; `where` describes them in words.
     """
 
     options: Options
@@ -60,7 +60,7 @@ class Plan:
 
     @cached_property
     def key(self) -> str:
-        """Of all that shapes the value of a trial; trials of different keys cannot be compared."""
+        """A hash of what the value of a trial depends on. Trials with different keys cannot be compared."""
         tune, truth = self.options.tune, self.choosing.truth
         causes = {
             **self.trained.causes,
@@ -81,7 +81,7 @@ class Plan:
 
 
 def needed_stages(options: Options) -> list[str]:
-    """The stages of DVC whose results the search reads."""
+    """The DVC stages whose results the search reads."""
     variant = pick_variant(options)
     if options.tune.objectives[0] == "memorization":
         estimated = variant in options.params.memorization.variants
@@ -94,7 +94,7 @@ def make_plan(options: Options) -> Plan:
     """The plan of a search.
 
     Raises:
-        InputError: where the options do not fit what is trained, or too few samples are to be found.
+        InputError: if the options do not fit what is trained, or if there are too few samples to find.
     """
     space = Space(options.params, options.tune)
     if options.params.curvature.method == "hessian":
@@ -113,17 +113,19 @@ def make_plan(options: Options) -> Plan:
 def _too_few(options: Options, trained: TrainedVariant, side: Side) -> InputError:
     if isinstance(side.truth, Memorization):
         text = (
-            f"{trained.name} has too few samples of memorization above {MEMORIZED} to search on: choose one "
-            "with more, or more memorization.models"
+            f"{trained.name} has too few samples with a memorization above {MEMORIZED} to search on: choose "
+            "another variant, or increase memorization.models"
         )
         return options.mistake("variant", text)
     halved = options.tune.held_out is None
-    text = "has too few corrupted samples to search on" if halved else "is too small"
+    text = "has too few corrupted or clean samples: choose another variant"
+    if halved:
+        text += ", or name one in tune.held_out, so that this one is not halved"
     return InputError([Problem(side.trained.variant.table, message=text)])
 
 
 def _by_corruption(options: Options, trained: TrainedVariant, space: Space) -> tuple[Side, Side, str]:
-    """Known corruption: another variant confirms, or the other half of the samples."""
+    """With known corruption, another variant or the other half of the samples confirms the winner."""
     _check_corruption(options, "variant", trained)
     tune, corrupted = options.tune, trained.corrupted
     if tune.held_out is None:
@@ -132,7 +134,7 @@ def _by_corruption(options: Options, trained: TrainedVariant, space: Space) -> t
     held_out = TrainedVariant(options.params, tune.held_out, space.all_epochs)
     _check_corruption(options, "held_out", held_out)
     if np.array_equal(held_out.variant.given, trained.variant.given):
-        text = f"has the same labels as {trained.name}: it would confirm anything"
+        text = f"has the same labels as {trained.name}: it would confirm any winner"
         raise options.mistake("held_out", text)
     choosing, confirming = (
         Side(one, np.arange(len(one.corrupted)), Corruption(one.corrupted)) for one in (trained, held_out)
@@ -150,10 +152,10 @@ def _check_corruption(options: Options, key: str, trained: TrainedVariant) -> No
 
 
 def _by_memorization(options: Options, trained: TrainedVariant, _: Space) -> tuple[Side, Side, str]:
-    """Memorization: half of the samples, by half of the networks, choose; the other halves confirm."""
+    """With memorization, half of the samples and networks choose the winner; the other halves confirm it."""
     for key in options.overridden & {"held_out", "standard_error"}:
         if getattr(options.tune, key) is not None:
-            text = "says nothing where objectives is [memorization]: leave it out"
+            text = "has no effect if objectives is [memorization]: leave it out"
             raise options.mistake(key, text)
     chosen, samples = options.params.memorization, len(trained.variant.ids)
     networks = _estimated_networks(options, trained)
@@ -173,7 +175,7 @@ def _by_memorization(options: Options, trained: TrainedVariant, _: Space) -> tup
 
 
 def _estimated_networks(options: Options, trained: TrainedVariant) -> CorrectPredictions:
-    """The networks that stage memorization has trained on the variant."""
+    """The networks that stage memorization trained on the variant."""
     chosen, folder = options.params.memorization, MEMORIZATION_RESULTS / trained.name
     samples = len(trained.variant.ids), len(trained.data.split("test"))
     fingerprint = ensemble_fingerprint(
@@ -193,7 +195,7 @@ def _estimated_networks(options: Options, trained: TrainedVariant) -> CorrectPre
 
 
 def halves(flags: Flags) -> tuple[Rows, Rows]:
-    """The samples in two halves, each with half of those to be found; a fixed draw."""
+    """Split the samples into two halves, each with half of the samples to find. The draw is fixed."""
     generator = np.random.Generator(np.random.PCG64(0))
     parts = [generator.permutation(np.flatnonzero(group)) for group in (flags, ~flags)]
     first, second = (np.sort(np.concatenate([part[start::2] for part in parts])) for start in (0, 1))

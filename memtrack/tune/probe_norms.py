@@ -1,4 +1,4 @@
-"""Probe norms ||p_k||, kept in .memtrack/probe_norms so that no trial measures what another one has."""
+"""A cache of probe norms ||p_k|| in .memtrack/probe_norms, so that each is measured only once."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from memtrack.config.paths import project_root
 
 FOLDER = Path(".memtrack/probe_norms")
 TRIMMED_TO = 0.8
-"""The share of the limit that is left when the limit was passed."""
+"""If the limit is exceeded, the cache is trimmed to this share of it."""
 
 
 class ProbeNormCache:
-    """One file for each (checkpoint, h, probe): float32 (N,), for what else `key` names.
+    """One file for each (checkpoint, h, probe): float32 (N,). `key` stands for everything else.
 
-    Several processes may use it at once. The limit holds for all keys together; what was not used for the
-    longest time goes first.
+    Several processes may use it at once. The limit applies to all keys together; files that were not used for
+    the longest time are deleted first.
     """
 
     def __init__(self, key: str, samples: int, limit: float) -> None:
-        """`limit` in bytes."""
+        """`limit` is in bytes."""
         self._root = project_root() / FOLDER
         self._folder = self._root / key
         self._samples = samples
@@ -33,7 +33,7 @@ class ProbeNormCache:
         self._written = 0
 
     def get(self, checkpoint: str, scale: float, probe: int) -> NDArray[np.float32] | None:
-        """The probe norms, or None where they are not there or not whole."""
+        """The probe norms, or None if their file is missing or damaged."""
         path = self._file(checkpoint, scale, probe)
         try:
             found: NDArray[np.float32] = np.load(path, allow_pickle=False)
@@ -43,22 +43,22 @@ class ProbeNormCache:
         return found if found.shape == (self._samples,) and found.dtype == np.float32 else None
 
     def put(self, checkpoint: str, scale: float, probes: Sequence[int], norms: NDArray[np.float32]) -> None:
-        """Keep the rows of `norms` (len(probes), N)."""
+        """Store the rows of `norms` (len(probes), N)."""
         for probe, row in zip(probes, norms, strict=True):
             path = self._file(checkpoint, scale, probe)
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_name(f"{path.name}.{os.getpid()}")  # another process may write the same
             with part.open("wb") as file:
                 np.save(file, row)
-            with suppress(FileNotFoundError):  # another process has trimmed it away
+            with suppress(FileNotFoundError):  # another process has just deleted it
                 part.replace(path)
         self._written += norms.nbytes
-        if self._written > self._limit / 20:  # looking through all files takes a while
+        if self._written > self._limit / 20:  # listing all files takes a while
             self._written = 0
             self.trim()
 
     def trim(self) -> None:
-        """Bring all that is kept below the limit."""
+        """Delete files until the cache is below the limit."""
         files = []
         for path in self._root.rglob("probe_*"):
             with suppress(OSError):  # another process may be trimming

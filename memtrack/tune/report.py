@@ -1,4 +1,4 @@
-"""What a search found: the winner, judged on what it was not chosen on, the curve over h, the plots."""
+"""The results of a search: the winner, judged on samples it was not chosen on, the curve over h, plots."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ class Outcome:
     """The winner beside the default.
 
     Attributes:
-        chosen: their AUROC or correlation, and its difference, on what the winner was chosen on.
-        confirmed: the same on what no trial has seen, which `held_out` says in words.
-        looked: how many trials looked at the former.
+        chosen: their AUROC or correlation, and the difference, on the samples the winner was chosen on.
+        confirmed: the same on samples that no trial has seen; `held_out` describes them in words.
+        looked: how many trials used the samples the winner was chosen on.
+        cost, default_cost: of training and recording, in trainings without recording.
     """
 
     winner: Setting
@@ -45,22 +46,22 @@ class Outcome:
 
     @property
     def better(self) -> bool:
-        """Whether the winner beats the default beyond the noise on what it was not chosen on."""
+        """Whether the winner beats the default beyond the noise on samples it was not chosen on."""
         return self.winner != self.default and self.confirmed.low > 0
 
     @property
     def verdict(self) -> str:
-        """What to do, in a sentence."""
+        """The recommendation, in words."""
         if self.winner == self.default:
             return "No setting was better than the one in params.yaml: no change is recommended."
         overfitted = self.confirmed.high < self.chosen.difference
         if self.better:
-            less = ", though by less than on what it was chosen on (it is overfitted)" if overfitted else ""
+            less = ", but less than on the samples it was chosen on (it is overfitted)" if overfitted else ""
             return f"The winner is better than params.yaml beyond the noise{less}: a change is recommended."
         if overfitted:
             return (
-                f"Overfitted: on {self.held_out} the winner gains less over params.yaml than on what it was "
-                "chosen on, if anything. No change is recommended."
+                f"Overfitted: on {self.held_out} the winner gains less over params.yaml than on the samples "
+                "it was chosen on, or nothing. No change is recommended."
             )
         return (
             f"On {self.held_out} the winner is not better than params.yaml beyond the noise: no change is "
@@ -69,9 +70,9 @@ class Outcome:
 
 
 def judge(search: Search) -> Outcome | None:
-    """The best trial beside the parameters in force, on what it was chosen on and on what it was not.
+    """Compare the best trial with the parameters in force, on samples it was chosen on and on others.
 
-    None where no trial was run to its end. Of equally good settings the cheapest wins.
+    None if no trial was run to its end. Of equally good settings the cheapest wins.
     """
     study, space, options = search.study, search.space, search.options.params.evaluate
     whole = complete(study, space)
@@ -86,7 +87,7 @@ def judge(search: Search) -> Outcome | None:
 
     chosen = compare(search.choosing, "compare the winner with params.yaml")
     if chosen.difference <= 0:
-        winner = default  # where both are as good nothing has to change
+        winner = default  # no change if the winner is no better
         chosen = compare(search.choosing, "compare the winner with params.yaml")
     confirmed = compare(search.confirming, f"confirm it on {search.plan.where}")
     return Outcome(
@@ -96,7 +97,7 @@ def judge(search: Search) -> Outcome | None:
 
 
 def metrics(outcome: Outcome | None, key: str) -> dict[str, float]:
-    """The outcome's numbers for MLflow; `key`: what the judged number is called."""
+    """The outcome's numbers for MLflow; `key` is the name of the compared number."""
     if outcome is None:
         return {}
     found = {"trials": float(outcome.looked), "cost": outcome.cost, "default_cost": outcome.default_cost}
@@ -107,11 +108,11 @@ def metrics(outcome: Outcome | None, key: str) -> dict[str, float]:
 
 
 def curve(search: Search) -> pd.DataFrame:
-    """AUROC, or correlation, over h for each number of probes, with the first choices of the rest.
+    """AUROC, or correlation, over h for each number of probes, with the first choice of all other options.
 
-    At the ends and at the powers of ten, with the fewest probes also half way between these, and wherever
-    a trial was run to its end. Columns perturbation_scale, probes, auroc or memorization; on the samples that
-    the trials see.
+    It has points at the ends, at the powers of ten, half way between these for the fewest probes, and
+    wherever a trial was run to its end. The columns are perturbation_scale, probes, and auroc or
+    memorization, measured on the samples that the trials see.
     """
     space, evaluator = search.space, search.choosing
     scales, numbers = space.scales, space.tune.probes
@@ -132,8 +133,8 @@ def curve(search: Search) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["perturbation_scale", "probes", evaluator.truth.key])
 
 
-def study_plots(study: Study, label: str, there: Path) -> Iterator[Path]:
-    """Optuna's own plots, those that the study has enough trials for; `label`: of what is searched."""
+def study_plots(study: Study, label: str, directory: Path) -> Iterator[Path]:
+    """Optuna's own plots that the study has enough trials for; `label` names the searched number."""
     single = len(study.directions) == 1
     first = None if single else lambda trial: trial.values[0]
     drawing = optuna.visualization.matplotlib
@@ -155,48 +156,48 @@ def study_plots(study: Study, label: str, there: Path) -> Iterator[Path]:
                 axes = draw()
                 if name == "intermediate":
                     if legend := axes.get_legend():
-                        legend.remove()  # a line of it for every trial
+                        legend.remove()  # it has a line for every trial
                     axes.set(xlabel="checkpoints seen, the latest first", ylabel=label)
-            except (ValueError, RuntimeError):  # too few trials, or all alike
+            except (ValueError, RuntimeError):  # too few trials, or all are alike
                 continue
-            path = there / f"{name}.png"
+            path = directory / f"{name}.png"
             figures.save_axes(axes, path)
             yield path
 
 
 def folder(study: Study) -> Path:
-    """Where the files of a study are."""
+    """The folder with the files of a study."""
     return TUNE_RESULTS / re.sub(r"[^\w.-]", "_", study.study_name)
 
 
 def write_outcome(search: Search, outcome: Outcome | None) -> list[Path]:
-    """The trials and the outcome; the paths of the files."""
-    there, study = folder(search.study), search.study
-    there.mkdir(parents=True, exist_ok=True)
+    """Write the trials and the outcome; returns the paths of the files."""
+    directory, study = folder(search.study), search.study
+    directory.mkdir(parents=True, exist_ok=True)
     columns = ("number", "value" if len(study.directions) == 1 else "values", "params", "user_attrs",
                "state", "datetime_start", "duration")  # fmt: skip
-    study.trials_dataframe(columns).to_csv(there / "trials.csv", index=False)
+    study.trials_dataframe(columns).to_csv(directory / "trials.csv", index=False)
     if outcome is None:
-        return [there / "trials.csv"]
+        return [directory / "trials.csv"]
     content = {**asdict(outcome), "better": outcome.better, "verdict": outcome.verdict}
-    (there / "outcome.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    return [there / "trials.csv", there / "outcome.json"]
+    (directory / "outcome.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return [directory / "trials.csv", directory / "outcome.json"]
 
 
 def write_pictures(search: Search, winner: Setting) -> list[Path]:
-    """The curve over h, for which some points are measured, and Optuna's plots; the paths of the files."""
-    there, points = folder(search.study), curve(search)
-    points.to_csv(there / "curve.csv", index=False)
+    """Draw the curve over h, for which some points are measured, and Optuna's plots; returns their paths."""
+    directory, points = folder(search.study), curve(search)
+    points.to_csv(directory / "curve.csv", index=False)
     figures.value_over_scale(
         points,
         search.choosing.truth.key,
         search.choosing.truth.title,
         search.space.default.perturbation_scale,
         (winner.perturbation_scale, winner.probes),
-        there / "curve.png",
+        directory / "curve.png",
     )
     return [
-        there / "curve.csv",
-        there / "curve.png",
-        *study_plots(search.study, search.choosing.truth.title, there),
+        directory / "curve.csv",
+        directory / "curve.png",
+        *study_plots(search.study, search.choosing.truth.title, directory),
     ]

@@ -1,4 +1,4 @@
-"""A search: a plan, its study in Optuna, and the evaluators of what chooses and what confirms the winner."""
+"""A search: a plan, its study in Optuna, and the evaluators that choose and confirm the winner."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from memtrack.tune.trials import Worker
 from memtrack.tune.truth import Memorization
 
 STEP = 100
-"""So many samples of one kind, or a multiple, are drawn."""
+"""The number of drawn samples of a kind is rounded up to a multiple of this."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Search:
     """A search, ready to run.
 
     Attributes:
-        study: in Optuna.
-        choosing: evaluates settings on what trials see: some of the samples that choose.
-        confirming: evaluates them on what no trial sees.
+        study: the study in Optuna.
+        choosing: evaluates settings on the samples that trials see, which are drawn from those that choose.
+        confirming: evaluates settings on the samples that no trial sees.
     """
 
     plan: Plan
@@ -48,16 +48,16 @@ class Search:
 
     @property
     def options(self) -> Options:
-        """As in the plan."""
+        """The options of the plan."""
         return self.plan.options
 
     @property
     def space(self) -> Space:
-        """As in the plan."""
+        """The search space of the plan."""
         return self.plan.space
 
     def run_trials(self, deadline: float) -> Generator[None, None, None]:
-        """Run trials in this process; yields after each."""
+        """Run trials in this process; yields after each trial."""
         return Worker(self.study, self.space, self.choosing).work(self.options.tune.trials, deadline)
 
 
@@ -65,11 +65,11 @@ def open_search(options: Options, worker: int | None = None) -> Search:
     """Make the plan of a search and open its study.
 
     Args:
-        worker: the number of this process among those that share the search, or None for the one that starts
-            them; that one runs `dvc repro` first, where the options ask for it.
+        worker: the number of this process among those that share the search, or None for the process that
+            starts them. That process runs `dvc repro` first, if the options ask for it.
 
     Raises:
-        InputError: where the options do not fit what is trained, or the storage cannot be used.
+        InputError: if the options do not fit what is trained, or if the storage cannot be used.
     """
     torch.use_deterministic_algorithms(True, warn_only=True)
     if options.repro and worker is None:
@@ -91,17 +91,17 @@ def open_search(options: Options, worker: int | None = None) -> Search:
 
 
 def _reproduce(options: Options) -> None:
-    """`dvc repro` of what the search reads."""
+    """Run `dvc repro` for the stages that the search reads."""
     for stage in needed_stages(options):
         command = ["dvc", "repro", stage]
         print(f"running {' '.join(command)}", flush=True)
         if subprocess.run([sys.executable, "-m", *command], check=False).returncode:
-            message = f"`{' '.join(command)}` failed, as said above"
+            message = f"`{' '.join(command)}` failed: see its messages above"
             raise InputError([Problem(Path("dvc.yaml"), message=message)])
 
 
 def _samples_seen(plan: Plan) -> tuple[int, int]:
-    """How many samples trials see, to be found and others: those that the recorded curvature asks for."""
+    """How many samples to find, and how many others, trials see, according to the recorded curvature."""
     side, error = plan.choosing, plan.options.tune.standard_error
     flags = side.truth.flags
     if error is None or isinstance(side.truth, Memorization):
@@ -117,7 +117,7 @@ def _samples_seen(plan: Plan) -> tuple[int, int]:
 
 
 def drawn(flags: Flags, counts: tuple[int, int]) -> Rows:
-    """So many of those to be found and of the others, or all there are, drawn at random; a fixed draw."""
+    """Draw `counts` samples of those to find and of the others, or all if there are fewer; a fixed draw."""
     generator = np.random.Generator(np.random.PCG64(1))
     groups = np.flatnonzero(flags), np.flatnonzero(~flags)
     parts = [generator.permutation(group)[:count] for group, count in zip(groups, counts, strict=True)]

@@ -1,4 +1,4 @@
-"""What a trial tries."""
+"""The setting that a trial tries."""
 
 from __future__ import annotations
 

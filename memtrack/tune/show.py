@@ -1,4 +1,4 @@
-"""The end of a search, on the terminal."""
+"""Prints the results of a search."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _print(table: Table) -> None:
 
 
 def trials(search: Search) -> None:
-    """The best trials; with two objectives, those of the Pareto front."""
+    """Print the best trials; with two objectives, those of the Pareto front."""
     study = search.study
     done = finished(study)
     names = list(search.space.grid())
@@ -52,35 +52,35 @@ def trials(search: Search) -> None:
         cost = cost_of(search.space.setting(trial.params), study)
         table.add_row(str(trial.number), *cells, f"{trial.values[0]:.4f}", f"{cost:.2f}x")
     _print(table)
-    print("cost: training and recording, in trainings without recording")
+    print("cost: time of training and recording, in trainings without recording")
 
 
 def outcome(found: Outcome, title: str) -> None:
-    """The winner beside the default, and the verdict; `title`: of the numbers."""
+    """Print the winner beside the default, and the verdict; `title` names the numbers."""
     table = Table(title="The winner beside params.yaml")
     table.add_column(f"{title} on")
     for heading in ("winner", "params.yaml", "difference", "interval"):
         table.add_column(heading, justify="right")
-    _row(table, f"what it was chosen on ({found.looked} trials looked)", found.chosen)
-    _row(table, f"what it was not chosen on ({found.held_out})", found.confirmed)
+    _row(table, f"the samples it was chosen on (by {found.looked} trials)", found.chosen)
+    _row(table, f"samples it was not chosen on ({found.held_out})", found.confirmed)
     _print(table)
     winner = found.winner
     print(f"winner: h = {winner.perturbation_scale:g}, n = {winner.probes}, norm {winner.norm}, score "
-          f"{winner.score}; cost {found.cost:.2f}x, now {found.default_cost:.2f}x")  # fmt: skip
+          f"{winner.score}; cost {found.cost:.2f}x, params.yaml {found.default_cost:.2f}x")  # fmt: skip
     print(found.verdict)
 
 
 def use(found: Outcome, changes: Mapping[Loc, Any], *, written: bool) -> None:
-    """How to use a winner that is better; `changes`: what params.yaml has to say for it."""
+    """Print how to use a winner that is better; `changes` are the values that params.yaml needs for it."""
     options = " ".join(f"-S {'.'.join(map(str, loc))}={value}" for loc, value in changes.items())
     if not changes:
-        print("params.yaml need not change")
+        print("params.yaml needs no change")
     elif written:
-        print("params.yaml has the winner now; `dvc repro` records with it, from the checkpoints")
-    elif any(isinstance(value, dict) for value in changes.values()):  # no value for dvc exp run
-        print("Use it: --write puts it into params.yaml")
+        print("The winner is written to params.yaml; `dvc repro` records with it, from the checkpoints")
+    elif any(isinstance(value, dict) for value in changes.values()):  # dvc exp run takes no mappings
+        print("To use it, add --write, which writes it to params.yaml")
     else:
-        print(f"Use it: --write puts it into params.yaml, or\n    dvc exp run {options}")
+        print(f"To use it, add --write, which writes it to params.yaml, or run\n    dvc exp run {options}")
     if found.winner.score != found.default.score:
         print(f"The score is the column {found.winner.score} of scores.csv")
 

@@ -1,4 +1,4 @@
-"""What is searched, who suggests it and who prunes."""
+"""The search space, the sampler and the pruner."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NICE = ("1", "1.5", "2", "3", "5", "7")
 
 
 class Space:
-    """What is searched: ranges of h and n, and choices where the parameters give more than one."""
+    """The search space: ranges of h and n, and the options for which the parameters list several choices."""
 
     def __init__(self, params: Params, tune: TuneParams) -> None:
         self.tune = tune
@@ -40,12 +40,12 @@ class Space:
 
     @property
     def all_epochs(self) -> list[int]:
-        """Every epoch whose checkpoint may be asked for."""
+        """Every epoch whose checkpoint may be needed."""
         return sorted(set(self.default.epochs).union(*self.epochs.values()))
 
     @property
     def fixed(self) -> dict[str, Any]:
-        """What has to be the same in all trials of a study."""
+        """What must be the same in all trials of a study."""
         choices = {name: list(found) for name, found in self._choices().items()}
         epochs = [list(found) for found in self.epochs.values()]
         return {**choices, "epochs": epochs, "objectives": list(self.tune.objectives)}
@@ -61,12 +61,12 @@ class Space:
         })  # fmt: skip
 
     def setting(self, values: Mapping[str, Any]) -> Setting:
-        """The setting that a trial's parameters mean."""
+        """The setting for a trial's parameters."""
         chosen = {name: choices[0] for name, choices in self._choices().items()} | dict(values)
         return Setting(**chosen | {"epochs": self.epochs[chosen["epochs"]]})
 
     def values(self, setting: Setting) -> dict[str, Any] | None:
-        """The parameters of a trial that tries `setting`, or None where it is not in the space."""
+        """The parameters of a trial that tries `setting`, or None if it is outside the space."""
         named = {epochs: name for name, epochs in self.epochs.items()}
         found = asdict(setting) | {"epochs": named.get(setting.epochs)}
         choices, probes = self._choices(), self.tune.probes
@@ -78,7 +78,7 @@ class Space:
         return {name: value for name, value in found.items() if len(choices.get(name, (0, 1))) > 1}
 
     def keys(self, setting: Setting) -> dict[Loc, Any]:
-        """What params.yaml has to say for `setting` to be recorded; the score is none of its keys."""
+        """The values of params.yaml to record with `setting`. The score is not a key of params.yaml."""
         found: dict[Loc, Any] = {
             ("curvature", name): getattr(setting, name)
             for name in ("perturbation_scale", "probes", "norm")
@@ -92,7 +92,7 @@ class Space:
         return found
 
     def grid(self) -> dict[str, list[Any]]:
-        """All values of every parameter."""
+        """All values of each parameter."""
         probes = list(range(self.tune.probes.low, self.tune.probes.high + 1))
         choices = {name: list(found) for name, found in self._choices().items() if len(found) > 1}
         return {"perturbation_scale": list(self.scales), "probes": probes, **choices}
@@ -115,9 +115,9 @@ def name_of(epochs: RecordedEpochs) -> str:
 
 
 def nice_scales(low: float, high: float) -> tuple[float, ...]:
-    """Six values a decade (1, 1.5, 2, 3, 5, 7), with `low` and `high` at the ends.
+    """Six values per decade (1, 1.5, 2, 3, 5, 7), with `low` and `high` at the ends.
 
-    Trials meet at these values, so that one uses what another has measured.
+    Trials only use these values, so that a trial can reuse what another one has measured.
     """
     decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     inside = {value for power in decades for step in NICE if low < (value := float(f"{step}e{power}")) < high}
@@ -125,42 +125,42 @@ def nice_scales(low: float, high: float) -> tuple[float, ...]:
 
 
 class Rounded(BaseSampler):
-    """Another sampler, whose perturbation scales are moved to the nearest of `scales` (by their log)."""
+    """Wraps a sampler and rounds its perturbation scales to the nearest of `scales` (by their logarithm)."""
 
     def __init__(self, sampler: BaseSampler, scales: Sequence[float]) -> None:
         self._sampler = sampler
         self._scales = np.asarray(scales)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """As the other sampler."""
+        """The same as in the wrapped sampler."""
         return self._sampler.infer_relative_search_space(study, trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """As the other sampler, rounded."""
+        """The value of the wrapped sampler, rounded."""
         found = self._sampler.sample_relative(study, trial, search_space)
         return {name: self._round(value, search_space[name]) for name, value in found.items()}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """As the other sampler, rounded."""
+        """The value of the wrapped sampler, rounded."""
         value = self._sampler.sample_independent(study, trial, param_name, param_distribution)
         return self._round(value, param_distribution)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """As the other sampler."""
+        """The same as in the wrapped sampler."""
         self._sampler.before_trial(study, trial)
 
     def after_trial(
         self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
-        """As the other sampler."""
+        """The same as in the wrapped sampler."""
         self._sampler.after_trial(study, trial, state, values)
 
     def reseed_rng(self) -> None:
-        """As the other sampler."""
+        """The same as in the wrapped sampler."""
         self._sampler.reseed_rng()
 
     def _round(self, value: Any, distribution: BaseDistribution) -> Any:
@@ -188,8 +188,8 @@ def sampler(space: Space, seed: int) -> BaseSampler:
 def pruner(tune: TuneParams) -> BasePruner:
     """The pruner that the parameters name.
 
-    None where there are two objectives, or choices of epochs: the same step of two trials is then not the
-    same checkpoint.
+    `NopPruner` with two objectives, or with several choices of epochs, because then the same step of two
+    trials is not the same checkpoint.
     """
     if tune.pruner == "none" or len(tune.objectives) > 1 or len(tune.epochs or ()) > 1:
         return NopPruner()

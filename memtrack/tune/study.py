@@ -1,4 +1,4 @@
-"""The study in Optuna's storage, and the loop of a worker."""
+"""The study in Optuna's storage."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FINGERPRINT, FACTS, KEY = "memtrack_fingerprint", "memtrack_facts", "memtrack_ke
 
 
 HEARTBEAT = 5
-"""Seconds; a trial whose worker has said nothing for three times as long is run again."""
+"""In seconds. A trial whose worker sends no heartbeat for three times as long is run again."""
 
 
 RETRIES = 3
@@ -44,12 +44,12 @@ RETRIES = 3
 
 STORAGES = (
     "give postgresql+psycopg://USER:PASSWORD@HOST/DATABASE (with `pip install 'memtrack[postgres]'`), "
-    "sqlite:///FILE in a folder that is there, or null for a file in the project"
+    "sqlite:///FILE in a folder that exists, or null for a file in the project"
 )
 
 
 DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
-"""Of the AUROC or correlation, and of the cost where that is asked for."""
+"""The directions for the AUROC or correlation, and for the cost if it is an objective."""
 
 
 TITLES = {"auroc": "AUROC", "memorization": "correlation", "cost": "cost"}
@@ -77,10 +77,10 @@ def storage_url(tune: TuneParams) -> str:
 
 
 def shown(url: str) -> str:
-    """A storage's URL without what may be secret: for people.
+    """A storage's URL for messages, without what may be secret.
 
     Raises:
-        ValueError, SQLAlchemyError: where it is none.
+        ValueError, SQLAlchemyError: if it is not a URL of a database.
     """
     parsed = make_url(url)
     if "@" in (parsed.host or ""):
@@ -90,11 +90,11 @@ def shown(url: str) -> str:
 
 @dataclass(frozen=True)
 class StudyFacts:
-    """What was measured once, when the study was made.
+    """Facts that are measured once, when the study is made.
 
     Attributes:
-        base, probe: the time of the gradient and of one probe of all samples, in trainings.
-        corrupted, clean: how many samples trials see, to be found and others.
+        base, probe: the time for the gradient and for one probe of all samples, in trainings.
+        corrupted, clean: the numbers of samples that trials see: those to find, and others.
     """
 
     base: float
@@ -104,7 +104,7 @@ class StudyFacts:
 
     @property
     def samples(self) -> tuple[int, int]:
-        """Corrupted and clean."""
+        """The numbers of corrupted and clean samples."""
         return self.corrupted, self.clean
 
 
@@ -117,16 +117,16 @@ def open_study(
     measure: Callable[[], StudyFacts],
     worker: int,
 ) -> tuple[Study, StudyFacts]:
-    """The study `name`, made where it is not there, with the parameters in force as its first trial.
+    """Open the study `name`, or make it with the parameters in force as its first trial.
 
     Args:
-        fingerprint: of what its trials measure.
-        measure: the facts of a study that is made.
+        fingerprint: the key of what its trials measure.
+        measure: measures the facts of a new study.
         worker: the number of this process, for the sampler's seed.
 
     Raises:
-        InputError: where the storage cannot be used, or holds a study of that name that measures
-            something else.
+        InputError: if the storage cannot be used, or if it has a study of this name that measures something
+            else.
     """
     tune = space.tune
     url = storage_url(tune)
@@ -134,7 +134,7 @@ def open_study(
         address = shown(url)
     except (SQLAlchemyError, ValueError):
         raise options.mistake(
-            "storage", f"is no URL of a database (an @ in a password is written %40): {STORAGES}"
+            "storage", f"is no URL of a database (write an @ in a password as %40): {STORAGES}"
         ) from None
     try:
         with _lock():
@@ -147,11 +147,11 @@ def open_study(
                 first = space.values(space.default)
                 if first is not None:
                     study.enqueue_trial(first, skip_if_exists=True)
-                study.set_user_attr(FINGERPRINT, fingerprint)  # last: with it the study is whole
+                study.set_user_attr(FINGERPRINT, fingerprint)  # last, because it marks the study as complete
                 known = fingerprint
     except (SQLAlchemyError, OptunaError, ImportError, ValueError, RuntimeError) as error:
         reason = str(error).replace(url, "it")[:400]
-        text = f"cannot be used: {STORAGES}. Optuna says: {reason}"
+        text = f"cannot be used: {STORAGES}. Optuna reports: {reason}"
         raise options.mistake("storage", text) from None
     if known != fingerprint:
         text = (
@@ -164,9 +164,9 @@ def open_study(
 
 
 def _sampler_seed(tune: TuneParams, worker: int, trials: int) -> int:
-    """Another one for each worker, and each time that a study is gone on with.
+    """A different seed for each worker, and each time that a study is continued.
 
-    For a grid or a sequence it is the same: what is shuffled by it is shared.
+    A grid or a sequence always gets the same seed, because all workers share its order.
     """
     if tune.sampler in ("grid", "qmc"):
         return tune.seed
@@ -174,7 +174,7 @@ def _sampler_seed(tune: TuneParams, worker: int, trials: int) -> int:
 
 
 def _lock() -> FileLock:
-    """Of what is done by one process of this machine at a time."""
+    """The lock for what only one process of this machine may do at a time."""
     folder = project_root() / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     return FileLock(folder / "lock")
@@ -194,7 +194,7 @@ def _open(url: str, name: str, tune: TuneParams, attempts: int = 3) -> Study:
     except SQLAlchemyError:
         if attempts == 1:
             raise
-    time.sleep(1)  # another process may be making the tables just now
+    time.sleep(1)  # another process may be creating the tables
     return _open(url, name, tune, attempts - 1)
 
 
@@ -205,11 +205,11 @@ def cost_of(setting: Setting, study: Study) -> float:
 
 
 def finished(study: Study) -> list[FrozenTrial]:
-    """The trials that were run to their end or pruned."""
+    """The trials that were run to their end, or were pruned."""
     return study.get_trials(deepcopy=False, states=DONE)
 
 
 def complete(study: Study, space: Space) -> list[FrozenTrial]:
-    """The trials that were run to their end, within the ranges of `space` (earlier ones may be outside)."""
+    """The trials that were run to their end, within `space` (trials of earlier searches may be outside)."""
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return [trial for trial in trials if space.values(space.setting(trial.params)) is not None]

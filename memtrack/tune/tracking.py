@@ -19,7 +19,7 @@ from memtrack.tune.study import FOLDER, KEY, MACHINE, shown, storage_url
 
 
 class StudyRuns:
-    """Tells MLflow of a study. Where the store is away the search goes on, and all is sent later."""
+    """Logs a study to MLflow. If the store is unreachable, the search continues and all is sent later."""
 
     def __init__(self, search: Search) -> None:
         tune, study, variant = search.options.tune, search.study, search.plan.trained.name
@@ -29,7 +29,7 @@ class StudyRuns:
         self._shown_url = shown(storage_url(tune))
         self._logged = project_root() / FOLDER / f"{self._key}.logged"
         training = read_json(RunReference, TRAIN_RESULTS / variant / "run.json")
-        # what may change when a study is gone on with are tags: parameters of a run stay
+        # what may change when a study is continued is logged as tags: parameters of a run cannot change
         tags = {f"tune.{name}": str(value) for name, value in tune.model_dump(exclude={"storage"}).items()}
         self._run = self._open(f"tune {study.study_name}", search.space.fixed, {}, self._key)
         self._run.log(tags=tags, status="RUNNING")
@@ -46,13 +46,13 @@ class StudyRuns:
         trained.log(links={"tune_run": self._key})
         trained.end()
 
-    def tell(self, trials: Sequence[FrozenTrial]) -> None:
+    def log_finished(self, trials: Sequence[FrozenTrial]) -> None:
         """Log the finished trials of this machine that were not logged before."""
         known = set(self._logged.read_text().split()) if self._logged.exists() else set()
         for trial in trials:
             ours = trial.state.is_finished() and trial.user_attrs.get("machine") == MACHINE
             if ours and str(trial.number) not in known:
-                self._tell(trial)
+                self._log_trial(trial)
                 with self._logged.open("a") as file:
                     file.write(f"{trial.number}\n")
 
@@ -63,13 +63,13 @@ class StudyRuns:
         self._run.log(files={f"tune/{path.name}": path for path in files}, metrics=metrics)
         self._run.end(status)
 
-    def _tell(self, trial: FrozenTrial) -> None:
-        # the same messages if they are given twice: a search may be killed between two lines of this
+    def _log_trial(self, trial: FrozenTrial) -> None:
+        # must give the same messages if it is called twice: a search may be killed between two of these lines
         ended = trial.datetime_complete
         assert ended is not None
         moment: dict[str, Any] = {"time": int(ended.timestamp() * 1000)}
         key = hashlib.sha256(f"{self._key} {trial.number}".encode()).hexdigest()[:32]
-        self._run.send()  # the run above comes first
+        self._run.send()  # the run of the study comes first
         run = self._open(f"trial {trial.number}", trial.params, {"optuna_state": trial.state.name}, key)
         metrics = {name: value for name, value in trial.user_attrs.items() if isinstance(value, float)}
         if trial.state is TrialState.COMPLETE:

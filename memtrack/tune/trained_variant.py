@@ -25,7 +25,7 @@ from memtrack.runs.work_folder import TRAINING
 
 
 def _check_labels(params: Params, variant: VariantData) -> None:
-    """`InputError` where the labels were made with other parameters than are in force."""
+    """`InputError` if the labels were made with other parameters than those in force."""
     made, now = variant.summary.made_from, params.variants[variant.name].model_dump(mode="json")
     for key in now:
         if made.get(key) != now[key]:
@@ -40,11 +40,11 @@ class TrainedVariant:
     """The checkpoints of a variant, if they were trained with the parameters and data in force.
 
     Attributes:
-        causes: all but the weights, the epoch, h and the probe that shapes a measured probe norm.
+        causes: what a measured probe norm depends on, besides the weights, the epoch, h and the probe.
         weights: the sha256 of the network after each epoch.
 
     Raises:
-        InputError: where they were not, or are not there, saying which command makes them.
+        InputError: if they were not, or are missing; the message names the command that makes them.
     """
 
     def __init__(self, params: Params, name: str, epochs: Sequence[int]) -> None:
@@ -60,7 +60,7 @@ class TrainedVariant:
         self.variant = VariantData(name, self.data)
         self.device = chosen_device(params.train)
         now = training_fingerprint(params, self.data, self.variant, self.device)
-        # on which machine these were trained does not matter to what is measured
+        # the machine on which they were trained does not affect what is measured
         if others := now.differing(folder / TRAINING) - {"device", "packages"}:
             changed = ", ".join(sorted(others))
             text = f"was trained before what is in force now was changed ({changed}): {self.remedy}"
@@ -99,10 +99,10 @@ class TrainedVariant:
 
     @cached_property
     def sweep_batch_size(self) -> int:
-        """As record.batch_size says, or the fastest."""
+        """record.batch_size, or the fastest batch size."""
         model = self.model(self.checkpoints.epochs[-1])
         return sweep_batch_size(self.params, self.data, self.variant, model, self.device)
 
     def estimator(self, scale: float) -> Estimator:
-        """The estimator at h = `scale`; the probes are asked for by number."""
+        """The estimator with h = `scale`; its probes are requested by number."""
         return estimator(self.params, scale=scale, probes=1, norm="plain")

@@ -1,4 +1,4 @@
-"""The loop of a worker: trials of a study until there are enough."""
+"""The loop of a worker, which runs trials of a study until there are enough."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from memtrack.tune.study import DONE, MACHINE, RETRIES, _lock, cost_of, finished
 
 
 class HeldBack:
-    """Ctrl-C and SIGTERM wait until they are let through, or to the end of the block.
+    """Delays Ctrl-C and SIGTERM until they are let through or the block ends.
 
-    Optuna's heartbeat goes on for ever where one comes while a trial begins or ends.
+    If one of them arrives while a trial begins or ends, Optuna's heartbeat never stops.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -45,7 +45,7 @@ class HeldBack:
 
     @contextmanager
     def let_through(self) -> Iterator[None]:
-        """As outside of the block."""
+        """Inside this block, signals are handled at once."""
         try:
             self._release()
             yield
@@ -55,7 +55,7 @@ class HeldBack:
     def _hold(self) -> None:
         for number, handler in self._before.items():
             if callable(handler):
-                signal.signal(number, lambda *came: self._waiting.append(came))
+                signal.signal(number, lambda *received: self._waiting.append(received))
 
     def _release(self) -> None:
         for number, handler in self._before.items():
@@ -66,7 +66,7 @@ class HeldBack:
 
 
 class Worker:
-    """Runs trials of a study until it has as many as asked for."""
+    """Runs trials of a study until it has enough."""
 
     def __init__(self, study: Study, space: Space, evaluator: SettingEvaluator) -> None:
         self.study, self.space, self.evaluator = study, space, evaluator
@@ -76,13 +76,13 @@ class Worker:
     def work(self, trials: int, deadline: float) -> Generator[None, None, None]:
         """Begin trials until the study has `trials` finished ones or time.time() is past `deadline`.
 
-        A trial whose worker was killed is failed and run again, as long as one worker is left. Yields
-        after each trial.
+        A trial whose worker was killed is marked as failed and run again, as long as one worker is left.
+        Yields after each trial.
         """
         while time.time() < deadline:
             self._fail_stale_trials()
             begun = False
-            with self._lock:  # until the trial has begun and others count it
+            with self._lock:  # held until the trial has begun and others count it
                 states = Counter(trial.state for trial in self.study.get_trials(deepcopy=False))
                 running = states[TrialState.RUNNING]
                 enough = sum(states[state] for state in DONE) + running >= trials or self._exhausted()
@@ -97,9 +97,9 @@ class Worker:
                 return
 
     def _fail_stale_trials(self) -> None:
-        """Fail trials whose workers were killed, and put them back.
+        """Mark trials whose workers were killed as failed, and queue them again.
 
-        Optuna never fails one that was killed before its first heartbeat: we give it one.
+        Optuna never fails a trial that was killed before its first heartbeat, so this records a heartbeat.
         """
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         for trial in running:
@@ -135,7 +135,7 @@ class Worker:
                 self._lock.acquire()
 
     def objective(self, trial: Trial) -> float | tuple[float, float]:
-        """How well a trial's setting does, said after each checkpoint; with its cost where that is asked."""
+        """The value of a trial, reported after each checkpoint, and its cost if that is an objective."""
         setting = self.space.suggest(trial)
         cost = cost_of(setting, self.study)
         trial.set_user_attr("cost", cost)
@@ -160,13 +160,13 @@ class Worker:
         return isinstance(grid, GridSampler) and grid.is_exhausted(self.study)
 
     def _taken_over(self, trial: Trial) -> bool:
-        """Whether others thought that this worker was dead, and have put the trial back."""
+        """Whether other workers considered this worker dead and queued the trial again."""
         history = RetryHeartbeatStaleTrialCallback.retry_history
         known = self.study.get_trials(deepcopy=False)
         return any(history(other)[-1:] == [trial.number] for other in known)
 
     def _put_back(self, trial: Trial) -> None:
-        """Make a trial that was interrupted, or failed, one of the next that are run."""
+        """Queue a trial that was interrupted, or failed, to be run again."""
         storage = self.study._storage
         if storage.get_trial(trial._trial_id).state is TrialState.RUNNING:
             storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)

@@ -1,4 +1,4 @@
-"""What a score is held against: known corruption, or memorization."""
+"""What scores are compared with: known corruption, or memorization."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Flags = NDArray[np.bool_]
 
 
 class Truth(Protocol):
-    """Of some samples.
+    """What the scores of some samples are compared with.
 
     Attributes:
-        key, title: of the number that says how well a score does, in files and for people.
-        flags: the samples to be found, (N,).
+        key, title: the name of the number that rates a score, in files and for people.
+        flags: the samples to find, (N,).
     """
 
     key: str
@@ -32,15 +32,15 @@ class Truth(Protocol):
     def flags(self) -> Flags: ...
 
     def of(self, rows: NDArray[np.int64]) -> Truth:
-        """Of some of the samples."""
+        """The truth about some of the samples."""
         ...
 
     def value(self, scores: Values) -> float:
-        """How well the scores (N,) do; larger is better."""
+        """The number that rates the scores (N,); larger is better."""
         ...
 
     def difference(self, first: Values, second: Values, how: Resampling) -> Difference:
-        """Two scores on the same samples, with the paired bootstrap interval of the difference."""
+        """Compare two scores on the same samples, with the paired bootstrap interval of the difference."""
         ...
 
 
@@ -53,7 +53,7 @@ class Corruption:
     title = "AUROC"
 
     def of(self, rows: NDArray[np.int64]) -> Corruption:
-        """Of some of the samples."""
+        """The truth about some of the samples."""
         return Corruption(self.flags[rows])
 
     def value(self, scores: Values) -> float:
@@ -61,7 +61,7 @@ class Corruption:
         return auroc(self.flags, scores)
 
     def difference(self, first: Values, second: Values, how: Resampling) -> Difference:
-        """Of the AUROC."""
+        """The difference of the AUROC."""
         return paired_difference(self.flags, first, second, how)
 
 
@@ -75,11 +75,11 @@ class Memorization:
 
     @property
     def flags(self) -> Flags:
-        """Those above the threshold of Feldman & Zhang."""
+        """The samples above the threshold of Feldman & Zhang."""
         return self.values > MEMORIZED
 
     def of(self, rows: NDArray[np.int64]) -> Memorization:
-        """Of some of the samples."""
+        """The truth about some of the samples."""
         return Memorization(self.values[rows])
 
     def value(self, scores: Values) -> float:
@@ -87,7 +87,7 @@ class Memorization:
         return float(np.nan_to_num(correlation(scores, self.values, np.ones(len(scores)))))
 
     def difference(self, first: Values, second: Values, how: Resampling) -> Difference:
-        """Of the correlation; 0, and the interval from -1 to 1, where one of them is the same for all."""
+        """The difference of the correlation. If a score is constant: interval from -1 to 1, correlation 0."""
         judged, differences = agreements({"first": first, "second": second}, self.values, how)
         [((better, _), found)] = differences.items()
         gap, sign = found["pearson"], 1 if better == "first" else -1

@@ -18,9 +18,9 @@ from memtrack.tune.study import finished
 
 
 def run_trials(search: Search, deadline: float) -> Generator[None, None, None]:
-    """Run the trials of a search in `tune.workers` processes; yields for each trial that is finished.
+    """Run the trials of a search in `tune.workers` processes; yields for each finished trial.
 
-    Ends this process where every one of them ended with an error, with the status of one.
+    If all of them ended with an error, this process exits with the status of one of them.
     """
     processes: list[BaseProcess] = []
     counted = len(finished(search.study))
@@ -52,7 +52,7 @@ def run_trials(search: Search, deadline: float) -> Generator[None, None, None]:
 def _workers(options: Options, deadline: float) -> Iterator[BaseProcess]:
     count = options.tune.workers
     threads = max(1, torch.get_num_threads() // count)
-    # forked from a process that has imported all and done nothing: torch's threads do not survive a fork
+    # forked from a process that only imports modules, because torch's threads do not survive a fork
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     for number in range(count):
@@ -61,8 +61,8 @@ def _workers(options: Options, deadline: float) -> Iterator[BaseProcess]:
 
 @entry_point
 def _work(options: Options, number: int, threads: int, deadline: float) -> int:
-    """A worker's part; it ends where the process that has started it was killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C comes to all: that process passes it on
+    """The work of a worker. It ends if the process that started it was killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all processes get Ctrl-C; the parent passes it on
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     torch.set_num_threads(threads)
     parent = multiprocessing.parent_process()

@@ -157,7 +157,7 @@ def one_array() -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: None, "is not there: it should be an .npz file as Feldman & Zhang publish it"),
+        (lambda: None, "does not exist: it should be an .npz file in the format of Feldman & Zhang"),
         (not_an_archive, "cannot be read"),
         (without_checksum, "cannot be read"),
         (one_array, "it should be an .npz file"),
@@ -171,11 +171,11 @@ def one_array() -> None:
             lambda: save(tr_mem=MEMORIZATION[:50], tr_labels=LABELS[:50]),
             "has 50 samples: the data set has 60",
         ),
-        (lambda: save(tr_mem=MEMORIZATION.astype("U")), "tr_mem should hold numbers, and has 60 of <U"),
-        (lambda: save(tr_labels=LABELS / 2), "tr_labels should hold whole numbers, and has 60 of float64"),
+        (lambda: save(tr_mem=MEMORIZATION.astype("U")), "tr_mem should hold numbers, but has 60 of <U"),
+        (lambda: save(tr_labels=LABELS / 2), "tr_labels should hold whole numbers, but has 60 of float64"),
         (
             lambda: save(tr_mem=MEMORIZATION[:0], tr_labels=LABELS[:0]),
-            "tr_mem should hold numbers, and has 0",
+            "tr_mem should hold numbers, but has 0",
         ),
         (lambda: save(tr_mem=100 * MEMORIZATION), "tr_mem should lie between -1 and 1"),
         (
@@ -189,7 +189,7 @@ def test_other_files(make: Callable[[], None], said: str, arrays: tuple[Prepared
     with pytest.raises(InputError, match=said) as caught:
         read(*arrays)
     assert str(caught.value).startswith("published.npz: ")
-    assert "params.yaml:2: memorization.published.clean: names it" in str(caught.value)
+    assert "params.yaml:2: memorization.published.clean: names this file" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_other_files(make: Callable[[], None], said: str, arrays: tuple[Prepared
         ([b"n01_\xff"] * 12, "cannot tell images apart"),
         ([""] * 12, "cannot tell images apart"),
         (["n01_0"] * 12, "cannot tell images apart"),
-        (None, "has no tr_filenames, by which the samples of image files are found"),
+        (None, "has no tr_filenames, which are needed to find the samples of image files"),
     ],
 )
 def test_names_that_do_not_fit(

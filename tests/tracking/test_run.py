@@ -429,7 +429,7 @@ def run_upload(capsys: pytest.CaptureFixture[str]) -> tuple[object, str]:
     """`python -m memtrack.upload`: its status and what it says."""
     next_process()
     with pytest.raises(SystemExit) as end:
-        upload.main()
+        upload.main([])
     return end.value.code, capsys.readouterr().out
 
 

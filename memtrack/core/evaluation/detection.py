@@ -82,8 +82,9 @@ class Difference:
 
 def paired_difference(corrupted: Flags, first: Values, second: Values, how: Resampling) -> Difference:
     """Compare two scores (N,) on the same samples; see `compare`."""
-    drawn = _bootstrap_aurocs(corrupted, [first, second], how).T
-    return _difference(auroc(corrupted, first), auroc(corrupted, second), *drawn, how.confidence)
+    one_drawn, other_drawn = _bootstrap_aurocs(corrupted, [first, second], how).T
+    one, other = auroc(corrupted, first), auroc(corrupted, second)
+    return _difference(one, other, one_drawn, other_drawn, how.confidence)
 
 
 def _difference(
@@ -95,7 +96,7 @@ def _difference(
 
 
 def samples_needed(corrupted: Flags, values: Values, standard_error: float) -> tuple[int, int]:
-    """How many corrupted and clean samples, drawn at random, estimate the AUROC of all with this error.
+    """How many random corrupted and clean samples estimate the AUROC of all with this standard error.
 
     With m of M corrupted and k of K clean samples, drawn without replacement, the squared standard error is
     V (1/m - 1/M) + W (1/k - 1/K). V is the variance over the corrupted samples of the share of clean samples

@@ -102,7 +102,7 @@ def instance_dependent(labels: Labels, distances: NDArray[np.float64], *, rate: 
         rate, seed: as in `symmetric`.
 
     Source: our own. It flips labels by a classifier's confusions, as in Chen et al., AAAI 2021. The
-    classifier is the nearest class mean, so nothing has to be trained and every machine draws the same labels.
+    classifier is the nearest class mean: nothing has to be trained and every machine draws the same labels.
     """
     _check(rate, distances.shape[1])
     rows = np.arange(len(labels))

@@ -1,4 +1,4 @@
-"""What an executor is: workers that train groups of networks."""
+"""The interface of executors: workers that train groups of networks."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 DEATHS = 3
-"""So many workers may die one after the other without a group finished in between."""
+"""How many workers may die one after the other before a group is finished."""
 AHEAD = 2
-"""So many calls for each worker are handed out at a time: those in work, and the next ones."""
+"""How many calls are handed out for each worker at a time: the running one and the next ones."""
 Arguments = tuple[int, ...]
 
 
@@ -18,6 +18,6 @@ class Executor(Protocol):
     workers: int
 
     def run(self, method: str, calls: Iterable[Arguments]) -> Iterator[tuple[Arguments, Any]]:
-        """Each call's arguments and result, in the order in which they end. `calls` is read as workers become
-        free; a call whose worker dies is made again."""
+        """Yield each call's arguments and result, in the order in which the calls end. `calls` is read as
+        workers become free. A call whose worker dies is made again."""
         ...

@@ -1,4 +1,4 @@
-"""Workers on this machine, a process each."""
+"""Workers on this machine, one process each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from memtrack.ensembles.group_trainer import GroupTrainer
 
 
 class Processes:
-    """Workers on this machine. They end with the process that made them, however that ends."""
+    """Workers on this machine. They end with the process that started them, however it ends."""
 
     def __init__(self, trainer: GroupTrainer, workers: int, options: ComputeParams) -> None:
         self.workers = workers
@@ -30,7 +30,7 @@ class Processes:
         """See `Executor`.
 
         Raises:
-            InputError: where worker after worker dies.
+            InputError: if worker after worker dies.
         """
         waiting, again, deaths = iter(calls), deque[Arguments](), 0
         pool, at_work = self._pool(), dict[Future[Any], Arguments]()
@@ -61,8 +61,8 @@ class Processes:
                     deaths += 1
                     if deaths > DEATHS:
                         text = (
-                            "the processes that train the networks die one after the other, out of memory "
-                            "perhaps: set it, or compute.together, to a lower number"
+                            "the processes that train the networks die one after the other, perhaps because "
+                            "memory runs out: set this key, or compute.together, to a lower number"
                         )
                         raise self._options.mistake("workers", message=text)
                     _end(pool)
@@ -77,8 +77,8 @@ class Processes:
 
 
 def _submit(pool: ProcessPoolExecutor, method: str, call: Arguments) -> Future[Any]:
-    """A new worker would first import the module that this process was started with, and with it MLflow and
-    all else that a stage imports: that module is hidden from it."""
+    """Submit a call. A new worker would first import the main module of this process, and with it MLflow and
+    everything else that a stage imports. That module is therefore hidden from the worker."""
     main = sys.modules["__main__"]
     hidden: dict[str, Any] = {
         name: main.__dict__.pop(name) for name in ("__spec__", "__file__") if name in main.__dict__
@@ -91,7 +91,7 @@ def _submit(pool: ProcessPoolExecutor, method: str, call: Arguments) -> Future[A
 
 
 def _end(pool: ProcessPoolExecutor) -> None:
-    """Without waiting for what is in work."""
+    """End the workers without waiting for running calls."""
     processes = list((pool._processes or {}).values())  # Python 3.14 has kill_workers
     pool.shutdown(wait=False, cancel_futures=True)
     for process in processes:

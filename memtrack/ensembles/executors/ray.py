@@ -19,12 +19,12 @@ from memtrack.ensembles.group_trainer import Arrays, GroupTrainer
 
 
 def reach(options: ComputeParams) -> Any:
-    """The module ray, connected to the cluster of compute.ray; `InputError` where there is none."""
+    """The module ray, connected to the cluster of compute.ray; `InputError` if there is none."""
     address = str(options.ray)
     try:
         ray: Any = importlib.import_module("ray")
     except ImportError:
-        text = "wants Ray: pip install 'memtrack[ray]'"
+        text = "needs Ray: pip install 'memtrack[ray]'"
         raise options.mistake("ray", message=text) from None
     if ray.is_initialized():
         return ray
@@ -37,15 +37,15 @@ def reach(options: ComputeParams) -> Any:
     except (OSError, ValueError, RuntimeError) as error:
         text = f"no Ray cluster answers at {address!r}: {error}"
         raise options.mistake("ray", message=text) from None
-    signal.signal(signal.SIGINT, interrupted)  # Ray takes it
+    signal.signal(signal.SIGINT, interrupted)  # Ray replaces the handler
     return ray
 
 
 class Ray:
-    """Workers on a Ray cluster, one for each core, or GPU where the task wants one.
+    """Workers on a Ray cluster, one for each core, or one for each GPU if the task uses GPUs.
 
-    Ray calls again where a worker or its machine dies, a few times. The images travel through Ray; every
-    machine has memtrack installed.
+    If a worker or its machine dies, Ray repeats the call a few times. Ray distributes the images; memtrack
+    must be installed on every machine.
     """
 
     def __init__(self, trainer: GroupTrainer, options: ComputeParams) -> None:
@@ -79,7 +79,7 @@ class Ray:
                         result = self._ray.get(ended)
                     except (self._ray.exceptions.WorkerCrashedError, self._ray.exceptions.NodeDiedError,
                             self._ray.exceptions.OutOfMemoryError) as error:  # fmt: skip
-                        text = f"of a group of networks worker after worker died: {error}"
+                        text = f"worker after worker died while training a group of networks: {error}"
                         raise self._options.mistake("ray", message=text) from None
                     except self._ray.exceptions.RayTaskError as error:
                         raise error.cause or error from None
