@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
 
 import pytest
 from project_clone import REPOSITORY, Project, write_images
@@ -39,3 +40,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     made.run("git", "init", "-q", ".")
     made.commit()
     return made
+
+
+@pytest.fixture
+def parameters_kept(project: Project) -> Iterator[None]:
+    """After the test params.yaml is what it was before."""
+    parameters = project.folder / "params.yaml"
+    before = parameters.read_text()
+    yield
+    parameters.write_text(before)
