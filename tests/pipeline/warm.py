@@ -111,7 +111,8 @@ def main() -> None:
     files = {number: number for number in numbers if os.path.exists(f"/dev/fd/{number}")}  # noqa: PTH110
     warm = Warm(folder, command, cwd=os.getcwd(), env=os.environ, files=files)  # noqa: PTH109
     if not warm.pid:
-        os.execv(os.path.join(os.path.dirname(sys.executable), program), command)  # noqa: PTH118, PTH120
+        real = os.path.join(os.path.dirname(sys.executable), program)  # noqa: PTH118, PTH120
+        os.execv(real, [real, *sys.argv[1:]])  # Python finds its packages by this path
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: warm.send_signal(number))
     status = warm.wait()

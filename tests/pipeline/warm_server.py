@@ -11,6 +11,7 @@ import fcntl
 import gc
 import importlib
 import json
+import logging
 import multiprocessing
 import os
 import pkgutil
@@ -151,6 +152,8 @@ def run(job: dict[str, Any], files: list[int]) -> None:
     sys.path[0] = job["cwd"]
     sys.argv = [job.get("module", "-c"), *job["arguments"]]
     multiprocessing.set_executable(PROGRAM)
+    if job.get("module") == "dvc":
+        logging.getLogger().handlers.clear()  # MLflow's, which DVC does not import
     if "worker" in job:
         exec(job["worker"], {})
     elif job["code"]:
