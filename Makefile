@@ -22,7 +22,13 @@ run: $(READY)  ## the main job on the data of params.yaml: dvc repro, then the t
 test: $(READY)  ## run the tests
 	$(BIN)/python -m pytest
 
-lint: $(READY)  ## format and check the code: ruff, mypy, the one-way imports
+check: $(READY)  ## check the code and change nothing: ruff, mypy, the one-way imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+lint: $(READY)  ## the same, and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/mypy
@@ -34,4 +40,4 @@ docs: $(READY)  ## build the documentation into site/; warnings are errors
 ui: $(READY)  ## open the runs in MLflow (http://127.0.0.1:5000)
 	$(BIN)/mlflow ui
 
-.PHONY: help setup run test lint docs ui
+.PHONY: help setup run test check lint docs ui

@@ -1,19 +1,29 @@
-"""Before torch is loaded: threads that wait sleep, since several test processes share the cores."""
+"""For all tests: threads that sleep, the slow files first, and the warm process."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
 import pytest
+from project_clone import WARM
+from warm import SOCKET
 
+# before torch is loaded: threads that wait sleep, since several test processes share the cores
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+PIPELINE = Path(__file__).with_name("pipeline")
 
 
 SLOW = [
     "test_pipeline",
     "test_memorization_stages",
     "test_tune_workers",
-    "test_engines",
+    "test_executors",
     "test_store_away",
     "test_tune",
     "test_noise_kinds",
@@ -25,3 +35,29 @@ SLOW = [
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The slow files first, so that no process is left alone with them at the end."""
     items.sort(key=lambda item: SLOW.index(item.path.stem) if item.path.stem in SLOW else len(SLOW))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin the warm process of pipeline/warm.py, in the process that starts the others."""
+    if hasattr(config, "workerinput"):
+        return
+    folder = Path(tempfile.mkdtemp(prefix="warm-"))
+    program = (PIPELINE / "warm.py").read_text()
+    for name in ("python", "dvc"):
+        (folder / name).write_text(f"#!{sys.executable} -IS\n{program}")
+        (folder / name).chmod(0o755)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / SOCKET))
+        listener.listen(100)
+        server = subprocess.Popen(
+            [sys.executable, PIPELINE / "warm_server.py", folder / "python", str(listener.fileno())],
+            stdin=subprocess.PIPE, pass_fds=[listener.fileno()], start_new_session=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+    os.environ[WARM] = str(folder)
+
+    def end() -> None:
+        server.communicate()
+        shutil.rmtree(folder)
+
+    config.add_cleanup(end)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
 
 import pytest
 from project_clone import REPOSITORY, Project, write_images
+from project_fixtures import empty_store  # noqa: F401
 
 
 @pytest.fixture(scope="module")
@@ -39,3 +41,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     made.run("git", "init", "-q", ".")
     made.commit()
     return made
+
+
+@pytest.fixture
+def parameters_kept(project: Project) -> Iterator[None]:
+    """After the test params.yaml is what it was before."""
+    parameters = project.folder / "params.yaml"
+    before = parameters.read_text()
+    yield
+    parameters.write_text(before)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image
 from ruamel.yaml import YAML
+from warm import Warm
 
 REPOSITORY = Path(__file__).parents[2]
+WARM = "MEMTRACK_TEST_WARM"
+"""In the environment: the folder of the warm process."""
+
+
+NO_MODEL = "from memtrack.tracking.run import Run\nRun.model = lambda *_: None\n"
+"""Code that keeps a training from exporting its network for MLflow, which takes seconds."""
 
 
 class Project:
@@ -29,14 +36,48 @@ class Project:
         self.environment["PYTHONPATH"] = ""
         self.environment["OMP_NUM_THREADS"] = "1"
 
-    def run(self, *command: str, status: int = 0) -> str:
-        """Run a command in the project; its output."""
-        done = subprocess.run(
-            command, cwd=self.folder, env=self.environment, text=True, check=False, timeout=300,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        assert done.returncode == status, done.stdout
-        return done.stdout
+    def run(self, *command: str, status: int = 0, code: str = "", real: bool = False) -> str:
+        """Run a command in the project; its output. A negative status is the signal that ended it.
+
+        Args:
+            code: executed in the command's process first; see warm.py.
+            real: as a user starts it, without the warm process, and so with all that the command starts.
+        """
+        with tempfile.TemporaryFile() as output:
+            process = self.start(*command, output=output, code=code, real=real)
+            try:
+                ended = process.wait(timeout=300)
+            finally:
+                process.kill()
+            output.seek(0)
+            text = output.read().decode()
+        assert ended == status, text
+        return text
+
+    def start(
+        self, *command: str, output: IO[bytes], code: str = "", real: bool = False
+    ) -> Warm | subprocess.Popen[bytes]:
+        """Start a command in the project, its output to a file."""
+        environment = dict(self.environment)
+        server = os.environ.get(WARM)
+        if server is not None and not real:
+            environment["PATH"] = f"{server}{os.pathsep}{environment['PATH']}"
+            files = {0: 0, 1: output.fileno(), 2: output.fileno()}
+            warm = Warm(server, command, cwd=str(self.folder), env=environment, files=files, code=code)
+            if warm.pid:
+                return warm
+        assert not code, "the warm process does not serve this"
+        return subprocess.Popen(
+            command, cwd=self.folder, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+
+    def stage(self, name: str, *arguments: str, **options: Any) -> str:
+        """Run a stage; see `run`."""
+        return self.run("python", "-m", f"memtrack.stages.{name}", *arguments, **options)
+
+    def tune(self, *arguments: str, **options: Any) -> str:
+        """Run a search; see `run`."""
+        return self.run("python", "-m", "memtrack.tune", *arguments, **options)
 
     def ran(self, output: str) -> list[str]:
         """The stages that DVC ran, from its output."""
@@ -65,33 +106,6 @@ class Project:
         """Commit all."""
         self.run("git", "add", "-A")
         self.run("git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qm", "test")
-
-
-class Stages:
-    """Runs stages of a project many times over without importing them again; see forking.py."""
-
-    def __init__(self, project: Project) -> None:
-        self.output = project.folder.parent / "output.txt"
-        self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("forking.py"))],
-            cwd=project.folder, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            env=project.environment | {"PYTHONPATH": str(project.folder)},
-        )  # fmt: skip
-
-    def run(self, *command: str, status: int = 0, code: str = "") -> str:
-        """Run a stage, after `code`; its output. A negative status is the signal that ended it."""
-        job = {"command": command, "code": code, "output": str(self.output)}
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        print(json.dumps(job), file=self.process.stdin, flush=True)
-        ended = int(self.process.stdout.readline())
-        output = self.output.read_text()
-        assert ended == status, output
-        return output
-
-    def close(self) -> None:
-        """End the process."""
-        self.process.communicate(timeout=30)
 
 
 def write_images(folder: Path, classes: tuple[str, ...], count: int, seed: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 from numpy.typing import NDArray
-from project_clone import Project, Stages
+from project_clone import Project
 from scipy.stats import pearsonr
 from scipy.stats import t as student
 from torch.nn.functional import cross_entropy
@@ -34,29 +33,28 @@ RECIPE = {
     "schedule": {"kind": "constant"},
 }
 RESULTS = Path("results/memorization/noisy")
+pytestmark = pytest.mark.usefixtures("scored", "parameters_kept")
 
 
 @pytest.fixture(scope="module")
-def stages(project: Project) -> Iterator[Stages]:
+def scored(project: Project) -> Project:
     """A variant with wrong labels, trained and scored."""
     project.edit("variants", {"noisy": {"kind": "symmetric", "labels": "data/prepared", "rate": 0.25}})
     project.edit("memorization", {"variants": ["noisy"], "models": MODELS, "recipe": RECIPE, "published": {}})
     project.edit("utility", {"variants": ["noisy"], "models": 3, "thresholds": [0.3, 0.6]})
     project.edit("compute.workers", 2)
-    running = Stages(project)
-    running.run("prepare")
+    project.stage("prepare")
     for stage in ("corrupt", "train", "evaluate"):
-        running.run(stage, "noisy")
-    yield running
-    running.close()
+        project.stage(stage, "noisy")
+    return project
 
 
 @pytest.fixture(scope="module")
-def estimated(stages: Stages, project: Project) -> dict[str, bytes]:
+def estimated(scored: Project) -> dict[str, bytes]:
     """What the stage leaves, in one go."""
-    output = stages.run("memorization", "noisy")
+    output = scored.stage("memorization", "noisy")
     assert f"by {MODELS} networks" in output
-    return left(project)
+    return left(scored)
 
 
 def left(project: Project) -> dict[str, bytes]:
@@ -137,41 +135,41 @@ def plainly_trained(project: Project, number: int, members: NDArray[np.bool_]) -
 
 @pytest.mark.parametrize(("together", "workers"), [(1, 1), (7, 2)])
 def test_grouping_and_workers_change_nothing(
-    together: int, workers: int, stages: Stages, estimated: dict[str, bytes], project: Project
+    together: int, workers: int, estimated: dict[str, bytes], project: Project
 ) -> None:
     forget(project)
     project.edit("compute", {"together": together, "workers": workers})
-    stages.run("memorization", "noisy")
+    project.stage("memorization", "noisy")
     assert left(project) == estimated
 
 
 DYING = """
-from memtrack.io.ensembles import Place
-keep = Place._keep
+from memtrack.ensembles.work_folder import NetworkFolder
+keep = NetworkFolder.keep
 def keep_and_die(self, numbers):
     keep(self, numbers)
     if len(self.networks) >= {wanted}:
         os.kill(os.getpid(), signal.SIGKILL)
-Place._keep = keep_and_die
+NetworkFolder.keep = keep_and_die
 """
 """Ends the stage when so many networks are there."""
 DYING_IN_BETWEEN = """
-from memtrack.io.fingerprint import Fingerprint
+from memtrack.runs.fingerprint import Fingerprint
 Fingerprint.write = lambda self, path: os.kill(os.getpid(), signal.SIGKILL)
 """
 """Ends the stage when networks.npz is written, and networks.json is not."""
 
 
-def test_killed_and_gone_on_with(stages: Stages, estimated: dict[str, bytes], project: Project) -> None:
+def test_killed_and_gone_on_with(estimated: dict[str, bytes], project: Project) -> None:
     """kill -9 again and again, each time when a few more networks are there."""
     forget(project)
     project.edit("compute", {"together": 2, "workers": 2})
     for wanted in (2, 20):
-        stages.run("memorization", "noisy", code=DYING.format(wanted=wanted), status=-9)
+        project.stage("memorization", "noisy", code=DYING.format(wanted=wanted), status=-9)
         assert 2 * len(kept_files(project, "noisy")) == wanted
     there = {path: path.stat().st_mtime_ns for path in kept_files(project, "noisy")}
-    stages.run("memorization", "noisy", code=DYING_IN_BETWEEN, status=-9)
-    stages.run("memorization", "noisy")
+    project.stage("memorization", "noisy", code=DYING_IN_BETWEEN, status=-9)
+    project.stage("memorization", "noisy")
     assert left(project) == estimated
     assert all(path.stat().st_mtime_ns == when for path, when in there.items())
     client = MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
@@ -182,40 +180,37 @@ def test_killed_and_gone_on_with(stages: Stages, estimated: dict[str, bytes], pr
     assert dataset.dataset.name == "image_folder-noisy"
 
 
-def test_more_networks_are_added(stages: Stages, estimated: dict[str, bytes], project: Project) -> None:
+def test_more_networks_are_added(estimated: dict[str, bytes], project: Project) -> None:
+    project.edit("compute.together", 10)
     project.edit("memorization.models", 30)
     forget(project)
-    stages.run("memorization", "noisy")
+    project.stage("memorization", "noisy")
     assert len(networks(project, 30)[0]) == 30
     subprocess.run(["rm", "-rf", project.folder / ".memtrack/networks"], check=True)  # as after a dvc pull
     project.edit("memorization.models", MODELS)
-    stages.run("memorization", "noisy")
+    project.stage("memorization", "noisy")
     assert left(project) == estimated
     there = sorted(path.name for path in project.folder.glob(".memtrack/networks/*/*.npz"))
     assert there[0] == "00000000_30.npz"  # what was pulled
     assert int(there[1].split("_")[0]) == 30
     project.edit("memorization.models", 30)
-    stages.run("memorization", "noisy")
+    project.stage("memorization", "noisy")
     project.edit("memorization.models", MODELS)
-    stages.run("memorization", "noisy")
+    project.stage("memorization", "noisy")
     assert sorted(path.name for path in project.folder.glob(".memtrack/networks/*/*.npz")) == there
     assert left(project) == estimated
 
 
-def test_enough_is_said_in_standard_errors(
-    stages: Stages, estimated: dict[str, bytes], project: Project
-) -> None:
+def test_enough_is_said_in_standard_errors(estimated: dict[str, bytes], project: Project) -> None:
     """At the first 50 networks that are enough, whoever was there first."""
     project.edit("memorization.standard_error", 0.5)
-    try:
-        stages.run("memorization", "noisy")
-        metrics = json.loads((project.folder / RESULTS / "metrics.json").read_text())
-        assert metrics["models"] == 50
-        assert metrics["median_standard_error"] < 0.5
-        assert len(networks(project, 50)[0]) == 50
-    finally:
-        project.edit("memorization.standard_error", None)
-    stages.run("memorization", "noisy")
+    project.stage("memorization", "noisy")
+    metrics = json.loads((project.folder / RESULTS / "metrics.json").read_text())
+    assert metrics["models"] == 50
+    assert metrics["median_standard_error"] < 0.5
+    assert len(networks(project, 50)[0]) == 50
+    project.edit("memorization.standard_error", None)
+    project.stage("memorization", "noisy")
     assert left(project) == estimated
 
 
@@ -242,8 +237,8 @@ def test_influence(estimated: dict[str, bytes], project: Project) -> None:
     assert held["right"].tolist() == pytest.approx(tested.mean(axis=0).tolist())
 
 
-def test_agreement(stages: Stages, estimated: dict[str, bytes], project: Project) -> None:
-    stages.run("agreement", "noisy")
+def test_agreement(estimated: dict[str, bytes], project: Project) -> None:
+    project.stage("agreement", "noisy")
     folder = project.folder / "results/agreement/noisy"
     found = pd.read_csv(folder / "agreement.csv").set_index("score")
     scores = pd.read_csv(project.folder / "results/evaluate/noisy/scores.csv").sort_values("id")
@@ -258,12 +253,12 @@ def test_agreement(stages: Stages, estimated: dict[str, bytes], project: Project
     assert f"{found['pearson']['curvature']:.2f} [" in output
 
 
-def test_utility(stages: Stages, estimated: dict[str, bytes], project: Project) -> None:
+def test_utility(estimated: dict[str, bytes], project: Project) -> None:
     """Killed when some networks are there, gone on with, and then by hand, a network in a plain loop too."""
-    stages.run("utility", "noisy", code=DYING.format(wanted=5), status=-9)
+    project.stage("utility", "noisy", code=DYING.format(wanted=5), status=-9)
     there = {path: path.stat().st_mtime_ns for path in kept_files(project, "noisy-utility")}
     assert there
-    stages.run("utility", "noisy")
+    project.stage("utility", "noisy")
     assert all(path.stat().st_mtime_ns == when for path, when in there.items())
     found = pd.read_csv(project.folder / "results/utility/noisy/utility.csv")
     right = correctness(project, project.folder / "results/utility/noisy")
@@ -293,9 +288,9 @@ def test_utility(stages: Stages, estimated: dict[str, bytes], project: Project) 
     assert "is lower than without as many random ones, by" in project.run("python", "-m", "memtrack.results")
 
 
-def test_a_search_for_agreement(stages: Stages, estimated: dict[str, bytes], project: Project) -> None:
+def test_a_search_for_agreement(estimated: dict[str, bytes], project: Project) -> None:
     """Half of the samples by half of the networks choose, the other halves confirm."""
-    output = stages.run("tune", "--objective", "memorization", "--variant", "noisy", "--trials", "3")
+    output = project.tune("--objective", "memorization", "--variant", "noisy", "--trials", "3")
     assert "by the other half of the networks" in output.replace("\n", " ")
     [path] = project.folder.glob("results/tune/noisy-*/outcome.json")
     outcome = json.loads(path.read_text())
@@ -314,12 +309,11 @@ def test_a_search_for_agreement(stages: Stages, estimated: dict[str, bytes], pro
         assert outcome[name]["second"] == pytest.approx(by_hand, abs=1e-5)
     assert "cost" in output
     project.edit("memorization.share", 0.6)
-    refused = stages.run("tune", "--objective", "memorization", "--variant", "noisy", status=2)
-    project.edit("memorization.share", 0.7)
+    refused = project.tune("--objective", "memorization", "--variant", "noisy", status=2)
     assert "is damaged, or not estimated as params.yaml says: run `dvc repro memorization@noisy`" in refused
 
 
-def test_published_memorization(stages: Stages, estimated: dict[str, bytes], project: Project) -> None:
+def test_published_memorization(estimated: dict[str, bytes], project: Project) -> None:
     """The very numbers of the estimate, as if others had published them for these image files."""
     found = table(project)
     labels = pd.read_csv(project.folder / "data/variants/noisy/labels.csv").set_index("id").loc[found["id"]]
@@ -329,12 +323,12 @@ def test_published_memorization(stages: Stages, estimated: dict[str, bytes], pro
              tr_labels=(labels["clean_label"] == "right").to_numpy()[::-1].astype(int),
              tr_filenames=np.array(names[::-1], dtype="S"))  # fmt: skip
     project.edit("memorization.published", {"noisy": "data/raw/published.npz"})
-    output = stages.run("agreement", "noisy", "--published", status=2)
+    output = project.stage("agreement", "noisy", "--published", status=2)
     assert "published.npz: tr_filenames cannot tell images apart" in output
     np.savez(path, allow_pickle=False, tr_mem=found["memorization"].to_numpy()[::-1],
              tr_labels=(labels["clean_label"] == "right").to_numpy()[::-1].astype(int),
              tr_filenames=np.array(labels["image"].tolist()[::-1], dtype="S"))  # fmt: skip
-    stages.run("agreement", "noisy", "--published")
+    project.stage("agreement", "noisy", "--published")
     scores = pd.read_csv(project.folder / "results/evaluate/noisy/scores.csv").sort_values("id")
     right = found["corrupted"].to_numpy() == 0  # the others' memorization is of another label
     by_hand = pearsonr(scores["curvature"].to_numpy()[right], found["memorization"].to_numpy()[right])[0]
@@ -351,10 +345,6 @@ def test_published_memorization(stages: Stages, estimated: dict[str, bytes], pro
         ("memorization.variants", [], "memorization is not estimated for noisy"),
     ],
 )
-def test_mistakes(key: str, value: Any, said: str, stages: Stages, project: Project) -> None:
-    before = (project.folder / "params.yaml").read_text()
+def test_mistakes(key: str, value: Any, said: str, project: Project) -> None:
     project.edit(key, value)
-    try:
-        assert said in stages.run("memorization", "noisy", status=2)
-    finally:
-        (project.folder / "params.yaml").write_text(before)
+    assert said in project.stage("memorization", "noisy", status=2)

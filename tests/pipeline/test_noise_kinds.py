@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from project_clone import Project, Stages
+from project_clone import Project
 from sklearn.metrics import roc_auc_score
 
 from memtrack.core.scores.registry import SCORES
 
+pytestmark = pytest.mark.usefixtures("parameters_kept")
+
 
 @pytest.fixture(scope="module")
-def stages(project: Project) -> Iterator[Stages]:
+def prepared(project: Project) -> Project:
     """Variants of many kinds, none made yet; all scores."""
     base = {"labels": "data/prepared"}
     project.edit("variants", {
@@ -29,17 +30,15 @@ def stages(project: Project) -> Iterator[Stages]:
         "shuffled": {"kind": "pixels", "how": "shuffled", **base},
         "static": {"kind": "pixels", "how": "gaussian", "labels": "data/variants/twice"},
     })  # fmt: skip
-    project.edit("record.gradient_variance", True)
-    running = Stages(project)
-    running.run("prepare")
-    yield running
-    running.close()
+    project.edit("evaluate.scores", list(SCORES))
+    project.stage("prepare")
+    return project
 
 
-def scored(stages: Stages, project: Project, name: str) -> tuple[pd.DataFrame, dict[str, Any]]:
+def scored(project: Project, name: str) -> tuple[pd.DataFrame, dict[str, Any]]:
     """scores.csv and metrics.json of a variant, made afresh."""
     for stage in ("corrupt", "train", "evaluate"):
-        stages.run(stage, name)
+        project.stage(stage, name)
     return read(project.folder / "results/evaluate" / name)
 
 
@@ -49,8 +48,8 @@ def read(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", ["pair", "hard"])
-def test_label_noise(name: str, stages: Stages, project: Project) -> None:
-    table, metrics = scored(stages, project, name)
+def test_label_noise(name: str, prepared: Project) -> None:
+    table, metrics = scored(prepared, name)
     wrong = table["clean_label"] != table["given_label"]
     assert (wrong == table["corrupted"]).all()
     assert set(metrics["scores"]) == set(SCORES)
@@ -59,8 +58,14 @@ def test_label_noise(name: str, stages: Stages, project: Project) -> None:
     assert any("too few" in warning for warning in metrics["warnings"])
 
 
-def test_conflicting_duplicates(stages: Stages, project: Project) -> None:
-    table, metrics = scored(stages, project, "twice")
+@pytest.fixture(scope="module")
+def twice(prepared: Project) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """scores.csv and metrics.json of the variant with conflicting duplicates."""
+    return scored(prepared, "twice")
+
+
+def test_conflicting_duplicates(twice: tuple[pd.DataFrame, dict[str, Any]]) -> None:
+    table, metrics = twice
     assert len(table) == 40
     copies = table[table["id"].str.endswith("#copy")]
     assert (copies["corrupted"] == 1).all()
@@ -78,9 +83,10 @@ def test_conflicting_duplicates(stages: Stages, project: Project) -> None:
     assert ends["auroc_of_both"]["el2n"] == pytest.approx(roc_auc_score(both, table["el2n"]))
 
 
-def test_conflicting_duplicates_are_listed(stages: Stages, project: Project) -> None:
-    stages.run("duplicates", "twice")
-    folder = project.folder / "results/duplicates/twice"
+@pytest.mark.usefixtures("twice")
+def test_conflicting_duplicates_are_listed(prepared: Project) -> None:
+    prepared.stage("duplicates", "twice")
+    folder = prepared.folder / "results/duplicates/twice"
     table = pd.read_csv(folder / "duplicates.csv")
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["exact_pairs"] == 8
@@ -90,64 +96,63 @@ def test_conflicting_duplicates_are_listed(stages: Stages, project: Project) -> 
         assert group["conflicting"].all()
         assert group["given_label"].nunique() == 2
     assert table["conflicting"].is_monotonic_decreasing
-    scores = pd.read_csv(project.folder / "results/evaluate/twice/scores.csv").set_index("id")
+    scores = pd.read_csv(prepared.folder / "results/evaluate/twice/scores.csv").set_index("id")
     assert table["curvature"].tolist() == scores.loc[table["id"], "curvature"].tolist()
     assert (folder / "pictures/conflicting.png").exists()
 
 
-def test_randomized_pixels(stages: Stages, project: Project) -> None:
-    stages.run("corrupt", "twice")
-    plain, _ = scored(stages, project, "clean")
-    table, metrics = scored(stages, project, "shuffled")
+@pytest.mark.usefixtures("twice")
+def test_randomized_pixels(prepared: Project) -> None:
+    plain, _ = scored(prepared, "clean")
+    table, metrics = scored(prepared, "shuffled")
     assert table["id"].tolist() == plain["id"].tolist()
     assert (table["curvature"] != plain["curvature"]).all()
     assert metrics["scores"] == {}
-    table, metrics = scored(stages, project, "static")
+    table, metrics = scored(prepared, "static")
     assert metrics["scores"]
     # copies of what has other pixels are copies of these: the same prediction, found as the same
     copies = table[table["id"].str.endswith("#copy")].set_index("id")
     originals = table.set_index("id").loc[copies.index.str.removesuffix("#copy")]
     assert originals["predicted_label"].tolist() == copies["predicted_label"].tolist()
-    stages.run("duplicates", "static")
-    found = json.loads((project.folder / "results/duplicates/static/metrics.json").read_text())
+    prepared.stage("duplicates", "static")
+    found = json.loads((prepared.folder / "results/duplicates/static/metrics.json").read_text())
     assert found["exact_pairs"] == len(copies) == 8
 
 
-def test_no_score_sees_the_clean_labels(stages: Stages, project: Project) -> None:
+def test_no_score_sees_the_clean_labels(prepared: Project) -> None:
     """Other clean labels and flags beside the same given ones: other AUROCs, and not a bit of a score."""
-    before, judged = scored(stages, project, "noisy")
-    labels = project.folder / "data/variants/noisy/labels.csv"
+    before, judged = scored(prepared, "noisy")
+    labels = prepared.folder / "data/variants/noisy/labels.csv"
     table = pd.read_csv(labels)
     order = np.random.default_rng(0).permutation(len(table))
     table["clean_label"] = table["clean_label"].to_numpy()[order]
     table["corrupted"] = (table["clean_label"] != table["given_label"]).astype(int)
     table.to_csv(labels, index=False)
-    stages.run("train", "noisy")
-    stages.run("evaluate", "noisy")
-    after, judged_again = read(project.folder / "results/evaluate/noisy")
+    prepared.stage("train", "noisy")
+    prepared.stage("evaluate", "noisy")
+    after, judged_again = read(prepared.folder / "results/evaluate/noisy")
     assert (before["corrupted"] != after["corrupted"]).any()
     assert judged["scores"]["curvature"]["auroc"] != judged_again["scores"]["curvature"]["auroc"]
     for score in SCORES:
         assert after[score].tolist() == before[score].tolist()
 
 
-def test_another_seed(stages: Stages, project: Project) -> None:
+def test_another_seed(prepared: Project) -> None:
     """Trained and evaluated as the variant itself would be with that seed."""
-    table, metrics = scored(stages, project, "noisy")
-    stages.run("repeat", "noisy", "1")
-    folder = project.folder / "results/repeat/noisy-1"
-    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["pictures"]
+    table, metrics = scored(prepared, "noisy")
+    prepared.edit("repeat.seeds", [1])
+    prepared.stage("repeat", "noisy", "1")
+    prepared.stage("evaluate", "noisy", "--seed", "1")
+    folder = prepared.folder / "results/repeat/noisy-1"
+    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["pictures", "training"]
     repeated, repeated_metrics = read(folder)
     assert repeated["given_label"].tolist() == table["given_label"].tolist()
     assert (repeated["curvature"] != table["curvature"]).any()
-    parameters = (project.folder / "params.yaml").read_text()
-    project.edit("repeat.seeds", [1])
-    output = project.run("python", "-m", "memtrack.results")
+    output = prepared.run("python", "-m", "memtrack.results")
     found = [made["scores"]["el2n"]["auroc"] for made in (metrics, repeated_metrics)]
     assert f"{np.mean(found):.4f} ± {np.std(found, ddof=1):.4f} (2)" in output
-    project.edit("train.seed", 1)
-    project.edit("curvature.seed", 1)
-    project.edit("repeat.seeds", [])
-    own, _ = scored(stages, project, "noisy")
+    prepared.edit("train.seed", 1)
+    prepared.edit("curvature.seed", 1)
+    prepared.edit("repeat.seeds", [])
+    own, _ = scored(prepared, "noisy")
     assert own["curvature"].tolist() == repeated["curvature"].tolist()
-    (project.folder / "params.yaml").write_text(parameters)

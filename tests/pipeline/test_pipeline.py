@@ -14,7 +14,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from project_clone import Project, Stages
+from project_clone import Project
 from safetensors.torch import load_model
 from sklearn.metrics import roc_auc_score
 
@@ -55,14 +55,21 @@ def published(project: Project) -> Path:
 
 @pytest.fixture(scope="module")
 def reproduced(project: Project) -> Project:
-    """The project after its first `dvc repro`, with memorization of four networks."""
+    """The project after its first `dvc repro`, with memorization of six networks.
+
+    One variant without the warm process, so that every kind of stage is started as a user starts it.
+    """
     project.edit("memorization", {
         "variants": ["noisy"], "published": {"noisy": str(published(project))}, "models": 6,
         "recipe": project.params("memorization.recipe") | {"batch_size": 8},
     })  # fmt: skip
     project.edit("utility", {"variants": ["noisy"], "models": 2, "thresholds": [0.3]})
+    last = [f"{stage}@noisy" for stage in ("duplicates", "agreement", "published", "utility")]
+    ran = project.ran(project.run("dvc", "repro", *last, real=True))
+    assert set(ran) == {stage for stage in ALL if not stage.endswith("@clean")}
     output = project.run("dvc", "repro")
-    assert set(project.ran(output)) == ALL
+    assert {*ran, *project.ran(output)} == ALL
+    assert not set(ran) & set(project.ran(output))
     assert "clean: no label is known to be corrupted" in output
     return project
 
@@ -104,7 +111,7 @@ def test_mlflow_holds_the_run(reproduced: Project) -> None:
     np.testing.assert_array_equal(
         np.load(artifact(run, "curvature/ids.npy")), np.load(trajectory / "ids.npy")
     )
-    for name in ("scores/curvature.npy", "scores/memorization.npy", "scores/scores.csv", "pictures/roc.png"):
+    for name in ("scores/curvature.npy", "scores/csl.npy", "scores/scores.csv", "pictures/roc.png"):
         assert artifact(run, name).is_file()
 
     client = MlflowClient(f"sqlite:///{reproduced.folder}/mlflow.db")
@@ -185,6 +192,14 @@ def test_an_experiment_in_a_throw_away_copy_lands_in_the_one_store(reproduced: P
     assert artifact(newest, "scores/scores.csv").is_file()
 
 
+def test_a_new_score_concerns_those_alone_who_read_scores(reproduced: Project) -> None:
+    package = reproduced.folder / "memtrack/core/scores"
+    (package / "newcomer.py").write_text('"""A score that is new."""\n')
+    status = json.loads(reproduced.run("dvc", "status", "--json"))
+    (package / "newcomer.py").unlink()
+    assert set(status) == {"evaluate@clean", "evaluate@noisy", "agreement@noisy", "published@noisy"}
+
+
 def test_only_what_depends_on_a_change_runs(reproduced: Project) -> None:
     reproduced.edit("curvature.probes", 2)
     output = reproduced.run("dvc", "repro", "train@clean")
@@ -227,21 +242,19 @@ def test_only_what_depends_on_a_change_runs(reproduced: Project) -> None:
 
 
 def test_bad_input_is_said_without_a_traceback(reproduced: Project) -> None:
-    stages = Stages(reproduced)
     reproduced.edit("curvature.probes", 0)
-    output = stages.run("train", "noisy", status=2)
+    output = reproduced.stage("train", "noisy", status=2)
     assert "curvature.probes: 0: should be greater than or equal to 1" in output
     assert "Traceback" not in output
     reproduced.edit("curvature.probes", 1)
     for uri in ("nonsense", "mysql://nowhere/x"):
         reproduced.edit("tracking.uri", uri)
-        output = stages.run("train", "noisy", status=2)
+        output = reproduced.stage("train", "noisy", status=2)
         assert f"tracking.uri: the MLflow store {uri} cannot be used" in output
         assert "Traceback" not in output
     reproduced.edit("tracking.uri", None)
     reproduced.edit("train.optimizer.lr", 1e30)
-    output = stages.run("train", "noisy", status=1)
+    output = reproduced.stage("train", "noisy", status=1)
     assert "diverged" in output
     assert "Traceback" not in output
-    stages.close()
     assert runs(reproduced, "noisy")[0].info.status == "FAILED"

@@ -42,6 +42,7 @@ class Server:
              "--artifacts-destination", str(self.folder / "artifacts")],
             cwd=self.folder, start_new_session=True,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # eight more processes
         )  # fmt: skip
         wait_for(self.answers, 120)
 
@@ -83,19 +84,29 @@ def tracked(project: Project, server: Server) -> Project:
     """A project whose runs go to the server."""
     project.edit("train.epochs", EPOCHS)
     project.edit("tracking.uri", server.uri)
-    project.environment["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "2"
-    project.run("python", "-m", "memtrack.stages.prepare")
+    project.environment |= {
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "2",
+        "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
+        "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
+    }
+    project.stage("prepare")
     for variant in ("clean", "noisy"):
-        project.run("python", "-m", "memtrack.stages.corrupt", variant)
+        project.stage("corrupt", variant)
     return project
 
 
-def start_training(project: Project, variant: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "memtrack.stages.train", variant],
-        cwd=project.folder, env=project.environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+class Training:
+    """A training of a variant that is under way."""
+
+    def __init__(self, project: Project, variant: str) -> None:
+        self.output = project.folder.parent / "output.txt"
+        with self.output.open("wb") as file:
+            self.process = project.start("python", "-m", "memtrack.stages.train", variant, output=file)
+
+    def end(self) -> str:
+        """Wait for it; its output."""
+        assert self.process.wait(timeout=300) == 0, self.output.read_text()
+        return self.output.read_text()
 
 
 def trained(project: Project, variant: str) -> int:
@@ -103,10 +114,16 @@ def trained(project: Project, variant: str) -> int:
     return len(list((project.folder / ".memtrack/train").glob(f"{variant}-*/checkpoints/epoch_*.json")))
 
 
-def the_run(server: Server, variant: str) -> Run:
+def runs(server: Server, variant: str) -> list[Run]:
     client = MlflowClient(server.uri)
     experiment = client.get_experiment_by_name("memtrack")
-    (run,) = client.search_runs([experiment.experiment_id], f"tags.variant = '{variant}'")
+    if experiment is None:
+        return []
+    return list(client.search_runs([experiment.experiment_id], f"tags.variant = '{variant}'"))
+
+
+def the_run(server: Server, variant: str) -> Run:
+    (run,) = runs(server, variant)
     return run
 
 
@@ -133,24 +150,22 @@ def assert_complete(project: Project, server: Server, variant: str, tmp_path: Pa
 def test_a_server_that_stops_for_good_and_one_that_comes_back(
     tracked: Project, server: Server, tmp_path: Path
 ) -> None:
-    training = start_training(tracked, "noisy")
+    training = Training(tracked, "noisy")
     wait_for(lambda: trained(tracked, "noisy") > 3, 120)
     server.stop()
-    output, _ = training.communicate(timeout=300)
-    assert training.returncode == 0, output
+    output = training.end()
     assert output.count("does not answer") == 1
     assert "python -m memtrack.upload" in output
     assert (tracked.folder / "results/train/noisy/metrics.json").exists()
     assert "messages are waiting" in tracked.run("python", "-m", "memtrack.upload", status=1)
 
     # a training that starts while the server is away: the server comes back before it ends
-    training = start_training(tracked, "clean")
+    training = Training(tracked, "clean")
     wait_for(lambda: trained(tracked, "clean") > 3, 120)
-    training.send_signal(signal.SIGSTOP)
+    training.process.send_signal(signal.SIGSTOP)
     server.start()
-    training.send_signal(signal.SIGCONT)
-    output, _ = training.communicate(timeout=300)
-    assert training.returncode == 0, output
+    training.process.send_signal(signal.SIGCONT)
+    output = training.end()
     assert output.count("does not answer") == 1
     assert "the MLflow store is back" in output
     assert_complete(tracked, server, "clean", tmp_path)
@@ -163,18 +178,18 @@ def test_a_server_that_stops_for_good_and_one_that_comes_back(
 
 def test_a_server_that_hangs(tracked: Project, server: Server, tmp_path: Path) -> None:
     tracked.edit("curvature.seed", 1)  # another recording: another run
-    MlflowClient(server.uri).delete_run(the_run(server, "noisy").info.run_id)
-    training = start_training(tracked, "noisy")
+    for run in runs(server, "noisy"):
+        MlflowClient(server.uri).delete_run(run.info.run_id)
+    training = Training(tracked, "noisy")
     wait_for(lambda: trained(tracked, "noisy") > 0, 120)
     server.signal(signal.SIGSTOP)
     try:
-        wait_for(lambda: training.poll() is not None, 120)
+        wait_for(lambda: training.process.poll() is not None, 120)
     finally:
         server.signal(signal.SIGCONT)
-    output, _ = training.communicate(timeout=300)
-    assert training.returncode == 0, output
+    training.end()
     wait_for(server.answers, 60)
     # the next stage sends what the one before could not
-    tracked.run("python", "-m", "memtrack.stages.evaluate", "noisy")
+    tracked.stage("evaluate", "noisy")
     assert_complete(tracked, server, "noisy", tmp_path)
     assert "auroc/curvature" in the_run(server, "noisy").data.metrics

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,7 +14,7 @@ import psutil
 import pytest
 from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
-from project_clone import Project, Stages
+from project_clone import NO_MODEL, Project
 
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -31,11 +29,9 @@ def trained(project: Project) -> Project:
         "probes": {"low": 80, "high": 81}, "perturbation_scale": {"low": 0.01, "high": 0.03},
         "pruner": "none", "cache_gb": 1e-9,
     })  # fmt: skip
-    stages = Stages(project)
-    stages.run("prepare")
-    stages.run("corrupt", "noisy")
-    stages.run("train", "noisy", code="train.Run.model = lambda *_: None")
-    stages.close()
+    project.stage("prepare")
+    project.stage("corrupt", "noisy")
+    project.stage("train", "noisy", code=NO_MODEL)
     return project
 
 
@@ -57,11 +53,10 @@ class Search:
         if storage:
             options += ("--storage", storage)
         self.output = Path(project.folder, f"{study}.txt")
-        with self.output.open("w") as file:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "memtrack.tune", "--study", study, *options],
-                cwd=project.folder, env=project.environment, stdout=file, stderr=subprocess.STDOUT,
-            )  # fmt: skip
+        with self.output.open("wb") as file:
+            self.process = project.start(
+                "python", "-m", "memtrack.tune", "--study", study, *options, output=file
+            )
 
     @property
     def trials(self) -> list[FrozenTrial]:
