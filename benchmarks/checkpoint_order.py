@@ -1,16 +1,16 @@
-"""In which order do checkpoints tell most about a setting of the curvature?
+"""In which order are the checkpoints most informative about a setting of the curvature?
 
     python benchmarks/checkpoint_order.py FOLDER ...
 
-for folders that `cost_and_quality.py record` has filled. Settings (h, n) are put in order by their AUROC
-after 1, 2, ... of every second epoch, and that order is compared (Kendall's tau) with the one after all of
-them: what a pruner that stops a trial at that point goes by. Prints the mean over the folders, and the
-least of them in brackets, for each way of visiting the checkpoints.
+The folders are those that `cost_and_quality.py record` has filled. Settings (h, n) are ranked by their AUROC
+after 1, 2, ... of every second epoch. This ranking, on which a pruner bases its decision at that point, is
+compared with the ranking after all of these epochs (Kendall's tau). For each order of the checkpoints, the
+benchmark prints the mean over the folders, and the lowest value in brackets.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +23,7 @@ VISITED = 6
 
 
 def coarse_to_fine(epochs: list[int]) -> list[int]:
-    """The middle one, those at the quarters, at the eighths, ..."""
+    """The middle epoch, those at the quarters, at the eighths, ..."""
     order: list[int] = []
     spans = [(0, len(epochs))]
     while spans:
@@ -47,9 +47,13 @@ ORDERS: dict[str, Callable[[list[int]], list[int]]] = {
 
 
 def main() -> None:
-    """Measure and print."""
+    """Compare the orders and print the results."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folders", nargs="+", type=Path)
     found: dict[str, list[list[float]]] = defaultdict(list)
-    for folder in map(Path, sys.argv[1:]):
+    for folder in parser.parse_args().folders:
         files = sorted(folder.glob("epoch_*.npz"))
         epochs = list(range(2, len(files) + 1, 2))
         records = {epoch: dict(np.load(files[epoch - 1])) for epoch in epochs}

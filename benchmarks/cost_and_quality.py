@@ -1,15 +1,15 @@
-"""What does curvature cost, and what does it find? Over h, n, the recorded epochs and how they are combined.
+"""What does curvature cost, and how well does it find corrupted labels? By h, n, epochs and combination.
 
-In a project whose stage train@NAME has run with record.checkpoints: all,
+Run in a project whose stage train@NAME has run with record.checkpoints: all,
 
     python benchmarks/cost_and_quality.py record NAME FOLDER   # every epoch, h and probe: hours
     python benchmarks/cost_and_quality.py time NAME FOLDER     # seconds of training and of sweeps: minutes
 
-and then, for any number of such folders,
+and then, for any number of these folders,
 
     python benchmarks/cost_and_quality.py report FOLDER ... --out benchmarks/results
 
-`record` goes on where it was stopped. All points of the report come from one training a data set.
+`record` continues where it was stopped. All points of the report come from one training per data set.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ from memtrack.core.training import trainer as training
 from memtrack.data.batches import Batches, variant_batches
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
-from memtrack.runs.checkpoints import Checkpoints
-from memtrack.runs.networks import network, trained_network
+from memtrack.runs.checkpoints import Checkpoints, trained_network
+from memtrack.runs.networks import network
 from memtrack.runs.work_folder import TRAINING
 from memtrack.terminal.progress import Progress
 
@@ -80,7 +80,7 @@ COMBINED: dict[str, Callable[[Floats], Floats]] = {
 
 
 class Trained:
-    """A trained project: its data, its labels and the network after every epoch."""
+    """A trained variant: its data, its labels and the network after every epoch."""
 
     def __init__(self, name: str) -> None:
         self.params = params.load()
@@ -92,20 +92,20 @@ class Trained:
         self.fingerprint = TRAIN_RESULTS / name / "checkpoints" / TRAINING
 
     def model(self, epoch: int | None = None) -> nn.Module:
-        """The network after an epoch, or untrained."""
-        chosen, record = self.params.train.model, self.data.info
+        """The network after an epoch; None: an untrained network."""
+        chosen, info = self.params.train.model, self.data.info
         if epoch is None:
-            return network(chosen, record)
-        return trained_network(chosen, record, self.checkpoints, epoch, remedy="train the project again")
+            return network(chosen, info)
+        return trained_network(chosen, info, self.checkpoints, epoch, remedy="train the variant again")
 
     def batches(self, size: int) -> Batches:
         return variant_batches(self.data, self.variant, batch_size=size, device=torch.device("cpu"))
 
 
 def own_probes(shape: tuple[int, ...], start: int, count: int, epoch: int, probe: int) -> Tensor:
-    """A probe of its own for each of the samples start, start + 1, ...; (count, *shape).
+    """A separate probe for each of the samples start, start + 1, ...; (count, *shape).
 
-    A counter-based generator: the numbers hang on (epoch, probe, sample), not on the batch.
+    The generator is counter-based: the numbers depend on (epoch, probe, sample), not on the batch.
     """
     size = int(np.prod(shape))
     words = -(-size // 64)
@@ -115,17 +115,18 @@ def own_probes(shape: tuple[int, ...], start: int, count: int, epoch: int, probe
 
 
 def record(name: str, folder: Path, shared: dict[float, int], own: dict[float, int]) -> None:
-    """For every epoch an .npz file: per h the curvature by each probe alone, (n, N).
+    """Write an .npz file for each epoch. For each h it holds the curvature from each single probe, (n, N).
 
     Args:
-        shared: number of probes at each h that all samples share. own: that each sample has for itself.
+        shared: the number of probes at each h that all samples share.
+        own: the number of probes at each h that each sample has for itself.
     """
     torch.set_num_threads(1)
     project = Trained(name)
     folder.mkdir(parents=True, exist_ok=True)
     known = folder / TRAINING
     if known.exists() and known.read_bytes() != project.fingerprint.read_bytes():
-        raise SystemExit(f"{folder} holds what was recorded from another training: name a new folder")
+        raise SystemExit(f"{folder} holds recordings of another training: choose a new folder")
     known.write_bytes(project.fingerprint.read_bytes())
     count = len(project.labels)
     for epoch in Progress(project.epochs, f"record {name}"):
@@ -165,7 +166,7 @@ def record(name: str, folder: Path, shared: dict[float, int], own: dict[float, i
 
 
 def measure(name: str, folder: Path, rounds: int) -> None:
-    """times.json: seconds of an epoch of training, and of a sweep at each n; medians of alternate rounds."""
+    """Write times.json: seconds of a training epoch and of a sweep at each n; medians of alternate rounds."""
     project = Trained(name)
     train, last = project.params.train, project.epochs[-1]
     model, swept = project.model(), project.model(last)
@@ -198,7 +199,7 @@ def measure(name: str, folder: Path, rounds: int) -> None:
 
 
 def points(folder: Path) -> Iterator[dict[str, object]]:
-    """Every combination of settings on a data set: its cost in trainings and its AUROC."""
+    """The cost in trainings and the AUROC of every combination of settings on a data set."""
     files = sorted(folder.glob("epoch_*.npz"))
     epochs = [dict(np.load(file)) for file in files]
     seconds = json.loads((folder / "times.json").read_text())["seconds"]
@@ -230,7 +231,7 @@ def points(folder: Path) -> Iterator[dict[str, object]]:
 
 
 def report(folders: list[Path], out: Path) -> None:
-    """All points as a table, the choice of defaults, and the picture."""
+    """Write all points as a table, print good settings, and draw the picture."""
     out.mkdir(parents=True, exist_ok=True)
     table = pd.DataFrame([row for folder in folders for row in points(folder)])
     table.round(4).to_csv(out / "cost_and_quality.csv.gz", index=False)
@@ -247,7 +248,7 @@ def report(folders: list[Path], out: Path) -> None:
     enough = (auroc.dropna() >= paper - 0.003).all(axis=1)
     good = pd.concat({"cost": cost, "auroc": auroc}, axis=1).loc[enough[enough].index]
     good[("worst cost", "")] = cost.loc[good.index].max(axis=1)
-    print("settings within .003 of it on all data, the cheapest first:")
+    print("settings within .003 of the paper's recipe on all data, the cheapest first:")
     print(good.sort_values(("worst cost", "")).head(20).round(4).to_string(), "\n")
     print("other scores:\n", table[table["score"].isin(["loss", "margin", "gradient norm"])]
           .pivot(index="score", columns="data", values="auroc").round(4).to_string())  # fmt: skip
@@ -255,7 +256,7 @@ def report(folders: list[Path], out: Path) -> None:
 
 
 def draw(curvature: pd.DataFrame, table: pd.DataFrame, paper: pd.Series, path: Path) -> None:
-    """AUROC against cost: a line for each h and choice of epochs through n; other scores as levels."""
+    """Draw AUROC against cost: a line over n for each h and choice of epochs; other scores as levels."""
     names = list(paper.index)
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
@@ -304,7 +305,7 @@ def main() -> None:
         sub.add_argument("name", help="the variant")
         sub.add_argument("folder", type=Path)
     commands.choices["record"].add_argument(
-        "--short", action="store_true", help="ten probes at h = .001, two or one at the others"
+        "--short", action="store_true", help="ten probes at h = .001, one or two at other h"
     )
     commands.choices["time"].add_argument("--rounds", type=int, default=5)
     sub = commands.add_parser("report")

@@ -1,11 +1,12 @@
-"""Which score measures memorization, and what would it cost to measure it instead?
+"""Which score measures memorization, and what does it cost to estimate memorization itself?
 
     python benchmarks/memorization.py WORK --mnist ROOT
 
-estimates Feldman & Zhang's memorization and scores one training of the very same network, in projects under
-WORK: on digits with their labels, with 10% symmetric noise and with 2% conflicting duplicates, and on 10,000
-images of MNIST; and writes tables and a picture to benchmarks/results/memorization. What is there already is
-not done again: the command may be interrupted, and goes on. ROOT holds MNIST/raw.
+The benchmark estimates Feldman & Zhang's memorization, and computes the scores of one training of the same
+network, in projects under WORK. The data are digits with their own labels, with 10% symmetric noise and with
+2% conflicting duplicates, and 10,000 images of MNIST. Tables and a picture are written to
+benchmarks/results/memorization. Existing results are not computed again, so an interrupted command continues.
+ROOT is the folder that holds MNIST/raw.
 """
 
 from __future__ import annotations
@@ -35,12 +36,13 @@ from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
 from memtrack.config import params
+from memtrack.config.sections.base import PREPARED
 from memtrack.core.evaluation.agreement import MEASURES, agreements
 from memtrack.core.evaluation.bootstrap import Resampling
 from memtrack.core.memorization.correct_predictions import CorrectPredictions
 from memtrack.core.memorization.estimates import Counts
 from memtrack.core.memorization.subsets import subset
-from memtrack.report.figures import title
+from memtrack.core.scores import SCORES, title
 from memtrack.tune.costs import sweep_costs
 from memtrack.tune.trained_variant import TrainedVariant
 
@@ -72,7 +74,7 @@ TITLES = {
     "conflicting_duplicates_2": "conflicting duplicates 2%",
 }
 NAMED = ("curvature", "csl", "aum", "input_gradient_norm")
-"""Named in the picture beside the best scores."""
+"""The scores that the picture names in addition to the best ones."""
 COUNTS = (5, 10, 20, 50, 100, 200, 500, 1000)
 
 
@@ -83,18 +85,19 @@ def stage(folder: Path, name: str, *arguments: str) -> None:
 
 
 def run(work: Path, mnist: Path | None) -> None:
-    """Make what is missing."""
+    """Compute the results that are missing."""
     for name, chosen in DATA.items():
         if name == "mnist" and mnist is None:
             continue
         folder = work / name
         (folder / "data/raw").mkdir(parents=True, exist_ok=True)
         data = {**chosen["data"], **({"root": str(mnist)} if name == "mnist" else {})}
-        variants = {key: {"labels": params.PREPARED, **VARIANTS[key]} for key in chosen["variants"]}
+        variants = {key: {"labels": PREPARED, **VARIANTS[key]} for key in chosen["variants"]}
         made = {
             "data": data, "variants": variants, "train": chosen["train"],
-            "record": {"epochs": {"kind": "every", "interval": 2}, "gradient_variance": True},
+            "record": {"epochs": {"kind": "every", "interval": 2}},
             "curvature": {"perturbation_scale": 0.03, "probes": 1},
+            "evaluate": {"scores": list(SCORES)},
             "memorization": {"models": chosen["models"], "variants": list(variants)},
             "utility": {"variants": list(variants), **chosen["utility"]},
         }  # fmt: skip
@@ -109,7 +112,7 @@ def run(work: Path, mnist: Path | None) -> None:
                 start = time.perf_counter()
                 before = sum(1 for _ in folder.glob(f".memtrack/networks/{variant}-*/*.npz"))
                 stage(folder, "memorization", variant)
-                if not before:  # else it says nothing about all of them
+                if not before:  # otherwise it is not the time of all networks
                     seconds = (time.perf_counter() - start) / chosen["models"]
                     (folder / f"seconds_{variant}.json").write_text(json.dumps(seconds))
                 stage(folder, "agreement", variant)
@@ -120,7 +123,7 @@ def run(work: Path, mnist: Path | None) -> None:
 
 
 def costs(folder: Path, variant: str) -> dict[str, float]:
-    """The seconds of a training without recording, and of the gradients and probes of all recorded epochs."""
+    """The seconds for a training without recording, and for gradients and probes of all recorded epochs."""
     with chdir(folder):
         loaded = params.load()
         trained = TrainedVariant(loaded, variant, loaded.recorded_epochs())
@@ -142,7 +145,7 @@ def costs(folder: Path, variant: str) -> dict[str, float]:
 
 
 def cost(score: str, measured: dict[str, float]) -> float:
-    """The seconds that a score takes beside others: training, and the sweeps that it is made of."""
+    """The seconds that a score takes: the training and the sweeps that it needs."""
     swept = measured["gradients"]
     if score.startswith("curvature"):
         return measured["training"] + swept + measured["probes"]
@@ -152,7 +155,7 @@ def cost(score: str, measured: dict[str, float]) -> float:
 
 
 def estimates(folder: Path, variant: str) -> tuple[NDArray[np.float64], dict[int, NDArray[np.float64]]]:
-    """The memorization by the second half of the networks, and by the first ones of the first half."""
+    """The memorization estimated by the second half of the networks, and by the first networks."""
     summary = json.loads((folder / "data/variants" / variant / "summary.json").read_text())
     samples = summary["samples"]
     tests = json.loads((folder / "data/prepared/dataset.json").read_text())["test"]
@@ -172,7 +175,7 @@ def estimates(folder: Path, variant: str) -> tuple[NDArray[np.float64], dict[int
 
 
 def scores_of(folder: Path, variant: str) -> dict[str, NDArray[np.float64]]:
-    """In the order of the variant's table."""
+    """The scores, in the order of the variant's table."""
     table = pd.read_csv(folder / "results/evaluate" / variant / "scores.csv", dtype={"id": str}).set_index(
         "id"
     )
@@ -182,12 +185,12 @@ def scores_of(folder: Path, variant: str) -> dict[str, NDArray[np.float64]]:
 
 
 def report(work: Path) -> None:
-    """Tables as Markdown and CSV, and the picture."""
+    """Write the tables as Markdown and CSV, and the picture."""
     RESULTS.parent.mkdir(exist_ok=True)
     lines = ["# Which score measures memorization?", "",
-             "Agreement with Feldman & Zhang's memorization, estimated from many trainings of the very same "
+             "Agreement with Feldman & Zhang's memorization, estimated from many trainings of the same "
              "network (each on 70% of the samples); in brackets the 95% bootstrap interval over samples. "
-             "AUROC: of finding the wrong labels. Written by benchmarks/memorization.py.", ""]  # fmt: skip
+             "AUROC: for finding the wrong labels. Written by benchmarks/memorization.py.", ""]  # fmt: skip
     rows, panels = [], []
     for name, chosen in DATA.items():
         for variant in chosen["variants"]:
@@ -201,11 +204,11 @@ def report(work: Path) -> None:
                 "scores"
             ]
             lines += [f"## {TITLES[name]}, {TITLES[variant]}", "",
-                      "{models} networks of test accuracy {test_accuracy:.3f} ± {test_accuracy_sd:.3f}; "
-                      "median standard error {median_standard_error:.3f}, {error} of those of mem > 0.25, "
-                      "which are {memorized}; "
-                      "{influential_pairs} influential pairs, {sure_pairs} beyond the noise, "
-                      "which touch {influenced_tests} test samples."
+                      "{models} networks with test accuracy {test_accuracy:.3f} ± {test_accuracy_sd:.3f}; "
+                      "median standard error {median_standard_error:.3f}, and {error} for the {memorized} "
+                      "samples with mem > 0.25; "
+                      "{influential_pairs} influential pairs, {sure_pairs} of them beyond the noise, "
+                      "with {influenced_tests} test samples."
                       .format_map(whole | {"error": f"{whole['median_standard_error_memorized']:.3f}"}), "",
                       "| score | AUROC | Pearson | Spearman | cosine | top 5% | mem > 0.25 |",
                       "|---|---|---|---|---|---|---|"]  # fmt: skip
@@ -228,8 +231,8 @@ def _cell(numbers: dict[str, float | None], measure: str) -> str:
 
 
 def _orders(folder: Path, variant: str, found: dict[str, Any], judged: dict[str, Any]) -> list[str]:
-    """Whether the order of the scores by AUROC is that by agreement: pairs of scores whose order is turned
-    round, beyond the noise both times."""
+    """Whether AUROC and agreement rank the scores alike, and which pairs of scores they rank in opposite
+    order, both beyond the noise."""
     if not judged:
         return []
     names = [name for name in found["scores"] if name in judged]
@@ -246,22 +249,22 @@ def _orders(folder: Path, variant: str, found: dict[str, Any], judged: dict[str,
             one, other = by_auroc.loc[pair[::-1]], by_agreement.loc[pair]
             if one["low"] > 0 and other["pearson_low"] > 0:
                 turned.append(pair)
-    text = f"Order of the scores by AUROC against that by Pearson: Kendall's tau {tau:.2f}. "
+    text = f"Ranking of the scores by AUROC against that by Pearson: Kendall's tau {tau:.2f}. "
     if not turned:
-        return [text + "No two scores are in the other order beyond the noise in both."]
+        return [text + "No two scores are ranked in opposite order beyond the noise in both."]
     beaten = {one: [other for better, other in turned if better == one] for one, _ in turned}
     shown = [f"- `{one}`: {', '.join(f'`{other}`' for other in others)}" for one, others in beaten.items()]
-    return [text + f"{len(turned)} pairs of scores are in the other order beyond the noise in both. Each of "
-            "these agrees better with mem, and finds wrong labels worse, than:", "", *shown]  # fmt: skip
+    return [text + f"{len(turned)} pairs of scores are ranked in opposite order beyond the noise in both. "
+            "Each agrees better with mem, but finds wrong labels worse, than:", "", *shown]  # fmt: skip
 
 
 def _utility(folder: Path, variant: str) -> list[str]:
-    """What leaving out memorized samples costs in test accuracy."""
+    """How much test accuracy is lost by leaving out memorized samples."""
     table = pd.read_csv(folder / "results/utility" / variant / "utility.csv")
     models = json.loads((folder / "results/utility" / variant / "metrics.json").read_text())["models"]
-    lines = [f"Test accuracy (%) of {models} networks without the samples of mem above a threshold; in "
-             "brackets what they lose against as many without random samples, with the 95% interval: of all "
-             "test samples, of those in an influential pair, of the others.", "",
+    lines = [f"Test accuracy (%) of {models} networks without the samples with mem above a threshold; in "
+             "brackets the loss against as many networks without random samples, with its 95% interval: on "
+             "all test samples, on those in an influential pair, and on the others.", "",
              "| mem above | samples | all | influenced | others |", "|---|---|---|---|---|"]  # fmt: skip
     for (threshold, count), rows in table.groupby(["threshold", "left_out"]):
         cells = {
@@ -274,7 +277,7 @@ def _utility(folder: Path, variant: str) -> list[str]:
 
 
 def _picture(work: Path, panels: list[tuple[str, str]]) -> None:
-    """Cost against agreement: the scores of one run, and memorization from few networks."""
+    """Draw agreement against cost: the scores of one run, and memorization from few networks."""
     figure, grid = plt.subplots(2, 2, figsize=(11, 9.4), squeeze=False)
     for axes, (name, variant) in zip(grid.flat, panels, strict=False):
         folder = work / name
@@ -296,7 +299,7 @@ def _picture(work: Path, panels: list[tuple[str, str]]) -> None:
         file = folder / f"seconds_{variant}.json"
         seconds = json.loads(file.read_text()) if file.exists() else measured["training"]
         points = []
-        for count, values in firsts.items():  # where few networks know nothing it counts as zero
+        for count, values in firsts.items():  # zero if these few networks give no estimate
             points.append((count * seconds, np.corrcoef(np.nan_to_num(values[known]), truth[known])[0, 1]))
         axes.plot(*zip(*points, strict=True), "k.-", label="memorization from 5, 10, ... networks")
         for (at, value), count in zip(points, firsts, strict=True):
@@ -310,11 +313,11 @@ def _picture(work: Path, panels: list[tuple[str, str]]) -> None:
 
 
 def main() -> None:
-    """Run what is missing and write the tables."""
+    """Run what is missing, and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("work", type=Path, help="a folder for the projects")
+    parser.add_argument("work", type=Path, help="the folder for the projects")
     parser.add_argument("--mnist", type=Path, help="the folder that holds MNIST/raw")
-    parser.add_argument("--report", action="store_true", help="the tables alone, from what is there")
+    parser.add_argument("--report", action="store_true", help="only write the tables, from existing results")
     options = parser.parse_args()
     if not options.report:
         run(options.work, options.mnist and options.mnist.resolve())

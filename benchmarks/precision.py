@@ -1,6 +1,6 @@
-"""How small may h be? The difference in float32 and bfloat16 against the same one in float64.
+"""How small may h be? Compares the difference in float32 and bfloat16 with the same one in float64.
 
-In a project whose stage train@NAME has run with record.checkpoints: all,
+Run in a project whose stage train@NAME has run with record.checkpoints: all,
 
     python benchmarks/precision.py NAME EPOCH
 """

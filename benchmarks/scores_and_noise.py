@@ -2,11 +2,12 @@
 
     python benchmarks/scores_and_noise.py WORK --mnist ROOT --cifar ROOT
 
-trains and evaluates every data set under every kind of noise, with three seeds each (of the noise, the
-network and the probes), in projects under WORK, and writes the tables of benchmarks/results/scores_and_noise.
-What is there already is not done again: the command may be interrupted, and goes on. Data sets without a
-root are left out of the run, not of the tables. ROOT is for MNIST a folder as torchvision lays it out, for
-CIFAR one with train/CLASS/ID.jpg, test/CLASS/ID.jpg and human_labels.csv (columns path and random1).
+The benchmark trains and evaluates every data set with every kind of noise, with three seeds each (for the
+noise, the network and the probes), in projects under WORK. It writes the tables
+benchmarks/results/scores_and_noise. Existing results are not computed again, so an interrupted command
+continues. Data sets without a root are not run, but stay in the tables. For MNIST, ROOT is a folder as
+torchvision lays it out; for CIFAR, it contains train/CLASS/ID.jpg, test/CLASS/ID.jpg and human_labels.csv
+(columns path and random1).
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ import torch
 import yaml
 
 from memtrack.config import params
+from memtrack.config.sections.base import PREPARED
 from memtrack.core.recording.eval_mode import frozen_eval
 from memtrack.core.recording.trajectory import InMemoryTrajectory
-from memtrack.core.scores.registry import ACROSS, SCORES
+from memtrack.core.scores import SCORES, Need
 from memtrack.tune.costs import sweep_costs
 from memtrack.tune.trained_variant import TrainedVariant
 
@@ -72,7 +74,7 @@ def slug(noise: str) -> str:
 
 
 def parameters(name: str, seed: int, root: Path | None) -> dict[str, Any]:
-    """params.yaml of a project: one data set, all kinds of noise, one seed for everything."""
+    """The params.yaml of a project: one data set, all kinds of noise, one seed for everything."""
     made = copy.deepcopy(DATA[name])
     if root is not None:
         made["data"]["root"] = str(root)
@@ -80,10 +82,11 @@ def parameters(name: str, seed: int, root: Path | None) -> dict[str, Any]:
     made["variants"] = {}
     for noise, entry in NOISE.items():
         if entry["kind"] != "from_file":
-            made["variants"][slug(noise)] = {"labels": params.PREPARED, "seed": seed, **entry}
+            made["variants"][slug(noise)] = {"labels": PREPARED, "seed": seed, **entry}
         elif name == "cifar":
             made["variants"][slug(noise)] = {"labels": str((root or Path()) / "human_labels.csv"), **entry}
-    made["record"] = {"epochs": {"kind": "every", "interval": 2}, "gradient_variance": True}
+    made["record"] = {"epochs": {"kind": "every", "interval": 2}}
+    made["evaluate"] = {"scores": list(SCORES)}
     made["curvature"] = {"perturbation_scale": 0.03, "probes": 1, "seed": seed}
     return made
 
@@ -95,7 +98,7 @@ def stage(folder: Path, name: str, *arguments: str) -> None:
 
 
 def run(work: Path, roots: dict[str, Path | None], *, evaluate_again: bool) -> None:
-    """Make what is missing, all data sets with the first seed first."""
+    """Compute the results that are missing, with the first seed for all data sets first."""
     for seed in SEEDS:
         for name in DATA:
             if name != "digits" and roots[name] is None:
@@ -119,7 +122,7 @@ def run(work: Path, roots: dict[str, Path | None], *, evaluate_again: bool) -> N
 
 
 def costs(folder: Path, variant: str) -> dict[str, float]:
-    """The time of one forward pass, gradient and probe for all samples, in trainings without recording."""
+    """The time for a forward pass, gradient and probe of all samples, in trainings without recording."""
     with chdir(folder):
         loaded = params.load()
         trained = TrainedVariant(loaded, variant, loaded.recorded_epochs())
@@ -150,7 +153,7 @@ def _seconds(job: Callable[[], object]) -> float:
 
 
 class _Asked(InMemoryTrajectory):
-    """A trajectory that notes what a score is made of."""
+    """A trajectory that notes which quantities a score uses."""
 
     def __init__(self) -> None:
         self.names: set[str] = set()
@@ -165,9 +168,9 @@ class _Asked(InMemoryTrajectory):
 
 
 def cost(score: str, measured: dict[str, float]) -> float:
-    """Of one score, in trainings without recording: the training and what it needs of the sweeps."""
+    """The cost of a score, in trainings without recording: the training and the sweeps that it needs."""
     epochs = measured["epochs"]
-    if score in ACROSS:
+    if Need.NETWORKS in SCORES[score].needs:
         return 1 + epochs * measured["gradient"]
     asked = _Asked()
     SCORES[score].formula(asked)
@@ -199,7 +202,7 @@ def report(work: Path) -> None:
     found.round(5).to_csv(RESULTS.with_suffix(".csv"), index=False)
     lines = ["# Which score finds which kind of noise?", "",
              "AUROC, mean and standard deviation over the seeds of noise, network and probes; the number of "
-             "seeds where it is not three; bold: the best mean. Cost in trainings without recording, on two "
+             "seeds if it is not three; bold: the best mean. Cost in trainings without recording, on two "
              "CPU cores. Written by benchmarks/scores_and_noise.py.", ""]  # fmt: skip
     for name in [name for name in DATA if name in set(found["data"])]:
         of_data = found[found["data"] == name]
@@ -226,13 +229,13 @@ def report(work: Path) -> None:
 
 
 def main() -> None:
-    """Run what is missing and write the tables."""
+    """Run what is missing, and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("work", type=Path, help="a folder for the projects")
+    parser.add_argument("work", type=Path, help="the folder for the projects")
     parser.add_argument("--mnist", type=Path, help="the folder that holds MNIST/raw")
     parser.add_argument("--cifar", type=Path, help="the folder that holds train, test and human_labels.csv")
-    parser.add_argument("--evaluate-again", action="store_true", help="score what was trained once more")
-    parser.add_argument("--report", action="store_true", help="the tables alone, from what is there")
+    parser.add_argument("--evaluate-again", action="store_true", help="compute the scores of trainings again")
+    parser.add_argument("--report", action="store_true", help="only write the tables, from existing results")
     options = parser.parse_args()
     roots = {
         name: path and path.resolve() for name, path in (("mnist", options.mnist), ("cifar", options.cifar))

@@ -1,14 +1,15 @@
-"""How much faster are many networks trained together than one by one?
+"""How much faster is training many networks together than one by one?
 
     python benchmarks/stacked_training.py        # some minutes
 
-prints, for an MLP and two CNNs, the seconds that each network takes: in a plain loop in one process, with one
-core or all, whichever is faster; one by one in a process for each core; and as memtrack does it, in a process
-for each core in groups of the size that it measures to be the fastest.
+For an MLP and two CNNs, the benchmark prints the seconds per network: in a plain loop in one process, with
+one core or all, whichever is faster; one by one in one process per core; and as memtrack does it, in one
+process per core, in groups of the size that it measures to be the fastest.
 """
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Callable
 from functools import partial
@@ -17,13 +18,14 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
+from memtrack.config.sections.compute import ComputeParams
 from memtrack.config.sections.data import Digits
-from memtrack.core import models
 from memtrack.core.memorization.stacked import Recipe
 from memtrack.core.memorization.subsets import Flags, subset
+from memtrack.core.training import models
 from memtrack.data.sources import collect
 from memtrack.ensembles.executors.processes import Processes
-from memtrack.ensembles.group_trainer import Arrays, Task
+from memtrack.ensembles.group_trainer import Arrays, GroupTrainer
 
 CASES = {
     "MLP 64-64-10, digits, 40 epochs": (
@@ -34,9 +36,9 @@ CASES = {
         "noise", partial(models.cnn, width=16, depth=3, dropout=0.0), 2, 24,
     ),
 }  # fmt: skip
-"""For each the images, the network, epochs, and how many networks are trained together in all."""
+"""For each case: the images, the network, the epochs, and the number of networks trained in groups."""
 ALONE = 8
-"""So many are trained one by one."""
+"""How many networks are trained one by one (by each process)."""
 
 
 def arrays(name: str) -> Arrays:
@@ -53,7 +55,10 @@ def arrays(name: str) -> Arrays:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, and print a table."""
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     cores = torch.get_num_threads()
     headings = (f"seconds a network, {cores} cores", "a plain loop", f"one by one, {cores} processes",
                 "memtrack", "together", "against the loop", "against processes")  # fmt: skip
@@ -66,7 +71,8 @@ def main() -> None:
         members = partial(subset, len(kept.labels), share=0.7, seed=0)
         plain = min(_plain(recipe, kept, members, threads) for threads in (1, cores))
         torch.set_num_threads(cores)
-        many = Processes(Task(recipe, kept, members, torch.device("cpu")), cores)
+        trainer = GroupTrainer(recipe, kept, members, torch.device("cpu"))
+        many = Processes(trainer, cores, ComputeParams())
         [(_, size)] = many.run("fastest_size", [(-(-count // cores),)])
         apart = _seconds(many, [(number,) for number in range(ALONE * cores)])
         groups = [tuple(range(first, min(first + size, count))) for first in range(0, count, size)]
@@ -76,7 +82,7 @@ def main() -> None:
 
 
 def _plain(recipe: Recipe, kept: Arrays, members: Callable[[int], Flags], threads: int) -> float:
-    """Seconds of a network as one would write it by hand, without judging it."""
+    """Seconds per network in a training loop as one would write it by hand, without testing the network."""
     torch.set_num_threads(threads)
     inputs, labels = (torch.from_numpy(kept.images) / 255 - 0.3) / 0.3, torch.from_numpy(kept.labels)
     seconds = []
@@ -94,7 +100,7 @@ def _plain(recipe: Recipe, kept: Arrays, members: Callable[[int], Flags], thread
 
 
 def _seconds(engine: Processes, calls: list[tuple[int, ...]]) -> float:
-    """Of a network, after each process has done two groups."""
+    """Seconds per network, after each process has trained two groups."""
     ends, counts = [], []
     for numbers, _ in engine.run("train", calls):
         ends.append(time.perf_counter())

@@ -1,9 +1,9 @@
-"""How fast is one sweep? Against bare gradient passes, and against the published recipe.
+"""How fast is one sweep, compared with bare gradient passes and with the published recipe?
 
     python benchmarks/sweep_speed.py                                   # on this CPU
     python benchmarks/sweep_speed.py --device cuda --precision bfloat16
 
-For each network the rounds of all contenders alternate; a ratio is the median over the rounds.
+For each network, the rounds of all contenders alternate. A ratio is the median over the rounds.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from memtrack.core import models
 from memtrack.core.recording import recorder
 from memtrack.core.recording.curvature import ForwardDifference
 from memtrack.core.recording.eval_mode import frozen_eval, summed_loss
 from memtrack.core.recording.precision import Precision
 from memtrack.core.recording.recorder import fastest_batch_size, record_epoch
+from memtrack.core.training import models
 
 Work = tuple[nn.Module, Tensor, Tensor, int]
 """A model, inputs, labels, and the size of a batch."""
@@ -38,7 +38,7 @@ NETWORKS: dict[str, tuple[int, Callable[[], nn.Module]]] = {
 
 
 def bare_passes(work: Work, precision: Precision, count: int) -> None:
-    """`count` times forward and backward to the input, and nothing else."""
+    """`count` forward passes and backward passes to the input, and nothing else."""
     model, inputs, labels, batch = work
     with frozen_eval(model):
         for images, given in zip(inputs.split(batch), labels.split(batch), strict=True):
@@ -48,7 +48,7 @@ def bare_passes(work: Work, precision: Precision, count: int) -> None:
 
 
 def published_recipe(work: Work, probes: int, h: float) -> Tensor:
-    """Two forwards and two backwards a probe, loss averaged over batches of 128, parameters not frozen.
+    """Two forward and two backward passes per probe, mean loss over batches of 128, parameters not frozen.
 
     In float32, as published.
     """
@@ -93,7 +93,7 @@ def timed(function: Callable[[], object], device: torch.device) -> float:
 def compare(
     contenders: dict[str, Callable[[], object]], rounds: int, device: torch.device
 ) -> dict[str, list[float]]:
-    """Seconds of each contender in each round, after one round that does not count."""
+    """The seconds of each contender in each round, after a warm-up round."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(rounds + 1):
         for name, function in contenders.items():
@@ -115,8 +115,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--images", type=int, help="instead of the default for the network")
-    parser.add_argument("--network", choices=NETWORKS, help="this one alone")
+    parser.add_argument("--images", type=int, help="number of images; default: that of the network")
+    parser.add_argument("--network", choices=NETWORKS, help="only measure this network")
     parser.add_argument("--probes", type=int, nargs="+", default=[1, 10])
     options = parser.parse_args()
     device = torch.device(options.device)
@@ -132,7 +132,7 @@ def main() -> None:
         )
         model.train()
         for images in inputs[:256].split(64):
-            model(images)  # so that the running statistics are some
+            model(images)  # sets the running statistics
         estimators = [ForwardDifference(0.1, n, precision=options.precision) for n in options.probes]
         batch = fastest_batch_size(model, inputs, labels, estimators[0])
         print(f"\n{name}, {count} images of 3x32x32, batch {batch}")

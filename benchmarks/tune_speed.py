@@ -1,12 +1,12 @@
-"""How much faster is a search than a training for each of its trials?
+"""How much faster is a search than one training for each of its trials?
 
-In a project whose variants are trained (those of tune.variant and tune.held_out),
+Run in a project in which the variants of tune.variant and tune.held_out are trained,
 
     python benchmarks/tune_speed.py [OPTIONS OF memtrack.tune] > results.json
 
-trains the variant once more and searches once more, both from an empty start in a copy, with the commands
-that a user gives, and prints seconds and their ratio: as many trainings as trials against one search, with
-all that each of them does beside measuring (starting, MLflow, pictures, the confirmation).
+The benchmark trains the variant again and searches again, both from an empty start in a copy, with the same
+commands as a user. It prints the seconds and their ratio: as many trainings as trials against one search,
+including everything that each does in addition to measuring (start-up, MLflow, pictures, the confirmation).
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from memtrack.tune.options import pick_variant, read
 
 
 def seconds(folder: Path, *command: str) -> float:
-    """How long a command takes in `folder`; what it prints goes to the standard error."""
+    """How long a command takes in `folder`; its output goes to standard error."""
     start = time.perf_counter()
     subprocess.run([sys.executable, "-m", *command], cwd=folder, stdout=sys.stderr, check=True)
     return time.perf_counter() - start
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, and print the results as JSON."""
     options = read(sys.argv[1:])
     name, trials = pick_variant(options), options.tune.trials
     here = Path.cwd()
-    os.environ["DVC_ROOT"] = ""  # the copy is a project of its own
+    os.environ["DVC_ROOT"] = ""  # the copy is a separate project
     with tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary)
         for part in ("params.yaml", "dvc.yaml"):

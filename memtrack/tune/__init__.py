@@ -1,4 +1,4 @@
-"""`python -m memtrack.tune`: search the best h and n without training again."""
+"""`python -m memtrack.tune`: search for the best h and n without training again."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def name_of(epochs: RecordedEpochs) -> str:
 def nice_scales(low: float, high: float) -> tuple[float, ...]:
     """Six values per decade (1, 1.5, 2, 3, 5, 7), with `low` and `high` at the ends.
 
-    Trials only use these values, so that a trial can reuse what another one has measured.
+    Samplers only use these values, so that a trial can reuse what another one has measured.
     """
     decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     inside = {value for power in decades for step in NICE if low < (value := float(f"{step}e{power}")) < high}

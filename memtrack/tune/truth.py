@@ -83,7 +83,7 @@ class Memorization:
         return Memorization(self.values[rows])
 
     def value(self, scores: Values) -> float:
-        """Pearson's correlation; 0 where all scores are the same."""
+        """Pearson's correlation; 0 if all scores are the same."""
         return float(np.nan_to_num(correlation(scores, self.values, np.ones(len(scores)))))
 
     def difference(self, first: Values, second: Values, how: Resampling) -> Difference:
