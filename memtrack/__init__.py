@@ -10,17 +10,31 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from memtrack.core.evaluation.bootstrap import Resampling
     from memtrack.core.evaluation.detection import detection
     from memtrack.core.recording.curvature import ForwardDifference, curvature
     from memtrack.core.recording.recorder import record_epoch
     from memtrack.core.recording.trajectory import Trajectory
-    from memtrack.core.scores import SCORES
+    from memtrack.core.scores import SCORES, Need, compute
 
-__all__ = ["SCORES", "ForwardDifference", "Trajectory", "curvature", "detection", "record_epoch"]
+__all__ = [
+    "SCORES",
+    "ForwardDifference",
+    "Need",
+    "Resampling",
+    "Trajectory",
+    "compute",
+    "curvature",
+    "detection",
+    "record_epoch",
+]
 _MODULES = {
     "SCORES": "scores",
     "ForwardDifference": "recording.curvature",
+    "Need": "scores",
+    "Resampling": "evaluation.bootstrap",
     "Trajectory": "recording.trajectory",
+    "compute": "scores",
     "curvature": "recording.curvature",
     "detection": "evaluation.detection",
     "record_epoch": "recording.recorder",

@@ -25,7 +25,7 @@ SCHEMA_FILE = Path(__file__).parents[1] / "params.schema.json"
 
 
 def schema() -> str:
-    """The JSON Schema of params.yaml, as committed beside this module."""
+    """The JSON Schema of params.yaml, as committed in memtrack/params.schema.json."""
     return json.dumps(params.Params.model_json_schema(), indent=2) + "\n"
 
 

@@ -54,7 +54,7 @@ class GroupTrainer:
 
     def fastest_size(self, most: int) -> int:
         """See `StackedTraining.fastest_size`."""
-        return self._ensemble.fastest_size(self.members, most)
+        return self._training.fastest_size(self.members, most)
 
     def train(self, *numbers: int) -> tuple[Flags, Flags]:
         """Train networks together. Returns which samples of each split each network predicts correctly,
@@ -71,10 +71,10 @@ class GroupTrainer:
 
     def _train(self, numbers: Sequence[int]) -> tuple[Flags, Flags]:
         members = np.stack([self.members(number) for number in numbers])
-        group = self._ensemble.train(numbers, members)
+        group = self._training.train(numbers, members)
         arrays = self._loaded
         train, test = (
-            self._ensemble.correct(group, _tensor(images), _tensor(labels))
+            self._training.correct(group, _tensor(images), _tensor(labels))
             for images, labels in (
                 (arrays.images, arrays.labels),
                 (arrays.test_images, arrays.test_labels),
@@ -87,7 +87,7 @@ class GroupTrainer:
         return Arrays.load(self.arrays) if isinstance(self.arrays, Path) else self.arrays
 
     @cached_property
-    def _ensemble(self) -> StackedTraining:
+    def _training(self) -> StackedTraining:
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         if self.device.type == "cuda":

@@ -68,8 +68,7 @@ def recording_fingerprint(params: Params, training: Fingerprint) -> Fingerprint:
         causes={
             "training": training.key,
             "curvature": params.curvature.model_dump(mode="json"),
-            "precision": params.record.precision,
-            "compile": params.record.compile,
+            "record": params.record.model_dump(mode="json", exclude={"epochs", "batch_size", "checkpoints"}),
             "code": code_hash("memtrack.runs.recording"),
         }
     )

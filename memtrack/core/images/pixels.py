@@ -1,4 +1,4 @@
-"""Images as arrays of pixels, uint8 (B, channels, H, W): how to randomize and to shrink them."""
+"""Images as arrays of pixels, uint8 (B, channels, H, W): how to randomize them."""
 
 from __future__ import annotations
 
@@ -53,19 +53,3 @@ class RandomizedPixels:
 
     def _generator(self, *numbers: int) -> np.random.Generator:
         return np.random.Generator(np.random.PCG64([self.seed, *numbers]))
-
-
-def field_sums(images: Pixels, most: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Cut each image into at most `most` x `most` fields.
-
-    Returns:
-        the sum of the pixels of each field, (B, channels, rows, columns), and their number, (rows, columns).
-    """
-    sums: NDArray[np.integer] = images
-    area = np.ones((), dtype=np.int64)
-    for axis in (2, 3):
-        size = images.shape[axis]
-        starts = np.arange(min(most, size)) * size // min(most, size)
-        sums = np.add.reduceat(sums, starts, axis=axis, dtype=np.int64)
-        area = np.multiply.outer(area, np.diff([*starts, size]))
-    return sums.astype(np.int64, copy=False), area

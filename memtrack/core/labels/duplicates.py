@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from memtrack.core.images.pixels import Pixels, field_sums
+from memtrack.core.images.fields import field_sums
+from memtrack.core.images.pixels import Pixels
 
 Vectors = NDArray[np.float32]
 FIELDS = 16

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from memtrack.core.images.pixels import Pixels, field_sums
+from memtrack.core.images.fields import field_sums
+from memtrack.core.images.pixels import Pixels
 
 Labels = NDArray[np.int64]
 Distances = NDArray[np.float64]

@@ -230,7 +230,7 @@ def curvature(
         inputs: floating point (B, ...), normalized as in training.
         labels: int64 (B,), the given labels.
         scale, probes, norm, seed, precision: as in `Estimator`.
-        epoch: >= 0; the probes are drawn for it.
+        epoch: 0 or more; the probes are drawn for it.
         method: one of `ESTIMATORS`.
 
     Returns:
@@ -240,9 +240,10 @@ def curvature(
         ValueError: if an argument is out of its range or has another type or shape, h is too small for
             the precision, the model does not return logits, or a batch norm has no running statistics.
 
-    >>> model = nn.Linear(3, 2)
-    >>> curvature(model, torch.zeros(4, 3), torch.zeros(4, dtype=torch.int64), scale=0.1).shape
-    torch.Size([4])
+    Examples:
+        >>> model = nn.Linear(3, 2)
+        >>> curvature(model, torch.zeros(4, 3), torch.zeros(4, dtype=torch.int64), scale=0.1).shape
+        torch.Size([4])
     """
     if method not in ESTIMATORS:
         raise ValueError(f"method is {method!r}: it should be one of {', '.join(ESTIMATORS)}")
