@@ -20,7 +20,7 @@ from memtrack.ensembles.executors.processes import Processes
 from memtrack.ensembles.executors.ray import Ray, reach
 from memtrack.ensembles.group_trainer import GroupTrainer
 from memtrack.ensembles.inputs import decoded, recipe
-from memtrack.ensembles.work_folder import NetworkFolder
+from memtrack.ensembles.network_folder import NetworkFolder
 from memtrack.runs.fingerprint import Fingerprint
 from memtrack.runs.networks import chosen_device
 from memtrack.tracking.run import Run

@@ -22,8 +22,8 @@ from memtrack.core.memorization.subsets import Flags, subset
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.ensembles.fingerprint import ensemble_fingerprint
+from memtrack.ensembles.network_folder import NetworkFolder
 from memtrack.ensembles.training import chunks, open_run, train_missing, training_device
-from memtrack.ensembles.work_folder import NetworkFolder
 from memtrack.report.memorization import MemorizationReport
 from memtrack.stages import load_with_variant
 from memtrack.terminal.entry_point import entry_point

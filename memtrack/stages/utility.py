@@ -23,8 +23,8 @@ from memtrack.core.memorization.subsets import UtilityNetwork, utility_members, 
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.ensembles.fingerprint import ensemble_fingerprint
+from memtrack.ensembles.network_folder import NetworkFolder
 from memtrack.ensembles.training import chunks, open_run, train_missing, training_device
-from memtrack.ensembles.work_folder import NetworkFolder
 from memtrack.report.sample_tables import read_influenced, read_memorization
 from memtrack.report.utility import UtilityReport
 from memtrack.stages import load_with_variant

@@ -20,7 +20,7 @@ from memtrack.core.memorization.correct_predictions import CorrectPredictions, D
 from memtrack.core.memorization.estimates import MEMORIZED, Counts
 from memtrack.core.memorization.subsets import subset
 from memtrack.ensembles.fingerprint import ensemble_fingerprint
-from memtrack.ensembles.work_folder import NETWORKS
+from memtrack.ensembles.network_folder import NETWORKS
 from memtrack.runs.code import code_hash
 from memtrack.runs.fingerprint import Fingerprint
 from memtrack.tune.options import Options, pick_variant

@@ -144,7 +144,7 @@ def test_grouping_and_workers_change_nothing(
 
 
 DYING = """
-from memtrack.ensembles.work_folder import NetworkFolder
+from memtrack.ensembles.network_folder import NetworkFolder
 keep = NetworkFolder.keep
 def keep_and_die(self, numbers):
     keep(self, numbers)
