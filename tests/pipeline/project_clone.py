@@ -46,7 +46,7 @@ class Project:
         with tempfile.TemporaryFile() as output:
             process = self.start(*command, output=output, code=code, real=real)
             try:
-                ended = process.wait(timeout=300)
+                ended = process.wait(timeout=900)
             finally:
                 process.kill()
             output.seek(0)
