@@ -184,7 +184,10 @@ class Run:
         if not self._outbox.exists:
             return
         message = {"metrics": dict(metrics), "step": step} if metrics else {}
-        self._outbox.add(files, **message, **more)
+        with self._outbox.lock:
+            if not self._outbox.exists:  # another process with the same computation has finished the run
+                return
+            self._outbox.add(files, **message, **more)
         self.send()
 
     def array(self, name: str, values: Any) -> None:
