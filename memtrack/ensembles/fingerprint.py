@@ -17,7 +17,7 @@ from memtrack.runs.fingerprint import Fingerprint, data_causes, package_versions
 def ensemble_fingerprint(
     params: Params, data: PreparedData, variant: VariantData, device: torch.device, **more: Any
 ) -> Fingerprint:
-    """What the networks that estimate memorization depend on; `more` describes their subsets."""
+    """What the networks of memorization and utility depend on; `more` describes their subsets."""
     return Fingerprint(
         causes={
             **data_causes(data, variant),

@@ -105,6 +105,8 @@ def _imported(node: ast.AST) -> Iterator[str]:
                 yield from _imported(step)
         case ast.Import(names=names):
             yield from (alias.name for alias in names)
+        case ast.ImportFrom(level=level) if level:
+            raise ValueError("memtrack imports its modules by their full names, so that they can be followed")
         case ast.ImportFrom(module=str(module), names=names):
             yield module
             yield from (f"{module}.{alias.name}" for alias in names)

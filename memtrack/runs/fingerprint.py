@@ -29,16 +29,27 @@ class Fingerprint(StrictModel):
         """A short name: the first 12 digits of a hash."""
         return hashlib.sha256(json.dumps(self.causes, sort_keys=True).encode()).hexdigest()[:12]
 
-    def matches(self, path: Path) -> bool:
-        """Whether `path` holds this fingerprint. False if the file is missing or damaged; a damaged file is
-        reported."""
-        return _causes(path) == self.causes
+    @classmethod
+    def stored(cls, path: Path) -> Fingerprint | None:
+        """The fingerprint in `path`; None if the file is missing, or damaged, which is reported."""
+        if not path.exists():
+            return None
+        try:
+            return cls(causes={**json.loads(path.read_text(encoding="utf-8"))["causes"]})
+        except (OSError, ValueError, KeyError, TypeError):
+            print(f"{path}: is damaged: the results that it belongs to are computed again")
+            return None
 
-    def differing(self, path: Path) -> set[str]:
-        """The names of the causes that differ from the fingerprint in `path`."""
-        causes = _causes(path) or {}
-        shared = {name for name in causes.keys() & self.causes.keys() if causes[name] == self.causes[name]}
-        return {*causes, *self.causes} - shared
+    def matches(self, path: Path) -> bool:
+        """Whether `path` holds this fingerprint."""
+        stored = self.stored(path)
+        return stored is not None and stored.causes == self.causes
+
+    def differing(self, other: Fingerprint) -> set[str]:
+        """The names of the causes that the two do not share."""
+        ours, theirs = self.causes, other.causes
+        shared = {name for name in ours.keys() & theirs.keys() if ours[name] == theirs[name]}
+        return {*ours, *theirs} - shared
 
     def write(self, path: Path) -> None:
         """Write it to `path`."""
@@ -85,15 +96,8 @@ def data_causes(data: PreparedData, variant: VariantData) -> dict[str, Any]:
 
 def package_versions() -> list[str]:
     """The versions of the libraries that affect the numbers of a network."""
-    return [torch.__version__, version("torchvision"), np.__version__]  # importing it takes two seconds
-
-
-def _causes(path: Path) -> dict[str, Any] | None:
-    """The causes in `path`; None if the file is missing, or if it is damaged, which is reported."""
-    if not path.exists():
-        return None
-    try:
-        return {**json.loads(path.read_text(encoding="utf-8"))["causes"]}
-    except (OSError, ValueError, KeyError, TypeError):
-        print(f"{path}: is damaged: the results that it belongs to are computed again")
-        return None
+    return [
+        torch.__version__,
+        version("torchvision"),
+        np.__version__,
+    ]  # importing torchvision takes two seconds

@@ -40,7 +40,7 @@ class MlflowLogging(Callback):
         if before is not None and before.key != run.reference.key:
             print(f"{variant.name}: parameters or the store changed: the MLflow run begun before is closed")
             Run(before).abandon()
-        write_json(run.reference, folder.run)
+        write_json(run.reference, folder.run_file)
         run.log(files={"curvature/ids.npy": folder.trajectory.folder / "ids.npy"})
         with run.ended_with_error():
             yield cls(run, data, folder)
@@ -62,10 +62,10 @@ class MlflowLogging(Callback):
 
 def _reference(folder: WorkFolder) -> RunReference | None:
     """The run that this training opened before, or None if none is known."""
-    if not folder.run.exists():
+    if not folder.run_file.exists():
         return None
     try:
-        return read_json(RunReference, folder.run)
+        return read_json(RunReference, folder.run_file)
     except InputError:
-        print(f"{folder.run}: is damaged: an MLflow run begun with other parameters is not closed")
+        print(f"{folder.run_file}: is damaged: an MLflow run begun with other parameters is not closed")
         return None

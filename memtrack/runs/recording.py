@@ -56,7 +56,7 @@ class Recording:
 
     Args:
         model: the network. Its weights must be those of the epoch that is recorded.
-        batch_size: the file in which the measured batch size is kept.
+        batch_size_file: the file in which the measured batch size is kept.
     """
 
     def __init__(
@@ -66,11 +66,11 @@ class Recording:
         variant: VariantData,
         model: nn.Module,
         device: torch.device,
-        batch_size: Path,
+        batch_size_file: Path,
     ) -> None:
         self._params, self._data, self._variant, self._device = params, data, variant, device
         self._swept = cast(nn.Module, torch.compile(model)) if params.record.compile else model
-        self._kept_size = batch_size
+        self._kept_size = batch_size_file
         self._estimator = estimator(params)
 
     def sweep(self, epoch: int) -> Generator[SampleArrays, None, None]:

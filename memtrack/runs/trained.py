@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.json_files import read_json
@@ -20,6 +19,9 @@ from memtrack.data.variants import VariantData
 from memtrack.runs.metrics import TrainMetrics
 from memtrack.terminal.progress import Progress
 from memtrack.tracking.reference import RunReference
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 BATCH = 256
 """The number of samples that are measured at a time."""
@@ -39,7 +41,12 @@ class TrainedRun:
     def __init__(self, params: Params, data: PreparedData, variant: VariantData, folder: Path) -> None:
         self._params, self._data, self._variant, self._folder = params, data, variant, folder
         self.trajectory = Trajectory(folder / "trajectory")
-        if self.trajectory.ids.tolist() != variant.ids:
+        try:
+            ids = self.trajectory.ids.tolist()
+        except (OSError, ValueError, EOFError):
+            text = f"is damaged or not there: run `dvc repro train@{variant.name}`"
+            raise InputError([Problem(self.trajectory.folder / "ids.npy", message=text)]) from None
+        if ids != variant.ids:
             text = "was recorded on other samples than the variant has now: run `dvc repro`"
             raise InputError([Problem(self.trajectory.folder, message=text)])
         for epoch in self.trajectory.epochs:

@@ -83,7 +83,7 @@ class Training:
         every_epoch = params.record.checkpoints == "all"
         self.kept = set(self.epochs) if every_epoch else {*self.recorded, params.train.epochs}
         self.fitting = Fitting(params, data, variant, device)
-        self.recording = Recording(params, data, variant, self.fitting.model, device, folder.batch_size)
+        self.recording = Recording(params, data, variant, self.fitting.model, device, folder.batch_size_file)
         self._curvature_sum: NDArray[np.float64] = np.zeros(len(variant.ids))
 
     def prepare(self) -> None:

@@ -39,12 +39,12 @@ class WorkFolder:
         recording.write(self.trajectory.folder / RECORDING)
 
     @property
-    def run(self) -> Path:
+    def run_file(self) -> Path:
         """The file that names the MLflow run of this training."""
         return self.folder / RUN
 
     @property
-    def batch_size(self) -> Path:
+    def batch_size_file(self) -> Path:
         """The file with the batch size of the sweep that was measured to be the fastest."""
         return self.folder / f"batch_size-{self.recording.key}"
 
@@ -64,11 +64,16 @@ class WorkFolder:
         for folder in chain(existing, (root / f"{stem}{slot}" for slot in count(1))):
             folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(folder / "lock", timeout=0)
-            with suppress(Timeout), lock:
-                if not (folder / "lock").exists():  # its owner finished and removed it just now
-                    continue
-                yield cls(folder, training, recording, ids)
-                return
+            try:
+                lock.acquire()
+            except Timeout:
+                continue
+            try:
+                if (folder / "lock").exists():  # otherwise its owner finished and removed it just now
+                    yield cls(folder, training, recording, ids)
+                    return
+            finally:
+                lock.release()
 
     def adopt(self, results: Path) -> None:
         """Reuse what a finished run of the same training left in `results`, without changing it."""
@@ -107,7 +112,8 @@ class WorkFolder:
     def publish(self, results: Path) -> None:
         """Move the checkpoints and the trajectory to `results`, where DVC expects them, and copy run.json."""
         results.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(self.run, results / RUN)
+        if self.run_file.exists():
+            shutil.copy2(self.run_file, results / RUN)
         for source, name in ((self.checkpoints, "checkpoints"), (self.trajectory, "trajectory")):
             target = results / name
             if target.exists():
@@ -133,7 +139,7 @@ class WorkFolder:
         for path in sorted(self.folder.parent.glob(f"{variant}-*-*")):
             if path != self.folder and path.name.rsplit("-", 2)[0] == variant:
                 with suppress(Timeout), FileLock(path / "lock", timeout=0):
-                    if any(path.glob("*/epoch*")):  # without an epoch there is nothing to continue from
+                    if any(path.glob("*/epoch_*")):  # without an epoch there is nothing to continue from
                         found.append(path)
         return found
 

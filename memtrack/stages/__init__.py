@@ -13,11 +13,16 @@ from memtrack.config.params import Params, load
 from memtrack.config.validation import nearest
 
 
-def load_with_variant(doc: str | None) -> tuple[Params, str]:
-    """The parameters and the variant named on the command line."""
+def variant_parser(doc: str | None) -> argparse.ArgumentParser:
+    """The command line of a stage, which names a variant."""
     parser = argparse.ArgumentParser(description=doc)
     parser.add_argument("variant", help="a key under variants: in params.yaml")
-    name: str = parser.parse_args().variant
+    return parser
+
+
+def load_with_variant(doc: str | None) -> tuple[Params, str]:
+    """The parameters and the variant named on the command line."""
+    name: str = variant_parser(doc).parse_args().variant
     return load_variant(name), name
 
 

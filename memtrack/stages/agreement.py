@@ -4,7 +4,6 @@ with memorization that others have published, in results/agreement/NAME-publishe
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,7 @@ from memtrack.ensembles.published import published_memorization
 from memtrack.report.agreement import AgreementReport
 from memtrack.report.metrics import AgreementMetrics
 from memtrack.report.sample_tables import read_memorization, read_scores, score_names
-from memtrack.stages import load_variant
+from memtrack.stages import load_variant, variant_parser
 from memtrack.terminal.entry_point import entry_point
 from memtrack.tracking.reference import RunReference
 from memtrack.tracking.run import Run
@@ -34,8 +33,7 @@ from memtrack.tracking.run import Run
 @entry_point
 def main() -> None:
     """Run the stage for the variant named on the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("variant", help="a key under variants: in params.yaml")
+    parser = variant_parser(__doc__)
     parser.add_argument(
         "--published", action="store_true", help="compare with the file in memorization.published"
     )
@@ -66,7 +64,7 @@ def main() -> None:
 
 def _log(params: Params, reference: RunReference, folder: Path, what: str, metrics: AgreementMetrics) -> None:
     """Add the results to the MLflow run that training opened; `what` names the kind of memorization."""
-    run = Run.of_training(params, reference, what)
+    run = Run.of_finished_training(params, reference, what)
     files = {
         f"{what}/{path.relative_to(folder)}": path
         for path in sorted([*folder.glob("*.csv"), *folder.glob("pictures/*.png")])

@@ -87,7 +87,7 @@ def _features(
 
 def _log(params: Params, reference: RunReference, folder: Path, metrics: DuplicatesMetrics) -> None:
     """Add the results to the MLflow run that training opened."""
-    run = Run.of_training(params, reference, "duplicates")
+    run = Run.of_finished_training(params, reference, "duplicates")
     paths = (folder / "duplicates.csv", *folder.glob("pictures/*.png"))
     numbers = {key: float(value) for key, value in metrics.model_dump().items()}
     run.log(files={f"duplicates/{path.name}": path for path in paths}, metrics=numbers)

@@ -5,7 +5,6 @@ With --seed it evaluates the training of stage `repeat` with that seed, in resul
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.report.evaluation import Evaluation
 from memtrack.runs.trained import TrainedRun
-from memtrack.stages import load_variant
+from memtrack.stages import load_variant, variant_parser
 from memtrack.terminal.entry_point import entry_point
 from memtrack.tracking.run import Run
 
@@ -30,13 +29,14 @@ LOGGED = {"auroc", "auroc_low", "auroc_high", "average_precision", "precision_fi
 @entry_point
 def main() -> None:
     """Run the stage for the variant, and the seed, named on the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("variant", help="a key under variants: in params.yaml")
+    parser = variant_parser(__doc__)
     parser.add_argument("--seed", type=int, help="one of repeat.seeds")
     options = parser.parse_args()
     params, name = load_variant(options.variant), options.variant
     if options.seed is None:
         evaluate(params, name, TRAIN_RESULTS / name, EVALUATE_RESULTS / name)
+    elif options.seed not in params.repeat.seeds:
+        raise params.repeat.mistake("seeds", message=f"{options.seed} is not among them: add it")
     else:
         trained = repeat_training(name, options.seed)
         evaluate(params.with_seed(options.seed), name, trained, repeat_results(name, options.seed))
@@ -64,7 +64,7 @@ def evaluate(params: Params, name: str, trained: Path, folder: Path) -> None:
 
 def _log(params: Params, trained: TrainedRun, folder: Path, found: Evaluation) -> None:
     """Add the results to the MLflow run that training opened."""
-    run = Run.of_training(params, trained.reference, "evaluated")
+    run = Run.of_finished_training(params, trained.reference, "evaluated")
     for key, values in found.scores.items():
         run.array(f"scores/{key}", values.astype(np.float32))
     drawn = {f"pictures/{path.name}": path for path in sorted((folder / "pictures").glob("*.png"))}

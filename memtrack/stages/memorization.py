@@ -87,7 +87,8 @@ def _estimate(
     missing = sum(number not in networks for number in range(options.models))
     bar = Progress(trained, f"networks on {name}", total=missing, size=len)
 
-    def enough() -> bool:
+    def count_whole_blocks() -> bool:
+        """Whether that is enough."""
         while counts.networks < options.models:
             numbers = range(counts.networks, min(counts.networks + CHECK, options.models))
             if not all(number in networks for number in numbers):
@@ -101,9 +102,9 @@ def _estimate(
                 break
         return True
 
-    if not enough():
+    if not count_whole_blocks():
         for _ in bar:
-            if enough():
+            if count_whole_blocks():
                 break
     return counts
 

@@ -5,19 +5,16 @@ It shows how much the scores vary between trainings; `memtrack.stages.evaluate -
 
 from __future__ import annotations
 
-import argparse
-
 from memtrack.config.paths import repeat_training
 from memtrack.runs.training import train
-from memtrack.stages import load_variant
+from memtrack.stages import load_variant, variant_parser
 from memtrack.terminal.entry_point import entry_point
 
 
 @entry_point
 def main() -> None:
     """Run the stage for the variant and the seed named on the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("variant", help="a key under variants: in params.yaml")
+    parser = variant_parser(__doc__)
     parser.add_argument("seed", type=int, help="replaces train.seed and curvature.seed")
     options = parser.parse_args()
     params = load_variant(options.variant).with_seed(options.seed)

@@ -42,7 +42,7 @@ class Outbox:
 
     @property
     def exists(self) -> bool:
-        """Whether there are messages that the store may not have."""
+        """Whether the run is open: it has messages, and has not been finished with all of them sent."""
         return self._whole_lines() > 0
 
     def messages(self) -> list[dict[str, Any]]:

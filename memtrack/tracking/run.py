@@ -150,7 +150,7 @@ class Run:
         return run
 
     @classmethod
-    def of_training(cls, params: Params, reference: RunReference, stage: str) -> Run:
+    def of_finished_training(cls, params: Params, reference: RunReference, stage: str) -> Run:
         """The run that training opened; if this store lacks it, a new one is opened for `stage`."""
         return cls.open(
             params.tracking,

@@ -67,7 +67,7 @@ def upload(messages: outbox.Outbox) -> int:
         if key not in _found:
             _found[key] = _Target.of(messages.messages()[0]["open"])
         sent = messages.send(_found[key].give)
-        if not messages.exists:  # what comes later comes to a run that is there already
+        if not messages.exists:  # later messages find the run in the store
             del _found[key]
         return sent
 
@@ -98,7 +98,7 @@ class _Target:
             if opening["expected"]:
                 print(f"this MLflow store does not have the run that trained {reference.variant}: "
                       f"logging to a new run, {run}")  # fmt: skip
-        if not (found and opening["expected"]):
+        if not found or not opening["expected"] or not found[0].data.params:
             flat = [Param(key, value) for key, value in opening["parameters"].items()]
             for start in range(0, len(flat), _BATCH):
                 client.log_batch(run, params=flat[start : start + _BATCH])

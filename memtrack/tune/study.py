@@ -6,7 +6,8 @@ import socket
 import time
 import uuid
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -136,23 +137,22 @@ def open_study(
         raise options.mistake(
             "storage", f"is no URL of a database (write an @ in a password as %40): {STORAGES}"
         ) from None
-    try:
-        with _lock():
+    with _lock():
+        with _storage_errors(options, url):
             study = _open(url, name, tune)
             known = study.user_attrs.get(FINGERPRINT)
-            if known is None and not study.get_trials(deepcopy=False, states=DONE):
-                study.set_metric_names([TITLES[name] for name in tune.objectives])
+            new = known is None and not study.get_trials(deepcopy=False, states=DONE)
+        if new:
+            facts = measure()
+            with _storage_errors(options, url):
+                study.set_metric_names([TITLES[objective] for objective in tune.objectives])
                 study.set_user_attr(KEY, uuid.uuid4().hex)
-                study.set_user_attr(FACTS, asdict(measure()))
+                study.set_user_attr(FACTS, asdict(facts))
                 first = space.values(space.default)
                 if first is not None:
                     study.enqueue_trial(first, skip_if_exists=True)
                 study.set_user_attr(FINGERPRINT, fingerprint)  # last, because it marks the study as complete
-                known = fingerprint
-    except (SQLAlchemyError, OptunaError, ImportError, ValueError, RuntimeError) as error:
-        reason = str(error).replace(url, "it")[:400]
-        text = f"cannot be used: {STORAGES}. Optuna reports: {reason}"
-        raise options.mistake("storage", text) from None
+            known = fingerprint
     if known != fingerprint:
         text = (
             f"the study {name!r} in {address} was made with other checkpoints, samples, objectives or "
@@ -161,6 +161,17 @@ def open_study(
         raise options.mistake("study", text)
     study.sampler = sampler(space, _sampler_seed(tune, worker, len(study.get_trials(deepcopy=False))))
     return study, StudyFacts(**study.user_attrs[FACTS])
+
+
+@contextmanager
+def _storage_errors(options: Options, url: str) -> Iterator[None]:
+    """Report what Optuna raises as an error in the key `storage`."""
+    try:
+        yield
+    except (SQLAlchemyError, OptunaError, ImportError, ValueError, RuntimeError) as error:
+        reason = str(error).replace(url, "it")[:400]
+        text = f"cannot be used: {STORAGES}. Optuna reports: {reason}"
+        raise options.mistake("storage", text) from None
 
 
 def _sampler_seed(tune: TuneParams, worker: int, trials: int) -> int:

@@ -18,7 +18,7 @@ from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.runs.checkpoints import Checkpoints, trained_network
 from memtrack.runs.code import code_hash
-from memtrack.runs.fingerprint import training_fingerprint
+from memtrack.runs.fingerprint import Fingerprint, training_fingerprint
 from memtrack.runs.networks import chosen_device
 from memtrack.runs.recording import estimator, sweep_batch_size
 from memtrack.runs.work_folder import TRAINING
@@ -52,7 +52,8 @@ class TrainedVariant:
         self.params = params
         self.remedy = f"run `dvc repro train@{name}` (or add --repro)"
         folder = TRAIN_RESULTS / name / "checkpoints"
-        if not (folder / TRAINING).exists():
+        stored = Fingerprint.stored(folder / TRAINING)
+        if stored is None:
             raise InputError(
                 [Problem(folder, message=f"the variant {name} is not trained yet: {self.remedy}")]
             )
@@ -61,7 +62,7 @@ class TrainedVariant:
         self.device = chosen_device(params.train)
         now = training_fingerprint(params, self.data, self.variant, self.device)
         # the machine on which they were trained does not affect what is measured
-        if others := now.differing(folder / TRAINING) - {"device", "packages"}:
+        if others := now.differing(stored) - {"device", "packages"}:
             changed = ", ".join(sorted(others))
             text = f"was trained before what is in force now was changed ({changed}): {self.remedy}"
             raise InputError([Problem(folder, message=text)])

@@ -18,10 +18,10 @@ from scipy.stats import pearsonr
 from scipy.stats import t as student
 from torch.nn.functional import cross_entropy
 
-from memtrack.core import models
 from memtrack.core.memorization.correct_predictions import CorrectPredictions
 from memtrack.core.memorization.estimates import Counts
 from memtrack.core.memorization.subsets import subset
+from memtrack.core.training import models
 from memtrack.tune.plan import halves
 
 MODELS = 60

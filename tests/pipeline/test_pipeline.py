@@ -18,9 +18,9 @@ from project_clone import Project
 from safetensors.torch import load_model
 from sklearn.metrics import roc_auc_score
 
-from memtrack.core import models
 from memtrack.core.evaluation.agreement import MEASURES
 from memtrack.core.scores.registry import SCORES
+from memtrack.core.training import models
 
 ALL = {
     "prepare",

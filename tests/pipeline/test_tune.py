@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
 from memtrack import curvature
-from memtrack.core import models
+from memtrack.core.training import models
 from memtrack.tune.plan import halves
 
 Tune = Callable[..., str]

@@ -35,7 +35,7 @@ def claimed(
     name: str = "noisy", training: Fingerprint = TRAINING, recording: Fingerprint = RECORDING
 ) -> Iterator[WorkFolder]:
     with WorkFolder.claimed(name, training, recording, IDS) as place:
-        place.run.write_text("{}")
+        place.run_file.write_text("{}")
         yield place
 
 
@@ -427,7 +427,7 @@ def test_epochs_recorded_with_other_settings_outlive_publishing() -> None:
         recorded = content(place.trajectory.folder)
     with claimed() as place:
         fill(place)
-        place.batch_size.write_text("64")
+        place.batch_size_file.write_text("64")
         place.publish(RESULTS)
         place.remove()
     with claimed(recording=other) as place:

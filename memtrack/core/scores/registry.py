@@ -141,7 +141,7 @@ def compute(name: str, evidence: Mapping[Need, Any]) -> Values:
     if missing := [need.value for need in wanted.needs if need not in evidence]:
         raise LookupError(f"{name} needs {', '.join(missing)}, which are missing")
     if Need.EPOCHS in wanted.needs and not evidence[Need.EPOCHS].epochs:
-        raise LookupError("no epoch of the window was recorded")
+        raise LookupError("no epoch of the window was recorded" if window else "no epoch was recorded")
     return wanted.formula(*(evidence[need] for need in wanted.needs))
 
 
