@@ -138,7 +138,7 @@ def test_each_fingerprint_has_its_own_place() -> None:
     with claimed(recording=other) as place:
         assert place.folder == first.folder
         assert epochs(place) == ((1, 2, 3), ())  # trained, and not recorded
-        assert place.batch_size != first.batch_size
+        assert place.batch_size_file != first.batch_size_file
     with claimed() as place:
         assert epochs(place) == ((1, 2, 3), (1, 2, 3))
 
