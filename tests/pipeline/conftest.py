@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from project_clone import REPOSITORY, Project, write_images
@@ -12,7 +13,7 @@ from project_fixtures import empty_store  # noqa: F401
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def project(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Project:  # noqa: F811
     base = tmp_path_factory.mktemp("pipeline")
     images, folder = base / "images", base / "project"
     write_images(images / "train", ("left", "right"), 16, seed=0)
@@ -38,6 +39,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     made.edit("record.epochs", {"kind": "every"})
     made.edit("train.model", {"kind": "cnn", "width": 4, "depth": 1})
     made.edit("evaluate.bootstrap", 50)
+    made.edit("evaluate.scores", ["curvature", "csl", "aum", "el2n"])
+    shutil.copy(empty_store, folder / "mlflow.db")
     made.run("git", "init", "-q", ".")
     made.commit()
     return made

@@ -57,16 +57,16 @@ def published(project: Project) -> Path:
 def reproduced(project: Project) -> Project:
     """The project after its first `dvc repro`, with memorization of six networks.
 
-    One variant without the warm process, so that every kind of stage is started as a user starts it.
+    One variant is trained and evaluated without the warm process, as a user starts the stages.
     """
     project.edit("memorization", {
         "variants": ["noisy"], "published": {"noisy": str(published(project))}, "models": 6,
         "recipe": project.params("memorization.recipe") | {"batch_size": 8},
     })  # fmt: skip
     project.edit("utility", {"variants": ["noisy"], "models": 2, "thresholds": [0.3]})
-    last = [f"{stage}@noisy" for stage in ("duplicates", "agreement", "published", "utility")]
-    ran = project.ran(project.run("dvc", "repro", *last, real=True))
-    assert set(ran) == {stage for stage in ALL if not stage.endswith("@clean")}
+    (project.folder / "mlflow.db").unlink()
+    ran = project.ran(project.run("dvc", "repro", "evaluate@noisy", real=True))
+    assert ran == ["prepare", "corrupt@noisy", "train@noisy", "evaluate@noisy"]
     output = project.run("dvc", "repro")
     assert {*ran, *project.ran(output)} == ALL
     assert not set(ran) & set(project.ran(output))
