@@ -30,7 +30,6 @@ def prepared(project: Project) -> Project:
         "shuffled": {"kind": "pixels", "how": "shuffled", **base},
         "static": {"kind": "pixels", "how": "gaussian", "labels": "data/variants/twice"},
     })  # fmt: skip
-    project.edit("evaluate.scores", list(SCORES))
     project.stage("prepare")
     return project
 
@@ -49,6 +48,7 @@ def read(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 @pytest.mark.parametrize("name", ["pair", "hard"])
 def test_label_noise(name: str, prepared: Project) -> None:
+    prepared.edit("evaluate.scores", list(SCORES))
     table, metrics = scored(prepared, name)
     wrong = table["clean_label"] != table["given_label"]
     assert (wrong == table["corrupted"]).all()
@@ -121,6 +121,7 @@ def test_randomized_pixels(prepared: Project) -> None:
 
 def test_no_score_sees_the_clean_labels(prepared: Project) -> None:
     """Other clean labels and flags beside the same given ones: other AUROCs, and not a bit of a score."""
+    prepared.edit("evaluate.scores", list(SCORES))
     before, judged = scored(prepared, "noisy")
     labels = prepared.folder / "data/variants/noisy/labels.csv"
     table = pd.read_csv(labels)
