@@ -105,10 +105,12 @@ class Checkpoints:
 def trained_network(
     chosen: ModelParams, info: DatasetInfo, checkpoints: Checkpoints, epoch: int, *, remedy: str
 ) -> nn.Module:
-    """The network after an epoch; `InputError`, with `remedy` at its end, if its file is damaged."""
+    """The network after an epoch; `InputError`, ending with `remedy`, if its file is missing or damaged."""
     broken = checkpoints.damaged(epoch)
     if broken is not None:
         raise InputError([Problem(broken, message=f"is damaged: {remedy}")])
+    if checkpoints.missing(epoch, weights=True):
+        raise InputError([Problem(checkpoints.weights(epoch), message=f"is not there: {remedy}")])
     model = network(chosen, info)
     checkpoints.load(epoch, model)
     return model

@@ -28,7 +28,7 @@ BATCH = 256
 
 
 class TrainedRun:
-    """The results of stage `train`, or `repeat`, in `folder`.
+    """The results of a `stage` such as train@NAME or repeat@NAME-SEED, in `folder`.
 
     Attributes:
         trajectory: the recorded numbers. metrics: the content of metrics.json.
@@ -38,21 +38,24 @@ class TrainedRun:
         InputError: if the trajectory is damaged, or was recorded on other samples than the variant has now.
     """
 
-    def __init__(self, params: Params, data: PreparedData, variant: VariantData, folder: Path) -> None:
+    def __init__(
+        self, params: Params, data: PreparedData, variant: VariantData, folder: Path, stage: str
+    ) -> None:
+        self._remedy = f"run `dvc repro {stage}`"
         self._params, self._data, self._variant, self._folder = params, data, variant, folder
         self.trajectory = Trajectory(folder / "trajectory")
         try:
             ids = self.trajectory.ids.tolist()
         except (OSError, ValueError, EOFError):
-            text = f"is damaged or not there: run `dvc repro train@{variant.name}`"
+            text = f"is damaged or not there: {self._remedy}"
             raise InputError([Problem(self.trajectory.folder / "ids.npy", message=text)]) from None
         if ids != variant.ids:
-            text = "was recorded on other samples than the variant has now: run `dvc repro`"
+            text = f"was recorded on other samples than the variant has now: {self._remedy}"
             raise InputError([Problem(self.trajectory.folder, message=text)])
         for epoch in self.trajectory.epochs:
             broken = self.trajectory.damaged(epoch)
             if broken is not None:
-                text = f"is damaged: run `dvc repro train@{variant.name}`"
+                text = f"is damaged: {self._remedy}"
                 raise InputError([Problem(broken, message=text)])
         self.metrics = read_json(TrainMetrics, folder / "metrics.json")
         self.reference = read_json(RunReference, folder / "run.json")
@@ -62,7 +65,12 @@ class TrainedRun:
         found: dict[Need, Any] = {Need.EPOCHS: self.trajectory}
         if any(Need.NETWORKS in needs(name) for name in scores):
             found[Need.NETWORKS] = CheckpointNetworks(
-                self._params, self._data, self._variant, self._folder / "checkpoints", self.trajectory.epochs
+                self._params,
+                self._data,
+                self._variant,
+                self._folder / "checkpoints",
+                self.trajectory.epochs,
+                self._remedy,
             )
         return found
 
@@ -77,17 +85,17 @@ class CheckpointNetworks:
         variant: VariantData,
         folder: Path,
         epochs: tuple[int, ...],
+        remedy: str,
     ) -> None:
         # these import torch, which takes seconds, and most scores do not need it
         from memtrack.runs.checkpoints import Checkpoints
-        from memtrack.runs.networks import chosen_device, network
+        from memtrack.runs.networks import chosen_device
 
         self.labels: NDArray[np.int64] = variant.given
         self.shape = data.info.shape
-        self._data, self._variant, self._epochs = data, variant, epochs
-        self._device, self._workers = chosen_device(params.train), params.train.workers
+        self._data, self._variant, self._epochs, self._remedy = data, variant, epochs, remedy
+        self._train, self._device = params.train, chosen_device(params.train)
         self._checkpoints = Checkpoints(folder)
-        self._model = network(params.train.model, data.info).to(self._device)
 
     def models(self) -> Iterator[nn.Module]:
         """The networks after each recorded epoch.
@@ -95,15 +103,12 @@ class CheckpointNetworks:
         Raises:
             InputError: if a network is missing or damaged.
         """
+        from memtrack.runs.checkpoints import trained_network
+
         for epoch in Progress(self._epochs, "measure the networks of recorded epochs"):
-            broken = self._checkpoints.damaged(epoch)
-            if broken is None and self._checkpoints.missing(epoch, weights=True):
-                broken = self._checkpoints.weights(epoch)
-            if broken is not None:
-                text = f"is damaged or not there: run `dvc repro train@{self._variant.name}`"
-                raise InputError([Problem(broken, message=text)])
-            self._checkpoints.load(epoch, self._model)
-            yield self._model
+            chosen, info = self._train.model, self._data.info
+            model = trained_network(chosen, info, self._checkpoints, epoch, remedy=self._remedy)
+            yield model.to(self._device)
 
     def batches(self, rows: NDArray[np.int64]) -> Iterable[tuple[Tensor, Tensor]]:
         """The samples `rows`, in batches."""
@@ -114,6 +119,6 @@ class CheckpointNetworks:
             self._variant,
             batch_size=BATCH,
             device=self._device,
-            workers=self._workers,
+            workers=self._train.workers,
             rows=rows,
         )

@@ -34,20 +34,20 @@ def main() -> None:
     options = parser.parse_args()
     params, name = load_variant(options.variant), options.variant
     if options.seed is None:
-        evaluate(params, name, TRAIN_RESULTS / name, EVALUATE_RESULTS / name)
+        evaluate(params, name, TRAIN_RESULTS / name, EVALUATE_RESULTS / name, f"train@{name}")
     elif options.seed not in params.repeat.seeds:
         raise params.repeat.mistake("seeds", message=f"{options.seed} is not among them: add it")
     else:
-        trained = repeat_training(name, options.seed)
-        evaluate(params.with_seed(options.seed), name, trained, repeat_results(name, options.seed))
+        trained, folder = repeat_training(name, options.seed), repeat_results(name, options.seed)
+        evaluate(params.with_seed(options.seed), name, trained, folder, f"repeat@{name}-{options.seed}")
 
 
-def evaluate(params: Params, name: str, trained: Path, folder: Path) -> None:
+def evaluate(params: Params, name: str, trained: Path, folder: Path, stage: str) -> None:
     """Score the samples of the variant `name` by its training in `trained`; results go to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     data = PreparedData()
     variant = VariantData(name, data)
-    run = TrainedRun(params, data, variant, trained)
+    run = TrainedRun(params, data, variant, trained, stage)
     chosen = params.evaluate.scores or tuple(key for key, score in SCORES.items() if not score.cost)
     evidence = run.evidence(chosen)
     try:
