@@ -7,9 +7,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 from optuna.samplers import GridSampler
@@ -23,11 +22,14 @@ from memtrack.tune.evaluator import SettingEvaluator
 from memtrack.tune.space import Space
 from memtrack.tune.study import DONE, MACHINE, RETRIES, _lock, cost_of, finished
 
+Item = TypeVar("Item")
+
 
 class HeldBack:
-    """Delays Ctrl-C and SIGTERM until they are let through or the block ends.
+    """Delays Ctrl-C and SIGTERM until something is computed or the block ends.
 
-    If one of them arrives while a trial begins or ends, Optuna's heartbeat never stops.
+    If one of them arrives while a trial begins or ends, Optuna's heartbeat never stops; if one arrives while
+    the study's database is written, its connection can keep the lock, and the next write waits in vain.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -43,14 +45,17 @@ class HeldBack:
     def __exit__(self, *error: object) -> None:
         self._release()
 
-    @contextmanager
-    def let_through(self) -> Iterator[None]:
-        """Inside this block, signals are handled at once."""
-        try:
-            self._release()
-            yield
-        finally:
-            self._hold()
+    def let_through(self, items: Iterator[Item]) -> Iterator[Item]:
+        """The same items. While they are computed, signals are handled at once."""
+        while True:
+            try:
+                self._release()
+                item = next(items)
+            except StopIteration:
+                return
+            finally:
+                self._hold()
+            yield item
 
     def _hold(self) -> None:
         for number, handler in self._before.items():
@@ -80,14 +85,14 @@ class Worker:
         Yields after each trial.
         """
         while time.time() < deadline:
-            self._fail_stale_trials()
             begun = False
-            with self._lock:  # held until the trial has begun and others count it
+            with HeldBack() as held_back, self._lock:  # held until others count the trial that has begun
+                self._fail_stale_trials()
                 states = Counter(trial.state for trial in self.study.get_trials(deepcopy=False))
                 running = states[TrialState.RUNNING]
                 enough = sum(states[state] for state in DONE) + running >= trials or self._exhausted()
                 if not enough:
-                    self._one_trial()
+                    self._optimize(held_back)
                     begun = True
             if begun:
                 yield
@@ -100,6 +105,8 @@ class Worker:
         """Mark trials whose workers were killed as failed, and queue them again.
 
         Optuna never fails a trial that was killed before its first heartbeat, so this records a heartbeat.
+        Call it with the lock held: a trial that has failed and is not queued yet is missing to others, who
+        would begin another one for it.
         """
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         for trial in running:
@@ -108,10 +115,6 @@ class Worker:
                 self.study._storage.record_heartbeat(trial._trial_id)  # type: ignore[attr-defined]
         fail_stale_trials(self.study)
 
-    def _one_trial(self) -> None:
-        with HeldBack() as held_back:
-            self._optimize(held_back)
-
     def _optimize(self, held_back: HeldBack) -> None:
         begun: Trial | None = None
 
@@ -119,8 +122,7 @@ class Worker:
             nonlocal begun
             begun = trial
             self._lock.release()
-            with held_back.let_through():
-                return self.objective(trial)
+            return self.objective(trial, held_back)
 
         try:
             self.study.optimize(objective, n_trials=1)
@@ -134,7 +136,7 @@ class Worker:
             if begun is not None:
                 self._lock.acquire()
 
-    def objective(self, trial: Trial) -> float | tuple[float, float]:
+    def objective(self, trial: Trial, held_back: HeldBack) -> float | tuple[float, float]:
         """The value of a trial, reported after each checkpoint, and its cost if that is an objective."""
         setting = self.space.suggest(trial)
         cost = cost_of(setting, self.study)
@@ -142,7 +144,7 @@ class Worker:
         trial.set_user_attr("machine", MACHINE)
         single = len(self.study.directions) == 1
         truth = self.evaluator.truth
-        for step, known in enumerate(self.evaluator.steps(setting), 1):
+        for step, known in enumerate(held_back.let_through(self.evaluator.steps(setting)), 1):
             last = step == len(setting.epochs)
             if single or last:
                 values = compute(setting.score, {Need.EPOCHS: known})

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import partial
+from multiprocessing.spawn import get_executable, set_executable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import psutil
 import pytest
 import torch
 from placed import placed
+from project_clone import WARM
 
 from memtrack.config.errors import InputError
 from memtrack.config.sections.compute import ComputeParams
@@ -75,6 +77,15 @@ def _by_number(results: Iterator[tuple[tuple[int, ...], Any]]) -> dict[int, tupl
     return found
 
 
+@pytest.fixture
+def warm_workers() -> Iterator[None]:
+    """Workers that the warm process of pipeline/warm.py starts."""
+    real = get_executable()
+    set_executable(str(Path(os.environ[WARM], "python")))
+    yield
+    set_executable(real)
+
+
 @pytest.fixture(scope="module")
 def alone() -> dict[int, tuple[bytes, bytes]]:
     """One by one, in this process."""
@@ -85,6 +96,7 @@ def alone() -> dict[int, tuple[bytes, bytes]]:
     return {number: (train.tobytes(), test.tobytes()) for number, (train, test) in trained.items()}
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_processes_train_what_one_trains_though_one_is_killed(
     alone: dict[int, tuple[bytes, bytes]], tmp_path: Path
 ) -> None:
@@ -107,6 +119,7 @@ def test_processes_train_what_one_trains_though_one_is_killed(
     assert _by_number(killing()) == alone
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_workers_that_always_die_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("memtrack.ensembles.executors.processes.DEATHS", 1)
     with pytest.raises(InputError, match=r"compute.workers") as caught:
@@ -136,6 +149,7 @@ def test_an_error_in_a_worker_is_raised_here() -> None:
         list(Processes(task(Path("no such folder")), 1, options()).run("train", GROUPS))
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_stopping_early_leaves_no_process() -> None:
     before = set(psutil.Process().children())
     with closing(

@@ -19,8 +19,16 @@ WARM = "MEMTRACK_TEST_WARM"
 """In the environment: the folder of the warm process."""
 
 
+CODE = "MEMTRACK_TEST_CODE"
+"""In the environment: code that all processes of memtrack execute first that the warm process serves."""
 NO_MODEL = "from memtrack.tracking.run import Run\nRun.model = lambda *_: None\n"
-"""Code that keeps a training from exporting its network for MLflow, which takes seconds."""
+"""Code that keeps a training from exporting its network for MLflow, which takes a second."""
+NO_PICTURES = """
+from matplotlib.figure import Figure
+Figure.savefig = lambda self, path, **_: open(path, "w").close()
+Figure.tight_layout = lambda *_, **__: None
+"""
+"""Code that leaves pictures empty, most of which take half a second."""
 
 
 class Project:
@@ -35,6 +43,7 @@ class Project:
         self.environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         self.environment["PYTHONPATH"] = ""
         self.environment["OMP_NUM_THREADS"] = "1"
+        self.environment[CODE] = NO_PICTURES
 
     def run(self, *command: str, status: int = 0, code: str = "", real: bool = False) -> str:
         """Run a command in the project; its output. A negative status is the signal that ended it.

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from project_clone import NO_MODEL, Project
+from project_clone import CODE, NO_MODEL, Project
 
 EPOCHS = 10
 
@@ -29,6 +29,7 @@ def content(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def prepared(project: Project) -> Project:
     """Ten epochs with dropout and augmentation, on the second of two variants; labels are made."""
+    project.environment[CODE] += NO_MODEL
     project.edit("train.epochs", EPOCHS)
     project.edit("train.model.dropout", 0.3)
     project.edit("train.augment", {"crop": 1, "flip": True})
@@ -62,7 +63,7 @@ def results(project: Project) -> Path:
 
 def train(project: Project, code: str = "", **options: Any) -> str:
     """Run the stage, after `code`."""
-    return project.stage("train", "noisy", code=NO_MODEL + code, **options)
+    return project.stage("train", "noisy", code=code, **options)
 
 
 def hook(name: str, *lines: str) -> str:

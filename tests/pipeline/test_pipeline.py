@@ -14,7 +14,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from project_clone import Project
+from project_clone import CODE, Project
 from safetensors.torch import load_model
 from sklearn.metrics import roc_auc_score
 
@@ -65,9 +65,11 @@ def reproduced(project: Project) -> Project:
     })  # fmt: skip
     project.edit("utility", {"variants": ["noisy"], "models": 2, "thresholds": [0.3]})
     (project.folder / "mlflow.db").unlink()
+    no_pictures = project.environment.pop(CODE)
     ran = project.ran(project.run("dvc", "repro", "evaluate@noisy", real=True))
     assert ran == ["prepare", "corrupt@noisy", "train@noisy", "evaluate@noisy"]
     output = project.run("dvc", "repro")
+    project.environment[CODE] = no_pictures
     assert {*ran, *project.ran(output)} == ALL
     assert not set(ran) & set(project.ran(output))
     assert "clean: no label is known to be corrupted" in output

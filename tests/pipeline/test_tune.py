@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 import torch
 from mlflow import MlflowClient
-from project_clone import NO_MODEL, Project
+from project_clone import CODE, NO_MODEL, Project
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
@@ -31,13 +31,14 @@ Tune = Callable[..., str]
 @pytest.fixture(scope="module")
 def trained(project: Project) -> Project:
     """Three epochs on the variant with known corruption, and on another draw of it."""
+    project.environment[CODE] += NO_MODEL
     project.edit("train.epochs", 3)
     project.edit("variants.other", {"kind": "symmetric", "labels": "data/prepared", "rate": 0.25, "seed": 1})
     project.edit("variants.same", {"kind": "symmetric", "labels": "data/prepared", "rate": 0.25})
     project.stage("prepare")
     for variant in ("noisy", "other", "same"):
         project.stage("corrupt", variant)
-        project.stage("train", variant, code=NO_MODEL)
+        project.stage("train", variant)
     return project
 
 
@@ -59,7 +60,9 @@ class First:
 
 @pytest.fixture(scope="module")
 def first(trained: Project) -> First:
+    before = trained.environment.pop(CODE)  # with pictures
     output = trained.tune("--trials", "5", "--study", "first", "--pruner", "none")
+    trained.environment[CODE] = before
     folder = trained.folder / "results/tune/first"
     outcome = json.loads((folder / "outcome.json").read_text())
     return First(output, trials(trained, "first"), outcome, pd.read_csv(folder / "curve.csv"))

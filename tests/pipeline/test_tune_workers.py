@@ -6,6 +6,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import optuna
@@ -14,7 +15,7 @@ import psutil
 import pytest
 from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
-from project_clone import NO_MODEL, Project
+from project_clone import CODE, NO_MODEL, Project
 
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalW
 def trained(project: Project) -> Project:
     """Trained on the variant with known corruption; a trial takes a second, and none finds the lengths
     that another one has measured."""
+    project.environment[CODE] += f"{NO_MODEL}import memtrack.tune.study\nmemtrack.tune.study.HEARTBEAT = 1\n"
     project.edit("train.epochs", 3)
     project.edit("tune", {
         "probes": {"low": 80, "high": 81}, "perturbation_scale": {"low": 0.01, "high": 0.03},
@@ -31,7 +33,7 @@ def trained(project: Project) -> Project:
     })  # fmt: skip
     project.stage("prepare")
     project.stage("corrupt", "noisy")
-    project.stage("train", "noisy", code=NO_MODEL)
+    project.stage("train", "noisy")
     return project
 
 
@@ -101,6 +103,16 @@ def check(trials: list[FrozenTrial], count: int) -> None:
         assert first.params.items() <= trial.params.items()  # none where it was killed before it chose
 
 
+def workers_of(search: Search, project: Project) -> list[psutil.Process]:
+    """The processes in the folder of the project that another process there has started, but the search."""
+    there = {}
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.cwd() == str(project.folder):
+                there[process.pid] = process
+    return [process for process in there.values() if process.ppid() in there.keys() - {search.process.pid}]
+
+
 @pytest.mark.parametrize("kind", ["default", "postgres"])
 def test_four_workers_one_of_which_is_killed(
     kind: str, trained: Project, request: pytest.FixtureRequest
@@ -108,8 +120,7 @@ def test_four_workers_one_of_which_is_killed(
     storage = request.getfixturevalue("postgres") if kind == "postgres" else None
     search = Search(trained, f"four-{kind}", storage, "--workers", "4", "--trials", "12")
     search.wait_until({TrialState.RUNNING: 4})
-    started = psutil.Process(search.process.pid).children(recursive=True)
-    workers = [process for process in started if process.ppid() != search.process.pid]
+    workers = workers_of(search, trained)
     assert len(workers) == 4
     workers[1].kill()
     assert "ended with status -9; the others went on" in search.end()

@@ -98,7 +98,7 @@ def what_runs(command: Sequence[str]) -> dict[str, Any] | None:
             return {"module": module, "arguments": arguments}
         case ["python", *options] if "-c" in options:
             code, *arguments = options[options.index("-c") + 1 :]
-            if code.startswith("from multiprocessing.spawn "):
+            if code.startswith(("from multiprocessing.spawn ", "from multiprocessing.forkserver ")):
                 return {"worker": code, "arguments": arguments}
     return None
 
