@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,11 +26,18 @@ CODE = "MEMTRACK_TEST_CODE"
 NO_MODEL = "from memtrack.tracking.run import Run\nRun.model = lambda *_: None\n"
 """Code that keeps a training from exporting its network for MLflow, which takes a second."""
 NO_PICTURES = """
-from matplotlib.figure import Figure
-Figure.savefig = lambda self, path, **_: open(path, "w").close()
-Figure.tight_layout = lambda *_, **__: None
+import inspect
+import memtrack.tune.report
+from memtrack.report import figures
+def leave_empty(*arguments):
+    arguments[-1].parent.mkdir(parents=True, exist_ok=True)
+    arguments[-1].touch()
+for name, function in inspect.getmembers(figures, inspect.isfunction):
+    if not name.startswith("_"):
+        setattr(figures, name, leave_empty)
+memtrack.tune.report.write_pictures = lambda *_: []
 """
-"""Code that leaves pictures empty, most of which take half a second."""
+"""Code that leaves pictures empty, most of which take half a second, and draws none for a search."""
 
 
 class Project:
@@ -115,6 +124,14 @@ class Project:
         """Commit all."""
         self.run("git", "add", "-A")
         self.run("git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qm", "test")
+
+
+@contextmanager
+def drawing(project: Project) -> Iterator[None]:
+    """Inside this block, pictures are drawn."""
+    project.environment[CODE] = project.environment[CODE].replace(NO_PICTURES, "")
+    yield
+    project.environment[CODE] += NO_PICTURES
 
 
 def write_images(folder: Path, classes: tuple[str, ...], count: int, seed: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import shutil
@@ -17,7 +18,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from project_clone import CODE, NO_MODEL, Project
 
-EPOCHS = 10
+EPOCHS = 7
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -28,7 +29,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def prepared(project: Project) -> Project:
-    """Ten epochs with dropout and augmentation, on the second of two variants; labels are made."""
+    """Seven epochs with dropout and augmentation, on the second of two variants; labels are made."""
     project.environment[CODE] += NO_MODEL
     project.edit("train.epochs", EPOCHS)
     project.edit("train.model.dropout", 0.3)
@@ -98,9 +99,20 @@ def unfinished(project: Project) -> list[Path]:
 
 
 def interrupted(project: Project, after: int) -> Path:
-    """End a training in the epoch after `after`, as if by SIGKILL; the folder where it lives."""
-    code = hook("on_epoch_start", f"if epoch == {after + 1}:", "    os._exit(9)")
-    train(project, code=code, status=9)
+    """End a training in the epoch after `after`, as if by SIGKILL; the folder where it lives.
+
+    What it leaves is kept, for other tests with the same parameters.
+    """
+    parameters = (project.folder / "params.yaml").read_text()
+    kept = project.folder.parent / "kept" / hashlib.sha256(f"{after} {parameters}".encode()).hexdigest()
+    if not kept.exists():
+        code = hook("on_epoch_start", f"if epoch == {after + 1}:", "    os._exit(9)")
+        train(project, code=code, status=9)
+        for name in (".memtrack", "mlruns"):
+            if (project.folder / name).exists():
+                shutil.copytree(project.folder / name, kept / name)
+        shutil.copy(project.folder / "mlflow.db", kept)
+    shutil.copytree(kept, project.folder, dirs_exist_ok=True)
     (folder,) = unfinished(project)
     return folder
 
@@ -168,14 +180,14 @@ def test_damaged_results_are_not_recorded_from(project: Project, reference: dict
 def test_other_recording_parameters_do_not_train(project: Project, reference: dict[str, bytes]) -> None:
     train(project)
     project.edit("curvature.probes", 2)
-    project.edit("record.epochs", {"kind": "list", "epochs": [10, 3]})
+    project.edit("record.epochs", {"kind": "list", "epochs": [EPOCHS, 3]})
     output = train(project)
     assert "recording alone" in output
     after = content(results(project))
     kept = {name for name in reference if name.startswith("checkpoints/")}
     assert {name: after[name] for name in kept} == {name: reference[name] for name in kept}
     arrays = {name for name in after if name.startswith("trajectory/curvature/")}
-    assert arrays == {f"trajectory/curvature/epoch_00{epoch}.npy" for epoch in ("03", "10")}
+    assert arrays == {f"trajectory/curvature/epoch_00{epoch}.npy" for epoch in ("03", "07")}
     assert all(after[name] != reference[name] for name in arrays)
     same = "trajectory/input_gradient_norm/epoch_0003.npy"
     assert after[same] == reference[same]
@@ -189,7 +201,7 @@ def test_other_recording_parameters_do_not_train(project: Project, reference: di
 def test_going_on_with_other_epochs_or_another_store_is_another_run(
     project: Project, reference: dict[str, bytes]
 ) -> None:
-    project.edit("record.epochs", {"kind": "list", "epochs": [3, 10]})
+    project.edit("record.epochs", {"kind": "list", "epochs": [3, EPOCHS]})
     project.edit("tracking.experiment", "elsewhere")
     interrupted(project, after=4)
     project.edit("record.epochs", {"kind": "every", "interval": 1})
@@ -249,7 +261,7 @@ def test_checkpoints_of_recorded_epochs_alone(project: Project, reference: dict[
     project.edit("record.epochs", {"kind": "every", "interval": 4})
     train(project)
     kept = {path.name for path in (results(project) / "checkpoints").glob("*.safetensors")}
-    assert kept == {f"epoch_00{epoch}.safetensors" for epoch in ("04", "08", "10")}
+    assert kept == {f"epoch_00{epoch}.safetensors" for epoch in ("04", "07")}
     project.edit("record.epochs", {"kind": "every", "interval": 1})
     project.edit("record.checkpoints", "all")
     assert "epoch 1 has no checkpoint: training from the beginning" in train(project)

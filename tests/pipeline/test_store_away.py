@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,7 +19,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from project_clone import Project
 
-EPOCHS = 16
+EPOCHS = 10
 
 
 class Server:
@@ -72,8 +73,9 @@ def wait_for(condition: Callable[[], bool], seconds: float) -> None:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[Server]:
     started = Server(tmp_path_factory.mktemp("server"))
+    shutil.copy(empty_store, started.folder / "server.db")
     started.start()
     yield started
     started.stop()

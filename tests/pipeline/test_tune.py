@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pandas as pd
 import pytest
 import torch
 from mlflow import MlflowClient
-from project_clone import CODE, NO_MODEL, Project
+from project_clone import CODE, NO_MODEL, Project, drawing
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
@@ -60,9 +61,8 @@ class First:
 
 @pytest.fixture(scope="module")
 def first(trained: Project) -> First:
-    before = trained.environment.pop(CODE)  # with pictures
-    output = trained.tune("--trials", "5", "--study", "first", "--pruner", "none")
-    trained.environment[CODE] = before
+    with drawing(trained):
+        output = trained.tune("--trials", "5", "--study", "first", "--pruner", "none")
     folder = trained.folder / "results/tune/first"
     outcome = json.loads((folder / "outcome.json").read_text())
     return First(output, trials(trained, "first"), outcome, pd.read_csv(folder / "curve.csv"))
@@ -92,6 +92,7 @@ def measured_again(project: Project, h: float, n: int) -> tuple[float, float]:
     return first, second
 
 
+@cache
 def scores_again(project: Project, h: float, n: int, variant: str) -> tuple[np.ndarray, np.ndarray]:
     """The score and who is corrupted, from the checkpoints, one sample at a time."""
     folder = project.folder
@@ -192,7 +193,8 @@ def test_parent_and_child_runs(first: First, project: Project) -> None:
 
 
 def test_two_objectives(tune: Tune, project: Project) -> None:
-    output = tune("--trials", "5", "--study", "front", "--objectives", "auroc", "cost")
+    with drawing(project):
+        output = tune("--trials", "5", "--study", "front", "--objectives", "auroc", "cost")
     done = trials(project, "front")
     costs = {trial.params["probes"]: trial.values[1] for trial in done}
     numbers = sorted(costs)
@@ -297,7 +299,7 @@ def test_choices_of_epochs_norm_and_score(first: First, tune: Tune, project: Pro
     ],
 )
 def test_bad_input(first: First, tune: Tune, options: tuple[str, ...], said: str) -> None:
-    output = tune(*options, status=2)
+    output = tune(*options, status=2, real="--trials" in options)  # one as a user starts it
     assert said in output
     assert "Traceback" not in output
     assert "cret" not in output
@@ -328,7 +330,7 @@ def test_a_trajectory_that_is_missing(tune: Tune, project: Project) -> None:
 
 
 def test_no_time_for_a_trial(tune: Tune) -> None:
-    output = tune("--study", "no time", "--timeout", "1e-9", status=1, real=True)
+    output = tune("--study", "no time", "--timeout", "1e-9", status=1)
     assert "no trial was run to its end" in output
 
 

@@ -77,7 +77,7 @@ class Search:
         while any(counted[state] < count for state, count in states.items()):
             assert self.process.poll() is None, self.output.read_text()
             assert time.monotonic() < end, f"waited in vain: {counted}"
-            time.sleep(0.05)
+            time.sleep(0.2)
             counted = Counter(trial.state for trial in self.trials)
 
     def end(self) -> str:
@@ -118,13 +118,13 @@ def test_four_workers_one_of_which_is_killed(
     kind: str, trained: Project, request: pytest.FixtureRequest
 ) -> None:
     storage = request.getfixturevalue("postgres") if kind == "postgres" else None
-    search = Search(trained, f"four-{kind}", storage, "--workers", "4", "--trials", "12")
+    search = Search(trained, f"four-{kind}", storage, "--workers", "4", "--trials", "8")
     search.wait_until({TrialState.RUNNING: 4})
     workers = workers_of(search, trained)
     assert len(workers) == 4
     workers[1].kill()
     assert "ended with status -9; the others went on" in search.end()
-    check(search.trials, 12)
+    check(search.trials, 8)
     values: dict[tuple[object, ...], float | None] = {}
     for trial in search.trials:
         if trial.state is TrialState.COMPLETE:
