@@ -19,7 +19,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from project_clone import Project
 
-EPOCHS = 10
+EPOCHS = 8
 
 
 class Server:
