@@ -13,7 +13,7 @@ import numpy as np
 import optuna
 import pytest
 from optuna.samplers import RandomSampler
-from optuna.storages import RetryHeartbeatStaleTrialCallback
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.storages._heartbeat import HeartbeatThread
 from optuna.trial import TrialState
 from search_params import CONTENT
@@ -112,6 +112,39 @@ def test_an_interrupt_as_a_trial_begins_or_ends_leaves_no_heart_beating(
     assert states(found) == (["FAIL", "WAITING"] if moment == "start" else ["COMPLETE"])
     list(worker(searched, Fake()).work(2, FOREVER))
     assert states(opened(searched)).count("COMPLETE") == 2
+
+
+@pytest.mark.parametrize("write", ["set_trial_intermediate_value", "set_trial_user_attr"])
+def test_an_interrupt_while_the_database_is_written_waits_for_its_end(
+    space: Make, monkeypatch: pytest.MonkeyPatch, write: str
+) -> None:
+    """A write that is cut off can keep the database locked."""
+    searched = one_epoch(space)
+    plain, written = getattr(RDBStorage, write), []
+
+    def interrupted(self: RDBStorage, *arguments: Any, **named: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        plain(self, *arguments, **named)
+        written.append(arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RDBStorage, write, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            list(worker(searched, Fake()).work(2, FOREVER))
+    assert written
+    list(worker(searched, Fake()).work(2, FOREVER))
+    assert states(opened(searched)).count("COMPLETE") == 2
+
+
+def test_no_trial_begins_between_the_failure_of_one_and_its_retry(
+    space: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[bool] = []
+    searching = worker(one_epoch(space), Fake())
+    monkeypatch.setattr(trials, "fail_stale_trials", lambda _: held.append(searching._lock.is_locked))
+    list(searching.work(1, FOREVER))
+    assert held
+    assert all(held)
 
 
 def test_a_worker_that_was_given_up_goes_on(space: Make) -> None:
