@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What is imported stays: looking through it for garbage again and again takes a tenth of the time."""
+    """What is imported stays: the garbage collector need not look through it again."""
     gc.collect()
     gc.freeze()
 

@@ -86,7 +86,7 @@ class Worker:
         """
         while time.time() < deadline:
             begun = False
-            with HeldBack() as held_back, self._lock:  # held until others count the trial that has begun
+            with self._lock, HeldBack() as held_back:  # held until others count the trial that has begun
                 self._fail_stale_trials()
                 states = Counter(trial.state for trial in self.study.get_trials(deepcopy=False))
                 running = states[TrialState.RUNNING]

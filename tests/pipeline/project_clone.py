@@ -14,15 +14,13 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image
 from ruamel.yaml import YAML
-from warm import Warm
+from warm import CODE, Warm
 
 REPOSITORY = Path(__file__).parents[2]
 WARM = "MEMTRACK_TEST_WARM"
 """In the environment: the folder of the warm process."""
 
 
-CODE = "MEMTRACK_TEST_CODE"
-"""In the environment: code that all processes of memtrack execute first that the warm process serves."""
 NO_MODEL = "from memtrack.tracking.run import Run\nRun.model = lambda *_: None\n"
 """Code that keeps a training from exporting its network for MLflow, which takes a second."""
 NO_PICTURES = """

@@ -217,10 +217,13 @@ def test_only_what_depends_on_a_change_runs(reproduced: Project) -> None:
     rows.loc[:2, "label"] = "right"
     rows.to_csv(labels, index=False)
     reproduced.edit("variants.people", {"kind": "from_file", "labels": str(labels)})
-    assert reproduced.ran(reproduced.run("dvc", "repro", "corrupt@people")) == ["corrupt@people"]
+    output = reproduced.run("dvc", "repro", "evaluate@people")
+    stages = ("corrupt", "train", "evaluate")
+    assert reproduced.ran(output) == [f"{stage}@people" for stage in stages]
+
     reproduced.edit("memorization.models", 7)
-    depending |= {f"{stage}@people" for stage in ("train", "evaluate", "duplicates")}
-    depending |= {"memorization@noisy", "utility@noisy"}
+    assert reproduced.ran(reproduced.run("dvc", "repro", "memorization@noisy")) == ["memorization@noisy"]
+    depending |= {"agreement@noisy", "utility@noisy", "duplicates@people"}
     assert set(json.loads(reproduced.run("dvc", "status", "--json"))) == depending
 
     rows.loc[3, "label"] = "right"

@@ -29,6 +29,8 @@ from typing import Any
 
 SOCKET = "socket"
 """In the folder of the server; the two programs lie beside it."""
+CODE = "MEMTRACK_TEST_CODE"
+"""In the environment: code that all processes of memtrack execute first that the warm process serves."""
 
 
 class Warm:

@@ -30,6 +30,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from warm import CODE
+
 REPOSITORY = Path(__file__).parents[2]
 PROGRAM = sys.argv[1]
 """The `python` of warm.py."""
@@ -215,8 +217,8 @@ def run(job: dict[str, Any], files: list[int]) -> None:
     multiprocessing.set_executable(PROGRAM)
     if job.get("module") == "dvc":
         logging.getLogger().handlers.clear()  # MLflow's, which DVC does not import
-    if job.get("module") != "dvc":
-        exec(os.environ.get("MEMTRACK_TEST_CODE", ""), {})
+    else:
+        exec(os.environ.get(CODE, ""), {})
     if "worker" in job:
         exec(job["worker"], {})
     elif job["code"]:
