@@ -59,7 +59,8 @@ def pytest_configure(config: pytest.Config) -> None:
         listener.bind(str(folder / SOCKET))
         listener.listen(100)
         server = subprocess.Popen(
-            [sys.executable, PIPELINE / "warm_server.py", folder / "python", str(listener.fileno())],
+            [sys.executable, PIPELINE / "warm_server.py", folder / "python", str(listener.fileno()),
+             "at once" if config.args_source is pytest.Config.ArgsSource.TESTPATHS else "when asked"],
             stdin=subprocess.PIPE, pass_fds=[listener.fileno()], start_new_session=True,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
         )  # fmt: skip

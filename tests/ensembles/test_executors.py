@@ -144,6 +144,7 @@ def test_less_at_a_time_where_memory_is_short(
     assert _by_number(iter([((0, 1, 2, 3, 4), found)])) == {number: alone[number] for number in range(5)}
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_an_error_in_a_worker_is_raised_here() -> None:
     with pytest.raises(FileNotFoundError):
         list(Processes(task(Path("no such folder")), 1, options()).run("train", GROUPS))

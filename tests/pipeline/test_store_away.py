@@ -6,10 +6,10 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -23,29 +23,36 @@ EPOCHS = 8
 
 
 class Server:
-    """`mlflow server` with its own database, on a free port of this machine."""
+    """What `mlflow server` serves, with its own database, on a free port of this machine."""
 
     def __init__(self, folder: Path) -> None:
         with socket.socket() as found:
             found.bind(("127.0.0.1", 0))
             self.port = found.getsockname()[1]
         self.folder = folder
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: BaseProcess | None = None
 
     @property
     def uri(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port),
-             "--workers", "1", "--backend-store-uri", f"sqlite:///{self.folder}/server.db",
-             "--artifacts-destination", str(self.folder / "artifacts")],
-            cwd=self.folder, start_new_session=True,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # eight more processes
-        )  # fmt: skip
+        self.process = get_context("fork").Process(target=self._serve)
+        self.process.start()
         wait_for(self.answers, 120)
+
+    def _serve(self) -> None:
+        """In a process of its own, which has imported most of MLflow already."""
+        import uvicorn
+        from mlflow.server import constants
+
+        os.environ |= {
+            constants.BACKEND_STORE_URI_ENV_VAR: f"sqlite:///{self.folder}/server.db",
+            constants.ARTIFACTS_DESTINATION_ENV_VAR: str(self.folder / "artifacts"),
+            constants.ARTIFACT_ROOT_ENV_VAR: "mlflow-artifacts:/",
+            constants.SERVE_ARTIFACTS_ENV_VAR: "true",
+        }
+        uvicorn.run("mlflow.server.fastapi_app:app", port=self.port, log_level="critical")
 
     def answers(self) -> bool:
         try:
@@ -54,14 +61,14 @@ class Server:
             return False
 
     def signal(self, number: int) -> None:
-        """To the server and the workers it has started."""
         assert self.process is not None
-        os.killpg(self.process.pid, number)
+        assert self.process.pid is not None
+        os.kill(self.process.pid, number)
 
     def stop(self) -> None:
         if self.process is not None:
             self.signal(signal.SIGKILL)
-            self.process.wait()
+            self.process.join()
             self.process = None
 
 
@@ -87,7 +94,7 @@ def tracked(project: Project, server: Server) -> Project:
     project.edit("train.epochs", EPOCHS)
     project.edit("tracking.uri", server.uri)
     project.environment |= {
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": "2",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "1",
         "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
         "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
     }

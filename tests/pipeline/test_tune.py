@@ -299,7 +299,7 @@ def test_choices_of_epochs_norm_and_score(first: First, tune: Tune, project: Pro
     ],
 )
 def test_bad_input(first: First, tune: Tune, options: tuple[str, ...], said: str) -> None:
-    output = tune(*options, status=2, real="--trials" in options)  # one as a user starts it
+    output = tune(*options, status=2)
     assert said in output
     assert "Traceback" not in output
     assert "cret" not in output

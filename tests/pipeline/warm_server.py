@@ -1,7 +1,7 @@
 """The warm process: it imports all that commands import, and forks a child for each; see warm.py.
 
-It has one thread, since a fork copies one alone. It imports when the first command comes, and ends when its
-standard input does, that is with the test run.
+It has one thread, since a fork copies one alone. It imports when the first command comes, or at once for the
+whole suite, and ends when its standard input does, that is with the test run.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def serve(listener: socket.socket) -> tuple[dict[str, Any], list[int]]:
     for file in (sys.stdin, listener, woken):
         selector.register(file, selectors.EVENT_READ)
     clients: dict[int, socket.socket] = {}
-    code: dict[str, bytes] = {}
+    code = load() if sys.argv[3] == "at once" else {}
     while True:
         for key, _ in selector.select():
             if key.fileobj is sys.stdin:
