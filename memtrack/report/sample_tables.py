@@ -47,9 +47,9 @@ def _cells(column: pd.Series[Any]) -> pa.Array:
     """The cells of a column as text."""
     values = column.to_numpy()
     if values.dtype.kind == "f":
-        # pyarrow's shortest digits are Python's, but numbers like 1.0 and 1e-05 are written in another way
+        # pyarrow's shortest digits are Python's, but 1.0, 1e-05 and 12345678901.5 are written in another way
         cells, size = pc.cast(pa.array(values), pa.string()), np.abs(values)
-        other = ~((size >= 1e-4) & (size < 1e15) & (values != np.floor(values)))
+        other = ~((size >= 1e-4) & (size < 1e10) & (values != np.floor(values)))
         texts = ["" if np.isnan(value) else repr(value) for value in values[other].tolist()]
         return pc.replace_with_mask(cells, pa.array(other), pa.array(texts, pa.string()))
     if values.dtype.kind == "i":
