@@ -125,25 +125,29 @@ class _Table:
         found = pd.Index(self._table["id"].to_pandas() if whole and "id" in self.columns else [])
         if len(found) != len(ids) or not found.is_unique or -1 in (rows := found.get_indexer(pd.Index(ids))):
             raise self._problem("is damaged or holds other samples")
-        self._rows = pa.array(rows)
+        self._rows = rows
 
     def text(self, name: str) -> pd.Series[str]:
         """A column as it is in the file."""
-        return self._table[name].take(self._rows).to_pandas()
+        return self._table[name].combine_chunks().take(self._rows).to_pandas()
 
-    def numbers(self, name: str, rows: NDArray[np.bool_] | None = None) -> NDArray[Any]:
+    def numbers(self, name: str, rows: NDArray[np.bool_] | slice = slice(None)) -> NDArray[Any]:
         """A column of numbers, in all rows or in some."""
+        chosen = self._rows[rows]
         try:
-            cells = self._table[name].take(self._rows if rows is None else self._rows.filter(pa.array(rows)))
+            cells = self._table[name]
+            if len(chosen) < len(cells):
+                cells, chosen = cells.combine_chunks().take(chosen), np.arange(len(chosen))
             try:
-                found = pc.cast(cells, pa.int64()).to_numpy()
+                found = pc.cast(cells, pa.int64())
             except ValueError:
-                found = pc.cast(cells, pa.float64()).to_numpy()
+                found = pc.cast(cells, pa.float64())
+            ordered = found.to_numpy()[chosen]
         except (KeyError, ValueError):
-            found = np.array([np.nan])
-        if np.isnan(found).any():
+            ordered = np.array([np.nan])
+        if np.isnan(ordered).any():
             raise self._problem(f"is damaged (column {name})")
-        return found
+        return ordered
 
     def _problem(self, text: str) -> InputError:
         return InputError([Problem(self._path, message=f"{text}: {self._remedy}")])
