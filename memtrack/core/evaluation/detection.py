@@ -185,8 +185,9 @@ def compare(
 def auroc_by_class(corrupted: Flags, values: Values, labels: NDArray[np.int64], *, classes: int) -> Values:
     """The AUROC among the samples of each given label, (C,); NaN where all are corrupted, or none."""
     found = np.full(classes, np.nan)
-    for number in range(classes):
-        members = labels == number
+    order = np.argsort(labels, kind="stable")
+    ends = np.searchsorted(labels[order], np.arange(1, classes))
+    for number, members in enumerate(np.split(order, ends)):
         if len(set(corrupted[members].tolist())) == 2:
             found[number] = auroc(corrupted[members], values[members])
     return found
