@@ -374,8 +374,9 @@ def half_widths() -> list[str]:
     """DeLong's intervals against the bootstrap's, for all scores and all differences to the best."""
     lines = [
         "",
-        "Half-widths of the 95% intervals of AUROC by DeLong's covariance, and how far those of 1,000 resamples "
-        "of the bootstrap are from them at most: of 16 scores, and of their 15 differences to the best:",
+        "Half-widths of the 95% intervals of AUROC by DeLong's covariance, and how far those of 1,000 "
+        "resamples of the bootstrap are from them at most: of 16 scores, and of their 15 differences to the "
+        "best:",
         "",
         "| samples | widest | scores | differences |",
         "|---|---|---|---|",
@@ -413,11 +414,11 @@ def report(found: Mapping[str, Mapping[int, Mapping[str, Any]]], sizes: Sequence
     lines = [
         "# How far do the steps after training reach?",
         "",
-        "Seconds of every step by the number of samples; the growth from the last but one number to the last (1 "
-        "is proportional to the number, 2 to its square); the peak memory of the step's process; and how many "
-        "times as long the algorithm takes that the step has replaced, measured on a part of the work. On two "
-        "CPU cores, which other processes shared: the ratios and the memory say more than the seconds. Written "
-        "by benchmarks/scale.py.",
+        "Seconds of every step by the number of samples; the growth from the last but one number to the last "
+        "(1 is proportional to the number, 2 to its square); the peak memory of the step's process; and how "
+        "many times as long the algorithm takes that the step has replaced, measured on a part of the work. "
+        "On two CPU cores, which other processes shared: the ratios and the memory say more than the seconds. "
+        "Written by benchmarks/scale.py.",
         "",
         f"| step | {' | '.join(headings)} |",
         "|---" * (len(sizes) + 4) + "|",

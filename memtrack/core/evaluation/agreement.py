@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,35 +150,56 @@ def _cosine_influence(one: Values, other: Values) -> tuple[float, Values]:
 
 def _tops(scores: Sequence[Values], memorization: Values) -> Statistic:
     """top_overlap and precision of each score, (scores, 2), if each sample counts as often as its weight."""
-    level, memorized = _levels(memorization), (memorization > MEMORIZED).astype(float)
-    levels = [_levels(values) for values in scores]
+    memorized = (memorization > MEMORIZED).astype(float)
+    true, rankings = _Ranking(memorization), [_Ranking(values) for values in scores]
 
     def measures(weights: Values) -> Values:
         top, count = max(1.0, np.round(TOP * weights.sum())), float(weights @ memorized)
-        in_top = weights * _share_in_top(np.bincount(level, weights), top)[level]
-        rows = []
-        for own in levels:
-            counts = np.bincount(own, weights)
-            overlap = _share_in_top(counts, top) @ np.bincount(own, in_top) / top
-            right = _share_in_top(counts, count) @ np.bincount(own, weights * memorized)
-            rows.append([overlap, right / count if count else math.nan])
-        return np.array(rows)
+        [(rows, shares)] = true.first(weights, top)
+        in_top = np.zeros(len(weights))
+        in_top[rows] = shares
+        found = []
+        for ranking in rankings:
+            (rows, shares), (likely, theirs) = ranking.first(weights, top, count)
+            right = (weights[likely] * theirs) @ memorized[likely]
+            found.append([
+                (weights[rows] * shares) @ in_top[rows] / top, right / count if count else math.nan
+            ])  # fmt: skip
+        return np.array(found)
 
     return measures
+
+
+class _Ranking:
+    """Samples in the order of their values (N,), the largest first."""
+
+    def __init__(self, values: Values) -> None:
+        self.order = np.argsort(-values, kind="stable")
+        ordered = values[self.order]
+        changes = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1
+        self.ties = np.concatenate([[0], changes, [len(values)]])
+        """Where each group of equal values begins, and the end of the last one."""
+
+    def first(self, weights: Values, *counts: float) -> list[tuple[NDArray[np.int64], Values]]:
+        """For each count the rows of the samples that can be among so many with the largest values, and the
+        probability that they are if ties are broken at random."""
+        sums = np.cumsum(weights[self.order])
+        found = []
+        for count in counts:
+            last = min(int(np.searchsorted(sums, count)), len(sums) - 1)
+            group = int(np.searchsorted(self.ties, last, "right"))
+            start, end = self.ties[group - 1], self.ties[group]
+            before = sums[start - 1] if start else 0.0
+            shares = np.ones(end)
+            shares[start:] = (count - before) / (sums[end - 1] - before) if sums[end - 1] > before else 0.0
+            found.append((self.order[:end], shares))
+        return found
 
 
 def _levels(values: Values) -> NDArray[np.int64]:
     """The index of each value (N,) among the distinct values, from 0 for the smallest."""
     levels: NDArray[np.int64] = np.unique(values, return_inverse=True)[1]
     return levels
-
-
-def _share_in_top(counts: NDArray[Any], count: float) -> Values:
-    """The share of the samples of each level that are among the `count` samples with the largest level, if
-    ties are broken at random. `counts` has the number of samples of each level."""
-    above = counts.sum() - np.cumsum(counts)
-    shares: Values = np.clip(count - above, 0, counts) / np.maximum(counts, 1e-300)
-    return shares
 
 
 def _mean_ranks(level: NDArray[np.int64]) -> Values:
