@@ -417,8 +417,8 @@ def report(found: Mapping[str, Mapping[int, Mapping[str, Any]]], sizes: Sequence
         "Seconds of every step by the number of samples; the growth from the last but one number to the last "
         "(1 is proportional to the number, 2 to its square); the peak memory of the step's process; and how "
         "many times as long the algorithm takes that the step has replaced, measured on a part of the work. "
-        "On two CPU cores, which other processes shared: the ratios and the memory say more than the seconds. "
-        "Written by benchmarks/scale.py.",
+        "On two CPU cores, which other processes shared: the ratios and the memory say more than the "
+        "seconds. Written by benchmarks/scale.py.",
         "",
         f"| step | {' | '.join(headings)} |",
         "|---" * (len(sizes) + 4) + "|",
