@@ -1,13 +1,14 @@
 """How long does every step after training take with up to a million samples, and how much memory?
 
-    python benchmarks/scale.py                    # 10,000, 100,000 and 1,000,000 samples
-    python benchmarks/scale.py --largest 100000   # without the last
+    python benchmarks/scale.py WORK                    # 10,000, 100,000 and 1,000,000 samples
+    python benchmarks/scale.py WORK --largest 100000   # without the last
 
 The samples are synthetic: 8x8 images of ten classes, of which 10% have a wrong label, a trajectory of ten
 recorded epochs, 16 scores, memorization of all samples, and 500 networks with as many test samples as a
 fifth of the samples. Each step runs in a process of its own, so its peak memory is that of the step with all
 that it reads. Where a step has replaced another algorithm, that one runs in the same process on a part of the
-work, and the ratio of the two is written. It writes the table benchmarks/results/scale.
+work, and the ratio of the two is written. All inputs and results are kept in WORK, so an interrupted command
+continues. It writes the table benchmarks/results/scale.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ import os
 import resource
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import chdir
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -75,15 +76,21 @@ def step(name: str) -> Callable[[Callable[[int], Mapping[str, Any]]], Callable[[
 
 
 def seconds(job: Callable[[], object]) -> float:
-    start = time.perf_counter()
+    """The seconds of all cores that a job takes: other processes hardly change them."""
+    start = time.process_time()
     job()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def measured(job: Callable[[], object]) -> dict[str, float]:
-    """The seconds of a job, and the peak memory of the process up to its end."""
+    """The seconds of a job by all cores and by the clock, and the peak memory of the process up to its end."""
+    start = time.perf_counter()
     taken = seconds(job)
-    return {"seconds": taken, "gigabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
+    return {
+        "seconds": taken,
+        "clock": time.perf_counter() - start,
+        "gigabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    }
 
 
 class SyntheticTrajectory(EpochArrays):
@@ -414,11 +421,12 @@ def report(found: Mapping[str, Mapping[int, Mapping[str, Any]]], sizes: Sequence
     lines = [
         "# How far do the steps after training reach?",
         "",
-        "Seconds of every step by the number of samples; the growth from the last but one number to the last "
+        "Seconds of every step by the number of samples, those of all cores together (what a step takes on two "
+        "idle cores lies between half of them and all); the growth from the last but one number to the last "
         "(1 is proportional to the number, 2 to its square); the peak memory of the step's process; and how "
         "many times as long the algorithm takes that the step has replaced, measured on a part of the work. "
-        "On two CPU cores, which other processes shared: the ratios and the memory say more than the "
-        "seconds. Written by benchmarks/scale.py.",
+        "Other processes shared the two CPU cores, so seconds by the clock, in scale.csv, are longer. Written "
+        "by benchmarks/scale.py.",
         "",
         f"| step | {' | '.join(headings)} |",
         "|---" * (len(sizes) + 4) + "|",
@@ -443,24 +451,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("work", type=Path, help="a folder for inputs and results, of some GB")
     parser.add_argument("--largest", type=int, default=1_000_000, help="the largest number of samples")
-    parser.add_argument("--step", nargs=2, metavar=("NAME", "SAMPLES"), help="only this one, in this folder")
+    parser.add_argument("--step", nargs=2, metavar=("NAME", "SAMPLES"), help="only this one")
     options = parser.parse_args()
     if options.step:
         name, samples = options.step
-        found = dict(STEPS[name](int(samples)))
-        print(json.dumps(found))
+        with chdir(options.work):
+            print(json.dumps(STEPS[name](int(samples))))
         return
     sizes = [size for size in (10_000, 100_000, 1_000_000) if size <= options.largest]
-    measured: dict[str, dict[int, Mapping[str, Any]]] = {name: {} for name in STEPS}
+    found: dict[str, dict[int, Mapping[str, Any]]] = {name: {} for name in STEPS}
     for size in sizes:
-        with tempfile.TemporaryDirectory() as work:
-            for name in STEPS:
-                command = [sys.executable, str(Path(__file__).resolve()), "--step", name, str(size)]
-                done = subprocess.run(command, cwd=work, check=True, stdout=subprocess.PIPE, text=True)
-                measured[name][size] = json.loads(done.stdout.splitlines()[-1])
-                print(f"{size:,} {name}: {measured[name][size]}", file=sys.stderr, flush=True)
-    report(measured, sizes)
+        folder = options.work / str(size)
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, name in enumerate(STEPS):
+            result = folder / f"step_{number}.json"
+            if not result.exists():
+                command = [sys.executable, __file__, str(folder), "--step", name, str(size)]
+                done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+                result.write_text(done.stdout.splitlines()[-1])
+            found[name][size] = json.loads(result.read_text())
+            print(f"{size:,} {name}: {found[name][size]}", file=sys.stderr, flush=True)
+    report(found, sizes)
 
 
 if __name__ == "__main__":
