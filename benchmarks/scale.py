@@ -83,7 +83,7 @@ def seconds(job: Callable[[], object]) -> float:
 
 
 def measured(job: Callable[[], object]) -> dict[str, float]:
-    """The seconds of a job by all cores and by the clock, and the peak memory of the process up to its end."""
+    """The seconds of a job by all cores and by the clock, and the peak memory of the process till then."""
     start = time.perf_counter()
     taken = seconds(job)
     return {
@@ -421,12 +421,12 @@ def report(found: Mapping[str, Mapping[int, Mapping[str, Any]]], sizes: Sequence
     lines = [
         "# How far do the steps after training reach?",
         "",
-        "Seconds of every step by the number of samples, those of all cores together (what a step takes on two "
-        "idle cores lies between half of them and all); the growth from the last but one number to the last "
-        "(1 is proportional to the number, 2 to its square); the peak memory of the step's process; and how "
-        "many times as long the algorithm takes that the step has replaced, measured on a part of the work. "
-        "Other processes shared the two CPU cores, so seconds by the clock, in scale.csv, are longer. Written "
-        "by benchmarks/scale.py.",
+        "Seconds of every step by the number of samples, those of all cores together (what a step takes on "
+        "two idle cores lies between half of them and all); the growth from the last but one number to the "
+        "last (1 is proportional to the number, 2 to its square); the peak memory of the step's process; and "
+        "how many times as long the algorithm takes that the step has replaced, measured on a part of the "
+        "work. Other processes shared the two CPU cores, so seconds by the clock, in scale.csv, are longer. "
+        "Written by benchmarks/scale.py.",
         "",
         f"| step | {' | '.join(headings)} |",
         "|---" * (len(sizes) + 4) + "|",
