@@ -42,11 +42,11 @@ from memtrack.core.recording.eval_mode import folded, frozen_eval, loss_gradient
 from memtrack.core.recording.recorder import fastest_batch_size, record_epoch
 from memtrack.core.training import trainer as training
 from memtrack.data.batches import Batches, variant_batches
+from memtrack.data.manifest import MANIFEST
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.runs.checkpoints import Checkpoints, trained_network
 from memtrack.runs.networks import network
-from memtrack.runs.work_folder import TRAINING
 from memtrack.terminal.progress import Progress
 
 Floats = NDArray[np.floating]
@@ -89,7 +89,7 @@ class Trained:
         self.checkpoints = Checkpoints(TRAIN_RESULTS / name / "checkpoints")
         self.epochs = range(1, self.params.train.epochs + 1)
         self.labels = torch.from_numpy(self.variant.given)
-        self.fingerprint = TRAIN_RESULTS / name / "checkpoints" / TRAINING
+        self.fingerprint = TRAIN_RESULTS / name / "checkpoints" / MANIFEST
 
     def model(self, epoch: int | None = None) -> nn.Module:
         """The network after an epoch; None: an untrained network."""
@@ -124,7 +124,7 @@ def record(name: str, folder: Path, shared: dict[float, int], own: dict[float, i
     torch.set_num_threads(1)
     project = Trained(name)
     folder.mkdir(parents=True, exist_ok=True)
-    known = folder / TRAINING
+    known = folder / MANIFEST
     if known.exists() and known.read_bytes() != project.fingerprint.read_bytes():
         raise SystemExit(f"{folder} holds recordings of another training: choose a new folder")
     known.write_bytes(project.fingerprint.read_bytes())

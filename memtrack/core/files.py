@@ -36,6 +36,23 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sealed(content: bytes, of: str) -> bytes:
+    """`content` behind a sha256 of it and of the name `of` of what it belongs to."""
+    return _seal(content, of) + content
+
+
+def unsealed(whole: bytes, of: str) -> bytes | None:
+    """The content that was sealed; None if it is damaged or belongs to something else."""
+    size = hashlib.sha256().digest_size
+    return whole[size:] if _seal(whole[size:], of) == whole[:size] else None
+
+
+def _seal(content: bytes, of: str) -> bytes:
+    digest = hashlib.sha256(of.encode() + b"\n")
+    digest.update(content)
+    return digest.digest()
+
+
 def epochs_in(folder: Path, suffix: str) -> list[int]:
     """The epochs for which `folder` has a file such as `epoch_0003` with this suffix, in no order."""
     found = (re.fullmatch(r"epoch_(\d+)", path.stem) for path in folder.glob(f"epoch_*{suffix}"))

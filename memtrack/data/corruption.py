@@ -27,6 +27,7 @@ from memtrack.config.sections.variants import (
 from memtrack.config.validation import nearest
 from memtrack.core.images.pixels import Pixels
 from memtrack.core.labels import noise
+from memtrack.data.manifest import write_manifest
 from memtrack.data.prepared import CHUNK, PreparedData
 from memtrack.data.tables import read_table, required_columns, row_name
 from memtrack.data.variants import LABELS, SUMMARY, PixelChange, VariantData, VariantSummary
@@ -114,6 +115,7 @@ def write_variant(name: str, params: VariantParams, data: PreparedData) -> Varia
         }
     ).to_csv(folder / LABELS, index=False)
     write_json(summary, folder / SUMMARY)
+    write_manifest(folder, {"variant": name, "data": data.kept.identity})
     return summary
 
 

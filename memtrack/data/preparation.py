@@ -20,6 +20,7 @@ from memtrack.config.paths import input_path
 from memtrack.config.sections.data import DataParams, Files, HeldOut
 from memtrack.core.images.pixels import Pixels
 from memtrack.data.decoding import decode
+from memtrack.data.manifest import write_manifest
 from memtrack.data.prepared import CHUNK, IMAGES, INFO, SAMPLES, DatasetInfo, FileImages
 from memtrack.data.sources import Collected
 from memtrack.terminal.progress import Progress
@@ -69,6 +70,7 @@ def write_prepared(collected: Collected, params: DataParams, folder: Path) -> Da
     )
     samples.to_csv(folder / SAMPLES, index=False)
     write_json(info, folder / INFO)
+    write_manifest(folder, {})
     return info
 
 

@@ -1,7 +1,8 @@
 """The canonical form of a data set, under data/prepared.
 
 samples.csv has one row per sample: id, label (class name), split (train, test, unused, skipped) and
-image (a path relative to the source's root, or a row number in images.npy). dataset.json has the rest.
+image (a path relative to the source's root, or a row number in images.npy). dataset.json has the rest, and
+manifest.json the hashes of these files.
 The order of the rows is the order of the ids everywhere in memtrack.
 """
 
@@ -20,6 +21,7 @@ from memtrack.config.json_files import StrictModel, read_json
 from memtrack.config.paths import PREPARED_FOLDER, input_path
 from memtrack.core.images.pixels import Pixels
 from memtrack.data.decoding import decode
+from memtrack.data.manifest import KeptFolder
 
 SAMPLES, INFO, IMAGES = "samples.csv", "dataset.json", "images.npy"
 CHUNK = 512
@@ -51,12 +53,20 @@ class DatasetInfo(StrictModel):
 
 
 class PreparedData:
-    """A data set in canonical form, read from its folder."""
+    """A data set in canonical form, read from its folder.
+
+    Raises:
+        InputError: if a file is missing or not what stage `prepare` wrote; images.npy is checked when it is
+            used first.
+    """
 
     def __init__(self, folder: Path = PREPARED_FOLDER) -> None:
-        self.folder = folder
-        self.info = read_json(DatasetInfo, folder / INFO)
-        self.samples = pd.read_csv(folder / SAMPLES, dtype=str, keep_default_na=False)
+        self.kept = KeptFolder(folder, "run `dvc repro prepare`")
+        self.info = read_json(DatasetInfo, self.kept.file(INFO))
+        with self.kept.reading(SAMPLES) as path:
+            table = pd.read_csv(path, dtype=str, keep_default_na=False)
+            self.samples = table[["id", "label", "split", "image"]]
+            self.codes(self.samples["label"])  # raises for a label that is no class
         self._array: Pixels | None = None
         self._root = input_path(self.info.files.root) if self.info.files is not None else None
 
@@ -73,7 +83,11 @@ class PreparedData:
         files = self.info.files
         if files is None or self._root is None:
             if self._array is None:
-                self._array = np.load(self.folder / IMAGES, mmap_mode="r", allow_pickle=False)
+                with self.kept.reading(IMAGES) as path:
+                    array = np.load(path, mmap_mode="r", allow_pickle=False)
+                    if array.dtype != np.uint8 or array.shape[1:] != self.info.shape:
+                        raise ValueError(f"{array.dtype} {array.shape}")
+                self._array = array
             return self._array[np.asarray(where, dtype=np.int64)]
         images = np.empty((len(where), *self.info.shape), dtype=np.uint8)
         for row, name in enumerate(where):

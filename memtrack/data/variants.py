@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from memtrack.config.errors import InputError, Problem
 from memtrack.config.json_files import StrictModel, read_json
 from memtrack.config.paths import VARIANTS_FOLDER
 from memtrack.config.sections.base import Fraction
 from memtrack.core.images.pixels import How, Pixels, RandomizedPixels
+from memtrack.data.manifest import KeptFolder
 from memtrack.data.prepared import PreparedData, class_numbers
 
 LABELS, SUMMARY = "labels.csv", "summary.json"
@@ -54,30 +54,28 @@ class VariantData:
         copy_of: the id of the sample that a conflicting duplicate is a copy of, else ''; (N,).
         originals: the row of that sample, else the sample's own row; (N,).
         pixels: how the images are changed, or None. test_pixels: how those of the test split are changed.
+
+    Raises:
+        InputError: if a file is missing or not what stage `corrupt` wrote, or the data set was prepared anew.
     """
 
     def __init__(self, name: str, data: PreparedData) -> None:
-        folder = VARIANTS_FOLDER / name
         self.name = name
-        self.table = folder / LABELS
-        self.summary = read_json(VariantSummary, folder / SUMMARY)
-        table = pd.read_csv(self.table, dtype=str, keep_default_na=False)
-        self.ids: list[str] = table["id"].tolist()
-        self.images: list[str] = table["image"].tolist()
-        try:
-            if len(table) != self.summary.samples:
-                raise KeyError(f"{len(table)} rows")
+        self.kept = KeptFolder(VARIANTS_FOLDER / name, f"run `dvc repro corrupt@{name}`")
+        self.kept.require(variant=name, data=data.kept.identity)
+        self.summary = read_json(VariantSummary, self.kept.file(SUMMARY))
+        with self.kept.reading(LABELS) as self.table:
+            table = pd.read_csv(self.table, dtype=str, keep_default_na=False)
+            self.ids: list[str] = table["id"].tolist()
+            self.images: list[str] = table["image"].tolist()
             self.clean = class_numbers(table["clean_label"], self.summary.classes)
             self.given = class_numbers(table["given_label"], self.summary.classes)
-        except KeyError:
-            text = f"is damaged: run `dvc repro corrupt@{name}`"
-            raise InputError([Problem(self.table, message=text)]) from None
-        self.row = {sample: number for number, sample in enumerate(self.ids)}
-        self.copy_of: list[str] = table["copy_of"].tolist()
-        self.originals: NDArray[np.int64] = np.array(
-            [self.row[of or sample] for sample, of in zip(self.ids, self.copy_of, strict=True)],
-            dtype=np.int64,
-        )
+            self.row = {sample: number for number, sample in enumerate(self.ids)}
+            self.copy_of: list[str] = table["copy_of"].tolist()
+            self.originals: NDArray[np.int64] = np.array(
+                [self.row[of or sample] for sample, of in zip(self.ids, self.copy_of, strict=True)],
+                dtype=np.int64,
+            )
         self._data = data
         made, info = self.summary.pixels, data.info
         self.pixels = None if made is None else RandomizedPixels(made.how, made.seed, info.mean, info.std)

@@ -10,14 +10,20 @@ from memtrack.config.params import Params
 from memtrack.config.sections.train import RecipeParams
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
+from memtrack.runs.causes import data_causes
 from memtrack.runs.code import code_hash
-from memtrack.runs.fingerprint import Fingerprint, data_causes, package_versions
+from memtrack.runs.fingerprint import Fingerprint, package_versions
 
 
 def ensemble_fingerprint(
     params: Params, data: PreparedData, variant: VariantData, device: torch.device, **more: Any
 ) -> Fingerprint:
-    """What the networks of memorization and utility depend on; `more` describes their subsets."""
+    """What the networks of memorization and utility depend on; `more` describes their subsets.
+
+    Raises:
+        InputError: if the images are not those that were prepared.
+    """
+    data.kept.check_all()
     return Fingerprint(
         causes={
             **data_causes(data, variant),

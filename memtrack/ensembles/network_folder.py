@@ -17,7 +17,7 @@ from memtrack.core.memorization.correct_predictions import CorrectPredictions, D
 from memtrack.runs.fingerprint import Fingerprint
 
 FOLDER = Path(".memtrack/networks")
-NETWORKS, FINGERPRINT = "networks.npz", "networks.json"
+NETWORKS = "networks.npz"
 
 
 class NetworkFolder:
@@ -70,7 +70,6 @@ class NetworkFolder:
         """Write the networks with these numbers to one file in `results`."""
         results.mkdir(parents=True, exist_ok=True)
         self.networks.write(results / NETWORKS, numbers)
-        self.fingerprint.write(results / FINGERPRINT)
 
     def keep(self, numbers: Sequence[int]) -> None:
         """Store networks that were added, so that they outlive this process."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -216,7 +217,7 @@ def contact_sheet(images: Pixels, captions: Sequence[str], marked: Sequence[bool
             extent=(left, left + side, bottom, bottom + side),
         )
         axes.text(left + side / 2, bottom + side + 0.04, caption, fontsize=7, ha="center", va="bottom",
-                  color=CORRUPTED if mark else "black")  # fmt: skip
+                  color=CORRUPTED if mark else "black", parse_math=False)  # fmt: skip
     if not len(images):
         axes.text(gap, high / 2, "none", fontsize=12)
     axes.set(xlim=(0, figure.get_figwidth()), ylim=(0, figure.get_figheight()))
@@ -245,5 +246,7 @@ def _save(figure: Figure, path: Path, inches: tuple[float, float, float, float] 
 
 def _write(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110, metadata={"Software": None})  # makes the bytes the same each time
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box is drawn in its place
+        figure.savefig(path, dpi=110, metadata={"Software": None})  # makes the bytes the same each time
     plt.close(figure)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import io
 import os
 from pathlib import Path
@@ -16,29 +15,46 @@ from torch import nn
 
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.json_files import StrictModel, read_json
+from memtrack.config.params import Params
 from memtrack.config.sections.train import ModelParams
-from memtrack.core.files import epochs_in, file_hash, whole_file
-from memtrack.data.prepared import DatasetInfo
+from memtrack.core.files import epochs_in, file_hash, sealed, unsealed, whole_file
+from memtrack.data.manifest import KeptFolder
+from memtrack.data.prepared import DatasetInfo, PreparedData
+from memtrack.data.variants import VariantData
+from memtrack.runs.causes import training_causes
 from memtrack.runs.networks import network
 
 KEPT_STATES = 2
 
 
 class EpochMetrics(StrictModel):
-    """The numbers of training for an epoch. Stored beside the network's weights, whose sha256 it holds."""
+    """The numbers of training for an epoch. Stored beside the network's weights, whose sha256 it holds, with
+    the epoch and the key of the training's fingerprint."""
 
     train_loss: float
     train_accuracy: float
     test_accuracy: float
     learning_rate: float
     weights: str | None = None
+    epoch: int = 0
+    training: str = ""
+
+    def numbers(self) -> dict[str, float]:
+        """The numbers alone."""
+        return self.model_dump(exclude={"weights", "epoch", "training"})
 
 
 class Checkpoints:
-    """A folder with `epoch_0003.json` and, if the weights are kept, `epoch_0003.safetensors` per epoch."""
+    """A folder with `epoch_0003.json` and, if the weights are kept, `epoch_0003.safetensors` per epoch.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        training: the key of the training that they belong to; None: of any. A checkpoint of another training
+            counts as damaged.
+    """
+
+    def __init__(self, folder: Path, training: str | None = None) -> None:
         self.folder = folder
+        self._training = training
 
     def weights(self, epoch: int) -> Path:
         """The path of the weights after `epoch`."""
@@ -63,7 +79,8 @@ class Checkpoints:
             save_weights(model, self.weights(epoch))
             digest = file_hash(self.weights(epoch))
         with whole_file(self._metrics(epoch)) as file:
-            kept = metrics.model_copy(update={"weights": digest})
+            belongs = {"epoch": epoch, "training": self._training or metrics.training}
+            kept = metrics.model_copy(update={"weights": digest, **belongs})
             file.write(kept.model_dump_json(indent=2).encode() + b"\n")
         if model is None:
             self.weights(epoch).unlink(missing_ok=True)
@@ -88,10 +105,12 @@ class Checkpoints:
     def damaged(self, epoch: int) -> Path | None:
         """The first file of an epoch whose content is not what was written, or None if all are intact."""
         try:
-            expected = self.metrics(epoch).weights
+            stored = self.metrics(epoch)
         except InputError:
             return self._metrics(epoch)
-        path = self.weights(epoch)
+        if stored.epoch != epoch or self._training not in (None, stored.training):
+            return self._metrics(epoch)
+        path, expected = self.weights(epoch), stored.weights
         if expected is None:
             return None
         return None if path.is_file() and file_hash(path) == expected else path
@@ -100,6 +119,17 @@ class Checkpoints:
         """Delete the files of an epoch."""
         for path in reversed(self.files(epoch)):
             path.unlink(missing_ok=True)
+
+
+def trained_checkpoints(
+    params: Params, data: PreparedData, variant: VariantData, folder: Path, *, remedy: str
+) -> Checkpoints:
+    """The checkpoints of a finished training; `InputError`, ending with `remedy`, if they were trained on
+    another variant or with other parameters, or are damaged."""
+    kept = KeptFolder(folder, remedy)
+    kept.require(**training_causes(params, data, variant))
+    kept.check_all()
+    return Checkpoints(folder)
 
 
 def trained_network(
@@ -112,23 +142,28 @@ def trained_network(
     if checkpoints.missing(epoch, weights=True):
         raise InputError([Problem(checkpoints.weights(epoch), message=f"is not there: {remedy}")])
     model = network(chosen, info)
-    checkpoints.load(epoch, model)
+    try:
+        checkpoints.load(epoch, model)
+    except (SafetensorError, RuntimeError):  # the weights of another network
+        text = f"holds no weights of this network: {remedy}"
+        raise InputError([Problem(checkpoints.weights(epoch), message=text)]) from None
     return model
 
 
 class States:
-    """The last states of a training; see `Trainer.state`. Each is a file: a sha256, then the hashed state."""
+    """The last states of a training; see `Trainer.state`. Each file is sealed with its epoch and the key of
+    the training."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, training: str) -> None:
         self.folder = folder
+        self._training = training
 
     def write(self, epoch: int, state: dict[str, Any]) -> None:
         """Write the state after `epoch` and delete all but the last two states."""
         content = io.BytesIO()
         torch.save(state, content)
         with whole_file(self.file(epoch)) as file:
-            file.write(hashlib.sha256(content.getbuffer()).digest())
-            file.write(content.getbuffer())
+            file.write(sealed(content.getvalue(), self._name(epoch)))
         for old in self.epochs()[KEPT_STATES:]:
             self.file(old).unlink(missing_ok=True)
 
@@ -137,16 +172,19 @@ class States:
         return sorted(epochs_in(self.folder, ".pt"), reverse=True)
 
     def read(self, epoch: int, device: torch.device) -> dict[str, Any] | None:
-        """The state after `epoch`, or None if its file is damaged or missing. No code in the file is run."""
+        """The state after `epoch`, or None if its file is damaged, missing, or of another epoch or training.
+        No code in the file is run."""
         try:
-            content = self.file(epoch).read_bytes()
+            content = unsealed(self.file(epoch).read_bytes(), self._name(epoch))
         except OSError:
             return None
-        size = hashlib.sha256().digest_size
-        if hashlib.sha256(content[size:]).digest() != content[:size]:
+        if content is None:
             return None
-        state: dict[str, Any] = torch.load(io.BytesIO(content[size:]), map_location=device, weights_only=True)
+        state: dict[str, Any] = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
         return state
+
+    def _name(self, epoch: int) -> str:
+        return f"state of {self._training} after epoch {epoch}"
 
     def discard(self, epoch: int) -> None:
         """Delete a state."""

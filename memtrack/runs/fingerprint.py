@@ -11,16 +11,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from memtrack.config.json_files import StrictModel, write_json
+from memtrack.config.errors import InputError
+from memtrack.config.json_files import StrictModel
 from memtrack.config.params import Params
-from memtrack.core.files import file_hash
+from memtrack.data.manifest import MANIFEST, KeptFolder
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
+from memtrack.runs.causes import recording_causes, training_causes
 from memtrack.runs.code import code_hash
 
 
 class Fingerprint(StrictModel):
-    """Everything that a result depends on, by name. Stored beside the result as a JSON file."""
+    """Everything that a result depends on, by name. Stored with the result, in the manifest of its folder."""
 
     causes: dict[str, Any]
 
@@ -30,19 +32,21 @@ class Fingerprint(StrictModel):
         return hashlib.sha256(json.dumps(self.causes, sort_keys=True).encode()).hexdigest()[:12]
 
     @classmethod
-    def stored(cls, path: Path) -> Fingerprint | None:
-        """The fingerprint in `path`; None if the file is missing, or damaged, which is reported."""
-        if not path.exists():
+    def of_folder(cls, folder: Path) -> Fingerprint | None:
+        """The fingerprint of the results in `folder`; None if it has none, or damage, which is said."""
+        if not (folder / MANIFEST).exists():
             return None
         try:
-            return cls(causes={**json.loads(path.read_text(encoding="utf-8"))["causes"]})
-        except (OSError, ValueError, KeyError, TypeError):
-            print(f"{path}: is damaged: the results that it belongs to are computed again")
+            return cls(
+                causes=KeptFolder(folder, "the results that it belongs to are computed again").made_from
+            )
+        except InputError as error:
+            print(error)
             return None
 
-    def matches(self, path: Path) -> bool:
-        """Whether `path` holds this fingerprint."""
-        stored = self.stored(path)
+    def matches(self, folder: Path) -> bool:
+        """Whether the results in `folder` have this fingerprint."""
+        stored = self.of_folder(folder)
         return stored is not None and stored.causes == self.causes
 
     def differing(self, other: Fingerprint) -> set[str]:
@@ -51,19 +55,19 @@ class Fingerprint(StrictModel):
         shared = {name for name in ours.keys() & theirs.keys() if ours[name] == theirs[name]}
         return {*ours, *theirs} - shared
 
-    def write(self, path: Path) -> None:
-        """Write it to `path`."""
-        write_json(self, path)
-
 
 def training_fingerprint(
     params: Params, data: PreparedData, variant: VariantData, device: torch.device
 ) -> Fingerprint:
-    """What the network after each epoch depends on: data, labels, recipe, seeds, device and code."""
+    """What the network after each epoch depends on: data, labels, recipe, seeds, device and code.
+
+    Raises:
+        InputError: if the images are not those that were prepared.
+    """
+    data.kept.check_all()
     return Fingerprint(
         causes={
-            **data_causes(data, variant),
-            "train": params.train.model_dump(mode="json", exclude={"workers", "device"}),
+            **training_causes(params, data, variant),
             "device": device.type,
             "packages": package_versions(),
             "code": code_hash("memtrack.runs.fitting"),
@@ -77,21 +81,11 @@ def recording_fingerprint(params: Params, training: Fingerprint) -> Fingerprint:
     The set of recorded epochs is not part of it: which other epochs are recorded does not affect an epoch."""
     return Fingerprint(
         causes={
-            "training": training.key,
-            "curvature": params.curvature.model_dump(mode="json"),
-            "record": params.record.model_dump(mode="json", exclude={"epochs", "batch_size", "checkpoints"}),
+            "training": training.causes,
+            **recording_causes(params),
             "code": code_hash("memtrack.runs.recording"),
         }
     )
-
-
-def data_causes(data: PreparedData, variant: VariantData) -> dict[str, Any]:
-    """What identifies the images and the labels."""
-    return {
-        "data": {path.name: file_hash(path) for path in sorted(data.folder.iterdir())},
-        "labels": file_hash(variant.table),
-        "pixels": None if variant.pixels is None else [variant.pixels.how, variant.pixels.seed],
-    }
 
 
 def package_versions() -> list[str]:

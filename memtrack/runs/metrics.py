@@ -9,6 +9,8 @@ from pathlib import Path
 from memtrack.config.json_files import StrictModel
 from memtrack.config.sections.base import Fraction
 
+METRICS = "metrics.json"
+
 
 class TrainMetrics(StrictModel):
     """metrics.json of stage train: the numbers of the last epoch, and the mean curvature."""

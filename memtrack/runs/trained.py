@@ -14,9 +14,11 @@ from memtrack.config.json_files import read_json
 from memtrack.config.params import Params
 from memtrack.core.recording.trajectory import Trajectory
 from memtrack.core.scores import Need, needs
+from memtrack.data.manifest import KeptFolder
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
-from memtrack.runs.metrics import TrainMetrics
+from memtrack.runs.causes import recording_causes, training_causes
+from memtrack.runs.metrics import METRICS, TrainMetrics
 from memtrack.terminal.progress import Progress
 from memtrack.tracking.reference import RunReference
 
@@ -35,7 +37,7 @@ class TrainedRun:
         reference: the MLflow run of the training.
 
     Raises:
-        InputError: if the trajectory is damaged, or was recorded on other samples than the variant has now.
+        InputError: if the trajectory is damaged, or was recorded on another variant or with other parameters.
     """
 
     def __init__(
@@ -43,21 +45,22 @@ class TrainedRun:
     ) -> None:
         self._remedy = f"run `dvc repro {stage}`"
         self._params, self._data, self._variant, self._folder = params, data, variant, folder
-        self.trajectory = Trajectory(folder / "trajectory")
-        try:
-            ids = self.trajectory.ids.tolist()
-        except (OSError, ValueError, EOFError):
-            text = f"is damaged or not there: {self._remedy}"
-            raise InputError([Problem(self.trajectory.folder / "ids.npy", message=text)]) from None
-        if ids != variant.ids:
-            text = f"was recorded on other samples than the variant has now: {self._remedy}"
-            raise InputError([Problem(self.trajectory.folder, message=text)])
+        kept = KeptFolder(folder / "trajectory", self._remedy)
+        kept.require(**recording_causes(params))
+        kept.require("training", **training_causes(params, data, variant))
+        kept.check_all()
+        self.trajectory = Trajectory(kept.folder)
+        with kept.reading("ids.npy"):
+            if self.trajectory.ids.tolist() != variant.ids:
+                raise ValueError("other samples")
+        if self.trajectory.epochs != params.recorded_epochs():
+            raise kept.problem("epochs", "are others than record.epochs names")
         for epoch in self.trajectory.epochs:
             broken = self.trajectory.damaged(epoch)
             if broken is not None:
                 text = f"is damaged: {self._remedy}"
                 raise InputError([Problem(broken, message=text)])
-        self.metrics = read_json(TrainMetrics, folder / "metrics.json")
+        self.metrics = read_json(TrainMetrics, kept.file(f"../{METRICS}"))
         self.reference = read_json(RunReference, folder / "run.json")
 
     def evidence(self, scores: Iterable[str]) -> Mapping[Need, Any]:
@@ -88,14 +91,14 @@ class CheckpointNetworks:
         remedy: str,
     ) -> None:
         # these import torch, which takes seconds, and most scores do not need it
-        from memtrack.runs.checkpoints import Checkpoints
+        from memtrack.runs.checkpoints import trained_checkpoints
         from memtrack.runs.networks import chosen_device
 
         self.labels: NDArray[np.int64] = variant.given
         self.shape = data.info.shape
         self._data, self._variant, self._epochs, self._remedy = data, variant, epochs, remedy
         self._train, self._device = params.train, chosen_device(params.train)
-        self._checkpoints = Checkpoints(folder)
+        self._checkpoints = trained_checkpoints(params, data, variant, folder, remedy=remedy)
 
     def models(self) -> Iterator[nn.Module]:
         """The networks after each recorded epoch.

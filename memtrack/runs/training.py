@@ -25,7 +25,7 @@ from memtrack.runs.callbacks import Callback
 from memtrack.runs.checkpoints import EpochMetrics
 from memtrack.runs.fingerprint import recording_fingerprint, training_fingerprint
 from memtrack.runs.fitting import Fitting
-from memtrack.runs.metrics import TrainMetrics, write_history
+from memtrack.runs.metrics import METRICS, TrainMetrics, write_history
 from memtrack.runs.mlflow_run import MlflowLogging
 from memtrack.runs.networks import chosen_device
 from memtrack.runs.recording import Recording
@@ -130,14 +130,14 @@ class Training:
                 folder.states.write(epoch, self.fitting.state())
                 for callback in callbacks:
                     callback.on_epoch_trained(epoch)
-            numbers = folder.checkpoints.metrics(epoch).model_dump(exclude={"weights"})
+            numbers = folder.checkpoints.metrics(epoch).numbers()
             progress.note(loss=numbers["train_loss"], accuracy=numbers["train_accuracy"])
             if epoch in self.recorded:
-                if epoch not in folder.trajectory.epochs:
+                if not folder.recorded(epoch):
                     if not to_train:
                         folder.checkpoints.load(epoch, self.fitting.model)
                     with closing(self.recording.sweep(epoch)) as parts:
-                        folder.trajectory.write(epoch, parts)
+                        folder.record(epoch, parts)
                     for callback in callbacks:
                         callback.on_epoch_recorded(epoch)
                 numbers |= self._recorded_metrics(epoch)
@@ -182,7 +182,7 @@ class Training:
             mean_curvature=float(self._curvature_sum.mean()) / len(self.recorded),
             recorded_epochs=len(self.recorded),
         )
-        write_json(metrics, self.results / "metrics.json")
+        write_json(metrics, self.results / METRICS)
         write_history(self.results / "history.csv", rows)
         self.folder.checkpoints.load(last, self.fitting.model)
         for callback in callbacks:

@@ -17,12 +17,15 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from memtrack.config.paths import project_root
+from memtrack.core.recording.quantities import SampleArrays
 from memtrack.core.recording.trajectory import Trajectory
+from memtrack.data.manifest import write_manifest
 from memtrack.runs.checkpoints import Checkpoints, States
 from memtrack.runs.fingerprint import Fingerprint
+from memtrack.runs.metrics import METRICS
 
 FOLDER = Path(".memtrack/train")
-TRAINING, RECORDING, RUN = "training.json", "recording.json", "run.json"
+RUN = "run.json"
 
 
 class WorkFolder:
@@ -32,11 +35,9 @@ class WorkFolder:
         self.folder = folder
         self.training = training
         self.recording = recording
-        self.checkpoints = Checkpoints(folder / "checkpoints")
-        self.states = States(folder / "states")
+        self.checkpoints = Checkpoints(folder / "checkpoints", training.key)
+        self.states = States(folder / "states", training.key)
         self.trajectory = Trajectory.create(folder / f"trajectory-{recording.key}", ids)
-        training.write(self.checkpoints.folder / TRAINING)
-        recording.write(self.trajectory.folder / RECORDING)
 
     @property
     def run_file(self) -> Path:
@@ -78,15 +79,26 @@ class WorkFolder:
     def adopt(self, results: Path) -> None:
         """Reuse what a finished run of the same training left in `results`, without changing it."""
         published, trajectory = Checkpoints(results / "checkpoints"), Trajectory(results / "trajectory")
-        if not self.training.matches(published.folder / TRAINING):
+        if not self.training.matches(published.folder):
             return
         for epoch in published.epochs:
             if self.checkpoints.missing(epoch, weights=published.weights(epoch).exists()):
                 _link(published.files(epoch), published.folder, self.checkpoints.folder)
-        if not self.recording.matches(trajectory.folder / RECORDING):
+        if not self.recording.matches(trajectory.folder):
             return
         for epoch in set(trajectory.epochs) - set(self.trajectory.epochs):
             _link(trajectory.files(epoch), trajectory.folder, self.trajectory.folder)
+
+    def record(self, epoch: int, parts: Iterable[SampleArrays]) -> None:
+        """Add an epoch that is recorded from its checkpoint to the trajectory; see `Trajectory.write`."""
+        self.trajectory.write(epoch, parts, self._made_from(epoch))
+
+    def recorded(self, epoch: int) -> bool:
+        """Whether the trajectory has the epoch, recorded from the checkpoint that is here."""
+        return epoch in self.trajectory.epochs and self.trajectory.made_from(epoch) == self._made_from(epoch)
+
+    def _made_from(self, epoch: int) -> dict[str, str | None]:
+        return {"training": self.training.key, "weights": self.checkpoints.metrics(epoch).weights}
 
     def repair(self) -> None:
         """Remove and report every epoch with a damaged file, so that the epoch is done again."""
@@ -103,7 +115,7 @@ class WorkFolder:
             self.trajectory.discard(epoch)
         for epoch in set(self.checkpoints.epochs) - set(weights):
             self.checkpoints.drop_weights(epoch)
-        for part, others in ((self.checkpoints, {TRAINING}), (self.trajectory, {RECORDING, "ids.npy"})):
+        for part, others in ((self.checkpoints, set()), (self.trajectory, {"ids.npy"})):
             whole = {path for epoch in part.epochs for path in part.files(epoch)}
             for path in part.folder.rglob("*"):
                 if path.is_file() and path not in whole and path.name not in others:
@@ -114,6 +126,11 @@ class WorkFolder:
         results.mkdir(parents=True, exist_ok=True)
         if self.run_file.exists():
             shutil.copy2(self.run_file, results / RUN)
+        write_manifest(self.checkpoints.folder, self.training.causes, _records(self.checkpoints))
+        files = {**_records(self.trajectory), "ids.npy": self.trajectory.folder / "ids.npy"}
+        if (results / METRICS).exists():
+            files[f"../{METRICS}"] = results / METRICS
+        write_manifest(self.trajectory.folder, self.recording.causes, files)
         for source, name in ((self.checkpoints, "checkpoints"), (self.trajectory, "trajectory")):
             target = results / name
             if target.exists():
@@ -142,6 +159,12 @@ class WorkFolder:
                     if any(path.glob("*/epoch_*")):  # without an epoch there is nothing to continue from
                         found.append(path)
         return found
+
+
+def _records(part: Checkpoints | Trajectory) -> dict[str, Path]:
+    """The last file of each epoch, which holds the hashes of the others."""
+    paths = (part.files(epoch)[-1] for epoch in part.epochs)
+    return {path.relative_to(part.folder).as_posix(): path for path in paths}
 
 
 def _link(files: Iterable[Path], source: Path, target: Path) -> None:

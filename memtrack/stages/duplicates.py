@@ -21,7 +21,7 @@ from memtrack.data.variants import VariantData
 from memtrack.report.duplicates import draw_conflicts, duplicate_metrics, duplicate_table
 from memtrack.report.metrics import DuplicatesMetrics
 from memtrack.report.sample_tables import read_scores
-from memtrack.runs.checkpoints import Checkpoints, trained_network
+from memtrack.runs.checkpoints import trained_checkpoints, trained_network
 from memtrack.runs.networks import chosen_device
 from memtrack.stages import load_with_variant
 from memtrack.terminal.entry_point import entry_point
@@ -41,7 +41,7 @@ def main() -> None:
     data = PreparedData()
     variant = VariantData(name, data)
     scores = read_scores(EVALUATE_RESULTS / name / "scores.csv", variant)
-    pairs = _pairs(params, data, variant, Checkpoints(trained / "checkpoints"))
+    pairs = _pairs(params, data, variant, trained / "checkpoints")
     table = duplicate_table(variant, pairs, scores)
     table.to_csv(folder / "duplicates.csv", index=False)
     metrics = duplicate_metrics(pairs, table)
@@ -51,7 +51,7 @@ def main() -> None:
     print(f"{name}: {metrics.in_words()}")
 
 
-def _pairs(params: Params, data: PreparedData, variant: VariantData, checkpoints: Checkpoints) -> list[Pair]:
+def _pairs(params: Params, data: PreparedData, variant: VariantData, trained: Path) -> list[Pair]:
     """Duplicates by pixels, and by the features of the network at the end of training."""
     count, options = len(variant.ids), params.duplicates
     hashes: list[bytes] = []
@@ -62,7 +62,7 @@ def _pairs(params: Params, data: PreparedData, variant: VariantData, checkpoints
         small.append(thumbnails(images))
     exact = exact_pairs(hashes)
     distinct = np.setdiff1d(np.arange(count), [pair.second for pair in exact])
-    seen = {"pixels": np.concatenate(small), "features": _features(params, data, variant, checkpoints)}
+    seen = {"pixels": np.concatenate(small), "features": _features(params, data, variant, trained)}
     near: dict[tuple[int, int], Pair] = {}
     for by, vectors in seen.items():
         for pair in near_pairs(
@@ -72,12 +72,11 @@ def _pairs(params: Params, data: PreparedData, variant: VariantData, checkpoints
     return [*exact, *near.values()]
 
 
-def _features(
-    params: Params, data: PreparedData, variant: VariantData, checkpoints: Checkpoints
-) -> NDArray[np.float32]:
+def _features(params: Params, data: PreparedData, variant: VariantData, trained: Path) -> NDArray[np.float32]:
     """The features of the last epoch's network, (N, features)."""
     device, last = chosen_device(params.train), params.train.epochs
     remedy = f"run `dvc repro train@{variant.name}`"
+    checkpoints = trained_checkpoints(params, data, variant, trained, remedy=remedy)
     model = trained_network(params.train.model, data.info, checkpoints, last, remedy=remedy)
     workers = params.train.workers
     batches = variant_batches(data, variant, batch_size=BATCH, device=device, workers=workers)

@@ -19,6 +19,7 @@ from memtrack.config.paths import MEMORIZATION_RESULTS
 from memtrack.core.memorization.correct_predictions import CorrectPredictions
 from memtrack.core.memorization.estimates import MEMORIZED, Counts, influential_pairs
 from memtrack.core.memorization.subsets import Flags, subset
+from memtrack.data.manifest import write_manifest
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.ensembles.fingerprint import ensemble_fingerprint
@@ -68,6 +69,7 @@ def main() -> None:
             report = _report(data, variant, work.networks, counts, members)
             report.write(folder)
             write_json(report.metrics, folder / "metrics.json")
+            write_manifest(folder, fingerprint.causes)
             _log(run, folder, variant.ids, report)
     print(f"{name}: {report.metrics.in_words()}")
 

@@ -20,6 +20,7 @@ from memtrack.config.json_files import write_json
 from memtrack.config.params import Params
 from memtrack.config.paths import MEMORIZATION_RESULTS, UTILITY_RESULTS
 from memtrack.core.memorization.subsets import UtilityNetwork, utility_members, without_memorized
+from memtrack.data.manifest import write_manifest
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.ensembles.fingerprint import ensemble_fingerprint
@@ -91,6 +92,7 @@ def main() -> None:
             )
             report.write(folder)
             write_json(report.metrics, folder / "metrics.json")
+            write_manifest(folder, fingerprint.causes)
             _log(run, folder, report)
     print(f"{name}: {report.metrics.in_words()}")
     print(report.table[report.table["tests"] == "all"].round(4).to_string(index=False))

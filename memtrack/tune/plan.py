@@ -20,7 +20,7 @@ from memtrack.core.memorization.correct_predictions import CorrectPredictions, D
 from memtrack.core.memorization.estimates import MEMORIZED, Counts
 from memtrack.core.memorization.subsets import subset
 from memtrack.ensembles.fingerprint import ensemble_fingerprint
-from memtrack.ensembles.network_folder import FINGERPRINT, NETWORKS
+from memtrack.ensembles.network_folder import NETWORKS
 from memtrack.runs.code import code_hash
 from memtrack.runs.fingerprint import Fingerprint
 from memtrack.tune.options import Options, pick_variant
@@ -181,7 +181,7 @@ def _estimated_networks(options: Options, trained: TrainedVariant) -> CorrectPre
     fingerprint = ensemble_fingerprint(
         options.params, trained.data, trained.variant, trained.device, share=chosen.share
     )
-    estimated = Fingerprint.stored(folder / FINGERPRINT)
+    estimated = Fingerprint.of_folder(folder)
     # it does not matter on which machine they were trained
     usable = estimated is not None and not fingerprint.differing(estimated) - {"device", "packages"}
     networks = CorrectPredictions(estimated.key if estimated is not None and usable else "", samples)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memtrack.config.paths import project_root
+from memtrack.core.files import sealed, unsealed
 
 FOLDER = Path(".memtrack/probe_norms")
 TRIMMED_TO = 0.8
@@ -18,7 +19,7 @@ TRIMMED_TO = 0.8
 
 
 class ProbeNormCache:
-    """One file for each (checkpoint, h, probe): float32 (N,). `key` stands for everything else.
+    """One file for each (checkpoint, h, probe): float32 (N,), sealed with these. `key` stands for the rest.
 
     Several processes may use it at once. The limit applies to all keys together; files that were not used for
     the longest time are deleted first.
@@ -33,14 +34,14 @@ class ProbeNormCache:
         self._written = 0
 
     def get(self, checkpoint: str, scale: float, probe: int) -> NDArray[np.float32] | None:
-        """The probe norms, or None if their file is missing or damaged."""
+        """The probe norms, or None if their file is missing, damaged, or holds others."""
         path = self._file(checkpoint, scale, probe)
         try:
-            found: NDArray[np.float32] = np.load(path, allow_pickle=False)
+            content = unsealed(path.read_bytes(), self._name(path))
             os.utime(path)
-        except (OSError, ValueError, EOFError):
+        except OSError:
             return None
-        return found if found.shape == (self._samples,) and found.dtype == np.float32 else None
+        return None if content is None else np.frombuffer(content, dtype=np.float32)
 
     def put(self, checkpoint: str, scale: float, probes: Sequence[int], norms: NDArray[np.float32]) -> None:
         """Store the rows of `norms` (len(probes), N)."""
@@ -49,7 +50,7 @@ class ProbeNormCache:
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_name(f"{path.name}.{os.getpid()}")  # another process may write the same
             with part.open("wb") as file:
-                np.save(file, row)
+                file.write(sealed(row.astype("<f4").tobytes(), self._name(path)))
             with suppress(FileNotFoundError):  # another process has just deleted it
                 part.replace(path)
         self._written += norms.nbytes
@@ -74,5 +75,8 @@ class ProbeNormCache:
                 path.unlink()
             total -= size
 
+    def _name(self, path: Path) -> str:
+        return f"{path.relative_to(self._root).as_posix()}, {self._samples} samples"
+
     def _file(self, checkpoint: str, scale: float, probe: int) -> Path:
-        return self._folder / checkpoint / f"h_{scale!r}" / f"probe_{probe}.npy"
+        return self._folder / checkpoint / f"h_{scale!r}" / f"probe_{probe}.bin"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import warnings
@@ -22,6 +23,10 @@ from memtrack.tune.evaluator import SettingEvaluator
 from memtrack.tune.search import Search
 from memtrack.tune.setting import Setting
 from memtrack.tune.study import complete, cost_of, finished
+
+SAME = 0.01
+"""A trial whose value differs by more from what its setting measures now was not written by a search. Another
+machine measures a little differently."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,9 @@ def judge(search: Search) -> Outcome | None:
     """Compare the best trial with the parameters in force, on samples it was chosen on and on others.
 
     None if no trial was run to its end. Of equally good settings the cheapest wins.
+
+    Raises:
+        InputError: if the winner's value in the study is not what its setting measures.
     """
     study, space, options = search.study, search.space, search.options.params.evaluate
     whole = complete(study, space)
@@ -86,6 +94,12 @@ def judge(search: Search) -> Outcome | None:
         return evaluator.truth.difference(ours, theirs, options.resampling)
 
     chosen = compare(search.choosing, "compare the winner with params.yaml")
+    if abs(chosen.first - best.values[0]) > SAME:
+        text = (
+            f"trial {best.number} of {study.study_name!r} has the value {best.values[0]:.4f}, but its "
+            f"setting measures {chosen.first:.4f}: choose another name, and the trials are run again"
+        )
+        raise search.options.mistake("study", text)
     if chosen.difference <= 0:
         winner = default  # no change if the winner is no better
         chosen = compare(search.choosing, "compare the winner with params.yaml")
@@ -166,8 +180,12 @@ def study_plots(study: Study, label: str, directory: Path) -> Iterator[Path]:
 
 
 def folder(study: Study) -> Path:
-    """The folder with the files of a study."""
-    return TUNE_RESULTS / re.sub(r"[^\w.-]", "_", study.study_name)
+    """The folder with the files of a study; its name is that of the study as far as a file may have it."""
+    name = study.study_name
+    plain = re.sub(r"[^\w.-]", "_", name).lstrip(".")
+    return TUNE_RESULTS / (
+        plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    )
 
 
 def write_outcome(search: Search, outcome: Outcome | None) -> list[Path]:

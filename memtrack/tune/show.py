@@ -8,6 +8,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from memtrack.config.yaml_file import Loc
@@ -42,7 +43,7 @@ def trials(search: Search) -> None:
     if not shown:
         return
     table = Table(
-        title=f"Study {study.study_name}: {title} of {len(tried)} settings ({len(done)} trials, "
+        title=f"Study {escape(study.study_name)}: {title} of {len(tried)} settings ({len(done)} trials, "
         f"{sum(trial.state is TrialState.PRUNED for trial in done)} pruned)"
     )
     for heading in ("trial", *names, search.choosing.truth.title, "cost"):

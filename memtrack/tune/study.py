@@ -159,8 +159,31 @@ def open_study(
             "choices (norm, score, epochs): its trials cannot be compared with new ones; choose another name"
         )
         raise options.mistake("study", text)
+    if why := _damage(study, space):
+        raise options.mistake(
+            "study", f"the study {name!r} in {address} is damaged ({why}): choose another name"
+        )
     study.sampler = sampler(space, _sampler_seed(tune, worker, len(study.get_trials(deepcopy=False))))
     return study, StudyFacts(**study.user_attrs[FACTS])
+
+
+def _damage(study: Study, space: Space) -> str | None:
+    """What in the study this program cannot have written, or None."""
+    low, high = (0, 1) if space.tune.objectives[0] == "auroc" else (-1, 1)
+    try:
+        StudyFacts(**study.user_attrs[FACTS])
+        str(study.user_attrs[KEY])
+    except (KeyError, TypeError):
+        return "it lacks its facts or its key"
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        try:
+            space.setting(trial.params)
+            float(trial.user_attrs["cost"])
+        except (KeyError, TypeError, ValueError):
+            return f"trial {trial.number} lacks a parameter or its cost"
+        if not low <= trial.values[0] <= high:
+            return f"trial {trial.number} has the value {trial.values[0]:g}, not one of {low} to {high}"
+    return None
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from torch import nn
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.params import Params
 from memtrack.config.paths import TRAIN_RESULTS
+from memtrack.core.files import file_hash
 from memtrack.core.recording.curvature import Estimator
 from memtrack.data.batches import Batches, variant_batches
 from memtrack.data.prepared import PreparedData
@@ -21,7 +22,6 @@ from memtrack.runs.code import code_hash
 from memtrack.runs.fingerprint import Fingerprint, training_fingerprint
 from memtrack.runs.networks import chosen_device
 from memtrack.runs.recording import estimator, sweep_batch_size
-from memtrack.runs.work_folder import TRAINING
 
 
 def _check_labels(params: Params, variant: VariantData) -> None:
@@ -52,7 +52,7 @@ class TrainedVariant:
         self.params = params
         self.remedy = f"run `dvc repro train@{name}` (or add --repro)"
         folder = TRAIN_RESULTS / name / "checkpoints"
-        stored = Fingerprint.stored(folder / TRAINING)
+        stored = Fingerprint.of_folder(folder)
         if stored is None:
             raise InputError(
                 [Problem(folder, message=f"the variant {name} is not trained yet: {self.remedy}")]
@@ -73,7 +73,7 @@ class TrainedVariant:
             "method": params.curvature.method, "seed": params.curvature.seed,
             "precision": params.record.precision, "code": code_hash("memtrack.runs.recording"),
         }  # fmt: skip
-        self.checkpoints = Checkpoints(folder)
+        self.checkpoints = Checkpoints(folder, stored.key)
         for epoch in epochs:
             if self.checkpoints.missing(epoch, weights=True):
                 setting = "" if params.record.checkpoints == "all" else "set record.checkpoints: all and "
@@ -87,9 +87,13 @@ class TrainedVariant:
         return self.variant.corrupted
 
     def model(self, epoch: int) -> nn.Module:
-        """The network after an epoch."""
+        """The network after an epoch; `InputError` if its file is not the one that `weights` names."""
         chosen, info = self.params.train.model, self.data.info
         model = trained_network(chosen, info, self.checkpoints, epoch, remedy=self.remedy)
+        path = self.checkpoints.weights(epoch)
+        if file_hash(path) != self.weights[epoch]:  # what was loaded is no newer than what is hashed here
+            text = "was replaced since the search began: start it again"
+            raise InputError([Problem(path, message=text)])
         return model.to(self.device)
 
     def batches(self, size: int, rows: NDArray[np.int64] | None = None) -> Batches:

@@ -149,7 +149,7 @@ def test_noise_on_noise(data: PreparedData) -> None:
 
 
 def test_a_base_that_was_not_made(data: PreparedData) -> None:
-    with pytest.raises(InputError, match=r"data/variants/noisy/summary\.json: no such file"):
+    with pytest.raises(InputError, match=r"data/variants/noisy: is not there: run `dvc repro corrupt@noisy`"):
         write_variant("noisier", symmetric(0.5, "data/variants/noisy"), data)
 
 
@@ -294,7 +294,9 @@ def test_a_table_of_labels_that_was_cut_off(data: PreparedData) -> None:
     write_variant("noisy", symmetric(0.3), data)
     table = Path("data/variants/noisy/labels.csv")
     table.write_text(table.read_text()[:-20])
-    with pytest.raises(InputError, match=r"labels\.csv: is damaged: run `dvc repro corrupt@noisy`"):
+    with pytest.raises(
+        InputError, match=r"labels\.csv: is damaged or was changed: run `dvc repro corrupt@noisy`"
+    ):
         VariantData("noisy", data)
 
 
@@ -461,4 +463,4 @@ def test_the_stage_wants_a_prepared_data_set(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_stage(monkeypatch, "noisy") == 2
-    assert "data/prepared/dataset.json: no such file" in capsys.readouterr().err
+    assert "data/prepared: is not there: run `dvc repro prepare`" in capsys.readouterr().err

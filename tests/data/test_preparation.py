@@ -20,6 +20,7 @@ from sklearn.datasets import load_digits
 from memtrack.config.errors import InputError
 from memtrack.config.sections.data import DataParams, Digits, ImageFolder, Table
 from memtrack.data.decoding import decode
+from memtrack.data.manifest import write_manifest
 from memtrack.data.preparation import write_prepared
 from memtrack.data.prepared import DatasetInfo, PreparedData, class_numbers
 from memtrack.data.sources import Collected, collect
@@ -432,6 +433,11 @@ def test_a_record_that_was_tampered_with_is_refused() -> None:
     content = json.loads(path.read_text(encoding="utf-8"))
     content["train"] = "many"
     path.write_text(json.dumps(content, indent=2), encoding="utf-8")
+    with pytest.raises(
+        InputError, match=r"dataset\.json: is damaged or was changed: run `dvc repro prepare`"
+    ):
+        PreparedData()
+    write_manifest(path.parent, {})  # whoever changed it had thought of this
     with pytest.raises(InputError, match=r'dataset\.json:\d+: train: "many"'):
         PreparedData()
 
@@ -447,7 +453,7 @@ def test_labels_that_pandas_would_take_for_nothing() -> None:
 
 
 def test_nothing_prepared() -> None:
-    with pytest.raises(InputError, match=r"data/prepared/dataset\.json: no such file"):
+    with pytest.raises(InputError, match=r"data/prepared: is not there: run `dvc repro prepare`"):
         PreparedData()
 
 

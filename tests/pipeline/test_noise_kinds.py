@@ -13,6 +13,7 @@ from project_clone import Project
 from sklearn.metrics import roc_auc_score
 
 from memtrack.core.scores.registry import SCORES
+from memtrack.data.manifest import KeptFolder, write_manifest
 
 pytestmark = pytest.mark.usefixtures("parameters_kept")
 
@@ -129,6 +130,7 @@ def test_no_score_sees_the_clean_labels(prepared: Project) -> None:
     table["clean_label"] = table["clean_label"].to_numpy()[order]
     table["corrupted"] = (table["clean_label"] != table["given_label"]).astype(int)
     table.to_csv(labels, index=False)
+    write_manifest(labels.parent, KeptFolder(labels.parent, "").made_from)  # as if they had been made so
     prepared.stage("train", "noisy")
     prepared.stage("evaluate", "noisy")
     after, judged_again = read(prepared.folder / "results/evaluate/noisy")

@@ -1,7 +1,8 @@
-"""What is drawn."""
+"""Pictures: what users named, and many samples."""
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,28 @@ import pytest
 from matplotlib.axes import Axes
 
 from memtrack.report import figures
+
+IMAGES = np.zeros((2, 1, 4, 4), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    "name", ["$", "$100_$20", r"$\frac{", r"\$a$", "a_b^c", "%s {0}", "\u732b\u2603", "<b>&amp;"]
+)
+def test_captions_are_shown_as_they_are(name: str, tmp_path: Path) -> None:
+    """Two dollar signs are a formula to matplotlib, and a character that its font lacks is a warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figures.contact_sheet(IMAGES, [name, "x"], [True, False], tmp_path / "drawn.png")
+    assert plt.imread(tmp_path / "drawn.png").min() < 1
+
+
+def test_a_dollar_sign_is_drawn(tmp_path: Path) -> None:
+    def drawn(caption: str) -> bytes:
+        figures.contact_sheet(IMAGES, [caption, ""], [False, False], tmp_path / "drawn.png")
+        return (tmp_path / "drawn.png").read_bytes()
+
+    assert drawn("$a$") != drawn("a")
+    assert drawn("$a$") == drawn("$a$")
 
 
 @pytest.mark.parametrize(("most", "drawn", "label"), [(50, 50, "memorization (50 of 200)"),

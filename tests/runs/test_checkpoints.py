@@ -314,7 +314,7 @@ def samples() -> list[tuple[Tensor, Tensor]]:
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_training_goes_on_from_a_state_as_if_it_had_not_stopped(optimizer: str, schedule: str) -> None:
-    batches, states = samples(), States(Path("states"))
+    batches, states = samples(), States(Path("states"), "key")
     whole = trainer(optimizer, schedule)
     for epoch in (1, 2, 3, 4):
         whole.run_epoch(epoch, batches)
@@ -335,13 +335,13 @@ def states(project: Path) -> States:
     """The state of the first epoch, with momentum."""
     first = trainer("sgd", "step")
     first.run_epoch(1, samples())
-    made = States(project / "states")
+    made = States(project / "states", "key")
     made.write(1, first.state())
     return made
 
 
 def test_only_the_last_two_states_are_kept(project: Path) -> None:
-    states = States(project / "states")
+    states = States(project / "states", "key")
     assert states.epochs() == []
     for epoch in range(1, 13):
         states.write(epoch, {"epoch": epoch})

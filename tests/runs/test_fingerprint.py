@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from memtrack.config.params import Params
 from memtrack.config.sections.data import Digits, ImageFolder
 from memtrack.config.sections.variants import NoNoise
 from memtrack.data.corruption import write_variant
+from memtrack.data.manifest import MANIFEST, KeptFolder, write_manifest
 from memtrack.data.preparation import write_prepared
 from memtrack.data.prepared import PreparedData
 from memtrack.data.sources import Collected, collect
@@ -219,6 +219,7 @@ def test_given_labels_count() -> None:
     lines = table.read_text().splitlines()
     lines[3] = "s2,2,a,b,1,"
     table.write_text("\n".join(lines) + "\n")
+    write_manifest(table.parent, KeptFolder(table.parent, "").made_from)
     assert key() != before
 
 
@@ -287,9 +288,10 @@ CAUSES = {"train": {"lr": 0.1 + 0.2, "milestones": [1, 2], "name": "\u00e9"}, "n
 
 def test_a_fingerprint_matches_what_it_wrote_and_no_other() -> None:
     whole = Fingerprint(causes=CAUSES)
-    path = Path("there/training.json")
+    path = Path("there")
+    path.mkdir()
     assert not whole.matches(path)
-    whole.write(path)
+    write_manifest(path, whole.causes)
     assert whole.matches(path)
     assert Fingerprint(causes=dict(reversed(CAUSES.items()))).matches(path)
     others: list[dict[str, Any]] = [
@@ -314,20 +316,22 @@ def test_fingerprints_of_every_parameter_file_come_back() -> None:
             params = parameters("train", **{name: choice})
             found = training_fingerprint(params, PreparedData(), VariantData("clean", PreparedData()), CPU)
             for one in (found, recorded_by(params)):
-                one.write(Path("one.json"))
-                assert one.matches(Path("one.json"))
-                assert json.loads(Path("one.json").read_text())["causes"] == one.causes
+                write_manifest(Path("data"), one.causes, {})
+                assert one.matches(Path("data"))
+                assert KeptFolder(Path("data"), "").made_from == one.causes
 
 
 def test_a_broken_file_matches_nothing() -> None:
-    path = Path("one.json")
+    folder = Path("one")
+    path = folder / MANIFEST
+    folder.mkdir()
     for causes in ({}, CAUSES):
         whole = Fingerprint(causes=causes)
-        whole.write(path)
+        write_manifest(folder, whole.causes)
         text = path.read_bytes().rstrip()
         for length in range(len(text)):
             path.write_bytes(text[:length])
-            assert not whole.matches(path)
+            assert not whole.matches(folder)
         for broken in (b"[]", b"3", b'"causes"', b"null", b"\xff\xfe", b"{}"):
             path.write_bytes(broken)
-            assert not whole.matches(path)
+            assert not whole.matches(folder)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import multiprocessing
 import os
 import shutil
@@ -27,6 +29,7 @@ IDS = ["a", "b", "c"]
 TRAINING = Fingerprint(causes={"lr": 0.1, "milestones": [1, 2]})
 RECORDING = Fingerprint(causes={"h": 0.01})
 RESULTS = Path("results/train/noisy")
+FOLDERS = ("checkpoints", "trajectory")
 FORK = multiprocessing.get_context("fork")
 
 
@@ -52,7 +55,7 @@ def fill(place: WorkFolder, epochs: int = 3, seed: int = 0) -> None:
             train_loss=seed + 1 / epoch, train_accuracy=0.5, test_accuracy=0.5, learning_rate=0.1
         )
         place.checkpoints.write(epoch, metrics, None if epoch == 2 else nn.Linear(2, 3))
-        place.trajectory.write(epoch, record(100 * seed + epoch))
+        place.record(epoch, record(100 * seed + epoch))
         place.states.write(epoch, {"epoch": epoch})
 
 
@@ -216,8 +219,10 @@ def test_results_are_used_where_the_fingerprints_agree(
     assert content(RESULTS) == published
 
 
-@pytest.mark.parametrize("text", [None, "", "{}", "[]", '"causes"', '{"causes": {}}', "\ud800"])
-@pytest.mark.parametrize("name", ["checkpoints/training.json", "trajectory/recording.json"])
+@pytest.mark.parametrize(
+    "text", [None, "", "{}", "[]", '"made_from"', '{"made_from": {}, "files": {}}', "\ud800"]
+)
+@pytest.mark.parametrize("name", ["checkpoints/manifest.json", "trajectory/manifest.json"])
 def test_results_without_a_fingerprint_are_not_used(
     name: str, text: str | None, published: dict[str, bytes]
 ) -> None:
@@ -227,7 +232,7 @@ def test_results_without_a_fingerprint_are_not_used(
         path.write_bytes(text.encode("utf-8", "surrogatepass"))
     with claimed() as place:
         place.adopt(RESULTS)
-        assert epochs(place) == (() if "training" in name else (1, 2, 3), ())
+        assert epochs(place) == (() if "checkpoints" in name else (1, 2, 3), ())
 
 
 def test_no_results_are_nothing_to_adopt() -> None:
@@ -351,6 +356,54 @@ def test_weights_in_results_are_used_where_the_workplace_dropped_its_own(
         assert not place.checkpoints.missing(1, weights=True)
 
 
+def test_a_trajectory_of_another_training_is_not_used_with_its_checkpoints(
+    published: dict[str, bytes],
+) -> None:
+    """`dvc checkout` ended early: the checkpoints are those of this training, the trajectory is not."""
+    shutil.move(RESULTS / "trajectory", "theirs")
+    shutil.rmtree(RESULTS)
+    with claimed(training=OTHER) as place:
+        fill(place, seed=1)
+        place.publish(RESULTS)
+        place.remove()
+    shutil.rmtree(RESULTS / "trajectory")
+    shutil.move("theirs", RESULTS / "trajectory")
+    with claimed(training=OTHER) as place:
+        place.adopt(RESULTS)
+        assert place.trajectory.epochs == (
+            1,
+            2,
+            3,
+        )  # the recording fingerprints of this file name no training
+        assert not any(place.recorded(epoch) for epoch in (1, 2, 3))
+
+
+def test_an_epoch_that_was_recorded_from_other_weights_is_not_recorded(published: dict[str, bytes]) -> None:
+    with claimed() as place:
+        place.adopt(RESULTS)
+        assert all(place.recorded(epoch) for epoch in (1, 2, 3))
+        place.checkpoints.write(3, place.checkpoints.metrics(3), nn.Linear(2, 3))
+        assert [place.recorded(epoch) for epoch in (1, 2, 3)] == [True, True, False]
+
+
+def test_checkpoints_and_states_of_another_training_or_epoch_are_damage() -> None:
+    with claimed() as place, claimed(training=OTHER) as other:
+        fill(place)
+        fill(other, seed=1)
+        for here, there in ((1, 1), (1, 3)):
+            source = other if here == there else place
+            for path, copy in zip(
+                source.checkpoints.files(there), place.checkpoints.files(here), strict=True
+            ):
+                shutil.copy(path, copy)
+            assert place.checkpoints.damaged(here) == place.checkpoints.files(here)[-1]
+        shutil.copy(other.states.file(2), place.states.file(2))
+        assert place.states.read(2, torch.device("cpu")) is None
+        shutil.copy(place.states.file(3), place.states.file(2))
+        assert place.states.read(2, torch.device("cpu")) is None
+        assert place.states.read(3, torch.device("cpu")) == {"epoch": 3}
+
+
 # --- repairing and keeping ----------------------------------------------------------------------
 
 
@@ -456,7 +509,16 @@ def test_publishing_replaces_what_was_there(published: dict[str, bytes]) -> None
         for name, text in own.items()
         if name.startswith(prefix)
     }
-    assert content(RESULTS) == expected | {"metrics.json": b"kept", "run.json": b"{}"}
+    now = content(RESULTS)
+    manifests = {f"{name}/manifest.json": json.loads(now.pop(f"{name}/manifest.json")) for name in FOLDERS}
+    assert now == expected | {"metrics.json": b"kept", "run.json": b"{}"}
+    assert [found["made_from"] for found in manifests.values()] == [OTHER.causes, RECORDING.causes]
+    for name, found in manifests.items():
+        for file, digest in found["files"].items():
+            path = RESULTS / name.replace("manifest.json", file)
+            assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert set(manifests["trajectory/manifest.json"]["files"]) == {
+        "../metrics.json", "ids.npy", "epochs/epoch_0001.json", "epochs/epoch_0002.json"}  # fmt: skip
     assert expected.keys() < published.keys()  # of two epochs instead of three
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ def lengths(probes: int, seed: int = 0) -> np.ndarray:
 
 def kept() -> list[str]:
     folder = Path(".memtrack/probe_norms")
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.npy"))
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.bin"))
 
 
 def test_what_was_kept_comes_back_in_another_process_too() -> None:
@@ -43,9 +44,29 @@ def test_scales_that_are_nearly_the_same_are_not() -> None:
 def test_a_damaged_file_is_not_there(content: bytes) -> None:
     cache = ProbeNormCache("a", COUNT, 1e9)
     cache.put("1", 0.1, [0], lengths(1))
-    (file,) = Path(".memtrack/probe_norms").rglob("*.npy")
+    (file,) = Path(".memtrack/probe_norms").rglob("*.bin")
     file.write_bytes(file.read_bytes()[:200] if content == b"half" else content)
     assert cache.get("1", 0.1, 0) is None
+
+
+@pytest.mark.parametrize("change", [lambda row: -row, lambda row: row[::-1], lambda row: row * 0])
+def test_other_numbers_in_a_file_are_not_used(change: Callable[[np.ndarray], np.ndarray]) -> None:
+    cache = ProbeNormCache("a", COUNT, 1e9)
+    cache.put("1", 0.1, [0], lengths(1))
+    (file,) = Path(".memtrack/probe_norms").rglob("*.bin")
+    file.write_bytes(file.read_bytes()[:32] + change(lengths(1)[0]).tobytes())
+    assert cache.get("1", 0.1, 0) is None
+
+
+def test_the_file_of_another_checkpoint_scale_or_probe_is_not_used() -> None:
+    cache = ProbeNormCache("a", COUNT, 1e9)
+    cache.put("1", 0.1, [0], lengths(1))
+    (file,) = Path(".memtrack/probe_norms").rglob("*.bin")
+    for checkpoint, scale, probe in (("2", 0.1, 0), ("1", 0.2, 0), ("1", 0.1, 1)):
+        cache.put(checkpoint, scale, [probe], lengths(1, seed=1))
+        shutil.copy(file, Path(".memtrack/probe_norms/a", checkpoint, f"h_{scale}", f"probe_{probe}.bin"))
+        assert cache.get(checkpoint, scale, probe) is None
+    np.testing.assert_array_equal(cache.get("1", 0.1, 0), lengths(1)[0])
 
 
 def test_of_other_samples_is_not_there() -> None:
@@ -54,18 +75,18 @@ def test_of_other_samples_is_not_there() -> None:
 
 
 def test_what_was_not_used_for_the_longest_time_goes_first() -> None:
-    size = 4 * COUNT + 128
+    size = 4 * COUNT + 32
     cache = ProbeNormCache("a", COUNT, 10 * size)
     for epoch in range(1, 11):
         cache.put(str(epoch), 0.1, [0], lengths(1, seed=epoch))
-    for path in Path(".memtrack/probe_norms").rglob("*.npy"):
+    for path in Path(".memtrack/probe_norms").rglob("*.bin"):
         epoch = int(path.parts[-3])
         os.utime(path, (epoch, epoch))
     cache.get("1", 0.1, 0)  # used just now
     ProbeNormCache("b", COUNT, 10 * size).put("1", 0.1, [0], lengths(1))
     # to four fifths of the limit: those of epochs 2, 3 and 4 go
-    expected = [f"a/{epoch}/h_0.1/probe_0.npy" for epoch in (1, 5, 6, 7, 8, 9, 10)]
-    assert kept() == sorted([*expected, "b/1/h_0.1/probe_0.npy"])
+    expected = [f"a/{epoch}/h_0.1/probe_0.bin" for epoch in (1, 5, 6, 7, 8, 9, 10)]
+    assert kept() == sorted([*expected, "b/1/h_0.1/probe_0.bin"])
 
 
 def test_two_processes_may_write_the_same() -> None:
@@ -83,14 +104,14 @@ def test_two_processes_may_write_the_same() -> None:
 
 
 def test_another_process_trims_in_the_middle_of_writing(monkeypatch: pytest.MonkeyPatch) -> None:
-    cache, other, save = ProbeNormCache("a", COUNT, 1e9), ProbeNormCache("b", COUNT, 0), np.save
+    cache, other, replace = ProbeNormCache("a", COUNT, 1e9), ProbeNormCache("b", COUNT, 0), Path.replace
 
-    def save_and_trim(file: IO[bytes], row: np.ndarray) -> None:
-        save(file, row)
+    def trim_and_replace(part: Path, path: Path) -> None:
         other.trim()
+        replace(part, path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(np, "save", save_and_trim)
+        patch.setattr(Path, "replace", trim_and_replace)
         cache.put("1", 0.1, [0], lengths(1))
     assert cache.get("1", 0.1, 0) is None
     cache.put("1", 0.1, [0], lengths(1))

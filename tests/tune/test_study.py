@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,10 @@ import pytest
 from optuna.samplers import RandomSampler
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.storages._heartbeat import HeartbeatThread
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 from search_params import CONTENT
 
+from memtrack.config.errors import InputError
 from memtrack.config.params import Params
 from memtrack.config.yaml_file import SourceFile
 from memtrack.core.recording.trajectory import InMemoryTrajectory
@@ -214,6 +217,54 @@ def test_a_study_of_another_program_is_refused(space: Make) -> None:
     foreign = optuna.create_study(study_name="one", storage=url, direction="maximize")
     foreign.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
     with pytest.raises(Exception, match="cannot be compared"):
+        opened(one_epoch(space))
+
+
+def with_trial(space: Space, value: float, **changes: Any) -> optuna.Study:
+    """A study with a trial of a search, and one like it with some changes."""
+    list(worker(space, Fake()).work(1, FOREVER))
+    study = opened(space)
+    first = study.trials[0]
+    params = {name: found for name, found in {**first.params, **changes.pop("params", {})}.items() if found}
+    distributions = {name: first.distributions[name] for name in params}
+    more = {"user_attrs": {"cost": 1.0}, **changes}
+    study.add_trial(create_trial(value=value, params=params, distributions=distributions, **more))
+    return study
+
+
+def test_a_study_with_a_trial_that_a_search_may_have_written(space: Make) -> None:
+    with_trial(one_epoch(space), 0.9)
+    opened(one_epoch(space))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"value": 9.9}, r"trial \d has the value 9\.9, not one of 0 to 1"),
+        ({"value": -0.1}, r"trial \d has the value -0\.1, not one of 0 to 1"),
+        ({"value": 0.9, "user_attrs": {}}, r"trial \d lacks a parameter or its cost"),
+        ({"value": 0.9, "params": {"perturbation_scale": None}}, r"trial \d lacks a parameter or its cost"),
+    ],
+)
+def test_a_study_with_a_trial_that_no_search_has_written_is_refused(
+    space: Make, changes: dict[str, Any], said: str
+) -> None:
+    with_trial(one_epoch(space), **changes)
+    with pytest.raises(
+        InputError, match=f"study: the study 'one' in sqlite.* is damaged .{said}.: choose another"
+    ):
+        opened(one_epoch(space))
+
+
+@pytest.mark.parametrize("name", [studies.FACTS, studies.KEY])
+def test_a_study_without_its_attributes_is_refused(space: Make, name: str) -> None:
+    study = opened(one_epoch(space))
+    file = studies.storage_url(one_epoch(space).tune).removeprefix("sqlite:///")
+    with closing(sqlite3.connect(file)) as database:
+        assert database.execute("delete from study_user_attributes where key = ?", [name]).rowcount == 1
+        database.commit()
+    assert study.study_name == "one"
+    with pytest.raises(InputError, match=r"is damaged .it lacks its facts or its key\): choose another name"):
         opened(one_epoch(space))
 
 

@@ -99,9 +99,9 @@ class InMemoryTrajectory(EpochArrays):
 class Trajectory(EpochArrays):
     """A folder of arrays: `ids.npy` (N,) and, for each quantity, `QUANTITY/epoch_0003.npy` (N,).
 
-    Every array is in the order of `ids`. `epochs/epoch_0003.json` holds the hashes of an epoch's arrays
-    and is written last: an epoch without it does not count. An epoch of a million samples is eight
-    files of 5 MB or less. No method except `read` keeps more than two of them in memory.
+    Every array is in the order of `ids`. `epochs/epoch_0003.json` holds the epoch, what it was made from and
+    the hashes of its arrays, and is written last: an epoch without it does not count. An epoch of a million
+    samples is eight files of 5 MB or less. No method except `read` keeps more than two of them in memory.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -129,25 +129,34 @@ class Trajectory(EpochArrays):
         """The path of the array of a quantity in an epoch."""
         return self.folder / quantity / f"epoch_{epoch:04d}.npy"
 
-    def _hashes(self, epoch: int) -> Path:
+    def _record(self, epoch: int) -> Path:
         return self.folder / "epochs" / f"epoch_{epoch:04d}.json"
 
     def files(self, epoch: int) -> list[Path]:
         """All files of an epoch; the last is the one that makes the epoch count."""
-        return [*(self.file(name, epoch) for name in QUANTITIES), self._hashes(epoch)]
+        return [*(self.file(name, epoch) for name in QUANTITIES), self._record(epoch)]
 
-    def write(self, epoch: int, parts: Iterable[SampleArrays]) -> None:
+    def write(
+        self, epoch: int, parts: Iterable[SampleArrays], made_from: Mapping[str, str | None] | None = None
+    ) -> None:
         """Add a recorded epoch, batch by batch as `record_epoch` yields them.
+
+        Args:
+            made_from: what the epoch was recorded from, such as a hash of the network's weights.
 
         Raises:
             OSError: if the disk is full. ValueError: if the batches do not hold N samples. In both
                 cases the epoch does not count, and no part of it is left.
         """
-        self._hashes(epoch).unlink(missing_ok=True)
+        self._record(epoch).unlink(missing_ok=True)
         try:
-            digests = self._write_arrays(epoch, parts)
-            with whole_file(self._hashes(epoch)) as file:
-                file.write(json.dumps(digests, indent=2).encode() + b"\n")
+            record = {
+                "epoch": epoch,
+                "made_from": dict(made_from or {}),
+                "arrays": self._write_arrays(epoch, parts),
+            }
+            with whole_file(self._record(epoch)) as file:
+                file.write(json.dumps(record, indent=2).encode() + b"\n")
         except BaseException:
             self.discard(epoch)
             raise
@@ -174,16 +183,34 @@ class Trajectory(EpochArrays):
         return {name: digest.hexdigest() for name, digest in hashes.items()}
 
     def damaged(self, epoch: int) -> Path | None:
-        """The first file of an epoch that is missing or differs from what was written, or None."""
+        """The first file of an epoch that is missing, differs from what was written, or does not hold finite
+        numbers of all samples; else None."""
         try:
-            expected = dict(json.loads(self._hashes(epoch).read_text()))
-        except (OSError, ValueError, TypeError):
-            return self._hashes(epoch)
-        for name in QUANTITIES:
+            record = json.loads(self._record(epoch).read_text())
+            expected = dict(record["arrays"])
+            if record["epoch"] != epoch or not isinstance(record["made_from"], dict):
+                return self._record(epoch)
+        except (OSError, ValueError, TypeError, LookupError):
+            return self._record(epoch)
+        count = len(self.ids)
+        for name, kind in QUANTITIES.items():
             path = self.file(name, epoch)
             if not path.is_file() or file_hash(path) != expected.get(name):
                 return path
+            header, content = _header(np.dtype(kind), (count,)), path.read_bytes()
+            if (
+                not content.startswith(header)
+                or len(content) != len(header) + count * np.dtype(kind).itemsize
+            ):
+                return path
+            if not np.isfinite(np.frombuffer(content, kind, offset=len(header))).all():
+                return path
         return None
+
+    def made_from(self, epoch: int) -> dict[str, str | None]:
+        """What a recorded epoch was made from; see `write`."""
+        found: dict[str, str | None] = json.loads(self._record(epoch).read_text())["made_from"]
+        return found
 
     def discard(self, epoch: int) -> None:
         """Remove an epoch."""

@@ -83,7 +83,9 @@ class TestRoundTrip:
         folder = trajectory.folder
         assert files(folder) == {"ids.npy"} | epoch_files(7)
         assert (folder / "ids.npy").read_bytes() == saved(np.array(IDS))
-        hashes = json.loads((folder / "epochs" / "epoch_0007.json").read_text())
+        record = json.loads((folder / "epochs" / "epoch_0007.json").read_text())
+        hashes = record.pop("arrays")
+        assert record == {"epoch": 7, "made_from": {}}
         assert list(hashes) == list(QUANTITIES)
         for name, values in made_record(7).items():
             content = (folder / name / "epoch_0007.npy").read_bytes()
@@ -477,6 +479,36 @@ class TestDamaged:
         trajectory.file(other, 2).unlink()
         flip(trajectory.file(one, 2), -1)
         assert trajectory.damaged(2) == trajectory.file(one, 2)
+
+    def test_two_epochs_that_are_exchanged(self, trajectory: Trajectory) -> None:
+        for first, second in zip(trajectory.files(1), trajectory.files(2), strict=True):
+            other = first.with_name("other")
+            first.rename(other)
+            second.rename(first)
+            other.rename(second)
+        assert [trajectory.damaged(epoch) for epoch in (1, 2)] == [
+            trajectory.files(epoch)[-1] for epoch in (1, 2)
+        ]
+
+    @pytest.mark.parametrize(
+        "array",
+        [
+            np.zeros(len(IDS) + 1, dtype=np.float32),
+            np.zeros(len(IDS), dtype=np.float64),
+            np.zeros((len(IDS), 1), dtype=np.float32),
+            np.full(len(IDS), np.nan, dtype=np.float32),
+            np.full(len(IDS), np.inf, dtype=np.float32),
+            np.array(IDS, dtype=object),
+        ],
+        ids=["longer", "another type", "another shape", "NaN", "infinite", "objects"],
+    )
+    def test_an_array_with_a_hash_that_fits(self, trajectory: Trajectory, array: np.ndarray) -> None:
+        path, record = trajectory.file("loss", 2), trajectory.files(2)[-1]
+        np.save(path, array)
+        content = json.loads(record.read_text())
+        content["arrays"]["loss"] = hashlib.sha256(path.read_bytes()).hexdigest()
+        record.write_text(json.dumps(content))
+        assert trajectory.damaged(2) == path
 
 
 class TestWholeFile:
