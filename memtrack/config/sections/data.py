@@ -20,7 +20,7 @@ class Source(Section):
     """The keys of every data source."""
 
     root: InputPath = Field(description="The folder that holds the source's files; DVC watches it.")
-    train_limit: Annotated[int, Field(ge=2)] | None = Field(
+    train_limit: Annotated[int, Field(ge=2, le=10**9)] | None = Field(
         None, description="Keep this many training samples (a seeded, stratified draw); null: all."
     )
     seed: Seed = Field(0, description="Seed for the held-out share and for train_limit.")
