@@ -13,12 +13,13 @@ from memtrack.config.params import load
 
 TEXT = (Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8")
 VALUES = [
-    "-1", "0", "1e-300", "1e300", "1e9999", "9" * 30, "9" * 400, "9" * 5000, "-0.0", ".nan", "-.inf", "2147483648",
-    "0x7fffffffffffffff", "true", "null", "", "text", "''", "x" * 5000, "[]", "[[[]]]", "{}", "{a: {b: 1}}",
-    "2001-02-30", "2001-02-03", "!!int x", "!!binary x", "!x y", "&a b", "&a [*a]", "*a", "<<: 1", "[1, 2", "{a: 1",
-    "'open", '"open', r'"\q"', r'"\ud800"', r'"\0"', "a: b", "- a", "? a", "@a", "`a`", "%a", "|", ">-", "a # b",
-    "é", "\u212b", "A\u030a", "\u202e", "\u00a0", "\ufeff", "\u2028", "\U0001f600", "\x00", "\x1b[2J", "\t", "\x85",
-    "data/../x", "~/x", "/", ".", "cnn", "symmetric10",
+    "-1", "0", "1e-300", "1e300", "1e9999", "9" * 30, "9" * 400, "9" * 5000, "-0.0", ".nan", "-.inf",
+    "2147483648", "0x7fffffffffffffff", "true", "null", "", "text", "''", "x" * 5000, "[]", "[[[]]]",
+    "{}", "{a: {b: 1}}", "2001-02-30", "2001-02-03", "!!int x", "!!binary x", "!x y", "&a b", "&a [*a]",
+    "*a", "<<: 1", "[1, 2", "{a: 1", "'open", '"open', r'"\q"', r'"\ud800"', r'"\0"', "a: b", "- a",
+    "? a", "@a", "`a`", "%a", "|", ">-", "a # b", "é", "\u212b", "A\u030a", "\u202e", "\u00a0",
+    "\ufeff", "\u2028", "\U0001f600", "\x00", "\x1b[2J", "\t", "\x85", "data/../x", "~/x", "/", ".",
+    "cnn", "symmetric10",
 ]  # fmt: skip
 PARSER = re.compile(
     r"Traceback|ruamel|pydantic|while (scanning|parsing|constr)|<(block|stream)|\w+Error\b|token|Node\("

@@ -56,6 +56,11 @@ class Files(HeldOut):
     on_error: Literal["fail", "skip"] = Field(
         "fail", description="Broken images: fail lists all of them and stops; skip leaves them out."
     )
+    similar_classes: Literal["refuse", "keep"] = Field(
+        "refuse",
+        description="Classes whose names differ by case, blanks or Unicode form alone, or look like a "
+        "missing label (nan, NA, null, None): refuse stops and lists them; keep takes each as a class.",
+    )
 
 
 class ImageFolder(Files):
@@ -72,7 +77,7 @@ class Table(Files):
     """A CSV or Parquet table with one row per image; paths are relative to root."""
 
     kind: Literal["table"]
-    table: SubPath = Field(description="The table, below root: .csv or .parquet.")
+    table: SubPath = Field(description="The table, below root: .csv, .tsv or .parquet.")
     path_column: str = "path"
     label_column: str = "label"
     split_column: str | None = Field(None, description="A column that holds 'train' or 'test'.")
