@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
+
 import psutil
 import torch
 from torch import nn
 
+from memtrack.config.sections.record import RecordParams
 from memtrack.config.sections.train import ModelParams, RecipeParams, TrainParams
 from memtrack.config.validation import nearest
 from memtrack.core.training import models
@@ -59,15 +63,30 @@ def _weights(chosen: ModelParams, info: DatasetInfo) -> int:
         return weight_bytes(models.build(shape=info.shape, classes=len(info.classes), **chosen.model_dump()))
 
 
+LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+"""The memory that a container may have (cgroups 2 and 1): what the machine has says nothing there."""
+
+
 def free_bytes(device: torch.device) -> int:
     """The memory of a device that is free; on a CPU with what can be swapped."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return int(psutil.virtual_memory().available + psutil.swap_memory().free)
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by this process
+        return torch.cuda.mem_get_info(device)[0] + kept
+    free = psutil.virtual_memory().available
+    for limit in map(Path, LIMITS):
+        with suppress(OSError, ValueError):  # there is no such file, or it says "max"
+            free = min(free, int(limit.read_text()))
+    return int(free + psutil.swap_memory().free)
 
 
 def check_memory(
-    recipe: RecipeParams, info: DatasetInfo, samples: int, device: torch.device, free: int | None = None
+    recipe: RecipeParams,
+    info: DatasetInfo,
+    samples: int,
+    device: torch.device,
+    *,
+    record: RecordParams | None = None,
+    free: int | None = None,
 ) -> None:
     """Compare the memory that a training needs at least with what the device has.
 
@@ -75,7 +94,8 @@ def check_memory(
     keeps for the backward pass. A training that passes may need more.
 
     Args:
-        samples: the number of training samples. free: the bytes that the device has; None: those of now.
+        samples: the number of training samples. record: look at the batches of the sweep too.
+        free: the bytes that the device has; None: those of now.
 
     Raises:
         InputError: if the memory is too small, with the keys to lower; see also `network`.
@@ -100,6 +120,15 @@ def check_memory(
     check(copies * _weights(recipe.model, info), 0)  # before the network is built
     model = network(recipe.model, info)
     check(copies * weight_bytes(model), saved_bytes(model, torch.zeros(2, *info.shape)) * batch // 2)
+    if record is not None and record.batch_size is not None:
+        batch, number = min(record.batch_size, samples), 2 if record.precision == "bfloat16" else 4
+        swept = torch.zeros(2, *info.shape, requires_grad=True)  # the sweep has no gradients of the weights
+        needed = saved_bytes(model.requires_grad_(False), swept) * batch // 2 * number // 4
+        if needed > free:
+            text = (
+                f"a sweep needs at least {_gb(needed)} for {batch} images, and {device} has {_gb(free)} free"
+            )
+            raise record.mistake("batch_size", message=f"{text}: lower it")
 
 
 def _gb(number: int) -> str:

@@ -54,7 +54,7 @@ def train(
     data = PreparedData()
     variant = VariantData(name, data)
     device = chosen_device(params.train)
-    check_memory(params.train, data.info, len(variant.ids), device)
+    check_memory(params.train, data.info, len(variant.ids), device, record=params.record)
     fingerprint = training_fingerprint(params, data, variant, device)
     recording = recording_fingerprint(params, fingerprint)
     with WorkFolder.claimed(name, fingerprint, recording, variant.ids) as folder:

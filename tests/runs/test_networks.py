@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ import torch
 from placed import placed
 
 from memtrack.config.errors import InputError
+from memtrack.config.sections.record import RecordParams
 from memtrack.config.sections.train import RecipeParams
 from memtrack.data.prepared import DatasetInfo
 from memtrack.runs.networks import check_memory, free_bytes, network
@@ -70,6 +73,27 @@ def test_the_key_to_lower_is_named() -> None:
 
 def test_no_more_than_the_samples_count() -> None:
     check_memory(recipe(batch_size=1_000_000), INFO, 10, CPU, free=3 * WEIGHTS + 4 * 10 * 80)
+
+
+def test_the_batches_of_the_sweep() -> None:
+    record = placed(RecordParams.model_validate({"epochs": {"kind": "every"}, "batch_size": 1000}), "record")
+    free = 3 * WEIGHTS + 4 * 64 * 80  # enough for the training
+    check_memory(recipe(), INFO, 100, CPU, record=record, free=free)
+    with pytest.raises(InputError, match=r"record\.batch_size: a sweep needs .* for 1000 images.*lower it"):
+        check_memory(recipe(), INFO, 1000, CPU, record=record, free=free)
+
+
+@pytest.mark.parametrize(("text", "limit"), [("12345\n", 12345), ("max\n", None), (None, None)])
+def test_the_limit_of_a_container(
+    text: str | None, limit: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = Path("memory.max")
+    if text is not None:
+        file.write_text(text)
+    monkeypatch.setattr("memtrack.runs.networks.LIMITS", (str(file),))
+    monkeypatch.setattr("psutil.swap_memory", lambda: SimpleNamespace(free=0))
+    found = free_bytes(CPU)
+    assert found == limit if limit is not None else found > 1e8
 
 
 def test_this_machine_has_memory() -> None:
