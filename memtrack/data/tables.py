@@ -62,7 +62,9 @@ def _read_csv(path: Path) -> pd.DataFrame:
     if (told.startswith("sep=") and len(told) == 5) or told == "sep=":  # the tab of "sep=\t" is stripped
         tables = [_Cells(path, rest, told[4:] or "\t", skipped=1)]
     else:
-        tables = [_Cells(path, text, separator) for separator in SEPARATORS]
+        header = text.lstrip("\r\n").partition("\n")[0]
+        possible = [separator for separator in SEPARATORS if separator in header]
+        tables = [_Cells(path, text, separator) for separator in possible or [","]]
         split = [table for table in tables if len(table.header) > 1]
         fitting = [table for table in split if not table.problems]
         tables = fitting or sorted(split, key=lambda table: -len(table.header)) or tables[:1]
