@@ -179,11 +179,12 @@ def unguarded(text: str) -> str:
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
     """Write a table for people: without its index, and with every text guarded."""
-    texts = {
-        str(name): [guarded(cell) if isinstance(cell, str) else cell for cell in column]
-        for name, column in table.items()
-        if not is_numeric_dtype(column)
-    }
+    texts: dict[str, list[object]] = {}
+    for name, column in table.items():
+        if not is_numeric_dtype(column):
+            cells = column.to_numpy(dtype=object).tolist()
+            if any(isinstance(cell, str) and cell[:1] in FORMULAS for cell in cells):
+                texts[str(name)] = [guarded(cell) if isinstance(cell, str) else cell for cell in cells]
     table.assign(**texts).to_csv(path, index=False)
 
 
