@@ -179,12 +179,13 @@ def unguarded(text: str) -> str:
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
     """Write a table for people: without its index, and with every text guarded."""
-    texts: dict[str, list[object]] = {}
+    texts: dict[str, pd.Series] = {}
     for name, column in table.items():
         if not is_numeric_dtype(column):
             cells = column.to_numpy(dtype=object).tolist()
             if any(isinstance(cell, str) and cell[:1] in FORMULAS for cell in cells):
-                texts[str(name)] = [guarded(cell) if isinstance(cell, str) else cell for cell in cells]
+                safe = [guarded(cell) if isinstance(cell, str) else cell for cell in cells]
+                texts[str(name)] = pd.Series(safe, index=table.index, dtype=object)
     table.assign(**texts).to_csv(path, index=False)
 
 
