@@ -74,6 +74,8 @@ def _problem(model: type[BaseModel], source: SourceFile, detail: ErrorDetails) -
             "^String should (have at least 1 character|match pattern.*)", "should not be empty", text
         )
         text = re.sub("a valid (dictionary|tuple|list)( or .*)?$", lambda m: _PLAIN[m[1]], text)
+        if "keys and values" in text and re.match(r"[\w-]+:\S", str(detail["input"])):
+            text += "; is a blank missing after a colon?"
         message = text if isinstance(detail["input"], dict) else f"{_shown(detail['input'])}: {text}"
     return Problem(source.path, source.line(loc), loc, message)
 

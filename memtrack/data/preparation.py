@@ -19,6 +19,7 @@ from memtrack.config.json_files import write_json
 from memtrack.config.paths import input_path
 from memtrack.config.sections.data import DataParams, Files, HeldOut
 from memtrack.core.images.pixels import Pixels
+from memtrack.data.class_names import check_names
 from memtrack.data.decoding import decode
 from memtrack.data.manifest import write_manifest
 from memtrack.data.prepared import CHUNK, IMAGES, INFO, SAMPLES, DatasetInfo, FileImages
@@ -27,7 +28,13 @@ from memtrack.terminal.progress import Progress
 
 
 def write_prepared(collected: Collected, params: DataParams, folder: Path) -> DatasetInfo:
-    """Write a source in canonical form; raises an `InputError` with all broken images, unless skipped."""
+    """Write a source in canonical form.
+
+    Raises:
+        InputError: for names that are nearly surely mistakes (`check_names`), and with all broken images,
+            unless they are skipped.
+    """
+    check_names(collected, params)
     folder.mkdir(parents=True, exist_ok=True)
     samples = pd.DataFrame({"id": collected.ids, "label": collected.labels})
     samples["split"] = collected.splits if collected.splits is not None else "train"

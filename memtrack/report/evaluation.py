@@ -23,6 +23,7 @@ from memtrack.core.evaluation.detection import (
 )
 from memtrack.core.recording.trajectory import EpochArrays
 from memtrack.core.scores import ranks, title
+from memtrack.data.tables import write_csv
 from memtrack.data.variants import VariantData
 from memtrack.report import figures
 from memtrack.report.captions import caption
@@ -161,9 +162,9 @@ class Evaluation:
 
     def write(self, folder: Path) -> None:
         """Write the tables and the pictures to `folder`."""
-        self.score_table().to_csv(folder / "scores.csv", index=False)
+        write_csv(self.score_table(), folder / "scores.csv")
         self.difference_table().to_csv(folder / "differences.csv", index=False)
-        self.class_table().to_csv(folder / "classes.csv", index=False)
+        write_csv(self.class_table(), folder / "classes.csv")
         self.roc_table.to_csv(folder / "roc.csv", index=False)
         self._draw(folder / "pictures")
 

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from memtrack.config.errors import InputError, Problem
+from memtrack.data.tables import unguarded
 from memtrack.data.variants import VariantData
 
 TEXT_COLUMNS = ("id", "image", "given_label", "clean_label", "predicted_label", "corrupted")
@@ -60,6 +61,8 @@ class _Table:
         try:
             content = path.read_bytes()
             table = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
+            for name in table.columns.intersection(list(TEXT_COLUMNS)):
+                table[name] = table[name].map(unguarded)
         except OSError as error:
             raise self._problem(f"cannot be read ({error.strerror})") from None
         except ValueError as error:  # the errors of pandas are among these

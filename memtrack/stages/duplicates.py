@@ -17,6 +17,7 @@ from memtrack.core.recording.features import features
 from memtrack.data.batches import variant_batches
 from memtrack.data.neighbours import nearest_neighbours
 from memtrack.data.prepared import CHUNK, PreparedData
+from memtrack.data.tables import write_csv
 from memtrack.data.variants import VariantData
 from memtrack.report.duplicates import draw_conflicts, duplicate_metrics, duplicate_table
 from memtrack.report.metrics import DuplicatesMetrics
@@ -43,7 +44,7 @@ def main() -> None:
     scores = read_scores(EVALUATE_RESULTS / name / "scores.csv", variant)
     pairs = _pairs(params, data, variant, trained / "checkpoints")
     table = duplicate_table(variant, pairs, scores)
-    table.to_csv(folder / "duplicates.csv", index=False)
+    write_csv(table, folder / "duplicates.csv")
     metrics = duplicate_metrics(pairs, table)
     write_json(metrics, folder / "metrics.json")
     draw_conflicts(variant, table, folder / "pictures" / "conflicting.png")

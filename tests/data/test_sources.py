@@ -6,10 +6,11 @@ import hashlib
 import pickle
 import shutil
 import struct
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -432,6 +433,48 @@ def test_quotes_and_a_byte_order_mark(picture: Picture) -> None:
 
 
 @pytest.mark.usefixtures("photos")
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: path,
+        lambda path: path.replace("/", "\\"),
+        lambda path: f" {path} ",
+        lambda path: str(Path("photos").absolute() / path),
+        lambda path: f"./{path}",
+    ],
+)
+def test_paths_as_other_programs_write_them(write: Callable[[str], str]) -> None:
+    write_table([(write(path), label, split) for path, label, split in ROWS])
+    found = collect(table())
+    assert found.ids == [path for path, _, _ in ROWS]
+
+
+@pytest.mark.parametrize("on_disk", ["NFC", "NFD"])
+@pytest.mark.parametrize("in_table", ["NFC", "NFD"])
+def test_paths_in_another_form_of_unicode(
+    picture: Picture, on_disk: Literal["NFC", "NFD"], in_table: Literal["NFC", "NFD"]
+) -> None:
+    names = ["caf\u00e9/\u00fc.png", "dog/\u00e5.png"]
+    for name in names:
+        picture(f"photos/{unicodedata.normalize(on_disk, name)}")
+    write_table([(unicodedata.normalize(in_table, name), name[:3], "train") for name in names])
+    assert collect(table()).ids == [unicodedata.normalize(on_disk, name) for name in names]
+
+
+def test_a_backslash_in_the_name_of_a_file(picture: Picture) -> None:
+    for name in ("a\\b.png", "a/b.png", "c.png"):
+        picture(f"photos/{name}")
+    write_table([("a\\b.png", "cat", ""), ("c.png", "dog", "")])
+    assert collect(table()).ids == ["a\\b.png", "c.png"]
+
+
+@pytest.mark.usefixtures("photos")
+def test_an_empty_path() -> None:
+    write_table([*ROWS, ("", "cat", "train")])
+    assert problems(table()) == ["photos/labels.csv: line 6: the path is empty"]
+
+
+@pytest.mark.usefixtures("photos")
 def test_classes_without_a_training_row() -> None:
     write_table([*ROWS[:3], ("cats/2.png", "cow", "test")])
     said = problems(table(split_column="split", classes=["cat", "dog", "cow", "ant"]))
@@ -451,11 +494,15 @@ def test_one_class_alone() -> None:
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("labels.tsv", b"path\tlabel\n", ": expected a .csv or a .parquet file"),
+        ("labels.txt", b"path\tlabel\n", ": expected a .csv, .tsv or .parquet file"),
         ("labels.csv", b"", ":1: is empty: expected a line of column names"),
         ("labels.csv", b"path,label\na,b\nc,d,e\n", ":3: 3 cells, but the header has 2"),
         ("labels.csv", b"path,label\n\na,b\nc\n", ":4: 1 cells, but the header has 2"),
-        ("labels.csv", "path,label\na,é\n".encode("latin-1"), ": cannot be read as a table: "),
+        (
+            "labels.csv",
+            "path,label\na,é\n".encode("latin-1"),
+            ":2: byte 0xe9 does not fit the encoding UTF-8: save the table as CSV in UTF-8",
+        ),
         ("labels.parquet", b"not Parquet", ": cannot be read as a table: "),
     ],
 )

@@ -255,7 +255,8 @@ def test_bad_input_is_said_without_a_traceback(reproduced: Project) -> None:
         assert f"tracking.uri: the MLflow store {uri} cannot be used" in output
         assert "Traceback" not in output
     reproduced.edit("tracking.uri", None)
-    reproduced.edit("train.optimizer.lr", 1e30)
+    reproduced.edit("train.optimizer.lr", 1000)
+    reproduced.edit("train.optimizer.weight_decay", 100)
     output = reproduced.stage("train", "noisy", status=1)
     assert "diverged" in output
     assert "Traceback" not in output

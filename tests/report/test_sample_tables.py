@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from memtrack.config.errors import InputError
+from memtrack.data.tables import write_csv
 from memtrack.report.sample_tables import read_influenced, read_memorization, read_scores, score_names
 
 VARIANT: Any = SimpleNamespace(ids=["a", "b"], name="noisy")
@@ -48,6 +49,16 @@ def test_scores_in_the_order_of_the_samples(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(found, expected, check_dtype=False)
     assert found["loss_rank"].dtype == np.int64
     assert score_names(found) == ["loss"]
+
+
+def test_names_that_are_guarded_against_spreadsheets(tmp_path: Path) -> None:
+    names = ["-1.png", "=a", "'b", "c'"]
+    written = pd.DataFrame({"id": names, "given_label": ["@x", "", "'", "+1"], "loss": [-0.5, 1.0, 2.0, 3.0]})
+    write_csv(written.assign(loss_rank=range(4)), tmp_path / "scores.csv")
+    found = read_scores(tmp_path / "scores.csv", SimpleNamespace(ids=names[::-1], name="noisy"))  # type: ignore[arg-type]
+    assert found["id"].tolist() == names[::-1]
+    assert found["given_label"].tolist() == ["+1", "'", "", "@x"]
+    assert found["loss"].tolist() == [3.0, 2.0, 1.0, -0.5]
 
 
 @pytest.mark.parametrize("end", ["0.25,\n", "0.25,2", ",2\n", "nan,2\n", "word,2\n", "0.25\n"])

@@ -52,8 +52,10 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 MatrixRow = Annotated[tuple[Fraction, ...], Strict(False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
+Epochs = Annotated[int, Field(ge=1, le=100_000)]  # each epoch has its files
+BatchSize = Annotated[int, Field(ge=1, le=1_000_000)]
+StandardError = Annotated[float, Field(ge=1e-6, le=1)]  # of an AUROC or a share: both lie between 0 and 1
+Scale = Annotated[float, Field(gt=0, le=1000)]  # normalized pixels lie within some units of 0
 T = TypeVar("T")
 
 

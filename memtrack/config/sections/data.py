@@ -20,7 +20,7 @@ class Source(Section):
     """The keys of every data source."""
 
     root: InputPath = Field(description="The folder that holds the source's files; DVC watches it.")
-    train_limit: Annotated[int, Field(ge=2)] | None = Field(
+    train_limit: Annotated[int, Field(ge=2, le=10**9)] | None = Field(
         None, description="Keep this many training samples (a seeded, stratified draw); null: all."
     )
     seed: Seed = Field(0, description="Seed for the held-out share and for train_limit.")
@@ -56,6 +56,11 @@ class Files(HeldOut):
     on_error: Literal["fail", "skip"] = Field(
         "fail", description="Broken images: fail lists all of them and stops; skip leaves them out."
     )
+    similar_classes: Literal["refuse", "keep"] = Field(
+        "refuse",
+        description="Classes whose names differ by case, blanks or Unicode form alone, or look like a "
+        "missing label (nan, NA, null, None): refuse stops and lists them; keep takes each as a class.",
+    )
 
 
 class ImageFolder(Files):
@@ -72,7 +77,7 @@ class Table(Files):
     """A CSV or Parquet table with one row per image; paths are relative to root."""
 
     kind: Literal["table"]
-    table: SubPath = Field(description="The table, below root: .csv or .parquet.")
+    table: SubPath = Field(description="The table, below root: .csv, .tsv or .parquet.")
     path_column: str = "path"
     label_column: str = "label"
     split_column: str | None = Field(None, description="A column that holds 'train' or 'test'.")
