@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from memtrack.config.secrets import without_secrets
+
 SHOWN = 50
 """At most this many problems are printed one by one; the rest are counted."""
 
@@ -21,7 +23,7 @@ class Problem:
 
     def __str__(self) -> str:
         where = str(self.path) + (f":{self.line}" if self.line is not None else "")
-        key = ".".join(str(part) for part in self.loc)
+        key = without_secrets(".".join(str(part) for part in self.loc))
         return f"{where}: {key}: {self.message}" if key else f"{where}: {self.message}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import subprocess
+import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -43,16 +44,45 @@ def dataset(kind: str, variant: str) -> dict[str, str]:
 
 def project_tags(variant: str) -> dict[str, str]:
     """Tags with the origin of a run: data version, DVC experiment, git commit, user."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
     found = {
         "dvc_data_hash": data_hash("prepare", Path("data/prepared")),
         "dvc_variant_hash": data_hash(f"corrupt@{variant}", VARIANTS_FOLDER / variant),
         "dvc_experiment": os.environ.get("DVC_EXP_NAME"),
         "dvc_stage": os.environ.get("DVC_STAGE"),
-        MLFLOW_GIT_COMMIT: commit,
+        MLFLOW_GIT_COMMIT: git_commit(),
         MLFLOW_SOURCE_NAME: os.environ.get("DVC_STAGE") or f"train {variant}",
-        MLFLOW_USER: getpass.getuser(),
+        MLFLOW_USER: user_name(),
     }
     return {key: value for key, value in found.items() if value}
+
+
+@lru_cache
+def git_commit() -> str | None:
+    """The commit that is checked out; None outside a repository, or if git cannot tell, which is said."""
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "--verify", "HEAD"], capture_output=True, encoding="utf-8", errors="replace",
+            env={**os.environ, "LC_ALL": "C"}, check=False,
+        )  # fmt: skip
+    except OSError as error:
+        return _left_out("git commit", f"the program git cannot be run ({error.strerror})")
+    if found.returncode == 0:
+        return found.stdout.strip()
+    if "not a git repository" in found.stderr:
+        return None
+    if "single revision" in found.stderr:
+        return _left_out("git commit", "the repository has none yet")
+    return _left_out("git commit", f"git reports: {found.stderr.strip()[:200]}")
+
+
+@lru_cache
+def user_name() -> str | None:
+    """The user's name; None if the system has none, as in a container with a user id of its own."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return _left_out("user", f"the user id {os.getuid()} has no name (set USER to give one)")
+
+
+def _left_out(what: str, why: str) -> None:
+    print(f"the {what} is not recorded in MLflow: {why}", file=sys.stderr)
