@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
-from functools import lru_cache
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlencode
 
@@ -17,6 +15,7 @@ from memtrack.config.paths import project_root
 from memtrack.config.secrets import URL, is_file, is_unclear, url_without_secrets, without_secrets
 from memtrack.config.sections.tracking import TrackingParams
 from memtrack.config.sections.tune import DEFAULT_STORAGE
+from memtrack.terminal.notices import say_once
 
 UNCLEAR = (
     "it is unclear where the password ends: write @ / ? # : in a user or password as %40 %2F %3F %23 %3A"
@@ -50,16 +49,11 @@ def experiment_name(params: TrackingParams) -> str:
     """The MLflow experiment: from MLFLOW_EXPERIMENT_NAME, else from params.yaml."""
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or params.experiment
     if os.environ.get("MLFLOW_EXPERIMENT_ID"):
-        _say_once(
+        say_once(
             f"MLFLOW_EXPERIMENT_ID is not used: the experiment is {name!r}, from MLFLOW_EXPERIMENT_NAME or "
             "tracking.experiment"
         )
     return name
-
-
-@lru_cache
-def _say_once(text: str) -> None:
-    print(text, file=sys.stderr)
 
 
 def address(uri: str) -> str:

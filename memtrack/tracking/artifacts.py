@@ -24,9 +24,10 @@ _FOLDERS = (
 
 
 def artifact_location(store: str, experiment: str) -> str | None:
-    """The URI of the folder for the artifacts of an experiment: in `mlruns` beside a SQLite file, or in the
-    project for other databases. None: the server decides. MLflow's default is the working directory, which may
-    be a copy of the project.
+    """The URI of the folder for the artifacts of an experiment: in `mlruns` beside a SQLite file, and in the
+    project for other databases. None: the server decides.
+
+    MLflow's default is the working directory, which may be a copy of the project.
 
     Raises:
         ValueError: for SQLite without a file.

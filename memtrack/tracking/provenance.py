@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import os
 import subprocess
-import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import yaml
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_SOURCE_NAME, MLFLOW_USER
 
 from memtrack.config.paths import VARIANTS_FOLDER
+from memtrack.terminal.notices import say_once
 
 LOCK_FILE = Path("dvc.lock")
 _YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the file is long: the Python loader takes a second
@@ -56,33 +56,34 @@ def project_tags(variant: str) -> dict[str, str]:
     return {key: value for key, value in found.items() if value}
 
 
-@lru_cache
 def git_commit() -> str | None:
-    """The commit that is checked out; None outside a repository, or if git cannot tell, which is said."""
+    """The commit that is checked out; None outside a repository, or if git cannot tell it, which is said."""
     try:
         found = subprocess.run(
-            ["git", "rev-parse", "--verify", "HEAD"], capture_output=True, encoding="utf-8", errors="replace",
-            env={**os.environ, "LC_ALL": "C"}, check=False,
-        )  # fmt: skip
+            ["git", "rev-parse", "--verify", "HEAD"],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            env={**os.environ, "LC_ALL": "C"},  # the messages in English
+            check=False,
+        )
     except OSError as error:
-        return _left_out("git commit", f"the program git cannot be run ({error.strerror})")
-    if found.returncode == 0:
-        return found.stdout.strip()
-    if "not a git repository" in found.stderr:
-        return None
-    if "single revision" in found.stderr:
-        return _left_out("git commit", "the repository has none yet")
-    return _left_out("git commit", f"git reports: {found.stderr.strip()[:200]}")
+        reason = f"the program git cannot be run ({error.strerror})"
+    else:
+        if found.returncode == 0:
+            return found.stdout.strip()
+        if "not a git repository" in found.stderr:
+            return None
+        unborn = "single revision" in found.stderr
+        reason = "the repository has none yet" if unborn else f"git reports: {found.stderr.strip()[:200]}"
+    say_once(f"the git commit is not recorded in MLflow: {reason}")
+    return None
 
 
-@lru_cache
 def user_name() -> str | None:
     """The user's name; None if the system has none, as in a container with a user id of its own."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
-        return _left_out("user", f"the user id {os.getuid()} has no name (set USER to give one)")
-
-
-def _left_out(what: str, why: str) -> None:
-    print(f"the {what} is not recorded in MLflow: {why}", file=sys.stderr)
+        say_once(f"the user is not recorded in MLflow: user id {os.getuid()} has no name (USER may give it)")
+        return None

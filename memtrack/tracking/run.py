@@ -266,7 +266,7 @@ class Run:
                 uri = self.reference.tracking_uri
                 what = "does not answer" if store.may_come_back(uri, error) else "failed"
                 print(
-                    f"the MLflow store {uri} {what}; the command continues. What the store lacks is kept in "
+                    f"MLflow at {uri} {what}; the command continues. What the store lacks is kept in "
                     ".memtrack/mlflow and sent when the store is back: by this run, by the next stage, or by "
                     f"`python -m memtrack.upload`. MLflow reports: {reported(error, uri)[:300]}",
                     file=sys.stderr,
@@ -294,14 +294,16 @@ class Run:
             store.open_experiment(self.reference)
         except store.DeletedExperiment:
             named = " (from MLFLOW_EXPERIMENT_NAME)" if os.environ.get("MLFLOW_EXPERIMENT_NAME") else ""
-            text = f"the experiment {experiment!r}{named} was deleted in MLflow: restore it or choose another name"
+            what = f"the experiment {experiment!r}{named}"
+            text = f"{what} was deleted in MLflow: restore it or choose another name"
             raise params.mistake("experiment", message=text) from None
         except store.ERRORS as error:
             if store.may_come_back(uri, error):
                 return
             text = (
                 f"the MLflow store {uri}{named} cannot be used: give a server (http://...), a database "
-                f"(sqlite:///FILE), or null for mlflow.db in the project. MLflow reports: {reported(error, uri)}"
+                "(sqlite:///FILE), or null for mlflow.db in the project. MLflow reports: "
+                + reported(error, uri)
             )
             raise params.mistake("uri", message=text[:900]) from None
 

@@ -78,7 +78,7 @@ def shown(url: str) -> str:
     """The address of a storage for messages, without user, password and tokens.
 
     Raises:
-        ValueError, SQLAlchemyError: if it is not a URL of a database, or if it is unclear where a password ends.
+        ValueError, SQLAlchemyError: if it is not a URL of a database, or a password in it is not escaped.
     """
     make_url(url)
     if is_unclear(url):
