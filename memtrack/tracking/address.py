@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlencode
 
+from memtrack.config.params import Params
 from memtrack.config.paths import project_root
 from memtrack.config.secrets import URL, is_file, is_unclear, url_without_secrets, without_secrets
 from memtrack.config.sections.tracking import TrackingParams
@@ -110,6 +111,15 @@ def reported(error: object, uri: str) -> str:
     for secret in filter(None, {*secrets, *map(unquote, secrets)}):
         text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
     return text
+
+
+def check_stores(params: Params) -> None:
+    """Raise an `InputError` if a store is unclear, or if MLflow and Optuna are given the same database."""
+    if is_unclear(params.tune.storage or ""):
+        raise params.tune.mistake("storage", message=UNCLEAR)
+    if problem := shared_database(params.tracking, params.tune.storage):
+        raise params.tune.mistake("storage", message=problem)
+    experiment_name(params.tracking)
 
 
 def shared_database(tracking: TrackingParams, storage: str | None) -> str | None:
