@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlencode
 
+from memtrack.config.errors import InputError, Problem
 from memtrack.config.params import Params
 from memtrack.config.paths import project_root
 from memtrack.config.secrets import URL, is_file, is_unclear, url_without_secrets, without_secrets
@@ -39,8 +40,9 @@ def tracking_uri(params: TrackingParams) -> str:
     given = os.environ.get("MLFLOW_TRACKING_URI"), params.uri
     for uri in filter(None, given):
         if is_unclear(uri):
-            named = "MLFLOW_TRACKING_URI: " if uri == given[0] else ""
-            raise params.mistake("uri", message=f"{named}{UNCLEAR}")
+            if uri == given[0]:
+                raise InputError([Problem(Path("MLFLOW_TRACKING_URI"), message=UNCLEAR)])
+            raise params.mistake("uri", message=UNCLEAR)
         if sqlite_file(uri) is None:
             _complete[address(uri)] = uri
     return address(given[0] or given[1] or "sqlite:///mlflow.db")
@@ -82,7 +84,13 @@ def located(uri: str) -> str:
 
 
 def complete_uri(store: str) -> str:
-    """The URI that opens the store at an address, with the credentials that this process was given for it."""
+    """The URI that opens the store at an address, with the credentials that this process was given for it.
+
+    Raises:
+        ValueError: for SQLite without a file.
+    """
+    if re.match(r"sqlite\b", store) and sqlite_file(store) is None:
+        raise ValueError("a SQLite store should be a file: one in memory is gone when the command ends")
     return located(_complete.get(store, store))
 
 
@@ -137,6 +145,8 @@ def shared_database(tracking: TrackingParams, storage: str | None) -> str | None
 
 
 def _database(uri: str) -> str:
-    """The address of a database, whatever the driver and the name of this machine."""
+    """The address of a database, whatever the driver, the options and the name of this machine."""
+    if (file := sqlite_file(uri)) is not None:
+        return str(file)
     found = re.sub(r"^(\w+)\+\w+:", r"\1:", address(uri))
     return re.sub(r"//(127\.0\.0\.1|\[::1\])?(?=[:/]\w)", "//localhost", found)

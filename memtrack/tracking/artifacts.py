@@ -28,13 +28,8 @@ def artifact_location(store: str, experiment: str) -> str | None:
     project for other databases. None: the server decides.
 
     MLflow's default is the working directory, which may be a copy of the project.
-
-    Raises:
-        ValueError: for SQLite without a file.
     """
     file, kind = sqlite_file(store), re.split("[+:]", store)[0]
-    if file is None and kind == "sqlite":
-        raise ValueError("a SQLite store should be a file: one in memory ends with the command")
     if file is None and kind not in _DATABASES:
         return None
     folder = project_root() if file is None else file.parent
