@@ -74,8 +74,8 @@ def git_commit() -> str | None:
             return found.stdout.strip()
         if "not a git repository" in found.stderr:
             return None
-        unborn = "single revision" in found.stderr
-        reason = "the repository has none yet" if unborn else f"git reports: {found.stderr.strip()[:200]}"
+        first = found.stderr.partition("\n")[0]
+        reason = "the repository has none yet" if "single revision" in first else f"git reports: {first}"
     say_once(f"the git commit is not recorded in MLflow: {reason}")
     return None
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import yaml
 from filelock import FileLock
 from mlflow.data.dataset_source import DatasetSource
 from mlflow.data.filesystem_dataset_source import FileSystemDatasetSource
@@ -172,7 +173,8 @@ def _give_model(client: mlflow.MlflowClient, experiment: str, run: str, folder: 
     """Log a model that mlflow.pytorch.save_model wrote, as log_model would."""
     made = client.search_logged_models([experiment], filter_string=f"source_run_id = '{run}'")
     model = made[0] if made else client.create_logged_model(experiment, name="model", source_run_id=run)
-    description = Model.load(folder)
+    content = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
+    description = Model.from_dict(content)  # `Model.load` takes a path with ? or # in it for a URI
     description.run_id, description.model_id, description.model_uuid = run, model.model_id, model.model_id
     description.artifact_path = model.artifact_location
     description.save(folder / "MLmodel")

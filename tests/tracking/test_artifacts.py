@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlparse
 
 import mlflow
 import pytest
+from mlflow.models import Model
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 from memtrack.tracking import store
@@ -39,6 +40,23 @@ def test_each_experiment_has_its_own_folder_and_a_plain_name_is_kept() -> None:
 def test_other_databases_have_their_artifacts_in_the_project(project: Path) -> None:
     assert artifact_location("postgresql+psycopg://host/db", "a") == (project / "mlruns/a").as_uri()
     assert artifact_location("http://host", "a") is artifact_location("databricks", "a") is None
+
+
+def test_a_network_is_logged_in_a_project_of_any_path(
+    project: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = project / "a?b#c%20d/model"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder.parent)
+    shutil.copy(empty_store, "mlflow.db")
+    Model().save(folder / "MLmodel")
+    client, experiment = store.open_experiment(reference())
+    store._give_model(client, experiment, client.create_run(experiment).info.run_id, folder)
+    (model,) = client.search_logged_models([experiment])
+    assert str(model.status) == "READY"
+    assert [path.parents[4] for path in project.rglob("mlruns/*/*/*/artifacts/MLmodel")] == [
+        Path("mlruns").resolve()
+    ]
 
 
 def write(client: mlflow.MlflowClient, run: str, name: str) -> None:
