@@ -44,7 +44,8 @@ def tracking_uri(params: TrackingParams) -> str:
                 raise InputError([Problem(Path("MLFLOW_TRACKING_URI"), message=UNCLEAR)])
             raise params.mistake("uri", message=UNCLEAR)
         if sqlite_file(uri) is None:
-            _complete[address(uri)] = uri
+            # MLflow would put the query of a server before the path of its requests, and into its logs
+            _complete[address(uri)] = uri.partition("?")[0] if uri.startswith("http") else uri
     return address(given[0] or given[1] or "sqlite:///mlflow.db")
 
 

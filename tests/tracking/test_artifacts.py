@@ -69,8 +69,7 @@ def files(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / "mlruns").rglob("*.txt"))
 
 
-@pytest.mark.parametrize("copied", [False, True])
-@pytest.mark.parametrize("names", [("old", "a?b%20c"), ("a?b%20c", "new")])
+@pytest.mark.parametrize(("names", "copied"), [(("old", "a?b%20c"), False), (("a?b%20c", "new"), True)])
 def test_a_project_that_was_moved_or_copied_writes_to_its_new_place(
     names: tuple[str, str], copied: bool, project: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -577,7 +577,7 @@ def test_the_password_of_a_server_is_used_and_kept_nowhere(
 
     def away(tracking_uri: str) -> Client:
         asked.append(tracking_uri)
-        raise ConnectionError(f"{tracking_uri} does not know ann with s3cretpw and t0ken")
+        raise ConnectionError(f"{tracking_uri} does not know ann with s3cretpw")
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setattr(mlflow, "MlflowClient", away)
@@ -588,11 +588,11 @@ def test_the_password_of_a_server_is_used_and_kept_nowhere(
     )
     tell(run, model=False)
     Path("run.json").write_text(run.reference.model_dump_json())
-    assert {*asked} == {uri}
+    assert {*asked} == {uri.partition("?")[0]}
     said = capsys.readouterr().err
     status, text = run_upload(capsys)
     assert status == 1
-    assert {*asked} == {uri}
+    assert {*asked} == {uri.partition("?")[0]}
     written = [path.read_bytes().decode(errors="replace") for path in project.rglob("*") if path.is_file()]
     for secret in ("s3cretpw", "t0ken", "ann:", "ann@", " ann "):
         assert not any(secret in one for one in (*written, said, text))
