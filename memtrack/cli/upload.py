@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"run {run.folder.name}: {store.upload(run)} messages sent")
         except store.ERRORS as error:
             left += 1
-            reason = reported(error, run.store)[:300]
+            reason = reported(error)[:300]
             print(f"run {run.folder.name}: {run.pending()} messages are waiting: {reason}")
     if not left:
         print("nothing is waiting")

@@ -110,14 +110,15 @@ def _sqlite_uri(file: Path, like: str) -> str:
     return f"{scheme}:///{path}{found['query'] if found else ''}"
 
 
-def reported(error: object, uri: str) -> str:
-    """The text of an error without the secrets of a store, which is given by its URI or its address."""
-    text, parts = without_secrets(str(error)), URL.fullmatch(_complete.get(uri, uri))
-    secrets = [os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in ("USERNAME", "PASSWORD", "TOKEN")]
-    if parts is not None:
-        secrets += parts["host"].rpartition("@")[0].split(":", 1)
-        secrets += [value for key, value in parse_qsl(parts["rest"][1:]) if key not in _PLACES]
-    for secret in filter(None, {*secrets, *map(unquote, secrets)}):
+def reported(error: object, *uris: str) -> str:
+    """The text of an error without the secrets of the stores that this process knows, and of these URIs."""
+    text = without_secrets(str(error))
+    secrets = {os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in ("USERNAME", "PASSWORD", "TOKEN")}
+    for parts in filter(None, map(URL.fullmatch, (*_complete.values(), *uris))):
+        found = parts["host"].rpartition("@")[0].split(":", 1)
+        found += [value for key, value in parse_qsl(parts["rest"][1:]) if key not in _PLACES]
+        secrets |= {*found, *map(unquote, found)}
+    for secret in filter(None, secrets):
         text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
     return text
 

@@ -268,7 +268,7 @@ class Run:
                 print(
                     f"MLflow at {uri} {what}; the command continues. What the store lacks is kept in "
                     ".memtrack/mlflow and sent when the store is back: by this run, by the next stage, or by "
-                    f"`python -m memtrack.upload`. MLflow reports: {reported(error, uri)[:300]}",
+                    f"`python -m memtrack.upload`. MLflow reports: {reported(error)[:300]}",
                     file=sys.stderr,
                 )
         else:
@@ -302,8 +302,7 @@ class Run:
                 return
             text = (
                 f"the MLflow store {uri}{named} cannot be used: give a server (http://...), a database "
-                "(sqlite:///FILE), or null for mlflow.db in the project. MLflow reports: "
-                + reported(error, uri)
+                "(sqlite:///FILE), or null for mlflow.db in the project. MLflow reports: " + reported(error)
             )
             raise params.mistake("uri", message=text[:900]) from None
 
