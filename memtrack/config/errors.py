@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from memtrack.config.secrets import without_secrets
+
 SHOWN = 50
 """At most this many problems are printed one by one; the rest are counted."""
 
@@ -22,7 +24,7 @@ class Problem:
 
     def __str__(self) -> str:
         where = str(self.path) + (f":{self.line}" if self.line is not None else "")
-        key = ".".join(_shortened(str(part), 80) for part in self.loc)
+        key = without_secrets(".".join(_shortened(str(part), 80) for part in self.loc))
         message = _shortened(self.message, 2000)
         return _visible(f"{where}: {key}: {message}" if key else f"{where}: {message}")
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from memtrack.config.errors import InputError, Problem
+from memtrack.config.secrets import without_secrets
 from memtrack.config.yaml_file import Loc, SourceFile
 
 M = TypeVar("M", bound=BaseModel)
@@ -169,5 +170,5 @@ def _at(content: Any, loc: Loc) -> Any:
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value, default=str, ensure_ascii=False)
+    text = without_secrets(json.dumps(value, default=str, ensure_ascii=False))
     return text if len(text) <= 60 else text[:57] + "..."

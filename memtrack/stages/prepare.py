@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from memtrack.config import params
 from memtrack.config.paths import PREPARED_FOLDER
 from memtrack.data.preparation import write_prepared
 from memtrack.data.sources import collect
+from memtrack.stages import load_params
 from memtrack.terminal.entry_point import entry_point
 
 
 @entry_point
 def main() -> None:
     """Run the stage."""
-    data = params.load().data
+    data = load_params().data
     info = write_prepared(collect(data), data, PREPARED_FOLDER)
     print(
         f"{info.source}: {info.train} training and {info.test} test samples, "

@@ -24,7 +24,7 @@ from memtrack.config.params import Params
 from memtrack.config.sections.tracking import TrackingParams
 from memtrack.core.recording.trajectory import write_array
 from memtrack.tracking import store
-from memtrack.tracking.address import tracking_uri
+from memtrack.tracking.address import experiment_name, reported, tracking_uri
 from memtrack.tracking.outbox import FINISHED, Outbox, waiting
 from memtrack.tracking.provenance import dataset, project_tags
 from memtrack.tracking.reference import RunReference
@@ -88,7 +88,8 @@ class Run:
         """
         uri = tracking_uri(params)
         in_experiment = os.environ.get("DVC_EXP_NAME")
-        reference = RunReference(key=key, tracking_uri=uri, experiment=params.experiment, variant=variant)
+        experiment = experiment_name(params)
+        reference = RunReference(key=key, tracking_uri=uri, experiment=experiment, variant=variant)
         run = cls(reference)
         if time.monotonic() >= run._contact.next_try:
             run._check_store(params)
@@ -123,7 +124,7 @@ class Run:
             what: the name of the computation, such as "train".
             computed: the keys of the fingerprints of the computation.
         """
-        store_of_run = [tracking_uri(params.tracking), params.tracking.experiment]
+        store_of_run = [tracking_uri(params.tracking), experiment_name(params.tracking)]
         causes = json.dumps([computed, parameters, store_of_run], sort_keys=True)
         key = f"{what}-{variant}-{hashlib.sha256(causes.encode()).hexdigest()[:12]}"
         begun = cls.resume(
@@ -265,9 +266,9 @@ class Run:
                 uri = self.reference.tracking_uri
                 what = "does not answer" if store.may_come_back(uri, error) else "failed"
                 print(
-                    f"the MLflow store {uri} {what}; the command continues. What the store lacks is kept in "
+                    f"MLflow at {uri} {what}; the command continues. What the store lacks is kept in "
                     ".memtrack/mlflow and sent when the store is back: by this run, by the next stage, or by "
-                    f"`python -m memtrack.upload`. MLflow reports: {str(error)[:300]}",
+                    f"`python -m memtrack.upload`. MLflow reports: {reported(error)[:300]}",
                     file=sys.stderr,
                 )
         else:
@@ -292,14 +293,16 @@ class Run:
         try:
             store.open_experiment(self.reference)
         except store.DeletedExperiment:
-            text = f"the experiment {experiment!r} was deleted in MLflow: restore it or choose another name"
+            named = " (from MLFLOW_EXPERIMENT_NAME)" if os.environ.get("MLFLOW_EXPERIMENT_NAME") else ""
+            what = f"the experiment {experiment!r}{named}"
+            text = f"{what} was deleted in MLflow: restore it or choose another name"
             raise params.mistake("experiment", message=text) from None
         except store.ERRORS as error:
             if store.may_come_back(uri, error):
                 return
             text = (
                 f"the MLflow store {uri}{named} cannot be used: give a server (http://...), a database "
-                f"(sqlite:///FILE), or null for mlflow.db in the project. MLflow reports: {error}"
+                "(sqlite:///FILE), or null for mlflow.db in the project. MLflow reports: " + reported(error)
             )
             raise params.mistake("uri", message=text[:900]) from None
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import yaml
 from filelock import FileLock
 from mlflow.data.dataset_source import DatasetSource
 from mlflow.data.filesystem_dataset_source import FileSystemDatasetSource
@@ -30,6 +31,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from memtrack.config.paths import project_root
 from memtrack.tracking import outbox
+from memtrack.tracking.address import complete_uri
+from memtrack.tracking.artifacts import artifact_location, follow_move
 from memtrack.tracking.reference import RunReference
 
 KEY_TAG = "memtrack_run"
@@ -170,7 +173,8 @@ def _give_model(client: mlflow.MlflowClient, experiment: str, run: str, folder: 
     """Log a model that mlflow.pytorch.save_model wrote, as log_model would."""
     made = client.search_logged_models([experiment], filter_string=f"source_run_id = '{run}'")
     model = made[0] if made else client.create_logged_model(experiment, name="model", source_run_id=run)
-    description = Model.load(folder)
+    content = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
+    description = Model.from_dict(content)  # `Model.load` takes a path with ? or # in it for a URI
     description.run_id, description.model_id, description.model_uuid = run, model.model_id, model.model_id
     description.artifact_path = model.artifact_location
     description.save(folder / "MLmodel")
@@ -191,14 +195,12 @@ def open_experiment(reference: RunReference) -> tuple[mlflow.MlflowClient, str]:
     # two stages at once must not both create the tables or the experiment of a new store; a server takes
     # care of that itself, and waiting for one that does not answer would block all stages
     with nullcontext() if is_server(uri) else FileLock(project_root() / "mlflow.db.lock"):
-        client = mlflow.MlflowClient(tracking_uri=uri)
+        client = mlflow.MlflowClient(tracking_uri=complete_uri(uri))
         found = client.get_experiment_by_name(reference.experiment)
         if found is None:
-            # next to a SQLite store: MLflow's default is the working directory, which may be a copy
-            database = uri.removeprefix("sqlite:///")
-            local = database != uri
-            folder = (Path(database).parent / "mlruns" / reference.experiment).as_uri() if local else None
+            folder = artifact_location(uri, reference.experiment)
             return client, str(client.create_experiment(reference.experiment, artifact_location=folder))
+        follow_move(uri, reference.experiment, found.artifact_location)
     if found.lifecycle_stage == "deleted":
         raise DeletedExperiment(f"the experiment {reference.experiment!r} was deleted in MLflow")
     return client, str(found.experiment_id)

@@ -569,6 +569,36 @@ def test_one_run_that_cannot_be_sent_does_not_stop_another(
     assert f"run {gone.reference.key}: 2 messages are waiting" in said
 
 
+def test_the_password_of_a_server_is_used_and_kept_nowhere(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = "http://ann:s3cretpw@127.0.0.1:1/mlflow?token=t0ken"
+    asked: list[str] = []
+
+    def away(tracking_uri: str) -> Client:
+        asked.append(tracking_uri)
+        raise ConnectionError(f"{tracking_uri} does not know ann with s3cretpw")
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setattr(mlflow, "MlflowClient", away)
+    run = opened(
+        tags={
+            "trained_on_store": RunReference(key="", tracking_uri=uri, experiment="", variant="").tracking_uri
+        }
+    )
+    tell(run, model=False)
+    Path("run.json").write_text(run.reference.model_dump_json())
+    assert {*asked} == {uri.partition("?")[0]}
+    said = capsys.readouterr().err
+    status, text = run_upload(capsys)
+    assert status == 1
+    assert {*asked} == {uri.partition("?")[0]}
+    written = [path.read_bytes().decode(errors="replace") for path in project.rglob("*") if path.is_file()]
+    for secret in ("s3cretpw", "t0ken", "ann:", "ann@", " ann "):
+        assert not any(secret in one for one in (*written, said, text))
+    assert run.reference.tracking_uri == "http://127.0.0.1:1/mlflow"
+
+
 # --- runs that go on ----------------------------------------------------------------------------
 
 

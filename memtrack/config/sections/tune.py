@@ -13,6 +13,9 @@ from memtrack.config.sections.base import Choices, Name, Scale, Section, Seed, S
 from memtrack.config.sections.curvature import Probes
 from memtrack.config.sections.record import RecordedEpochs
 
+DEFAULT_STORAGE = "sqlite:///.memtrack/tune/study.db"
+"""Optuna's storage if none is given; the path is relative to the project."""
+
 
 class ScaleRange(Section):
     """A range of perturbation scales, searched on a log scale."""
