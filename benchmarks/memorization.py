@@ -189,7 +189,7 @@ def report(work: Path) -> None:
     RESULTS.parent.mkdir(exist_ok=True)
     lines = ["# Which score measures memorization?", "",
              "Agreement with Feldman & Zhang's memorization, estimated from many trainings of the same "
-             "network (each on 70% of the samples); in brackets the 95% bootstrap interval over samples. "
+             "network (each on 70% of the samples); in brackets the 95% interval over samples. "
              "AUROC: for finding the wrong labels. Written by benchmarks/memorization.py.", ""]  # fmt: skip
     rows, panels = [], []
     for name, chosen in DATA.items():

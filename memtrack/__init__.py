@@ -10,7 +10,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from memtrack.core.evaluation.bootstrap import Resampling
     from memtrack.core.evaluation.detection import detection
     from memtrack.core.recording.curvature import ForwardDifference, curvature
     from memtrack.core.recording.recorder import record_epoch
@@ -21,7 +20,6 @@ __all__ = [
     "SCORES",
     "ForwardDifference",
     "Need",
-    "Resampling",
     "Trajectory",
     "compute",
     "curvature",
@@ -32,7 +30,6 @@ _MODULES = {
     "SCORES": "scores",
     "ForwardDifference": "recording.curvature",
     "Need": "scores",
-    "Resampling": "evaluation.bootstrap",
     "Trajectory": "recording.trajectory",
     "compute": "scores",
     "curvature": "recording.curvature",

@@ -86,14 +86,13 @@ def main(argv: list[str] | None = None) -> int:
         notes += [f"{name}: {text}" for text in lines]
     Console(width=None if sys.stdout.isatty() else 160).print(table)
     print(
-        "behind the best: the AUROC of the best score minus this one's, with the paired bootstrap interval; "
-        "first 5%: the share of these samples that is corrupted, and the share of all corrupted samples that "
-        "is among them"
+        "behind the best: the AUROC of the best score minus this one's, with its paired interval (which does "
+        "not account for the choice of the best); first 5%: the share of these samples that is corrupted, "
+        "and the share of all corrupted samples that is among them"
     )
     if compared:
         print(
-            "memorization: the Pearson correlation with Feldman & Zhang's memorization, with the bootstrap "
-            "interval"
+            "memorization: the Pearson correlation with Feldman & Zhang's memorization, with its interval"
             + ("" if loaded.memorization.recipe is None else "; for the network in memorization.recipe")
         )
     print("\n".join(notes))

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
-from pandas.api.types import is_numeric_dtype
 
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.validation import nearest
@@ -175,18 +174,6 @@ def guarded(text: str) -> str:
 def unguarded(text: str) -> str:
     """The text that `guarded` was given."""
     return text.removeprefix("'")
-
-
-def write_csv(table: pd.DataFrame, path: Path) -> None:
-    """Write a table for people: without its index, and with every text guarded."""
-    texts: dict[str, pd.Series] = {}
-    for name, column in table.items():
-        if not is_numeric_dtype(column):
-            cells = column.to_numpy(dtype=object).tolist()
-            if any(isinstance(cell, str) and cell[:1] in FORMULAS for cell in cells):
-                safe = [guarded(cell) if isinstance(cell, str) else cell for cell in cells]
-                texts[str(name)] = pd.Series(safe, index=table.index, dtype=object)
-    table.assign(**texts).to_csv(path, index=False)
 
 
 def _text(cell: object) -> str:

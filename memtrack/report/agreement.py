@@ -51,6 +51,7 @@ class AgreementReport:
         return AgreementMetrics(
             samples=int(self._known.sum()),
             memorized=int((self.memorization[self._known] > MEMORIZED).sum()),
+            resampled_from=self.resampling.subset(int(self._known.sum())),
             scores={key: _columns(found) for key, found in judged.items()},
             behind_best={key: _columns(differences[best, key]) for key in others},
         )

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from memtrack.core.evaluation.bootstrap import Resampling
 from memtrack.core.evaluation.detection import (
     FEW,
     Detection,
@@ -23,11 +22,11 @@ from memtrack.core.evaluation.detection import (
 )
 from memtrack.core.recording.trajectory import EpochArrays
 from memtrack.core.scores import ranks, title
-from memtrack.data.tables import write_csv
 from memtrack.data.variants import VariantData
 from memtrack.report import figures
 from memtrack.report.captions import caption
 from memtrack.report.metrics import ConflictMetrics, EvaluateMetrics, ScoreMetrics
+from memtrack.report.sample_tables import write_csv
 
 Scores = Mapping[str, NDArray[np.float64]]
 CORNERS = 1000
@@ -44,7 +43,7 @@ class Evaluation:
     trajectory: EpochArrays
     scores: Scores
     test_accuracy: float
-    resampling: Resampling
+    confidence: float
 
     @property
     def corrupted(self) -> NDArray[np.bool_] | None:
@@ -55,7 +54,7 @@ class Evaluation:
     def _compared(self) -> tuple[dict[str, Detection], dict[tuple[str, str], Difference]]:
         if self.corrupted is None:
             return {}, {}
-        return compare(self.corrupted, self.scores, self.resampling)
+        return compare(self.corrupted, self.scores, self.confidence)
 
     @cached_property
     def metrics(self) -> EvaluateMetrics:
@@ -123,7 +122,7 @@ class Evaluation:
         return pd.DataFrame(columns).sort_values(f"{next(iter(self.scores))}_rank")
 
     def difference_table(self) -> pd.DataFrame:
-        """differences.csv: the difference of each pair of scores, on the same resamples."""
+        """differences.csv: the difference of each pair of scores, with its paired interval."""
         rows = [
             (better, worse, found.difference, found.low, found.high)
             for (better, worse), found in self._compared[1].items()

@@ -22,6 +22,8 @@ from memtrack.core.images.pixels import Pixels
 
 Values = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+POINTS = 20_000
+"""The largest number of points in a scatter plot."""
 CLEAN, CORRUPTED = "#4477aa", "#cc3311"  # colour-blind readers can tell them apart
 
 
@@ -114,18 +116,23 @@ def memorization_histogram(values: Values, corrupted: Flags | None, threshold: f
 
 
 def scatters(scores: Mapping[str, Values], memorization: Values, corrupted: Flags | None, path: Path) -> None:
-    """Draw each score, by title, over memorization: a point for each sample, in red if it is corrupted."""
+    """Draw each score, by title, over memorization: a point for each sample, in red if it is corrupted. Of
+    more than `POINTS` samples as many are drawn, chosen at random, always the same."""
+    count = len(memorization)
+    drawn = np.arange(count)
+    if count > POINTS:
+        drawn = np.sort(np.random.default_rng(0).choice(count, POINTS, replace=False))
     columns = min(4, len(scores))
     rows = -(-len(scores) // columns)
     figure, grid = plt.subplots(rows, columns, figsize=(3.2 * columns, 2.8 * rows), squeeze=False)
-    colours = np.where(
-        np.zeros(len(memorization), bool) if corrupted is None else corrupted, CORRUPTED, CLEAN
-    )
+    colours = np.where(np.zeros(count, bool) if corrupted is None else corrupted, CORRUPTED, CLEAN)[drawn]
     for axes, (name, values) in zip(grid.flat, scores.items(), strict=False):
-        axes.scatter(memorization, values, s=4, c=colours, alpha=0.5, linewidths=0, rasterized=True)
+        axes.scatter(
+            memorization[drawn], values[drawn], s=4, c=colours, alpha=0.5, linewidths=0, rasterized=True
+        )
         axes.set(title=name)
     for axes in grid.flat[max(0, len(scores) - columns) : len(scores)]:
-        axes.set_xlabel("memorization")
+        axes.set_xlabel("memorization" if count <= POINTS else f"memorization ({POINTS:,} of {count:,})")
     for axes in grid.flat[len(scores) :]:
         axes.axis("off")
     if corrupted is not None:

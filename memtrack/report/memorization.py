@@ -12,11 +12,11 @@ import pandas as pd
 from memtrack.core.memorization.estimates import MEMORIZED, Counts, InfluentialPairs
 from memtrack.core.memorization.subsets import Flags
 from memtrack.data.prepared import PreparedData
-from memtrack.data.tables import write_csv
 from memtrack.data.variants import VariantData
 from memtrack.report import figures
 from memtrack.report.captions import caption
 from memtrack.report.metrics import MemorizationMetrics
+from memtrack.report.sample_tables import write_csv
 
 SHEET = 50
 """The number of images on a contact sheet."""

@@ -13,7 +13,8 @@ from memtrack.config.sections.base import Fraction
 class ScoreMetrics(StrictModel):
     """How well a score finds the corrupted samples; see `memtrack.core.evaluation.detection.Detection`.
     behind_best is the AUROC of the best score minus that of this one, with its paired interval; 0 for the
-    best one itself."""
+    best one itself. The intervals follow from DeLong's covariance; they do not account for the choice of the
+    best."""
 
     auroc: Fraction
     auroc_low: Fraction
@@ -144,10 +145,13 @@ class UtilityMetrics(StrictModel):
 class AgreementMetrics(StrictModel):
     """metrics.json of stage agreement: the `memtrack.core.evaluation.agreement.MEASURES` of each score with
     their intervals, and for each score but the best by Pearson the paired difference to the best; None if a
-    measure is not defined. memorized: the number of samples with a memorization above 0.25."""
+    measure is not defined. The intervals do not account for the choice of the best. memorized: the number of
+    samples with a memorization above 0.25. resampled_from: how many of the samples each resample is drawn
+    from, for the intervals of top_overlap and precision; the other intervals are of all samples."""
 
     samples: int
     memorized: int
+    resampled_from: int | None = None
     scores: dict[str, dict[str, float | None]]
     behind_best: dict[str, dict[str, float | None]]
 

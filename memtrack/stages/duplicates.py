@@ -17,11 +17,10 @@ from memtrack.core.recording.features import features
 from memtrack.data.batches import variant_batches
 from memtrack.data.neighbours import nearest_neighbours
 from memtrack.data.prepared import CHUNK, PreparedData
-from memtrack.data.tables import write_csv
 from memtrack.data.variants import VariantData
 from memtrack.report.duplicates import draw_conflicts, duplicate_metrics, duplicate_table
 from memtrack.report.metrics import DuplicatesMetrics
-from memtrack.report.sample_tables import read_scores
+from memtrack.report.sample_tables import read_scores, write_csv
 from memtrack.runs.checkpoints import trained_checkpoints, trained_network
 from memtrack.runs.networks import chosen_device
 from memtrack.stages import load_with_variant

@@ -54,7 +54,7 @@ def evaluate(params: Params, name: str, trained: Path, folder: Path, stage: str)
         scores = {key: compute(key, evidence) for key in chosen}
     except LookupError as error:
         raise InputError([Problem(run.trajectory.folder, message=f"{error}: run `dvc repro`")]) from None
-    found = Evaluation(variant, run.trajectory, scores, run.metrics.test_accuracy, params.evaluate.resampling)
+    found = Evaluation(variant, run.trajectory, scores, run.metrics.test_accuracy, params.evaluate.confidence)
     found.write(folder)
     write_json(found.metrics, folder / "metrics.json")
     _log(params, run, folder, found)

@@ -40,7 +40,7 @@ class Truth(Protocol):
         ...
 
     def difference(self, first: Values, second: Values, how: Resampling) -> Difference:
-        """Compare two scores on the same samples, with the paired bootstrap interval of the difference."""
+        """Compare two scores on the same samples, with the paired interval of the difference."""
         ...
 
 
@@ -62,7 +62,7 @@ class Corruption:
 
     def difference(self, first: Values, second: Values, how: Resampling) -> Difference:
         """The difference of the AUROC."""
-        return paired_difference(self.flags, first, second, how)
+        return paired_difference(self.flags, first, second, how.confidence)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Memorization:
 
     def value(self, scores: Values) -> float:
         """Pearson's correlation; 0 if all scores are the same."""
-        return float(np.nan_to_num(correlation(scores, self.values, np.ones(len(scores)))))
+        return float(np.nan_to_num(correlation(scores, self.values)))
 
     def difference(self, first: Values, second: Values, how: Resampling) -> Difference:
         """The difference of the correlation. If a score is constant: interval from -1 to 1, correlation 0."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import random
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from memtrack.config.errors import InputError
-from memtrack.data.tables import FORMULAS, guarded, read_table, required_columns, unguarded, write_csv
+from memtrack.data.tables import FORMULAS, guarded, read_table, required_columns, unguarded
 
 ROWS = [["path", "label"], ["a.png", "cat"], ["b, c.png", "dög"], ["d.png", ""]]
 
@@ -119,24 +117,3 @@ def test_no_text_is_a_formula_and_every_text_comes_back() -> None:
         assert guarded(cell) in (cell, "'" + cell)
     assert guarded("cat/1.png") == "cat/1.png"
     assert guarded("=1+1") == "'=1+1"
-
-
-def test_a_written_table_guards_text_and_leaves_numbers() -> None:
-    frame = pd.DataFrame(
-        {
-            "id": ["-1.png", "a=b", "'", "+"],
-            "score": [-1.5, 2.0, np.nan, -np.inf],
-            "rank": [-1, 2, 3, 4],
-            "known": ["", 1, None, True],
-        }
-    )
-    write_csv(frame, Path("table.csv"))
-    assert Path("table.csv").read_text().splitlines() == [
-        "id,score,rank,known",
-        "'-1.png,-1.5,-1,",
-        "a=b,2.0,2,1",
-        "'',,3,",
-        "'+,-inf,4,True",
-    ]
-    read = pd.read_csv(io.StringIO(Path("table.csv").read_text()), dtype=str, keep_default_na=False)
-    assert [unguarded(cell) for cell in read["id"]] == frame["id"].tolist()

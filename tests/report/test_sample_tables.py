@@ -11,8 +11,14 @@ import pandas as pd
 import pytest
 
 from memtrack.config.errors import InputError
-from memtrack.data.tables import write_csv
-from memtrack.report.sample_tables import read_influenced, read_memorization, read_scores, score_names
+from memtrack.data.tables import guarded
+from memtrack.report.sample_tables import (
+    read_influenced,
+    read_memorization,
+    read_scores,
+    score_names,
+    write_csv,
+)
 
 VARIANT: Any = SimpleNamespace(ids=["a", "b"], name="noisy")
 
@@ -61,7 +67,39 @@ def test_names_that_are_guarded_against_spreadsheets(tmp_path: Path) -> None:
     assert found["loss"].tolist() == [3.0, 2.0, 1.0, -0.5]
 
 
-@pytest.mark.parametrize("end", ["0.25,\n", "0.25,2", ",2\n", "nan,2\n", "word,2\n", "0.25\n"])
+def test_tables_are_written_as_pandas_writes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Byte for byte: names that need quotes, numbers of every size and kind, and what is missing."""
+    monkeypatch.setattr("memtrack.report.sample_tables.CHUNK", 300)
+    draw = np.random.default_rng(0)
+    numbers = draw.integers(0, 2**64, 2000, dtype=np.uint64).view(np.float64)  # any bits at all
+    numbers[np.isnan(numbers)] = 1e10 / 3
+    numbers[:12] = [0, -0.0, 1, 1e-4, 9.999e-5, 1e15, 1e16, 123456789.5, -2.5, np.nan, np.inf, -np.inf]
+    names = ["plain", "", "a, b", 'the "x"', "two\nlines", "a\r\n", "007", "None", "é", " edge ", "'", "=1+1"]
+    texts = np.array(names, dtype=object)[draw.integers(0, len(names), 2000)]
+    table = pd.DataFrame({"id": texts, 'a "name", quoted': texts, "empty": "", "some": [None, "x"] * 1000,
+                          "score": numbers, "usual": draw.normal(size=2000).astype(np.float32).astype(float),
+                          "rank": draw.integers(-9, 10**9, 2000)})  # fmt: skip
+    table.index = draw.permutation(2000)
+    write_csv(table, tmp_path / "ours.csv")
+    table.map(lambda cell: guarded(cell) if isinstance(cell, str) else cell).to_csv(
+        tmp_path / "theirs.csv", index=False
+    )
+    assert (tmp_path / "ours.csv").read_bytes() == (tmp_path / "theirs.csv").read_bytes()
+
+
+def test_what_is_written_is_read_to_the_bit(tmp_path: Path) -> None:
+    draw, ids = np.random.default_rng(1), [f"s{row}, \n" for row in range(300)]
+    scores = draw.lognormal(0, 9, 300)
+    table = pd.DataFrame({"id": ids, "given_label": ["a\r\nb", "\r", "\""] * 100, "loss": scores,
+                          "loss_rank": draw.permutation(300)})  # fmt: skip
+    write_csv(table.sample(frac=1, random_state=0), tmp_path / "scores.csv")
+    found = read_scores(tmp_path / "scores.csv", SimpleNamespace(ids=ids, name="noisy"))  # type: ignore[arg-type]
+    pd.testing.assert_frame_equal(found, table, check_exact=True)
+
+
+@pytest.mark.parametrize(
+    "end", ["0.25,\n", "0.25,2", ",2\n", "nan,2\n", "word,2\n", "0.25\n", "0.25,2\na,x,0.25,3\n"]
+)
 def test_damaged_scores_are_said(end: str, tmp_path: Path) -> None:
     (tmp_path / "scores.csv").write_text(f"id,given_label,loss,loss_rank\nb,x,0.5,1\na,x,{end}")
     with pytest.raises(InputError, match=r"damaged.*run `dvc repro evaluate@noisy`"):

@@ -1,4 +1,4 @@
-"""Section `evaluate`: the scores and their bootstrap intervals.
+"""Section `evaluate`: the scores and the intervals of what is measured of them.
 
 This section only looks scores up by name; stage `evaluate` computes them. So a new score changes nothing that
 other stages read.
@@ -38,18 +38,22 @@ ScoreName = Annotated[str, AfterValidator(_score_name)]
 
 
 class EvaluateParams(Section):
-    """The scores and their bootstrap intervals."""
+    """The scores, and the intervals of what is measured of them."""
 
     scores: Choices[ScoreName] | None = Field(
         None, description="The names of the scores; null: all that need nothing beyond the recorded epochs."
     )
-    bootstrap: Annotated[int, Field(ge=10, le=100_000)] = Field(1000, description="Resamples per interval.")
-    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
-    seed: Seed = 0
+    bootstrap: Annotated[int, Field(ge=10, le=100_000)] = Field(
+        1000,
+        description="Resamples for the intervals of top_overlap and precision in stage agreement. All other "
+        "intervals have a closed form.",
+    )
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = Field(0.95, description="The level of all intervals.")
+    seed: Seed = Field(0, description="Seed of the resamples.")
 
     @property
     def resampling(self) -> Resampling:
-        """The resampling for all bootstrap intervals."""
+        """The resampling, and the level of all intervals."""
         return Resampling(self.bootstrap, self.confidence, self.seed)
 
 

@@ -1,25 +1,27 @@
-"""The bootstrap over samples. It is paired: every score is evaluated on the same resamples."""
+"""The bootstrap over samples, for measures whose intervals have no closed form.
+
+It is paired: every score is evaluated on the same resamples. With many samples it is a bag of little
+bootstraps: each resample has as many samples as there are, but they are drawn from a random subset.
+"""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-Values = NDArray[np.float64]
+from memtrack.core.evaluation.intervals import Interval, Values
+
 Rows = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A value with its percentile interval."""
-
-    value: float
-    low: float
-    high: float
+Statistic = Callable[[Values], Values]
+"""Takes how often each sample counts, and returns an array, always of the same shape."""
+LARGE = 20_000
+"""With more samples than this, resamples are drawn from subsets."""
+EACH = 100
+"""The number of resamples from one subset."""
 
 
 @dataclass(frozen=True)
@@ -34,36 +36,46 @@ class Resampling:
     confidence: float
     seed: int
 
+    def subset(self, samples: int) -> int:
+        """How many of the samples a resample is drawn from: all of them, or N^0.7 but at least `LARGE`."""
+        return min(samples, max(LARGE, round(samples**0.7)))
 
-def resampled(strata: Sequence[Rows], how: Resampling) -> Iterator[Values]:
-    """Draw `how.resamples` bootstrap samples, each as the number of times that each sample is in it, (N,).
+
+def deviations(statistic: Callable[[Rows], Statistic], samples: int, how: Resampling) -> Values:
+    """How far the statistic on a resample is from its value on what the resample is drawn from.
 
     Args:
-        strata: the rows of the samples in groups, together 0 to N - 1. Each group is drawn separately with
-            replacement, so every bootstrap sample has as many samples of a group as the group itself.
+        statistic: takes the rows of some of the samples, (n,), and returns the statistic on them, whose
+            weights (n,) sum to N.
+        samples: N.
 
-    Source: Efron & Tibshirani, An Introduction to the Bootstrap, 1993, sections 6.2 and 8.2 (strata).
+    Returns:
+        (subsets, resamples of each, ...). With at most `LARGE` samples there is one subset, all samples.
+
+    Source: Efron & Tibshirani, An Introduction to the Bootstrap, 1993, section 6.2; Kleiner et al.,
+    A scalable bootstrap for massive data, JRSS B 2014 (subsets).
     """
     generator = np.random.Generator(np.random.PCG64(how.seed))
-    samples = sum(map(len, strata))
-    for _ in range(how.resamples):
-        drawn = [rows[generator.integers(0, len(rows), len(rows))] for rows in strata]
-        yield np.bincount(np.concatenate(drawn), minlength=samples).astype(float)
+    size = how.subset(samples)
+    subsets = max(1, how.resamples // EACH) if size < samples else 1
+    found = []
+    for _ in range(subsets):
+        rows = generator.choice(samples, size, replace=False) if size < samples else np.arange(samples)
+        measure = statistic(rows)
+        value = measure(np.full(size, samples / size))
+        counts = (
+            generator.multinomial(samples, np.full(size, 1 / size)) for _ in range(how.resamples // subsets)
+        )
+        found.append([measure(weights.astype(float)) - value for weights in counts])
+    return np.array(found)
 
 
-def draws(statistic: Callable[[Values], Values], strata: Sequence[Rows], how: Resampling) -> Values:
-    """The values of a statistic on each bootstrap sample, (resamples, ...).
-
-    Args:
-        statistic: takes how often each sample counts, (N,), and returns an array, always of the same shape.
-    """
-    return np.array([statistic(weights) for weights in resampled(strata, how)])
-
-
-def intervals(values: Values, drawn: Values, confidence: float) -> list[Interval]:
-    """Each of `values` (M,) with the percentile interval of its draws (resamples, M), ignoring NaN."""
+def intervals(values: Values, deviating: Values, confidence: float) -> list[Interval]:
+    """Each of `values` (M,) with its percentile interval: the value plus the quantiles of its deviations
+    (subsets, resamples, M), each the mean over the subsets. NaN deviations are ignored."""
     tail = (1 - confidence) / 2
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a value may be undefined in all resamples
-        low, high = np.nanquantile(drawn, [tail, 1 - tail], axis=0)
-    return [Interval(*ends) for ends in zip(values.tolist(), low.tolist(), high.tolist(), strict=True)]
+        ends = np.nanquantile(deviating, [tail, 1 - tail], axis=1)
+        low, high = values + np.nanmean(ends, axis=1)
+    return [Interval(*found) for found in zip(values.tolist(), low.tolist(), high.tolist(), strict=True)]

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from memtrack.core.evaluation.bootstrap import Resampling, Values, draws, intervals
+from memtrack.core.evaluation.intervals import Estimates, Values
 
 FEW = 20
-"""With fewer corrupted samples, an AUROC means little and its bootstrap interval is too narrow."""
+"""With fewer corrupted samples, an AUROC means little and its interval is too narrow."""
 Flags = NDArray[np.bool_]
 
 
@@ -23,7 +23,7 @@ class Detection:
     """How well one score finds the corrupted samples of one run.
 
     auroc: area under the ROC curve, the probability that a corrupted sample scores above a clean one.
-    auroc_low, auroc_high: its bootstrap interval. average_precision: area under precision-recall.
+    auroc_low, auroc_high: its interval by DeLong's variance. average_precision: area under precision-recall.
     precision_at_count: share of corrupted samples among the K highest scores, K = number corrupted.
     precision_first_P: share of corrupted samples among the P percent of samples with the highest scores.
     recall_first_P: share of all corrupted samples that are among these.
@@ -47,31 +47,42 @@ def auroc(corrupted: Flags, values: Values) -> float:
     return float(roc_auc_score(corrupted, values))
 
 
-def _bootstrap_aurocs(corrupted: Flags, scores: Sequence[Values], how: Resampling) -> Values:
-    """The AUROC of each score on the same bootstrap samples, (resamples, len(scores)).
+def aurocs(corrupted: Flags, scores: Sequence[Values]) -> Estimates:
+    """The AUROC of each score, with the covariance of all of them.
 
-    Corrupted and clean samples are drawn separately (a stratified bootstrap), so every bootstrap sample has
-    both. The AUROC is computed from the counts of each distinct value: the sum over values of
-    positives x (negatives below + half of the equal negatives), divided by the number of pairs.
+    The placement of a corrupted sample is the share of clean samples that score below it, and that of a clean
+    sample the share of corrupted ones that score above it; equal ones count one half. The covariance is
+    S10 / m + S01 / k, where S10 and S01 are the covariance matrices of the scores' placements over the m
+    corrupted and the k clean samples. It takes one sorting of the samples for each score.
+
+    Source: DeLong, DeLong & Clarke-Pearson, Biometrics 1988, equation 5; the placements from ranks as in
+    Sun & Xu, IEEE Signal Processing Letters 2014.
     """
-    levels = [np.unique(values, return_inverse=True)[1] for values in scores]
-    pairs = int(corrupted.sum()) * int((~corrupted).sum())
+    m = int(corrupted.sum())
+    placements = np.empty((len(scores), len(corrupted)))
+    for row, values in zip(placements, scores, strict=True):
+        row[:m], row[m:] = _placements(corrupted, values)
+    covariance = sum(
+        np.cov(part, ddof=min(1, part.shape[1] - 1)).reshape(len(scores), -1) / part.shape[1]
+        for part in (placements[:, :m], placements[:, m:])
+    )
+    return Estimates(np.array([auroc(corrupted, values) for values in scores]), covariance, (0.0, 1.0))
 
-    def aurocs(weights: Values) -> Values:
-        found = []
-        for level in levels:
-            positives = np.bincount(level, weights * corrupted)
-            negatives = np.bincount(level, weights * ~corrupted)
-            below = np.cumsum(negatives) - negatives
-            found.append(positives @ (below + negatives / 2) / pairs)
-        return np.array(found)
 
-    return draws(aurocs, [np.flatnonzero(corrupted), np.flatnonzero(~corrupted)], how)
+def _placements(corrupted: Flags, values: Values) -> tuple[Values, Values]:
+    """The share of clean samples below each corrupted one, and of corrupted ones above each clean one."""
+    level = np.unique(values, return_inverse=True)[1]
+    found = []
+    for own, others in ((corrupted, ~corrupted), (~corrupted, corrupted)):
+        counts = np.bincount(level[others], minlength=level.max() + 1)
+        below = (np.cumsum(counts) - counts / 2) / counts.sum()
+        found.append(below[level[own]])
+    return found[0], 1 - found[1]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The AUROCs of two scores on the same samples, and first minus second with its bootstrap interval."""
+    """The AUROCs of two scores on the same samples, and first minus second with its paired interval."""
 
     first: float
     second: float
@@ -80,19 +91,18 @@ class Difference:
     high: float
 
 
-def paired_difference(corrupted: Flags, first: Values, second: Values, how: Resampling) -> Difference:
+def paired_difference(corrupted: Flags, first: Values, second: Values, confidence: float) -> Difference:
     """Compare two scores (N,) on the same samples; see `compare`."""
-    one_drawn, other_drawn = _bootstrap_aurocs(corrupted, [first, second], how).T
-    one, other = auroc(corrupted, first), auroc(corrupted, second)
-    return _difference(one, other, one_drawn, other_drawn, how.confidence)
+    [found] = _differences(aurocs(corrupted, [first, second]), [(0, 1)], confidence)
+    return found
 
 
-def _difference(
-    one: float, other: float, one_drawn: Values, other_drawn: Values, confidence: float
-) -> Difference:
-    """The difference of two AUROCs, with the interval from their draws (resamples,)."""
-    [found] = intervals(np.array([one - other]), (one_drawn - other_drawn)[:, None], confidence)
-    return Difference(one, other, found.value, found.low, found.high)
+def _differences(areas: Estimates, pairs: list[tuple[int, int]], confidence: float) -> list[Difference]:
+    values = areas.values.tolist()
+    return [
+        Difference(values[one], values[other], found.value, found.low, found.high)
+        for (one, other), found in zip(pairs, areas.differences(pairs, confidence), strict=True)
+    ]
 
 
 def samples_needed(corrupted: Flags, values: Values, standard_error: float) -> tuple[int, int]:
@@ -110,9 +120,9 @@ def samples_needed(corrupted: Flags, values: Values, standard_error: float) -> t
     Source: DeLong, DeLong & Clarke-Pearson, Biometrics 1988 (V and W are their S10 and S01); the sizes follow
     Neyman's allocation.
     """
-    positive, negative = values[corrupted], values[~corrupted]
-    v, w = _variance_of_share_below(positive, negative), _variance_of_share_below(negative, positive)
-    all_m, all_k = len(positive), len(negative)
+    placements = _placements(corrupted, values)
+    v, w = (float(np.var(part, ddof=min(1, len(part) - 1))) for part in placements)
+    all_m, all_k = map(len, placements)
     aim = standard_error**2
     roots = math.sqrt(v) + math.sqrt(w)
     whole = aim + v / all_m + w / all_k
@@ -124,34 +134,26 @@ def samples_needed(corrupted: Flags, values: Values, standard_error: float) -> t
     return max(1, math.ceil(m)), max(1, math.ceil(k))
 
 
-def _variance_of_share_below(values: Values, others: Values) -> float:
-    """The variance over `values` of the share of `others` below each value; equal ones count one half."""
-    if len(values) == 1:
-        return 0.0
-    others = np.sort(others)
-    twice = np.searchsorted(others, values, "left") + np.searchsorted(others, values, "right")
-    return float(np.var(twice / (2 * len(others)), ddof=1))
-
-
-def detection(corrupted: Flags, values: Values, how: Resampling) -> Detection:
+def detection(corrupted: Flags, values: Values, confidence: float = 0.95) -> Detection:
     """Evaluate the scores `values` (N,) by the flags `corrupted` (N,); see `compare`."""
-    results, _ = compare(corrupted, {"": values}, how)
+    results, _ = compare(corrupted, {"": values}, confidence)
     return results[""]
 
 
 def compare(
-    corrupted: Flags, scores: Mapping[str, Values], how: Resampling
+    corrupted: Flags, scores: Mapping[str, Values], confidence: float
 ) -> tuple[dict[str, Detection], dict[tuple[str, str], Difference]]:
     """Evaluate scores by the flags `corrupted` (N,), each score alone and each pair of scores.
 
     Args:
         corrupted: which samples have a wrong label; at least one must, and at least one must not.
         scores: for each name the values (N,), larger = more suspect.
-        how: settings of the bootstrap of the AUROC. All scores are evaluated on the same resamples, so the
-            differences are paired.
+        confidence: level of the intervals, between 0 and 1. They follow from the covariance of the AUROCs
+            (`aurocs`), so the differences are paired.
 
     Returns:
-        the result of each name, and the difference of each pair of names, the better one first.
+        the result of each name, and the difference of each pair of names, the better one first. The intervals
+        do not account for the choice of the better one.
 
     Raises:
         ValueError: if all samples are corrupted, or none.
@@ -159,10 +161,9 @@ def compare(
     count = int(corrupted.sum())
     if not 0 < count < len(corrupted):
         raise ValueError(f"{count} of {len(corrupted)} samples are corrupted: AUROC needs both kinds")
-    found = np.array([auroc(corrupted, values) for values in scores.values()])
-    drawn = _bootstrap_aurocs(corrupted, list(scores.values()), how)
+    areas = aurocs(corrupted, list(scores.values()))
     results = {}
-    for (name, values), area in zip(scores.items(), intervals(found, drawn, how.confidence), strict=True):
+    for (name, values), area in zip(scores.items(), areas.intervals(confidence), strict=True):
         ordered = corrupted[np.argsort(-values, kind="stable")]
         first = [ordered[: max(1, round(len(ordered) * percent / 100))] for percent in (1, 5, 10)]
         results[name] = Detection(
@@ -174,21 +175,19 @@ def compare(
             *(share for part in first for share in (float(part.mean()), float(part.sum() / count))),
         )
     names = list(scores)
-    order = sorted(range(len(names)), key=lambda row: -found[row])
-    differences = {
-        (names[one], names[other]): _difference(
-            found[one].item(), found[other].item(), drawn[:, one], drawn[:, other], how.confidence
-        )
-        for one, other in combinations(order, 2)
+    pairs = list(combinations(sorted(range(len(names)), key=lambda row: -areas.values[row]), 2))
+    differences = _differences(areas, pairs, confidence)
+    return results, {
+        (names[one], names[other]): found for (one, other), found in zip(pairs, differences, strict=True)
     }
-    return results, differences
 
 
 def auroc_by_class(corrupted: Flags, values: Values, labels: NDArray[np.int64], *, classes: int) -> Values:
     """The AUROC among the samples of each given label, (C,); NaN where all are corrupted, or none."""
     found = np.full(classes, np.nan)
-    for number in range(classes):
-        members = labels == number
+    order = np.argsort(labels, kind="stable")
+    ends = np.searchsorted(labels[order], np.arange(1, classes))
+    for number, members in enumerate(np.split(order, ends)):
         if len(set(corrupted[members].tolist())) == 2:
             found[number] = auroc(corrupted[members], values[members])
     return found

@@ -67,13 +67,20 @@ def influence(members: Flags, correct: Flags) -> tuple[Values, Values]:
 
     Source: Feldman & Zhang, NeurIPS 2020, section 2.3. The standard error is computed as in `Counts`.
     """
+    right = members.T.astype(np.float32) @ correct.astype(np.float32)  # exact: these are integers
+    return _influence(right, correct.sum(axis=0), members.sum(axis=0)[:, None], len(members))
+
+
+def _influence(
+    right: NDArray[Any], total: NDArray[Any], trained: NDArray[Any], networks: int
+) -> tuple[Values, Values]:
+    """The influence and its standard error, from how many networks predict the test sample correctly: of
+    those trained on the training sample, and of all. The shapes are broadcast."""
     shares, errors = [], []
-    for flags in (members, ~members):
-        trained = flags.sum(axis=0)[:, None]
-        right = flags.T.astype(np.float32) @ correct.astype(np.float32)  # exact: these are integers
-        shares.append(_shares(right, np.broadcast_to(trained, right.shape)))
-        adjusted = (right + 1) / (trained + 2)
-        errors.append(adjusted * (1 - adjusted) / (trained + 2))
+    for correct, count in ((right, trained), (total - right, networks - trained)):
+        shares.append(_shares(correct, count))
+        adjusted = (correct + 1) / (count + 2)
+        errors.append(adjusted * (1 - adjusted) / (count + 2))
     return shares[0] - shares[1], np.sqrt(errors[0] + errors[1])
 
 
@@ -99,30 +106,54 @@ class InfluentialPairs:
 SURE = 4
 """An influence is sure if it is above this many standard errors. Of a million pairs without influence, 140
 are sure with 8 networks, whose counts are far from normal, 15 with 50 and 3 with 200 (measured on digits)."""
-ELEMENTS = 2**23
-"""The number of pairs whose influence is in memory at once."""
+BLOCK = 2048
+"""The number of training samples, and of test samples, whose pairs are in memory at once."""
 
 
 def influential_pairs(rows: NDArray[np.int64], members: Flags, correct: Flags, most: int) -> InfluentialPairs:
     """The influential pairs of some training samples, `rows` (M,), and all test samples. It lists the `most`
     largest ones. `members` and `correct` are as in `influence`.
+
+    A test sample is left out if nearly all networks predict it correctly, or nearly none, so that no training
+    sample can have an influence above 0.15 on it. For the others a matrix product counts the networks, and
+    the influence is computed of those pairs only whose count is large enough.
     """
-    tests = correct.shape[1]
+    networks, tests = correct.shape
+    trained, total = members.sum(axis=0), correct.sum(axis=0)
+    chosen = np.flatnonzero(_can_be_influenced(trained, networks)[total])
     count, sure = np.zeros((2, tests), dtype=np.int64)
-    listed = np.empty((0, 4))
-    step = max(1, ELEMENTS // max(1, tests))
-    for start in range(0, len(rows), step):
-        part = slice(start, start + step)
-        values, errors = influence(members[:, part], correct)
-        above = values > INFLUENTIAL
-        count += above.sum(axis=0)
-        sure += (above & (values > SURE * errors)).sum(axis=0)
-        train, test = np.nonzero(above)
-        found = np.column_stack([rows[part][train], test, values[above], errors[above]])
-        listed = np.concatenate([listed, found])
-        listed = listed[np.argsort(-listed[:, 2], kind="stable")[:most]]
-    train, test = listed[:, :2].astype(np.int64).T
-    return InfluentialPairs(train, test, listed[:, 2], listed[:, 3], count, sure)
+    listed = np.empty((4, 0))
+    for start in range(0, len(chosen), BLOCK):
+        some = chosen[start : start + BLOCK]
+        seen = correct[:, some].astype(np.float32)
+        for first in range(0, len(rows), BLOCK):
+            part = slice(first, first + BLOCK)
+            right = members[:, part].T.astype(np.float32) @ seen  # exact: these are integers
+            share = (trained[part] / networks).astype(np.float32)[:, None]
+            least = share * (INFLUENTIAL * (networks - trained[part, None]) + total[some]).astype(np.float32)
+            train, test = np.nonzero(right > least - 0.25)  # the margin is far above the rounding
+            values, errors = _influence(
+                right[train, test].astype(np.float64), total[some[test]], trained[part][train], networks
+            )
+            above = values > INFLUENTIAL
+            found = np.stack([first + train, some[test], values, errors])[:, above]
+            count += np.bincount(some[test[above]], minlength=tests)
+            sure += np.bincount(some[test[above & (values > SURE * errors)]], minlength=tests)
+            if listed.shape[1] == most:
+                found = found[:, found[2] >= listed[2, -1]]
+            listed = np.concatenate([listed, found], axis=1)
+            order = np.lexsort((listed[1], listed[0], -listed[2]))
+            listed = listed[:, order[:most]]
+    train, test = listed[:2].astype(np.int64)
+    return InfluentialPairs(rows[train], test, listed[2], listed[3], count, sure)
+
+
+def _can_be_influenced(trained: NDArray[np.int64], networks: int) -> Flags:
+    """For each number of networks that predict a test sample correctly, 0 to K, whether the influence of a
+    sample that so many networks were `trained` on, (M,), can be above 0.15."""
+    counts, total = np.unique(trained)[:, None], np.arange(networks + 1)
+    largest, _ = _influence(np.minimum(counts, total), total, counts, networks)
+    return np.asarray((largest > INFLUENTIAL).any(axis=0))
 
 
 def _shares(right: NDArray[Any], trained: NDArray[Any]) -> Values:

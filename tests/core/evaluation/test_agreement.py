@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import pearsonr, spearmanr
+from scipy.stats import pearsonr, rankdata, spearmanr
 
-from memtrack.core.evaluation.agreement import MEASURES, agreements, disagreements
+from memtrack.core.evaluation.agreement import CLOSED, MEASURES, agreements, disagreements
 from memtrack.core.evaluation.bootstrap import Resampling
 
 
@@ -28,6 +28,12 @@ def measured(scores: np.ndarray, memorization: np.ndarray, least: float) -> list
         (chance(scores, top) * chance(memorization, top)).sum() / top,
         (chance(scores, memorized) * (memorization > 0.25)).sum() / memorized,
     ]
+
+
+def correlations(scores: np.ndarray, memorization: np.ndarray) -> np.ndarray:
+    """The correlation of each row of the one with the same row of the other."""
+    one, other = (values - values.mean(axis=1, keepdims=True) for values in (scores, memorization))
+    return (one * other).sum(axis=1) / np.sqrt((one**2).sum(axis=1) * (other**2).sum(axis=1))
 
 
 class TestAgreement:
@@ -52,22 +58,46 @@ class TestAgreement:
             difference = by_hand["near"][number] - by_hand["far"][number]
             assert differences["near", "far"][measure].value == pytest.approx(difference)
 
-    def test_intervals(self, scores: dict[str, np.ndarray], memorization: np.ndarray) -> None:
-        """Each resample written out."""
-        judged, differences = agreements(scores, memorization, Resampling(40, 0.9, 5))
-        generator = np.random.Generator(np.random.PCG64(5))
-        draws = []
-        for _ in range(40):
-            rows = generator.integers(0, 200, 200)
-            draws.append([measured(values[rows], memorization[rows], values.min())
-                          for values in scores.values()])  # fmt: skip
-        for row, name in enumerate(scores):
-            expected = np.quantile(np.array(draws)[:, row], [0.05, 0.95], axis=0)
-            found = [(judged[name][measure].low, judged[name][measure].high) for measure in MEASURES]
-            np.testing.assert_allclose(np.transpose(found), expected, atol=1e-9)
-        paired = np.array(draws)[:, 1] - np.array(draws)[:, 0]
-        low = np.quantile(paired, 0.05, axis=0)
-        assert [differences["near", "far"][name].low for name in MEASURES] == pytest.approx(low.tolist())
+    def test_intervals_are_those_of_the_plain_bootstrap(self) -> None:
+        """Of heavy tails and of ties, and of the difference of the two."""
+        size, generator = 500, np.random.default_rng(5)
+        memorization = generator.random(size) ** 4
+        scores = {
+            "heavy": np.exp(memorization + generator.normal(size=size) / 2),
+            "ties": np.floor(5 * memorization + generator.normal(size=size)),
+        }
+        judged, differences = agreements(scores, memorization, Resampling(10, 0.9, 0))
+        rows = generator.integers(0, size, (800, size))
+        truth, drawn = memorization[rows], {}
+        for name, values in scores.items():
+            seen, raised = values[rows], (values - values.min())[rows]
+            drawn[name] = {
+                "pearson": correlations(seen, truth),
+                "spearman": correlations(rankdata(seen, axis=1), rankdata(truth, axis=1)),
+                "cosine": (raised * truth).sum(1) / np.sqrt((raised**2).sum(1) * (truth**2).sum(1)),
+            }
+        [((better, worse), paired)] = differences.items()
+        for measure in CLOSED:
+            cases = [(judged[name][measure], drawn[name][measure]) for name in scores]
+            cases.append((paired[measure], drawn[better][measure] - drawn[worse][measure]))
+            for found, values in cases:
+                low, high = np.quantile(values, [0.05, 0.95])
+                assert found.high - found.low == pytest.approx(high - low, rel=0.1)
+                assert found.low == pytest.approx(low, abs=0.1 * (high - low))
+
+    def test_with_many_samples_the_intervals_are_the_same(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Those of top_overlap and precision are drawn from subsets then."""
+        generator = np.random.default_rng(6)
+        memorization = generator.random(2000) ** 4
+        scores = {"": memorization + generator.normal(size=2000) / 5}
+        whole, _ = agreements(scores, memorization, Resampling(200, 0.9, 0))
+        monkeypatch.setattr("memtrack.core.evaluation.bootstrap.LARGE", 1000)
+        parts, _ = agreements(scores, memorization, Resampling(600, 0.9, 0))
+        for name in MEASURES:
+            one, other = whole[""][name], parts[""][name]
+            assert one.value == other.value
+            assert other.high - other.low == pytest.approx(one.high - one.low, rel=0.3)
+            assert other.low == pytest.approx(one.low, abs=0.2 * (one.high - one.low))
 
     def test_a_perfect_score(self, memorization: np.ndarray) -> None:
         found, _ = agreements({"": 3 * memorization}, memorization, Resampling(20, 0.9, 0))

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import astuple
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from memtrack.core.evaluation.bootstrap import Resampling, Values
 from memtrack.core.evaluation.detection import (
     Flags,
-    _bootstrap_aurocs,
     auroc,
     auroc_by_class,
+    aurocs,
     compare,
     detection,
     paired_difference,
     roc_points,
     samples_needed,
 )
+from memtrack.core.evaluation.intervals import Values
 
 
 def made_case(kind: str, count: int = 60) -> tuple[Flags, Values]:
@@ -43,17 +45,18 @@ def counted_pairs(corrupted: Flags, values: Values) -> float:
     return sum((high > low) + (high == low) / 2 for high, low in pairs) / len(pairs)
 
 
-def drawn_aurocs(corrupted: Flags, values: Values, resamples: int, seed: int) -> list[float]:
-    """The AUROC (scikit-learn) of sets that are drawn one by one: the corrupted, then the clean."""
-    generator = np.random.Generator(np.random.PCG64(seed))
-    positive, negative = values[corrupted], values[~corrupted]
-    found = []
-    for _ in range(resamples):
-        one = positive[generator.integers(0, len(positive), len(positive))]
-        zero = negative[generator.integers(0, len(negative), len(negative))]
-        truth = [1] * len(one) + [0] * len(zero)
-        found.append(roc_auc_score(truth, np.concatenate([one, zero])))
-    return found
+def pairs_in_order(corrupted: Flags, values: Values) -> Values:
+    """For each corrupted (row) and clean sample (column) 1 if the former scores higher, 1/2 if equal."""
+    high, low = values[corrupted][:, None], values[~corrupted]
+    return (high > low) + (high == low) / 2
+
+
+def drawn_aurocs(corrupted: Flags, values: Values, resamples: int) -> Values:
+    """The AUROC of sets of which the corrupted and the clean samples are drawn apart, always the same."""
+    generator, above = np.random.default_rng(7), pairs_in_order(corrupted, values)
+    m, k = above.shape
+    rows, columns = (generator.multinomial(n, [1 / n] * n, resamples) / n for n in (m, k))
+    return ((rows @ above) * columns).sum(axis=1)
 
 
 class TestAuroc:
@@ -68,26 +71,62 @@ class TestAuroc:
         assert auroc(corrupted, np.array([3.0, 1.0, 2.0, 2.0])) == pytest.approx(3.5 / 4)
 
 
-class TestBootstrap:
-    @CASES
-    @pytest.mark.parametrize("seed", [0, 9])
-    def test_each_value_is_the_auroc_of_a_drawn_set(self, kind: str, seed: int) -> None:
-        corrupted, values = made_case(kind)
-        (found,) = _bootstrap_aurocs(corrupted, [values], Resampling(40, 0.95, seed)).T
-        assert found.shape == (40,)
-        np.testing.assert_allclose(found, drawn_aurocs(corrupted, values, 40, seed), atol=1e-12)
+class TestAurocs:
+    def test_covariance_by_the_definition(self) -> None:
+        """Placement by placement, as in DeLong's paper."""
+        corrupted, first = made_case("distinct")
+        scores = [first, made_case("ties")[1], made_case("all equal")[1], -first]
+        found = aurocs(corrupted, scores)
+        m, k = int(corrupted.sum()), int((~corrupted).sum())
+        above = [pairs_in_order(corrupted, values) for values in scores]
+        for one, other in itertools.product(range(4), repeat=2):
+            a, b = found.values[one], found.values[other]
+            s10 = sum((above[one][i].mean() - a) * (above[other][i].mean() - b) for i in range(m)) / (m - 1)
+            s01 = sum((above[one][:, j].mean() - a) * (above[other][:, j].mean() - b) for j in range(k)) / (
+                k - 1
+            )
+            assert found.covariance[one, other] == pytest.approx(s10 / m + s01 / k, abs=1e-15)
+        assert found.values == pytest.approx([roc_auc_score(corrupted, values) for values in scores])
 
-    def test_depends_on_the_order_of_the_scores_alone(self) -> None:
+    def test_depend_on_the_order_of_the_scores_alone(self) -> None:
         corrupted, values = made_case("ties")
-        (found,) = _bootstrap_aurocs(corrupted, [values], Resampling(20, 0.95, 1)).T
-        (stretched,) = _bootstrap_aurocs(corrupted, [np.exp(5 * values)], Resampling(20, 0.95, 1)).T
-        assert found.tolist() == stretched.tolist()
+        found, stretched = (aurocs(corrupted, [some]) for some in (values, np.exp(5 * values)))
+        assert found.values.tolist() == stretched.values.tolist()
+        assert found.covariance.tolist() == stretched.covariance.tolist()
 
     def test_one_corrupted_sample(self) -> None:
-        corrupted = np.array([False, True, False, False])
-        values = np.array([1.0, 2.0, 3.0, 2.0])
-        (found,) = _bootstrap_aurocs(corrupted, [values], Resampling(30, 0.95, 2)).T
-        np.testing.assert_allclose(found, drawn_aurocs(corrupted, values, 30, 2), atol=1e-12)
+        """Its shares of clean samples cannot vary; those of the three clean samples are 1, 0 and 1/2."""
+        found = aurocs(np.array([False, True, False, False]), [np.array([1.0, 2.0, 3.0, 2.0])])
+        assert found.values.tolist() == [0.5]
+        assert found.covariance == pytest.approx(np.array([[0.25 / 3]]))
+
+    def test_intervals_are_as_wide_as_the_bootstraps(self) -> None:
+        """At 1,500 samples, of each score and of the difference, to .001."""
+        generator = np.random.default_rng(0)
+        corrupted = np.arange(1500) < 150
+        first = generator.normal(size=1500) + 2.5 * corrupted
+        second = first + generator.normal(size=1500) / 2
+        found = aurocs(corrupted, [first, second])
+        one, other = (drawn_aurocs(corrupted, values, 1000) for values in (first, second))
+        widths = [interval.high - interval.low for interval in found.intervals(0.95)]
+        widths += [interval.high - interval.low for interval in found.differences([(0, 1)], 0.95)]
+        for width, drawn in zip(widths, (one, other, one - other), strict=True):
+            low, high = np.quantile(drawn, [0.025, 0.975])
+            assert width / 2 == pytest.approx((high - low) / 2, abs=0.001)
+
+    def test_intervals_hold_the_truth_as_often_as_they_say(self) -> None:
+        """Near 1, where normal intervals without the logit scale fail more often, and on one side."""
+        generator, area = np.random.default_rng(0), 0.95
+        corrupted = np.arange(240) < 60
+        scores = generator.normal(size=(120, 240)) + norm.ppf(area) * 2**0.5 * corrupted
+        found = aurocs(corrupted, list(scores))
+        low, high = np.array([(one.low, one.high) for one in found.intervals(0.95)]).T
+        steps = norm.ppf(0.975) * np.sqrt(found.covariance.diagonal())
+        held = (low <= area) & (area <= high)
+        above, below = found.values - steps > area, found.values + steps < area
+        assert 0.92 < held.mean() < 0.98
+        assert (above | below).sum() > (~held).sum()
+        assert above.sum() > 3 * below.sum()
 
 
 class TestDetection:
@@ -95,11 +134,10 @@ class TestDetection:
     @pytest.mark.parametrize("confidence", [0.5, 0.95])
     def test_fields(self, kind: str, confidence: float) -> None:
         corrupted, values = made_case(kind)
-        found = detection(corrupted, values, Resampling(40, confidence, 3))
-        draws = drawn_aurocs(corrupted, values, 40, 3)
+        found = detection(corrupted, values, confidence)
+        [expected] = aurocs(corrupted, [values]).intervals(confidence)
         assert found.auroc == pytest.approx(roc_auc_score(corrupted, values))
-        assert found.auroc_low == pytest.approx(np.percentile(draws, 50 - 50 * confidence))
-        assert found.auroc_high == pytest.approx(np.percentile(draws, 50 + 50 * confidence))
+        assert (found.auroc_low, found.auroc_high) == (expected.low, expected.high)
         assert found.average_precision == pytest.approx(average_precision_score(corrupted, values))
 
     @pytest.mark.parametrize(
@@ -114,7 +152,7 @@ class TestDetection:
     )
     def test_precision_at_count_by_hand(self, values: list[float], expected: float) -> None:
         corrupted = np.array([True, False, True, True, False, False])
-        found = detection(corrupted, np.array(values), Resampling(5, 0.9, 0))
+        found = detection(corrupted, np.array(values))
         assert found.precision_at_count == pytest.approx(expected)
 
     def test_precision_at_count_takes_the_first_of_many_ties(self) -> None:
@@ -123,27 +161,25 @@ class TestDetection:
         values = generator.integers(0, 3, 1000).astype(np.float64)
         top = sorted(range(1000), key=lambda sample: (-values[sample], sample))
         top = top[: corrupted.sum()]
-        found = detection(corrupted, values, Resampling(5, 0.9, 0))
+        found = detection(corrupted, values)
         assert found.precision_at_count == pytest.approx(sum(corrupted[top]) / corrupted.sum())
 
     def test_average_precision_by_hand(self) -> None:
         """Corrupted samples in places 1, 3 and 4: the mean of 1/1, 2/3 and 3/4."""
         corrupted = np.array([True, False, True, True, False])
         values = np.array([5.0, 4.0, 3.0, 2.0, 1.0])
-        found = detection(corrupted, values, Resampling(5, 0.9, 0))
+        found = detection(corrupted, values)
         assert found.average_precision == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
 
     def test_interval_holds_the_estimate_and_grows_with_confidence(self) -> None:
         corrupted, values = made_case("distinct", count=300)
-        narrow, wide = (
-            detection(corrupted, values, Resampling(300, confidence, 0)) for confidence in (0.8, 0.99)
-        )
+        narrow, wide = (detection(corrupted, values, confidence) for confidence in (0.8, 0.99))
         assert wide.auroc_low < narrow.auroc_low < narrow.auroc
         assert narrow.auroc < narrow.auroc_high < wide.auroc_high
 
     def test_perfect_scores_leave_no_doubt(self) -> None:
         corrupted = np.arange(20) < 5
-        found = detection(corrupted, -np.arange(20.0), Resampling(20, 0.95, 0))
+        found = detection(corrupted, -np.arange(20.0))
         assert (found.auroc_low, found.auroc, found.auroc_high) == (1, 1, 1)
         assert found.average_precision == pytest.approx(1)
         assert found.precision_at_count == 1
@@ -151,14 +187,14 @@ class TestDetection:
     @pytest.mark.parametrize("flag", [False, True])
     def test_both_kinds_are_needed(self, flag: bool) -> None:
         with pytest.raises(ValueError, match="of 6 samples are corrupted"):
-            detection(np.full(6, flag), np.arange(6.0), Resampling(5, 0.9, 0))
+            detection(np.full(6, flag), np.arange(6.0))
 
 
 class TestCompare:
     @pytest.mark.parametrize("count", [60, 333])
     def test_precision_and_recall_of_the_first(self, count: int) -> None:
         corrupted, values = made_case("distinct", count)
-        found = detection(corrupted, values, Resampling(5, 0.9, 0))
+        found = detection(corrupted, values)
         order = sorted(range(count), key=lambda sample: -values[sample])
         for percent in (1, 5, 10):
             hits = sum(corrupted[order[: max(1, round(count * percent / 100))]])
@@ -169,21 +205,22 @@ class TestCompare:
     def test_many_scores_are_judged_as_each_alone_and_as_each_pair(self) -> None:
         corrupted, first = made_case("distinct")
         scores = {"first": first, "ties": made_case("ties")[1], "noise": np.random.default_rng(0).random(60)}
-        judged, differences = compare(corrupted, scores, Resampling(30, 0.9, 2))
+        judged, differences = compare(corrupted, scores, 0.9)
         for name, values in scores.items():
-            assert judged[name] == detection(corrupted, values, Resampling(30, 0.9, 2))
+            alone = detection(corrupted, values, 0.9)
+            assert astuple(judged[name]) == pytest.approx(astuple(alone))
         assert len(differences) == 3
         for (better, worse), found in differences.items():
             assert judged[better].auroc >= judged[worse].auroc
-            assert found == paired_difference(
-                corrupted, scores[better], scores[worse], Resampling(30, 0.9, 2)
+            assert astuple(found) == pytest.approx(
+                astuple(paired_difference(corrupted, scores[better], scores[worse], 0.9))
             )
 
     def test_a_paired_interval_is_narrower_than_two_that_overlap(self) -> None:
         """Two scores that err on the same samples: their own intervals overlap, the difference is clear."""
         corrupted, values = made_case("distinct", 2000)
         worse = values + 0.5 * np.random.default_rng(3).normal(size=2000)
-        judged, differences = compare(corrupted, {"one": values, "other": worse}, Resampling(200, 0.95, 0))
+        judged, differences = compare(corrupted, {"one": values, "other": worse}, 0.95)
         assert judged["one"].auroc_low < judged["other"].auroc_high
         assert differences["one", "other"].low > 0
 
@@ -222,27 +259,20 @@ class TestRocPoints:
 
 
 class TestPairs:
-    def test_both_scores_are_judged_on_the_same_resamples(self) -> None:
-        corrupted, first = made_case("distinct")
-        _, second = made_case("ties")
-        generator = np.random.Generator(np.random.PCG64(4))
-        positive, negative = np.flatnonzero(corrupted), np.flatnonzero(~corrupted)
-        differences = []
-        for _ in range(200):
-            rows = np.concatenate(
-                [some[generator.integers(0, len(some), len(some))] for some in (positive, negative)]
-            )
-            one, other = (roc_auc_score(corrupted[rows], values[rows]) for values in (first, second))
-            differences.append(one - other)
-        found = paired_difference(corrupted, first, second, Resampling(200, 0.9, 4))
-        assert (found.low, found.high) == pytest.approx(tuple(np.quantile(differences, [0.05, 0.95])))
+    def test_both_scores_are_judged_on_the_same_samples(self) -> None:
+        """As the AUROCs of one set of pairs minus those of the other, drawn together."""
+        corrupted, first = made_case("distinct", 1000)
+        second = first + np.random.default_rng(2).normal(size=1000) / 3
+        drawn = drawn_aurocs(corrupted, first, 1000) - drawn_aurocs(corrupted, second, 1000)
+        found = paired_difference(corrupted, first, second, 0.9)
+        assert (found.low, found.high) == pytest.approx(tuple(np.quantile(drawn, [0.05, 0.95])), abs=0.001)
         assert found.first == pytest.approx(roc_auc_score(corrupted, first))
         assert found.second == pytest.approx(roc_auc_score(corrupted, second))
         assert found.difference == pytest.approx(found.first - found.second)
 
     def test_a_score_is_no_better_than_itself(self) -> None:
         corrupted, values = made_case("distinct")
-        found = paired_difference(corrupted, values, 2 * values, Resampling(50, 0.95, 0))
+        found = paired_difference(corrupted, values, 2 * values, 0.95)
         assert (found.difference, found.low, found.high) == (0, 0, 0)
 
 

@@ -119,7 +119,7 @@ def test_the_largest_influential_pairs() -> None:
         if values[i, j] > 0.15
     )
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("memtrack.core.memorization.estimates.ELEMENTS", 30)
+        patched.setattr("memtrack.core.memorization.estimates.BLOCK", 4)
         found = influential_pairs(rows, members, correct, 12)
     listed = zip(-found.influence, found.train, found.test, found.standard_error, strict=True)
     assert list(listed) == expected[:12]
@@ -128,6 +128,26 @@ def test_the_largest_influential_pairs() -> None:
         assert found.count[j] == sum(pair[2] == j for pair in expected)
         assert found.sure[j] == sum(pair[2] == j and -pair[0] > 4 * pair[3] for pair in expected)
     assert 0 < found.sure.sum() < len(expected)
+
+
+@pytest.mark.parametrize("networks", [8, 20, 200])
+def test_no_influential_pair_is_missed(networks: int) -> None:
+    """Also with test samples that all networks predict correctly, or none, and with samples that all networks
+    were trained on, or none. With 20 networks many influences are 0.15 but for rounding."""
+    draw = np.random.default_rng(networks)
+    members = draw.random((networks, 40)) < np.concatenate([[0, 1], np.full(38, 0.5)])
+    correct = draw.random((networks, 60)) < np.linspace(0, 1, 60)
+    correct[:, 20:40] &= members[:, 10:30]
+    with np.errstate(invalid="ignore"):
+        expected = influence(members, correct)[0] > 0.15
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("memtrack.core.memorization.estimates.BLOCK", 16)
+        found = influential_pairs(np.arange(40), members, correct, 40 * 60)
+    assert found.count.tolist() == expected.sum(axis=0).tolist()
+    assert set(zip(found.train.tolist(), found.test.tolist(), strict=True)) == set(
+        zip(*(ends.tolist() for ends in np.nonzero(expected)), strict=True)
+    )
+    assert (expected.sum(axis=0) == 0).any()
 
 
 def test_without_memorized_samples_nothing_is_influential() -> None:
