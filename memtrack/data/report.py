@@ -44,10 +44,10 @@ class PreparationReport(StrictModel):
         if self.depth is not None:
             lines.append(f"images of more than 8 bits per channel are taken to use {self.depth} (data.depth)")
         if self.transparent:
-            lines.append(f"{self.transparent} images have transparent pixels, which show data.background")
+            lines.append(f"images with transparent pixels, which show data.background: {self.transparent}")
         if self.one_colour:
-            lines.append(f"{self.one_colour} images have one colour throughout" + (
-                " (if they should not: another data.background?)" if self.transparent else ""))  # fmt: skip
+            hint = " (another data.background may show what is on them)" if self.transparent else ""
+            lines.append(f"images that have one colour throughout: {self.one_colour}{hint}")
         if self.left_out:
             lines.append(f"left out: {sum(omission.count for omission in self.left_out)} files or folders")
         for omission in self.left_out:

@@ -664,7 +664,7 @@ def test_what_is_reported_of_transparent_pixels() -> None:
         Image.fromarray(pixels).save(f"photos/{name}.png")
     found = report(folder())
     assert (found.transparent, found.one_colour) == (2, 2)
-    assert "2 images have transparent pixels" in " ".join(found.in_words())
+    assert "images with transparent pixels, which show data.background: 2" in found.in_words()
     found = report(folder(background=[0, 0, 0]))
     assert (found.transparent, found.one_colour) == (2, 0)
     (first,) = PreparedData().images(["cat/1.png"])
