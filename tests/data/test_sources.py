@@ -429,7 +429,8 @@ def test_folders_that_cannot_be_read(where: str, monkeypatch: pytest.MonkeyPatch
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", guarded)
-    assert problems(folder()) == [f"{closed}: cannot be read: Permission denied"]
+    for params in (folder(), table()):
+        assert problems(params) == [f"{closed}: cannot be read: Permission denied"]
 
 
 @pytest.mark.usefixtures("classes")

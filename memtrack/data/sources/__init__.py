@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from memtrack.config.sections.data import DataParams, Digits, ImageFolder, Table, Torchvision
 from memtrack.data.sources.collected import Collected, LeftOut
-from memtrack.data.sources.scan import check_root, refuse_paths, scan
+from memtrack.data.sources.scan import HIDDEN, check_root, refuse_paths, scan
 
 
 def collect(params: DataParams) -> Collected:
@@ -35,8 +35,12 @@ def _beside_the_table(params: Table) -> Collected:
     from memtrack.data.sources import table
 
     root = check_root(params)
+    found = scan(root)
     collected = table.collect(params)
-    found = scan(root, {PurePosixPath(sample).parent for sample in collected.ids})
+    folders = {PurePosixPath(sample).parent for sample in collected.ids}
+    hidden = {PurePosixPath(path) for path in found.left_out.get(HIDDEN, ())}
+    if any(hidden.intersection((folder, *folder.parents)) for folder in folders):
+        found = scan(root, folders)  # rows name images in folders that are left out otherwise
     refuse_paths(root, collected.ids, found)
     unnamed = sorted(set(found.images) - set(collected.ids))
     return replace(collected, left_out={"images that no row of the table names": unnamed} if unnamed else {})
