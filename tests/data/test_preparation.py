@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import struct
 import zlib
 from collections import Counter
@@ -21,7 +23,7 @@ from sklearn.datasets import load_digits
 
 from memtrack.config.errors import InputError
 from memtrack.config.sections.data import DataParams, Digits, ImageFolder, Table
-from memtrack.data import decoding
+from memtrack.data import decoding, preparation
 from memtrack.data.decoding import RefusedImage, decode
 from memtrack.data.preparation import write_prepared
 from memtrack.data.prepared import DatasetInfo, PreparedData, class_numbers
@@ -623,7 +625,7 @@ def test_nothing_prepared() -> None:
 # --- what is said of the images ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("largest", "bits"), [(255, 8), (1023, 10), (4096, 14), (65535, 16)])
+@pytest.mark.parametrize(("largest", "bits"), [(1023, 10), (4096, 14)])
 def test_the_depth_is_decided_once_over_all_files(largest: int, bits: int) -> None:
     for i in range(12):
         path = Path(f"photos/{'ab'[i % 2]}/{i}.png")
@@ -645,7 +647,6 @@ def test_a_depth_that_is_too_small_names_the_files() -> None:
     sixteen_bits(5000).save("photos/dog/35.png")
     (said,) = problems(folder(depth=12))
     assert said.startswith("photos/dog/35.png: has values up to 5000, but data.depth (12 bits)")
-    assert report(folder(depth=13)).depth == 13
 
 
 @pytest.mark.usefixtures("photos")
@@ -653,7 +654,26 @@ def test_images_that_are_whole_but_cannot_be_used_are_never_skipped() -> None:
     plain("RGB", (1, 2, 3), (30, 20)).save("photos/cat/3.png")
     (said,) = problems(folder(max_pixels=500, on_error="skip"))
     assert said.startswith("photos/cat/3.png: 30 x 20 pixels are more than data.max_pixels (500)")
-    prepare(folder(max_pixels=None))
+
+
+@pytest.mark.usefixtures("photos")
+def test_a_file_that_may_not_be_read_is_never_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    decode = decoding.decode_and_judge
+
+    def guarded(path: Path, **how: Any) -> Any:  # the tests may be run by root, who may read everything
+        if path.name == "3.png":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return decode(path, **how)
+
+    monkeypatch.setattr(preparation, "decode_and_judge", guarded)
+    assert problems(folder(on_error="skip")) == ["photos/cat/3.png: cannot be read: Permission denied"]
+
+
+@pytest.mark.usefixtures("photos")
+def test_a_reading_process_that_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparation, "decode_and_judge", lambda *_, **__: os.kill(os.getpid(), 9))
+    (said,) = problems(folder())
+    assert said.startswith("params.yaml: data.max_pixels: a process that reads the images has died")
 
 
 @pytest.mark.usefixtures("photos")
