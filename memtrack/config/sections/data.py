@@ -14,7 +14,6 @@ from pydantic import (
 from memtrack.config.sections.base import (
     PREPARED,
     VARIANTS,
-    Count,
     InputPath,
     Section,
     Seed,
@@ -73,7 +72,7 @@ class Files(HeldOut):
         description="The bits that images of more than 8 bits per channel use, for all images alike; "
         "null: the fewest of 8, 10, 12, 14 and 16 that hold every value.",
     )
-    max_pixels: Count | None = Field(
+    max_pixels: Annotated[int, Field(ge=1, le=2**40)] | None = Field(
         500_000_000, description="An image of more pixels is an error; null: no limit."
     )
     on_error: Literal["fail", "skip"] = Field(
