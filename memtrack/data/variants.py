@@ -83,7 +83,11 @@ class VariantData:
 
     def seen(self, images: Pixels, rows: Sequence[int] | NDArray[np.int64]) -> Pixels:
         """What a network sees of `images` (B, channels, H, W) of `rows`; a copy changes like its original."""
-        return images if self.pixels is None else self.pixels(images, self.originals[np.asarray(rows)])
+        return (
+            images
+            if self.pixels is None
+            else self.pixels(images, self.originals[np.asarray(rows, dtype=np.int64)])
+        )
 
     def read(self, rows: Sequence[int] | NDArray[np.int64]) -> Pixels:
         """What a network sees of `rows`, uint8 (len(rows), channels, H, W)."""

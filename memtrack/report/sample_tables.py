@@ -29,8 +29,8 @@ CHUNK = 50_000
 def write_csv(table: pd.DataFrame, path: Path) -> None:
     """Write a table for people: without its index, and with a `guarded` text in every cell of text.
 
-    Except for that, these are the bytes that `to_csv` writes, in a third of the time, but text with a carriage
-    return alone is quoted too, so that it can be read. The columns must hold text, integers or floats.
+    Except for that, these are the bytes that `to_csv` writes, in a third of the time, but text with only a
+    carriage return is quoted too, so that it can be read. The columns must hold text, integers or floats.
     """
     with path.open("wb") as file:
         file.write(_lines(_quoted(pa.array([name])) for name in table))

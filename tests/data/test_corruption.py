@@ -273,6 +273,7 @@ def test_randomized_pixels_stay_under_other_noise(how: str, data: PreparedData) 
         pixels = VariantData(name, data).pixels
         assert pixels == RandomizedPixels(how, 4, data.info.mean, data.info.std)  # type: ignore[arg-type]
     assert not VariantData("pixels", data).flags_known
+    assert VariantData("pixels", data).read([]).shape == (0, *data.info.shape)
 
 
 def test_a_copy_looks_like_its_original(data: PreparedData) -> None:

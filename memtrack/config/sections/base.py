@@ -19,6 +19,8 @@ VARIANT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
 def _inside_or_absolute(text: str) -> str:
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text):
+        raise ValueError("should be a path, not an address: download the files, and give the folder or file")
     path = PurePosixPath(text)
     if not text or text.startswith("~") or (not path.is_absolute() and ".." in path.parts):
         raise ValueError(
