@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> int:
         name = f"run {run.folder.name}"
         send = partial(store.upload, run, again=True, wait=False)
         try:
-            print(f"{name}: {contact(run.store).ask(send, run, insist=True)} messages sent")
+            print(f"{name}: {contact(run.store).ask(send, run, insist=True, patience=10)} messages sent")
         except Exception as error:
             print(f"{name}: {run.pending()} messages are waiting: {reason(error)}")
         refused = run.refused()

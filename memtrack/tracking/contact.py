@@ -33,18 +33,21 @@ class Contact:
         self.away = False
         self._asked: Future[Any] | None = None
 
-    def ask(self, work: Callable[[], T], outbox: Outbox | None = None, *, insist: bool = False) -> T:
+    def ask(
+        self, work: Callable[[], T], outbox: Outbox | None = None, *, insist: bool = False, patience: int = 1
+    ) -> T:
         """Do `work` in a thread; its result.
 
         Args:
             outbox: the messages that are sent; the size of their files adds to the deadline.
             insist: wait as long as messages arrive.
+            patience: how many times the deadline to wait.
 
         Raises:
             NoAnswer: if it takes too long. The errors of `work`.
         """
         if self._asked is not None:
-            self._wait(self._asked, outbox, insist)
+            self._wait(self._asked, outbox, insist, patience)
         asked: Future[T] = Future()
         self._asked = asked
 
@@ -55,14 +58,14 @@ class Contact:
                 asked.set_exception(error)
 
         threading.Thread(target=run, name="MLflow", daemon=True).start()
-        self._wait(asked, outbox, insist)
+        self._wait(asked, outbox, insist, patience)
         return asked.result()
 
     @staticmethod
-    def _wait(asked: Future[Any], outbox: Outbox | None, insist: bool) -> None:
+    def _wait(asked: Future[Any], outbox: Outbox | None, insist: bool, patience: int) -> None:
         while True:
             left = outbox.pending() if outbox else 0
-            seconds = deadline() + (outbox.waiting_bytes() / SLOWEST if outbox else 0)
+            seconds = patience * deadline() + (outbox.waiting_bytes() / SLOWEST if outbox else 0)
             if wait([asked], seconds).done:
                 return
             if not insist or not outbox or outbox.pending() >= left:

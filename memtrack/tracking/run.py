@@ -264,17 +264,17 @@ class Run:
         try:
             sent = self._contact.ask(lambda: store.upload(self._outbox), self._outbox, insist=insist)
         except Exception as error:
-            self._failed(error, time.monotonic() - start)
+            self._failed(error, start)
         else:
             if self._contact.away:
                 print(f"the MLflow store is back: {sent} messages sent", file=sys.stderr)
             self._contact.away = False
-            if time.monotonic() - start > 2.0:  # slow
-                self._contact.next_try = time.monotonic() + 10 * (time.monotonic() - start)
+            if time.monotonic() - start > 2.0:
+                self._contact.next_try = _next_try(start)
 
-    def _failed(self, error: Exception, taken: float) -> None:
+    def _failed(self, error: Exception, start: float) -> None:
         """Report once that the store failed, and ask it again later."""
-        self._contact.next_try = time.monotonic() + max(2.0, 10 * taken)
+        self._contact.next_try = _next_try(start)
         if self._contact.away:
             return
         self._contact.away = True
@@ -315,18 +315,17 @@ class Run:
         self._told.append(self._outbox.add(files, **message))
 
     def _send_earlier(self) -> None:
-        """Send what earlier runs could not send; a store that fails once is not tried again."""
-        failed = {self.reference.tracking_uri} if self._contact.away else set()
+        """Send what earlier runs could not send; a store that fails is not tried again at once."""
         for outbox in waiting():
-            uri = outbox.store
-            if uri in failed or outbox.folder == self._outbox.folder:
+            connection, start = contact(outbox.store), time.monotonic()
+            if start < connection.next_try or outbox.folder == self._outbox.folder:
                 continue
             try:
-                contact(uri).ask(partial(store.upload, outbox, wait=False), outbox)
+                connection.ask(partial(store.upload, outbox, wait=False), outbox)
             except store.Busy:
                 continue
             except Exception:
-                failed.add(uri)
+                connection.next_try = _next_try(start)
             report_refused(outbox)
 
     def _check_store(self, params: TrackingParams) -> None:
@@ -341,13 +340,19 @@ class Run:
             raise params.mistake("experiment", message=text) from None
         except (NoAnswer, *ERRORS) as error:
             if may_come_back(uri, error):
-                self._failed(error, time.monotonic() - start)
+                self._failed(error, start)
                 return
             text = (
                 f"the MLflow store {uri}{named} cannot be used: give a server (http://...), a database "
                 f"(sqlite:///FILE), or null for mlflow.db in the project. MLflow reports: {error}"
             )
             raise params.mistake("uri", message=text[:900]) from None
+
+
+def _next_try(start: float) -> float:
+    """When to ask a store again that was asked at `start` and was slow or failed."""
+    now = time.monotonic()
+    return now + max(2.0, 10 * (now - start))
 
 
 def report_refused(outbox: Outbox) -> None:

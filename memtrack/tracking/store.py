@@ -8,7 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from socket import gethostname
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import mlflow
 from filelock import FileLock, Timeout
@@ -22,11 +24,13 @@ from mlflow.entities import (
     LoggedModelOutput,
     Metric,
     Param,
+    RunInfo,
     RunTag,
 )
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
+from requests import RequestException
 
 from memtrack.config.paths import project_root
 from memtrack.tracking import outbox
@@ -105,11 +109,13 @@ class _Target:
     """A run in a store.
 
     Attributes:
-        experiment, run: their ids. existed: whether the store already had the run.
+        uri: the address of the store. experiment, run: their ids.
+        existed: whether the store already had the run.
         opening: the parameters and tags that the run lacks.
     """
 
     client: mlflow.MlflowClient
+    uri: str
     experiment: str
     run: str
     existed: bool
@@ -134,7 +140,7 @@ class _Target:
             lacking += [RunTag(key, value) for key, value in opening["tags"].items()]
         if data is None or not opening["expected"] or not data.params:
             lacking += [Param(key, value) for key, value in opening["parameters"].items()]
-        return cls(client, experiment, run, bool(found), lacking)
+        return cls(client, reference.tracking_uri, experiment, run, bool(found), lacking)
 
     def facts(self, message: dict[str, Any]) -> dict[str, str]:
         """Send everything but the files. A message that is sent twice, or values that an earlier computation
@@ -186,14 +192,21 @@ class _Target:
         Raises:
             As `facts`.
         """
-        refused: dict[str, str] = {}
-        self._check_there()  # MLflow accepts files of a deleted run
-        with self._part(name, refused):
+        artifacts = self._info().artifact_uri
+        if on_other_disk(self.uri, artifacts):
+            return f"{artifacts} {_ON_ITS_DISK}"
+        try:
             if message.get("model"):
                 _give_model(self.client, self.experiment, self.run, path)
             else:
                 self.client.log_artifact(self.run, str(path), str(Path(name).parent) if "/" in name else None)
-        return refused.get(name)
+        except Exception as error:
+            self._check_refusal(error)
+            local = (
+                is_server(self.uri) and isinstance(error, OSError) and not isinstance(error, RequestException)
+            )
+            return f"{artifacts} {_ON_ITS_DISK} ({reason(error)})" if local else reason(error)
+        return None
 
     def _log(self, entries: Sequence[Metric | Param | RunTag], refused: dict[str, str]) -> None:
         """Log metrics, parameters and tags in batches; a batch that the store refuses is halved until the
@@ -228,18 +241,19 @@ class _Target:
         """Raise the error unless it refuses the message for good."""
         if not permanent(error):
             raise error
-        self._check_there()
+        self._info()
 
-    def _check_there(self) -> None:
-        """Raise `RunGone` if the run was deleted."""
+    def _info(self) -> RunInfo:
+        """What the store says of the run; raises `RunGone` if it was deleted."""
         try:
-            there = self.client.get_run(self.run).info.lifecycle_stage == LifecycleStage.ACTIVE
+            info = self.client.get_run(self.run).info
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
-            there = False
-        if not there:
+            raise outbox.RunGone from None
+        if info.lifecycle_stage != LifecycleStage.ACTIVE:
             raise outbox.RunGone
+        return info
 
     def _new(self, metrics: list[Metric]) -> list[Metric]:
         """The metrics that the run does not have yet with the same step and value."""
@@ -306,6 +320,20 @@ def open_experiment(reference: RunReference) -> tuple[mlflow.MlflowClient, str]:
     if found.lifecycle_stage == "deleted":
         raise DeletedExperiment(f"the experiment {reference.experiment!r} was deleted in MLflow")
     return client, str(found.experiment_id)
+
+
+def on_other_disk(uri: str, artifacts: str) -> bool:
+    """Whether a server on another machine keeps files in a folder that this machine does not have.
+
+    MLflow would make that folder here, where the server does not see it.
+    """
+    host, folder = urlsplit(uri).hostname, urlsplit(artifacts)
+    if not is_server(uri) or host in ("localhost", "127.0.0.1", "::1", gethostname()):
+        return False
+    return folder.scheme in ("", "file") and not Path(unquote(folder.path)).parents[2].exists()
+
+
+_ON_ITS_DISK = "cannot be written to from here: start the server with --serve-artifacts"
 
 
 def is_server(uri: str) -> bool:

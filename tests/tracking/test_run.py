@@ -867,6 +867,28 @@ def test_names_that_mlflow_refuses_cost_these_alone(
         assert what in said
 
 
+@pytest.mark.parametrize(
+    ("uri", "artifacts", "elsewhere"),
+    [
+        ("http://far.example:5000", "/data/mlruns/1/abc/artifacts", True),
+        ("http://far.example:5000", "file:///data/mlruns/1/abc/artifacts", True),
+        (
+            "http://far.example:5000",
+            "file://{project}/1/abc/artifacts",
+            False,
+        ),  # a disk that both machines have
+        ("http://127.0.0.1:5000", "/data/mlruns/1/abc/artifacts", False),
+        ("http://far.example:5000", "mlflow-artifacts:/1/abc/artifacts", False),
+        ("http://far.example:5000", "s3://bucket/1/abc/artifacts", False),
+        ("sqlite:///mlflow.db", "/data/mlruns/1/abc/artifacts", False),
+    ],
+)
+def test_folders_of_a_server_on_another_machine(
+    uri: str, artifacts: str, elsewhere: bool, project: Path
+) -> None:
+    assert store.on_other_disk(uri, artifacts.format(project=project)) == elsewhere
+
+
 def http_error(code: int) -> Exception:
     response = requests.Response()
     response.status_code = code
@@ -933,8 +955,11 @@ def test_a_database_that_is_away_is_no_mistake(uri: str, text: str, comes_back: 
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contact, "deadline", lambda: 0.15)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The deadline, in seconds: one number, to be changed."""
+    seconds = [0.15]
+    monkeypatch.setattr(contact, "deadline", lambda: seconds[0])
+    return seconds
 
 
 class Silent(BaseHTTPRequestHandler):
@@ -990,7 +1015,7 @@ def test_a_store_that_keeps_one_waiting_holds_nothing_up(
     for epoch in (1, 2, 3):
         run.log(metrics={"loss": 1.0}, step=epoch)
     run.end()
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 5
     assert [box.pending() for box in outbox.waiting()] == [5]
     said = capfd.readouterr()
     assert said.err.count("\n") == 1
@@ -1005,14 +1030,13 @@ def test_a_store_that_refuses_connections_is_one_line(
     run = opened(server.uri)
     run.log(metrics={"loss": 1.0}, step=1)
     run.end()
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 5
     said = capfd.readouterr()
     assert (said.out, said.err.count("\n")) == ("", 1)
 
 
-@pytest.mark.usefixtures("impatient")
 def test_a_slow_store_gets_each_message_once_and_in_order(
-    client: Client, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    client: Client, monkeypatch: pytest.MonkeyPatch, impatient: list[float]
 ) -> None:
     """The first exchange takes longer than the deadline and ends when the training is at its third epoch."""
     run, usual, released = opened(), store._Target.facts, threading.Event()
@@ -1028,6 +1052,7 @@ def test_a_slow_store_gets_each_message_once_and_in_order(
         run.log(metrics={"loss": 1.0}, step=1)
         run.log(metrics={"loss": 2.0}, step=2)
         assert given == []
+        impatient[0] = 60
         released.set()
         run.log(metrics={"loss": 3.0}, step=3)
         run.log(metrics={"loss": 4.0}, step=4)
@@ -1038,9 +1063,8 @@ def test_a_slow_store_gets_each_message_once_and_in_order(
     assert boxes() == []
 
 
-@pytest.mark.usefixtures("impatient")
 def test_a_locked_database_is_waited_for(
-    client: Client, project: Path, capsys: pytest.CaptureFixture[str]
+    client: Client, project: Path, impatient: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
     client.search_experiments()
     with closing(sqlite3.connect(project / "mlflow.db", isolation_level=None)) as other:
@@ -1049,11 +1073,9 @@ def test_a_locked_database_is_waited_for(
         run.log(metrics={"loss": 1.0}, step=1)
         assert [box.pending() for box in outbox.waiting()] == [2]
         other.execute("rollback")
+    impatient[0] = 60
     run.log(metrics={"loss": 2.0}, step=2)
-    for _ in range(50):
-        run.end()
-        if not boxes():
-            break
+    run.end()
     assert points(client, "loss") == [(1, 1.0), (2, 2.0)]
     assert the_run(client).info.status == "FINISHED"
     assert capsys.readouterr().err.count("the command continues") == 1
