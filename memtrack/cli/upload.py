@@ -25,9 +25,9 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{name}: {run.pending()} messages are waiting: {reason(error)}")
         refused = run.refused()
         for line in outbox.listed(refused):
-            print(f"{name}: refused: {line}")
+            print(f"{name}: not sent: {line}")
         if refused:
-            print(f"{name}: remove {run.folder} to discard what is refused")
+            print(f"{name}: remove {run.folder} to discard what cannot be sent")
         left += bool(refused or run.pending())
     if not left:
         print("nothing is waiting")

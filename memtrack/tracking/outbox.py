@@ -190,10 +190,14 @@ class Outbox:
                 else:
                     break
                 done.add((facts or files)[0])
-            with self.lock:  # nothing may be added in between
-                if self._closed() and not self.refused():
-                    self.forget()
+            self.forget_if_done()
         return len(done)
+
+    def forget_if_done(self) -> None:
+        """Remove everything if the run is finished and the store has all of it."""
+        with self.lock:  # nothing may be added in between
+            if self._closed() and not self.refused():
+                self.forget()
 
     def forget(self) -> None:
         """Remove all messages in one step: a partly removed folder would be sent again in part."""
@@ -327,8 +331,12 @@ def waiting(refused: bool = False) -> list[Outbox]:
     folder = project_root() / FOLDER
     for gone in folder.glob(f"*{GONE}"):  # left by a process that was killed while it removed them
         shutil.rmtree(gone, ignore_errors=True)
-    found = [(outbox.messages()[0]["time"], outbox.folder.name, outbox) for outbox in _readable(folder)
-             if outbox.pending() or (refused and outbox.refused())]  # fmt: skip
+    found: list[tuple[int, str, Outbox]] = []
+    for outbox in _readable(folder):
+        if outbox.pending() or (refused and outbox.refused()):
+            found.append((outbox.messages()[0]["time"], outbox.folder.name, outbox))
+        elif not outbox.exists:  # its process was killed before it could remove the folder
+            outbox.forget_if_done()
     return [outbox for *_, outbox in sorted(found, key=lambda entry: entry[:2])]
 
 

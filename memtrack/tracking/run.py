@@ -356,11 +356,11 @@ def _next_try(start: float) -> float:
 
 
 def report_refused(outbox: Outbox) -> None:
-    """Say what the store refused of a run, and why."""
+    """Say what could not be sent of a run, and why."""
     if refused := outbox.refused():
         lines = "".join(f"\n  {line}" for line in listed(refused))
-        print(f"MLflow has refused {len(refused)} things of the run {outbox.folder.name}. They are kept in "
-              f"{outbox.folder}; `memtrack upload` tries them again:{lines}", file=sys.stderr)  # fmt: skip
+        print(f"{len(refused)} things of the run {outbox.folder.name} could not be sent to MLflow. They are kept "
+              f"in {outbox.folder}; `memtrack upload` tries them again:{lines}", file=sys.stderr)  # fmt: skip
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -533,6 +533,18 @@ def test_a_run_that_is_ended_for_good_leaves_nothing(box: Outbox, store: Store) 
     assert left() == []
 
 
+def test_what_a_kill_left_of_a_finished_run_goes(
+    box: Outbox, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box.add(number=5, status="FINISHED")
+    with monkeypatch.context() as patched:
+        patched.setattr(Outbox, "forget", lambda _: None)
+        box.send(store)
+    assert left() != []
+    assert waiting() == []
+    assert left() == []
+
+
 def test_the_progress_of_a_journal_that_was_removed_is_not_used(box: Outbox, store: Store) -> None:
     box.send(store)
     (box.folder / "journal.jsonl").unlink()
