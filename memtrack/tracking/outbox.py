@@ -1,7 +1,7 @@
 """Messages for MLflow, kept in .memtrack/mlflow until the tracking store has them.
 
 Each run has a folder. journal.jsonl has one line per message, in order: a checksum and the message.
-files/N has copies of the files of message N that are still to be uploaded. progress.json says which run
+files/N has copies of the files of message N that are still to be uploaded. `progress` says which run
 of the store gets the messages, how many of them were sent, and what the store refused.
 
 Numbers, tags and the status of all messages are sent first, then files: a file that cannot be sent holds
@@ -141,11 +141,10 @@ class Outbox:
                     shutil.copy2(path, copy)
                 kept[name] = str(copy.relative_to(self.folder))
             entry = {"time": int(time.time() * 1000), "place": number, "files": kept, **message}
-            text = json.dumps(entry).encode()
             whole = self._bytes().rfind(b"\n") + 1
             with self._journal.open("ab") as file:
                 file.truncate(whole)
-                file.write(b"%s %s\n" % (_checksum(text), text))
+                file.write(_line(entry) + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
         return entry
@@ -175,7 +174,7 @@ class Outbox:
                 )
             if progress.run != target.run:
                 progress = _Progress(progress.journal, target.run)
-            repeated = sorted(map(int, progress.facts)) if again else []
+            repeated = [one for one in sorted(self._content()[0]) if again and str(one) in progress.facts]
             if again:
                 progress.files = {}
                 self._save(progress)
@@ -282,18 +281,15 @@ class Outbox:
         return self._read[2:]
 
     def _progress(self) -> _Progress:
-        """What progress.json says. Too little does no harm: messages are only sent again."""
+        """What the file `progress` says. Without it messages are sent again, which does no harm."""
         self._content()
-        new = _Progress(self._read[1].decode(errors="replace"))
-        try:
-            found = _Progress(**json.loads((self.folder / "progress.json").read_bytes()))
-        except (OSError, ValueError, TypeError):
-            return new
-        return found if found.journal == new.journal else new
+        journal, file = self._read[1].decode(errors="replace"), self.folder / "progress"
+        found = _parsed(file.read_bytes()) if file.exists() else None
+        return _Progress(**found) if found and found.get("journal") == journal else _Progress(journal)
 
     def _save(self, progress: _Progress) -> None:
-        with whole_file(self.folder / "progress.json") as file:
-            file.write(json.dumps(asdict(progress)).encode())
+        with whole_file(self.folder / "progress") as file:
+            file.write(_line(asdict(progress)))
 
     def locked(self, lock: BaseFileLock | None = None) -> BaseFileLock:
         """Create the folder and return its lock."""
@@ -306,6 +302,11 @@ _LENGTH = 16
 
 def _checksum(text: bytes) -> bytes:
     return hashlib.sha256(text).hexdigest()[:_LENGTH].encode()
+
+
+def _line(content: Message) -> bytes:
+    text = json.dumps(content).encode()
+    return b"%s %s" % (_checksum(text), text)
 
 
 def _parsed(line: bytes) -> Message | None:

@@ -362,8 +362,11 @@ def report_refused(outbox: Outbox) -> None:
     """Say what could not be sent of a run, and why."""
     if refused := outbox.refused():
         lines = "".join(f"\n  {line}" for line in listed(refused))
-        print(f"{len(refused)} things of the run {outbox.folder.name} could not be sent to MLflow. They are "
-              f"kept in {outbox.folder}; `memtrack upload` tries again:{lines}", file=sys.stderr)  # fmt: skip
+        print(
+            f"{len(refused)} things of the run {outbox.folder.name} could not be sent to MLflow. They are "
+            f"kept in {outbox.folder}; `memtrack upload` tries them again:{lines}",
+            file=sys.stderr,
+        )
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -310,6 +310,10 @@ def open_experiment(reference: RunReference) -> tuple[mlflow.MlflowClient, str]:
         DeletedExperiment: if the experiment was deleted; other failures raise one of `ERRORS`.
     """
     uri = reference.tracking_uri
+    if not is_server(uri):  # MLflow would try ten times, for 100 s; imported here because it takes a second
+        from mlflow.store.db import utils
+
+        utils.MAX_RETRY_COUNT = 1
     # two stages at once must not both create the tables or the experiment of a new store; a server takes
     # care of that itself, and waiting for one that does not answer would block all stages
     with nullcontext() if is_server(uri) else FileLock(project_root() / "mlflow.db.lock"):

@@ -320,7 +320,7 @@ def test_killed_while_a_finished_run_is_forgotten(
 ) -> None:
     box.send(store)
     with monkeypatch.context() as patched:
-        patched.setattr(shutil, "rmtree", killed_within_rmtree("progress.json"))
+        patched.setattr(shutil, "rmtree", killed_within_rmtree("progress"))
         with pytest.raises(KeyboardInterrupt):
             box.forget()
     for one in waiting():
@@ -559,8 +559,10 @@ def test_the_progress_of_a_journal_that_was_removed_is_not_used(box: Outbox, sto
 
 def test_without_the_count_all_is_sent_again(box: Outbox, store: Store) -> None:
     box.send(store)
-    (box.folder / "progress.json").write_text("")
-    assert box.pending() == len(box.messages())
+    progress = box.folder / "progress"
+    for damaged in (b"", progress.read_bytes().replace(b'"sent": 5', b'"sent": 7'), b"\xff\x00 {}"):
+        progress.write_bytes(damaged)
+        assert box.pending() == len(box.messages())
 
 
 def test_what_a_kill_left_of_a_removed_outbox_goes(box: Outbox) -> None:

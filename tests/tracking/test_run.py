@@ -1053,11 +1053,12 @@ def test_a_store_that_keeps_one_waiting_holds_nothing_up(
     assert said.out == ""
 
 
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:{port}", "postgresql+psycopg://u@127.0.0.1:{port}/d"])
 def test_a_store_that_refuses_connections_is_one_line(
-    server: Server, capfd: pytest.CaptureFixture[str]
+    uri: str, server: Server, capfd: pytest.CaptureFixture[str]
 ) -> None:
     start = time.monotonic()
-    run = opened(server.uri)
+    run = opened(uri.format(port=server.uri.rpartition(":")[2]))
     run.log(metrics={"loss": 1.0}, step=1)
     run.end()
     assert time.monotonic() - start < 5
