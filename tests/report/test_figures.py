@@ -1,4 +1,4 @@
-"""What is drawn."""
+"""Pictures: what users named, and many samples."""
 
 from __future__ import annotations
 
