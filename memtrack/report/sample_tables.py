@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import csv as arrow_csv
 
-from memtrack.config.errors import InputError, Problem
+from memtrack.data.manifest import KeptFolder
 from memtrack.data.tables import FORMULAS
 from memtrack.data.variants import VariantData
 
@@ -71,10 +70,13 @@ def _unguarded(texts: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     return pc.replace_substring_regex(texts, "^'", "")
 
 
-def read_scores(path: Path, variant: VariantData) -> pd.DataFrame:
-    """All columns, in the order of the samples. Class names such as None and 007 are not converted.
-    `InputError` if the table is damaged, or holds other samples."""
-    table = _Table(path, variant.ids, f"run `dvc repro evaluate@{variant.name}`")
+TABLE = "scores.csv"
+
+
+def read_scores(folder: Path, variant: VariantData) -> pd.DataFrame:
+    """All columns of scores.csv in `folder`, in the order of the samples. Class names such as None and 007
+    are not converted. `InputError` if the table is damaged, or of another variant."""
+    table = _Table(folder, TABLE, variant, variant.ids, f"run `dvc repro evaluate@{variant.name}`")
     return pd.DataFrame(
         {name: table.text(name) if name in TEXT_COLUMNS else table.numbers(name) for name in table.columns}
     )
@@ -88,16 +90,17 @@ def score_names(table: pd.DataFrame) -> list[str]:
 def read_memorization(folder: Path, variant: VariantData) -> NDArray[np.float64]:
     """The memorization of each sample (N,), from memorization.csv in `folder`; NaN if no network, or every
     network, was trained on the sample, so that it is not known."""
-    table = _Table(folder / "memorization.csv", variant.ids, _remedy(variant.name))
+    table = _Table(folder, "memorization.csv", variant, variant.ids, _remedy(variant.name))
     known = (table.numbers("trained") > 0) & (table.numbers("left_out") > 0)
     found = np.full(len(known), np.nan)
     found[known] = table.numbers("memorization", known)
     return found
 
 
-def read_influenced(folder: Path, tests: Sequence[str], variant: str) -> NDArray[np.bool_]:
+def read_influenced(folder: Path, tests: Sequence[str], variant: VariantData) -> NDArray[np.bool_]:
     """Which test samples are in an influential pair beyond the noise, (T,), from test.csv in `folder`."""
-    return _Table(folder / "test.csv", tests, _remedy(variant)).numbers("sure_pairs") > 0
+    table = _Table(folder, "test.csv", variant, tests, _remedy(variant.name))
+    return table.numbers("sure_pairs") > 0
 
 
 def _remedy(variant: str) -> str:
@@ -105,19 +108,20 @@ def _remedy(variant: str) -> str:
 
 
 class _Table:
-    """A table with a row for each of `ids`, read in their order.
+    """A table of a variant with a row for each of `ids`, read in their order.
 
     Raises:
-        InputError: if it is damaged, or holds other samples. The message ends with `remedy`.
+        InputError: if it is damaged, of another variant, or holds other samples; ends with `remedy`.
     """
 
-    def __init__(self, path: Path, ids: Sequence[str], remedy: str) -> None:
-        self._path, self._remedy = path, remedy
-        try:
-            with path.open("rb") as file:
-                whole = file.seek(0, os.SEEK_END) > 0 and file.seek(-1, os.SEEK_END) and file.read() == b"\n"
+    def __init__(
+        self, folder: Path, name: str, variant: VariantData, ids: Sequence[str], remedy: str
+    ) -> None:
+        self._kept, self._name = KeptFolder(folder, remedy), name
+        self._kept.require(**variant.causes)
+        with self._kept.reading(name) as path:
             with path.open(encoding="utf-8", newline="") as text:
-                self.columns = next(csv.reader(text), [])
+                self.columns = next(csv.reader(text))
             self._table = arrow_csv.read_csv(
                 path,
                 parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
@@ -125,14 +129,10 @@ class _Table:
                     column_types=dict.fromkeys(self.columns, pa.string())
                 ),
             )
-        except OSError as error:
-            raise self._problem(f"cannot be read ({error.strerror})") from None
-        except ValueError as error:  # the errors of pyarrow are among these
-            raise self._problem(f"is damaged ({error})") from None
-        found = pd.Index(_unguarded(self._table["id"]).to_pandas() if whole and "id" in self.columns else [])
-        if len(found) != len(ids) or not found.is_unique or -1 in (rows := found.get_indexer(pd.Index(ids))):
-            raise self._problem("is damaged or holds other samples")
-        self._rows = rows
+            found = pd.Index(_unguarded(self._table["id"]).to_pandas())
+            self._rows = found.get_indexer(pd.Index(ids))
+            if len(found) != len(ids) or -1 in self._rows:
+                raise ValueError("other samples")
 
     def text(self, name: str) -> pd.Series[str]:
         """A column of text."""
@@ -153,8 +153,5 @@ class _Table:
         except (KeyError, ValueError):
             ordered = np.array([np.nan])
         if np.isnan(ordered).any():
-            raise self._problem(f"is damaged (column {name})")
+            raise self._kept.problem(self._name, f"is damaged (column {name})")
         return ordered
-
-    def _problem(self, text: str) -> InputError:
-        return InputError([Problem(self._path, message=f"{text}: {self._remedy}")])

@@ -40,7 +40,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     data = PreparedData()
     variant = VariantData(name, data)
-    scores = read_scores(EVALUATE_RESULTS / name / "scores.csv", variant)
+    scores = read_scores(EVALUATE_RESULTS / name, variant)
     pairs = _pairs(params, data, variant, trained / "checkpoints")
     table = duplicate_table(variant, pairs, scores)
     write_csv(table, folder / "duplicates.csv")
