@@ -29,7 +29,7 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
     """Write a table for people: without its index, and with a `guarded` text in every cell of text.
 
     Except for that, these are the bytes that `to_csv` writes, in a third of the time, but text with only a
-    carriage return is quoted too, so that it can be read. The columns must hold text, integers or floats.
+    carriage return is quoted too, so that it can be read.
     """
     with path.open("wb") as file:
         file.write(_lines(_quoted(pa.array([name])) for name in table))
@@ -54,7 +54,11 @@ def _cells(column: pd.Series[Any]) -> pa.Array:
         return pc.replace_with_mask(cells, pa.array(other), pa.array(texts, pa.string()))
     if values.dtype.kind == "i":
         return pc.cast(pa.array(values), pa.string())
-    texts = pa.array(values, pa.string(), from_pandas=True).fill_null("")
+    try:
+        texts = pa.array(values, pa.string(), from_pandas=True)
+    except pa.ArrowTypeError:  # other things than text, such as whether a pair conflicts
+        texts = pa.array([None if pd.isna(cell) else str(cell) for cell in values], pa.string())
+    texts = texts.fill_null("")
     formulas = pc.is_in(pc.utf8_slice_codeunits(texts, 0, 1), pa.array(sorted(FORMULAS)))
     return _quoted(pc.if_else(formulas, pc.binary_join_element_wise("'", texts, ""), texts))
 

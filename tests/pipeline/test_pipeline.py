@@ -244,6 +244,7 @@ def test_only_what_depends_on_a_change_runs(reproduced: Project) -> None:
 
 
 def test_bad_input_is_said_without_a_traceback(reproduced: Project) -> None:
+    reproduced.stage("corrupt", "noisy")  # the data set was prepared anew
     reproduced.edit("curvature.probes", 0)
     output = reproduced.stage("train", "noisy", status=2)
     assert "curvature.probes: 0: should be greater than or equal to 1" in output

@@ -100,6 +100,7 @@ def test_tables_are_written_as_pandas_writes_them(tmp_path: Path, monkeypatch: p
     names = ["plain", "", "a, b", 'the "x"', "two\nlines", "a\r\n", "007", "None", "é", " edge ", "'", "=1+1"]
     texts = np.array(names, dtype=object)[draw.integers(0, len(names), 2000)]
     table = pd.DataFrame({"id": texts, 'a "name", quoted': texts, "empty": "", "some": [None, "x"] * 1000,
+                          "flag": draw.random(2000) < 0.5, "mixed": [True, "", None, 1] * 500,
                           "score": numbers, "usual": draw.normal(size=2000).astype(np.float32).astype(float),
                           "rank": draw.integers(-9, 10**9, 2000)})  # fmt: skip
     table.index = draw.permutation(2000)
