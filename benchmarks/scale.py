@@ -46,6 +46,7 @@ from memtrack.core.memorization.subsets import subset
 from memtrack.core.recording.trajectory import EpochArrays
 from memtrack.core.scores import SCORES, Need, compute
 from memtrack.data.corruption import write_variant
+from memtrack.data.manifest import write_manifest
 from memtrack.data.neighbours import nearest_neighbours
 from memtrack.data.preparation import write_prepared
 from memtrack.data.prepared import CHUNK, PreparedData
@@ -55,7 +56,7 @@ from memtrack.report.agreement import AgreementReport
 from memtrack.report.duplicates import draw_conflicts, duplicate_table
 from memtrack.report.evaluation import Evaluation
 from memtrack.report.memorization import MemorizationReport
-from memtrack.report.sample_tables import read_scores, write_csv
+from memtrack.report.sample_tables import TABLE, read_scores, write_csv
 
 RESULTS = Path(__file__).parent / "results" / "scale"
 VARIANT, CLASSES, EPOCHS, NETWORKS, SHARE = "noisy", 10, 10, 500, 0.7
@@ -245,13 +246,14 @@ def evaluate(samples: int) -> Mapping[str, Any]:
     def report() -> None:
         found.write(folder)
         write_json(found.metrics, folder / "metrics.json")
+        write_manifest(folder, found.variant.causes, {TABLE: folder / TABLE})
 
     return measured(report)
 
 
 @step("read scores.csv (agreement, duplicates)")
 def read(samples: int) -> Mapping[str, Any]:
-    return measured(lambda: read_scores(Path("evaluate/scores.csv"), variant()))
+    return measured(lambda: read_scores(Path("evaluate"), variant()))
 
 
 @step("agreement: measures, intervals, differences")

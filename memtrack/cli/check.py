@@ -9,18 +9,12 @@ from pathlib import Path
 
 from memtrack.config import params
 from memtrack.config.errors import InputError, Problem
-from memtrack.config.paths import input_path
+from memtrack.config.pipeline import pipeline_problems
 from memtrack.config.sections.base import PARAMS_FILE
 from memtrack.config.yaml_file import read_yaml
 from memtrack.terminal.entry_point import entry_point
+from memtrack.tracking.address import check_stores
 
-READ_BY_DVC = {
-    ("repeat", "seeds"): "[]",
-    ("memorization", "variants"): "[]",
-    ("memorization", "published"): "{}",
-    ("utility", "variants"): "[]",
-}
-"""Keys from which dvc.yaml generates stages, and the value that generates none."""
 SCHEMA_FILE = Path(__file__).parents[1] / "params.schema.json"
 
 
@@ -40,15 +34,7 @@ def main(argv: list[str] | None = None) -> int:
         SCHEMA_FILE.write_text(schema(), encoding="utf-8")
     problems: list[Problem] = []
     for file in arguments.files:
-        found: list[Problem] = []
-        try:
-            loaded = params.load(file, tune=True)
-            if file == PARAMS_FILE:
-                found += _published_that_are_missing(loaded)
-        except InputError as error:
-            found += error.problems
-        if file == PARAMS_FILE:
-            found += _missing_for_dvc(file)
+        found = _problems(file)
         problems += found
         if not found:
             print(f"{file}: ok")
@@ -57,39 +43,26 @@ def main(argv: list[str] | None = None) -> int:
     return 2 if problems else 0
 
 
-def _published_that_are_missing(loaded: params.Params) -> list[Problem]:
-    """The missing files of memorization.published; DVC would only report that they do not exist."""
-    return [
-        problem
-        for name, path in loaded.memorization.published.items()
-        if not input_path(path).exists()
-        for problem in loaded.memorization.mistake(
-            "published", name, message=f"{path}: no such file"
-        ).problems
-    ]
-
-
-def _missing_for_dvc(file: Path) -> list[Problem]:
-    """The missing keys that have a default in memtrack but that dvc.yaml reads."""
-    stages = Path("dvc.yaml")
-    if not stages.exists():
-        return []
+def _problems(file: Path) -> list[Problem]:
+    """What is wrong in a file; for params.yaml also with the stores and for what dvc.yaml reads."""
     try:
-        content = read_yaml(file).content
-    except InputError:  # already reported
-        return []
-    read = stages.read_text()
-    return [
-        Problem(
-            file,
-            None,
-            (section, key),
-            "is missing, and dvc.yaml reads it: add "
-            + (f"`{key}: {empty}`" if section in content else f"`{section}: {{{key}: {empty}}}`"),
-        )
-        for (section, key), empty in READ_BY_DVC.items()
-        if f"${{{section}.{key}}}" in read and key not in (content.get(section) or {})
-    ]
+        source = read_yaml(file)
+    except InputError as error:
+        return list(error.problems)
+    problems: list[Problem] = []
+    try:
+        loaded = params.checked(source, tune=True)
+        if file == PARAMS_FILE:
+            check_stores(loaded)
+    except InputError as error:
+        problems += error.problems
+    if file == PARAMS_FILE:
+        known = [problem.loc for problem in problems]
+        missing = pipeline_problems(source, files=True)
+        problems += [
+            found for found in missing if not any(found.loc[: len(loc)] == loc for loc in known if loc)
+        ]
+    return problems
 
 
 if __name__ == "__main__":

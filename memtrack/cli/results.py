@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -30,7 +31,7 @@ from memtrack.report.metrics import (
     UtilityMetrics,
 )
 from memtrack.terminal.entry_point import entry_point
-from memtrack.tracking.address import tracking_uri
+from memtrack.tracking.address import located, tracking_uri
 
 
 @entry_point
@@ -107,7 +108,7 @@ def ui_command(loaded: params.Params) -> str:
     uri = tracking_uri(loaded.tracking)
     if uri.startswith("http"):
         return f"open {uri}"
-    return f".venv/bin/mlflow ui --backend-store-uri {uri}"
+    return f".venv/bin/mlflow ui --backend-store-uri {shlex.quote(located(uri))}"
 
 
 def _agreement(name: str) -> AgreementMetrics | None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from memtrack.config.secrets import without_secrets
 
 SHOWN = 50
 """At most this many problems are printed one by one; the rest are counted."""
@@ -21,8 +24,19 @@ class Problem:
 
     def __str__(self) -> str:
         where = str(self.path) + (f":{self.line}" if self.line is not None else "")
-        key = ".".join(str(part) for part in self.loc)
-        return f"{where}: {key}: {self.message}" if key else f"{where}: {self.message}"
+        key = without_secrets(".".join(_shortened(str(part), 80) for part in self.loc))
+        message = _shortened(self.message, 2000)
+        return _visible(f"{where}: {key}: {message}" if key else f"{where}: {message}")
+
+
+def _shortened(text: str, most: int) -> str:
+    """The beginning and the end of a long text: a message ends with what to do."""
+    return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 3 :]}"
+
+
+def _visible(text: str) -> str:
+    """The text with its control characters as escapes: names from files must not move a terminal's cursor."""
+    return re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", lambda found: ascii(found[0])[1:-1], text)
 
 
 class InputError(Exception):

@@ -26,7 +26,7 @@ from memtrack.config.sections.tune import TuneParams
 from memtrack.config.sections.utility import UtilityParams
 from memtrack.config.sections.variants import VariantParams, labels_problem
 from memtrack.config.validation import nearest, validate
-from memtrack.config.yaml_file import read_yaml
+from memtrack.config.yaml_file import SourceFile, read_yaml
 
 
 class Params(Section):
@@ -73,7 +73,11 @@ def load(path: Path = PARAMS_FILE, *, tune: bool = False) -> Params:
 
     `tune`: also check that the section `tune`, which no stage reads, fits the others.
     """
-    file = read_yaml(path)
+    return checked(read_yaml(path), tune=tune)
+
+
+def checked(file: SourceFile, *, tune: bool = False) -> Params:
+    """The parameters of a file that was read; raises and takes what `load` does."""
     params = validate(Params, file, every_problem if tune else cross_field_problems)
     params.place(file)
     return params

@@ -9,6 +9,7 @@ from memtrack.config.sections.base import PREPARED, VARIANTS
 
 PREPARED_FOLDER = Path(PREPARED)
 VARIANTS_FOLDER = Path(VARIANTS)
+PREPARE_RESULTS = Path("results/prepare")
 TRAIN_RESULTS = Path("results/train")
 EVALUATE_RESULTS = Path("results/evaluate")
 DUPLICATES_RESULTS = Path("results/duplicates")

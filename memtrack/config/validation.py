@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from memtrack.config.errors import InputError, Problem
+from memtrack.config.secrets import without_secrets
 from memtrack.config.yaml_file import Loc, SourceFile
 
 M = TypeVar("M", bound=BaseModel)
@@ -74,6 +75,8 @@ def _problem(model: type[BaseModel], source: SourceFile, detail: ErrorDetails) -
             "^String should (have at least 1 character|match pattern.*)", "should not be empty", text
         )
         text = re.sub("a valid (dictionary|tuple|list)( or .*)?$", lambda m: _PLAIN[m[1]], text)
+        if "keys and values" in text and re.match(r"[\w-]+:\S", str(detail["input"])):
+            text += "; is a blank missing after a colon?"
         message = text if isinstance(detail["input"], dict) else f"{_shown(detail['input'])}: {text}"
     return Problem(source.path, source.line(loc), loc, message)
 
@@ -167,5 +170,5 @@ def _at(content: Any, loc: Loc) -> Any:
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value, default=str, ensure_ascii=False)
+    text = without_secrets(json.dumps(value, default=str, ensure_ascii=False))
     return text if len(text) <= 60 else text[:57] + "..."

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from memtrack.config.errors import InputError, Problem
 from memtrack.core.images.normalization import Normalization
 from memtrack.core.images.pixels import Pixels
 from memtrack.data.prepared import PreparedData
@@ -19,16 +20,22 @@ Rows = NDArray[np.int64]
 Change = Callable[[Pixels, Rows], Pixels]
 
 
-class _Images(Dataset[Tensor]):
-    """Batches of images, indexed by an array of rows, so that a worker decodes one batch at a time."""
+class _Images(Dataset[Tensor | list[Problem]]):
+    """Batches of images, indexed by an array of rows, so that a worker decodes one batch at a time.
+
+    In place of a batch that cannot be read it gives the problems: an exception would come with the traceback
+    of the worker process."""
 
     def __init__(self, data: PreparedData, where: Sequence[str], change: Change | None) -> None:
         self.data = data
         self.where = where
         self.change = change
 
-    def __getitem__(self, rows: Rows) -> Tensor:
-        images = self.data.images([self.where[row] for row in rows])
+    def __getitem__(self, rows: Rows) -> Tensor | list[Problem]:
+        try:
+            images = self.data.images([self.where[row] for row in rows])
+        except InputError as error:
+            return list(error.problems)
         return torch.from_numpy(images if self.change is None else self.change(images, rows))
 
 
@@ -41,7 +48,8 @@ class Batches:
     Inputs are float32 (B, channels, height, width), normalized by the mean and standard deviation of
     the training images; labels are int64 (B,). A last batch of one sample is added to the batch before
     it, because batch norm cannot train on it. So is one of fewer than 16 samples if the batch size is 16
-    or more, because small matrix products round differently.
+    or more, because small matrix products round differently. An image that cannot be read any more is an
+    `InputError`.
     """
 
     def __init__(
@@ -81,6 +89,8 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for rows, images in zip(self.cuts(), self._loader, strict=True):
+            if not isinstance(images, Tensor):
+                raise InputError(images)
             yield self._inputs(images), self.labels[torch.from_numpy(rows)].to(self.device)
 
     def shuffled(self, *, seed: int, epoch: int) -> Batches:

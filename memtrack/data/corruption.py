@@ -29,7 +29,7 @@ from memtrack.core.images.pixels import Pixels
 from memtrack.core.labels import noise
 from memtrack.data.manifest import write_manifest
 from memtrack.data.prepared import CHUNK, PreparedData
-from memtrack.data.tables import read_table, required_columns, row_name
+from memtrack.data.tables import composed, read_table, required_columns, row_name, spellings
 from memtrack.data.variants import LABELS, SUMMARY, PixelChange, VariantData, VariantSummary
 
 COPY = "#copy"
@@ -89,7 +89,10 @@ def write_variant(name: str, params: VariantParams, data: PreparedData) -> Varia
         case PixelNoise():
             pixels = PixelChange(how=params.how, seed=params.seed)
         case FromFile():
-            given = _labels_from_file(params, data)
+            named = _labels_from_file(params, data)
+            stay = np.array([label is not None for label in named])
+            given = data.codes([label for label in named if label is not None])
+            rows, clean = rows[stay], clean[stay]
     corrupted = clean != given
     summary = VariantSummary(
         made_from=params.model_dump(mode="json"),
@@ -136,48 +139,58 @@ def _partners(params: Pair, classes: tuple[str, ...]) -> NDArray[np.int64]:
     return own
 
 
-def _labels_from_file(params: FromFile, data: PreparedData) -> NDArray[np.int64]:
-    """The given labels of the training samples, (N,), from a table of ids and labels."""
+def _labels_from_file(params: FromFile, data: PreparedData) -> list[str | None]:
+    """The given label of each training sample, from a table of ids and labels; None: it is left out."""
     path = input_path(params.labels)
     table = read_table(path)
     required_columns(table, [params.id_column, params.label_column], path)
-    classes, known = list(data.info.classes), set(data.samples["id"])
-    numbers = {str(number): number for number in range(len(classes))}
-    given: dict[str, int] = {}
+    classes = list(data.info.classes)
+    if params.leave_out in classes:
+        raise params.mistake("leave_out", message=f"{params.leave_out!r} is the name of a class")
+    labels: dict[str, str | None] = {name: name for name in classes}
+    if not any(name.isdecimal() for name in classes):  # otherwise a number is the name of a class
+        labels |= {str(number): name for number, name in enumerate(classes)}
+    if params.leave_out is not None:
+        labels[params.leave_out] = None
+    labels = {composed(label): name for label, name in labels.items()} | labels
+    ids = data.samples["id"].tolist()
+    known = {composed(sample): sample for sample in ids} | {sample: sample for sample in ids}
+    given: dict[str, str | None] = {}
     problems: list[Problem] = []
-    numbered = not any(name.isdecimal() for name in classes)  # otherwise a number is the name of a class
     rows = zip(table.index, table[params.id_column], table[params.label_column], strict=True)
-    for row, sample, label in rows:
+    for row, text, label in rows:
         where = row_name(path, row)
-        if sample in given:
+        meant = (known.get(way) or known.get(composed(way)) for way in spellings(text))
+        sample = next((name for name in meant if name is not None), None)
+        if sample is None:
+            message = f"{where}: no sample has the id {text!r} (ids look like {ids[0]!r})"
+            problems.append(Problem(path, message=message))
+        elif sample in given:
             problems.append(Problem(path, message=f"{where}: the id {sample!r} appears twice"))
-        elif sample not in known:
-            example = data.samples["id"].iloc[0]
-            problems.append(
-                Problem(
-                    path,
-                    message=f"{where}: no sample has the id {sample!r} (ids look like {example!r})",
-                )
-            )
-        elif label in classes:
-            given[sample] = classes.index(label)
-        elif numbered and label in numbers:
-            given[sample] = numbers[label]
+        elif label in labels or composed(label) in labels:
+            given[sample] = labels[label if label in labels else composed(label)]
         else:
             hint = nearest(label, classes)
-            problems.append(
-                Problem(
-                    path,
-                    message=f"{where}: {label!r} is not among the classes{hint} ({', '.join(classes)})",
-                )
-            )
-    train = data.split("train")["id"].tolist()
-    if not problems:  # otherwise a wrong id would be reported twice
-        problems += [
-            Problem(path, message=f"has no label for the training sample {sample!r}")
-            for sample in train
-            if sample not in given
-        ]
+            message = f"{where}: {label!r} is not among the classes{hint} ({', '.join(classes)})"
+            if params.leave_out is None and label in ("", "-", "x"):
+                message += "; leave_out names a mark to leave samples out"
+            problems.append(Problem(path, message=message))
+    train = data.split("train")
+    own = dict(zip(train["id"], train["label"], strict=True))
+    lacking = [sample for sample in own if sample not in given]
+    if not problems and not params.partial and lacking:  # with a wrong id, the sample would be reported twice
+        text = f"{path} lacks {len(lacking)} of {len(own)} training samples: true keeps their own labels"
+        problems += params.mistake("partial", message=text).problems
+        problems += [Problem(path, message=f"has no label for the training sample {sample!r}")
+                     for sample in lacking]  # fmt: skip
     if problems:
         raise InputError(problems)
-    return np.array([given[sample] for sample in train], dtype=np.int64)
+    found = [given.get(sample, label) for sample, label in own.items()]
+    if all(label is None for label in found):
+        raise params.mistake("leave_out", message=f"{path} leaves no training sample")
+    others = sum(sample not in own for sample in given)
+    if params.partial and others:
+        print(
+            f"{path}: {others} of {len(given)} samples are not in the training split, and keep their labels"
+        )
+    return found

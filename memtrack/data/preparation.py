@@ -7,6 +7,8 @@ import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -19,22 +21,67 @@ from memtrack.config.json_files import write_json
 from memtrack.config.paths import input_path
 from memtrack.config.sections.data import DataParams, Files, HeldOut
 from memtrack.core.images.pixels import Pixels
-from memtrack.data.decoding import decode
+from memtrack.data.class_names import check_names
+from memtrack.data.decoding import DEPTHS, BrokenImage, DeepImage, RefusedImage, decode_and_judge, why
 from memtrack.data.manifest import write_manifest
 from memtrack.data.prepared import CHUNK, IMAGES, INFO, SAMPLES, DatasetInfo, FileImages
+from memtrack.data.report import PreparationReport, omissions
 from memtrack.data.sources import Collected
 from memtrack.terminal.progress import Progress
+from memtrack.terminal.workers import end_with_parent
+
+SPLITS = ("train", "test", "unused")
 
 
-def write_prepared(collected: Collected, params: DataParams, folder: Path) -> DatasetInfo:
-    """Write a source in canonical form; raises an `InputError` with all broken images, unless skipped."""
+@dataclass(frozen=True)
+class _File:
+    """What was found when an image file was read.
+
+    sums: see `_sums`, (channels, 2). broken, refused: why it cannot be used, else ''. peak: its largest value
+    if it has more than 8 bits and it is not known yet how many of them are used, else 0; the sums are then
+    missing. transparent: whether it has transparent pixels.
+    """
+
+    sums: NDArray[np.int64]
+    broken: str = ""
+    refused: str = ""
+    peak: int = 0
+    transparent: bool = False
+
+
+@dataclass(frozen=True)
+class _Images:
+    """All images.
+
+    sums: see `_sums`, (N, channels, 2). transparent: which files have transparent pixels, (N,). sha256: the
+    hash of the pixels of all files. depth: the bits that files of more than 8 bits use; None if there are
+    none and data.depth does not say it.
+    """
+
+    sums: NDArray[np.int64]
+    transparent: NDArray[np.bool_]
+    sha256: str | None = None
+    depth: int | None = None
+
+
+def write_prepared(
+    collected: Collected, params: DataParams, folder: Path
+) -> tuple[DatasetInfo, PreparationReport]:
+    """Write a source in canonical form.
+
+    Raises:
+        InputError: for names that are nearly surely mistakes (`check_names`); with all images that are
+            broken, unless they are skipped, and all that cannot be used for another reason; or if no usable
+            image is left in a class or in the test split.
+    """
+    check_names(collected, params)
     folder.mkdir(parents=True, exist_ok=True)
     samples = pd.DataFrame({"id": collected.ids, "label": collected.labels})
     samples["split"] = collected.splits if collected.splits is not None else "train"
     samples["image"] = samples["id"] if collected.images is None else np.arange(len(samples)).astype(str)
     if collected.images is not None:
         np.save(folder / IMAGES, np.ascontiguousarray(collected.images), allow_pickle=False)
-    sums, content = _read_all(collected, params, samples)
+    images = _read_all(collected, params, samples)
     if collected.splits is None:
         assert isinstance(params, HeldOut)
         _move(samples, params.test_share, "train", "test", params, "test_share")
@@ -46,13 +93,16 @@ def write_prepared(collected: Collected, params: DataParams, folder: Path) -> Da
     if lost:
         raise InputError([Problem(Path(params.root), message=f"no usable training image of class {name!r}")
                           for name in lost])  # fmt: skip
+    if "test" in (collected.splits or ()) and "test" not in set(samples["split"]):
+        text = "no usable test image: all of them are broken (data.on_error: skip)"
+        raise InputError([Problem(Path(params.root), message=text)])
 
     if isinstance(params, Files):
         shape = (len(params.mode), params.image_size, params.image_size)
     else:
         assert collected.images is not None
         shape = collected.images.shape[1:]
-    mean, std = _statistics(sums[(samples["split"] == "train").to_numpy()], shape[1] * shape[2])
+    mean, std = _statistics(images.sums[(samples["split"] == "train").to_numpy()], shape[1] * shape[2])
     count = samples["split"].value_counts().to_dict()
     info = DatasetInfo(
         source=params.kind,
@@ -64,14 +114,40 @@ def write_prepared(collected: Collected, params: DataParams, folder: Path) -> Da
         test=count.get("test", 0),
         unused=count.get("unused", 0),
         skipped=count.get("skipped", 0),
-        files=FileImages(root=params.root, size=params.image_size, mode=params.mode, sha256=content)
-        if isinstance(params, Files) and content is not None
+        files=FileImages(
+            root=params.root,
+            size=params.image_size,
+            mode=params.mode,
+            background=params.background,
+            depth=images.depth,
+            sha256=images.sha256,
+        )
+        if isinstance(params, Files) and images.sha256 is not None
         else None,
     )
     samples.to_csv(folder / SAMPLES, index=False)
     write_json(info, folder / INFO)
     write_manifest(folder, {})
-    return info
+    return info, _report(collected, samples, images, shape[1] * shape[2])
+
+
+def _report(collected: Collected, samples: pd.DataFrame, images: _Images, pixels: int) -> PreparationReport:
+    usable = samples["split"] != "skipped"
+    counts = samples[usable].groupby(["label", "split"]).size()
+    left_out = dict(collected.left_out)
+    if not usable.all():
+        left_out["broken images (data.on_error: skip)"] = samples.loc[~usable, "id"].tolist()
+    first, second = images.sums[usable.to_numpy()].transpose(2, 0, 1)
+    return PreparationReport(
+        images={
+            name: {split: int(counts[name, split]) for split in SPLITS if (name, split) in counts.index}
+            for name in collected.classes
+        },
+        left_out=omissions(left_out),
+        transparent=int(images.transparent.sum()),
+        one_colour=int((pixels * second == first**2).all(axis=1).sum()),
+        depth=images.depth,
+    )
 
 
 def _move(
@@ -99,53 +175,87 @@ def _sums(images: Pixels) -> NDArray[np.int64]:
     return np.stack([pixels.sum(axis=2), (pixels**2).sum(axis=2)], axis=2)
 
 
-def _read_files(params: Files, names: Sequence[str]) -> tuple[NDArray[np.int64], list[str], bytes]:
-    """The sums of each image file, why it cannot be read ('' if it can), and a hash of all pixels."""
-    root, sums, reasons, content = input_path(params.root), [], [], hashlib.sha256()
+def _read_files(params: Files, depth: int | None, names: Sequence[str]) -> tuple[list[_File], bytes]:
+    """What is found in each image file, and a hash of all pixels."""
+    root, content = input_path(params.root), hashlib.sha256()
+    files, nothing = [], np.zeros((len(params.mode), 2), dtype=np.int64)
     for name in names:
         try:
-            image = decode(root / name, size=params.image_size, mode=params.mode)
-            sums.append(_sums(image[None])[0])
-            content.update(image.tobytes())
-            reasons.append("")
-        except OSError as error:
-            sums.append(np.zeros((len(params.mode), 2), dtype=np.int64))
-            reasons.append(str(error))
-    return np.stack(sums), reasons, content.digest()
+            pixels, transparent = decode_and_judge(
+                root / name,
+                size=params.image_size,
+                mode=params.mode,
+                background=params.background,
+                depth=depth,
+                max_pixels=params.max_pixels,
+            )
+        except DeepImage as error:
+            files.append(_File(nothing, peak=error.peak))
+        except BrokenImage as error:
+            files.append(_File(nothing, broken=why(error)))
+        except (OSError, RefusedImage) as error:
+            files.append(_File(nothing, refused=why(error)))
+        else:
+            content.update(pixels.tobytes())
+            files.append(_File(_sums(pixels[None])[0], transparent=transparent))
+    return files, content.digest()
 
 
-def _read_all(
-    collected: Collected, params: DataParams, samples: pd.DataFrame
-) -> tuple[NDArray[np.int64], str | None]:
-    """Read every image once; mark broken files as skipped in `samples`, or raise an `InputError`.
+def _read_all(collected: Collected, params: DataParams, samples: pd.DataFrame) -> _Images:
+    """Read every image; mark broken files as skipped in `samples`, or raise an `InputError`.
 
-    Returns:
-        the sums of `_sums` (N, channels, 2), and for image files a hash of all their pixels.
+    Files of more than 8 bits per channel are read again once it is known how many bits all of them use.
     """
     if collected.images is not None:
         array = collected.images
-        return np.concatenate([_sums(array[i : i + CHUNK]) for i in range(0, len(array), CHUNK)]), None
+        sums = np.concatenate([_sums(array[i : i + CHUNK]) for i in range(0, len(array), CHUNK)])
+        return _Images(sums, np.zeros(len(array), dtype=np.bool_))
     assert isinstance(params, Files)
-    names = samples["id"].tolist()
+    names, depth = samples["id"].tolist(), params.depth
     chunks = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
-    with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
-        read = pool.map(partial(_read_files, params), chunks)
-        parts = list(Progress(read, "reading the images", total=len(chunks)))
-    reasons = [reason for part in parts for reason in part[1]]
+    parts: list[tuple[list[_File], bytes]] = []
+    with ProcessPoolExecutor(max_workers=os.cpu_count(), initializer=end_with_parent) as pool:
+        try:
+            read = pool.map(partial(_read_files, params, depth), chunks)
+            parts += Progress(read, "reading the images", total=len(chunks))
+            peaks = [max(file.peak for file in files) for files, _ in parts]
+            if any(peaks):
+                depth = next(bits for bits in DEPTHS if max(peaks) < 1 << bits)
+                deep = [number for number, peak in enumerate(peaks) if peak]
+                read = pool.map(partial(_read_files, params, depth), [chunks[number] for number in deep])
+                label = f"reading images of {depth} bits"
+                for number, part in zip(deep, Progress(read, label, total=len(deep)), strict=True):
+                    parts[number] = part
+        except BrokenProcessPool:
+            text = (
+                "a process that reads the images has died, perhaps because memory ran out: with a lower "
+                "number here, images that are too large are named"
+            )
+            raise params.mistake("max_pixels", message=text) from None
+    files = [file for part, _ in parts for file in part]
     root = input_path(params.root)
-    broken = [
-        Problem(root / name, message=f"a broken image: {reason}")
-        for name, reason in zip(names, reasons, strict=True)
-        if reason
-    ]
+    broken, refused = (
+        [
+            Problem(root / name, message=reason)
+            for name, file in zip(names, files, strict=True)
+            if (reason := getattr(file, kind))
+        ]
+        for kind in ("broken", "refused")
+    )
     if broken and params.on_error == "fail":
         hint = f"{len(broken)} broken images: 'skip' leaves them out"
-        raise InputError([*params.mistake("on_error", message=hint).problems, *broken])
+        refused += [*params.mistake("on_error", message=hint).problems, *broken]
+    if refused:
+        raise InputError(refused)
     if broken:
         print(f"{InputError(broken)}\nskipped {len(broken)} broken images (data.on_error: skip)")
-    samples.loc[[bool(reason) for reason in reasons], "split"] = "skipped"
-    content = hashlib.sha256(b"".join(part[2] for part in parts)).hexdigest()
-    return np.concatenate([part[0] for part in parts]), content
+    samples.loc[[bool(file.broken) for file in files], "split"] = "skipped"
+    return _Images(
+        sums=np.stack([file.sums for file in files]),
+        transparent=np.array([file.transparent for file in files]),
+        sha256=hashlib.sha256(b"".join(digest for _, digest in parts)).hexdigest(),
+        depth=depth,
+    )
 
 
 def _statistics(sums: NDArray[np.int64], pixels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -17,10 +17,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field, Strict
 
+from memtrack.config.errors import InputError, Problem
 from memtrack.config.json_files import StrictModel, read_json
 from memtrack.config.paths import PREPARED_FOLDER, input_path
 from memtrack.core.images.pixels import Pixels
-from memtrack.data.decoding import decode
+from memtrack.data.decoding import RefusedImage, decode, why
 from memtrack.data.manifest import KeptFolder
 
 SAMPLES, INFO, IMAGES = "samples.csv", "dataset.json", "images.npy"
@@ -34,6 +35,8 @@ class FileImages(StrictModel):
     root: str
     size: int
     mode: Literal["RGB", "L"]
+    background: Annotated[tuple[int, int, int], Strict(False)]
+    depth: int | None = Field(description="The bits that images of more than 8 bits per channel use, if any.")
     sha256: str = Field(description="Hash of the pixels of all files, so that a change reruns the training.")
 
 
@@ -79,7 +82,11 @@ class PreparedData:
         return class_numbers(labels, self.info.classes)
 
     def images(self, where: Sequence[str]) -> Pixels:
-        """The images with these entries in the column `image`, uint8 (B, channels, H, W)."""
+        """The images with these entries in the column `image`, uint8 (B, channels, H, W).
+
+        Raises:
+            InputError: with every image file that cannot be read any more.
+        """
         files = self.info.files
         if files is None or self._root is None:
             if self._array is None:
@@ -90,8 +97,16 @@ class PreparedData:
                 self._array = array
             return self._array[np.asarray(where, dtype=np.int64)]
         images = np.empty((len(where), *self.info.shape), dtype=np.uint8)
+        problems = []
+        how = files.model_dump(include={"size", "mode", "background", "depth"})
         for row, name in enumerate(where):
-            images[row] = decode(self._root / name, size=files.size, mode=files.mode)
+            try:
+                images[row] = decode(self._root / name, **how)
+            except (OSError, RefusedImage) as error:
+                text = f"{why(error)}. Stage prepare could read it: put it back, or run `dvc repro prepare`"
+                problems.append(Problem(self._root / name, message=text))
+        if problems:
+            raise InputError(problems)
         return images
 
 

@@ -81,9 +81,19 @@ class VariantData:
         self.pixels = None if made is None else RandomizedPixels(made.how, made.seed, info.mean, info.std)
         self.test_pixels = self.pixels if made is not None and made.how == "shuffled" else None
 
+    @property
+    def causes(self) -> dict[str, Any]:
+        """What identifies the images and the labels."""
+        pixels = None if self.pixels is None else [self.pixels.how, self.pixels.seed]
+        return {"data": self._data.kept.files, "labels": self.kept.files[LABELS], "pixels": pixels}
+
     def seen(self, images: Pixels, rows: Sequence[int] | NDArray[np.int64]) -> Pixels:
         """What a network sees of `images` (B, channels, H, W) of `rows`; a copy changes like its original."""
-        return images if self.pixels is None else self.pixels(images, self.originals[np.asarray(rows)])
+        return (
+            images
+            if self.pixels is None
+            else self.pixels(images, self.originals[np.asarray(rows, dtype=np.int64)])
+        )
 
     def read(self, rows: Sequence[int] | NDArray[np.int64]) -> Pixels:
         """What a network sees of `rows`, uint8 (len(rows), channels, H, W)."""

@@ -10,7 +10,6 @@ from memtrack.config.params import Params
 from memtrack.config.sections.train import RecipeParams
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
-from memtrack.runs.causes import data_causes
 from memtrack.runs.code import code_hash
 from memtrack.runs.fingerprint import Fingerprint, package_versions
 
@@ -26,7 +25,7 @@ def ensemble_fingerprint(
     data.kept.check_all()
     return Fingerprint(
         causes={
-            **data_causes(data, variant),
+            **variant.causes,
             "recipe": params.recipe.model_dump(mode="json", include=set(RecipeParams.model_fields)),
             "seed": params.memorization.seed,
             "precision": params.memorization.precision,

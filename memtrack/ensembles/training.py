@@ -22,7 +22,7 @@ from memtrack.ensembles.group_trainer import GroupTrainer
 from memtrack.ensembles.inputs import decoded, recipe
 from memtrack.ensembles.network_folder import NetworkFolder
 from memtrack.runs.fingerprint import Fingerprint
-from memtrack.runs.networks import chosen_device
+from memtrack.runs.networks import check_memory, chosen_device
 from memtrack.tracking.run import Run
 
 ROUNDS = 4
@@ -51,6 +51,8 @@ def train_missing(
     training_recipe = recipe(params, data)  # reports errors before images are read
     if params.compute.ray is not None:
         reach(params.compute)
+    else:
+        check_memory(params.recipe, data.info, len(variant.ids), device)
     with decoded(folder.folder / "arrays", data, variant) as arrays:
         executor = _executor(params.compute, training_recipe, arrays, members, device)
         size = params.compute.together

@@ -26,7 +26,7 @@ from memtrack.data.variants import VariantData
 from memtrack.report import figures
 from memtrack.report.captions import caption
 from memtrack.report.metrics import ConflictMetrics, EvaluateMetrics, ScoreMetrics
-from memtrack.report.sample_tables import write_csv
+from memtrack.report.sample_tables import TABLE, write_csv
 
 Scores = Mapping[str, NDArray[np.float64]]
 CORNERS = 1000
@@ -161,9 +161,9 @@ class Evaluation:
 
     def write(self, folder: Path) -> None:
         """Write the tables and the pictures to `folder`."""
-        write_csv(self.score_table(), folder / "scores.csv")
+        write_csv(self.score_table(), folder / TABLE)
         self.difference_table().to_csv(folder / "differences.csv", index=False)
-        self.class_table().to_csv(folder / "classes.csv", index=False)
+        write_csv(self.class_table(), folder / "classes.csv")
         self.roc_table.to_csv(folder / "roc.csv", index=False)
         self._draw(folder / "pictures")
 

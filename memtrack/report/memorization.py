@@ -16,6 +16,7 @@ from memtrack.data.variants import VariantData
 from memtrack.report import figures
 from memtrack.report.captions import caption
 from memtrack.report.metrics import MemorizationMetrics
+from memtrack.report.sample_tables import write_csv
 
 SHEET = 50
 """The number of images on a contact sheet."""
@@ -107,9 +108,9 @@ class MemorizationReport:
 
     def write(self, folder: Path) -> None:
         """Write the tables and the pictures to `folder`."""
-        self.sample_table.to_csv(folder / "memorization.csv", index=False)
-        self.influence_table.to_csv(folder / "influence.csv", index=False)
-        self.test_table().to_csv(folder / "test.csv", index=False)
+        write_csv(self.sample_table, folder / "memorization.csv")
+        write_csv(self.influence_table, folder / "influence.csv")
+        write_csv(self.test_table(), folder / "test.csv")
         pictures, known = folder / "pictures", self.variant.flags_known
         corrupted = (self.sample_table["corrupted"] == 1).to_numpy() if known else None
         values = self.sample_table["memorization"].to_numpy()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import csv as arrow_csv
 
-from memtrack.config.errors import InputError, Problem
+from memtrack.data.manifest import KeptFolder
+from memtrack.data.tables import FORMULAS
 from memtrack.data.variants import VariantData
 
 TEXT_COLUMNS = ("id", "image", "given_label", "clean_label", "predicted_label", "corrupted")
@@ -26,10 +26,10 @@ CHUNK = 50_000
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
-    """Write the same bytes as `table.to_csv(path, index=False)`, in a third of the time. Text with a carriage
-    return alone is quoted as well, so that it can be read.
+    """Write a table for people: without its index, and with a `guarded` text in every cell of text.
 
-    The columns must hold text, integers or floating-point numbers.
+    Except for that, these are the bytes that `to_csv` writes, in a third of the time, but text with only a
+    carriage return is quoted too, so that it can be read.
     """
     with path.open("wb") as file:
         file.write(_lines(_quoted(pa.array([name])) for name in table))
@@ -54,7 +54,13 @@ def _cells(column: pd.Series[Any]) -> pa.Array:
         return pc.replace_with_mask(cells, pa.array(other), pa.array(texts, pa.string()))
     if values.dtype.kind == "i":
         return pc.cast(pa.array(values), pa.string())
-    return _quoted(pa.array(values, pa.string(), from_pandas=True).fill_null(""))
+    try:
+        texts = pa.array(values, pa.string(), from_pandas=True)
+    except pa.ArrowTypeError:  # other things than text, such as whether a pair conflicts
+        texts = pa.array([None if pd.isna(cell) else str(cell) for cell in values], pa.string())
+    texts = texts.fill_null("")
+    formulas = pc.is_in(pc.utf8_slice_codeunits(texts, 0, 1), pa.array(sorted(FORMULAS)))
+    return _quoted(pc.if_else(formulas, pc.binary_join_element_wise("'", texts, ""), texts))
 
 
 def _quoted(texts: pa.Array) -> pa.Array:
@@ -64,10 +70,17 @@ def _quoted(texts: pa.Array) -> pa.Array:
     )
 
 
-def read_scores(path: Path, variant: VariantData) -> pd.DataFrame:
-    """All columns, in the order of the samples. Class names such as None and 007 are not converted.
-    `InputError` if the table is damaged, or holds other samples."""
-    table = _Table(path, variant.ids, f"run `dvc repro evaluate@{variant.name}`")
+def _unguarded(texts: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    return pc.replace_substring_regex(texts, "^'", "")
+
+
+TABLE = "scores.csv"
+
+
+def read_scores(folder: Path, variant: VariantData) -> pd.DataFrame:
+    """All columns of scores.csv in `folder`, in the order of the samples. Class names such as None and 007
+    are not converted. `InputError` if the table is damaged, or of another variant."""
+    table = _Table(folder, TABLE, variant, variant.ids, f"run `dvc repro evaluate@{variant.name}`")
     return pd.DataFrame(
         {name: table.text(name) if name in TEXT_COLUMNS else table.numbers(name) for name in table.columns}
     )
@@ -81,16 +94,17 @@ def score_names(table: pd.DataFrame) -> list[str]:
 def read_memorization(folder: Path, variant: VariantData) -> NDArray[np.float64]:
     """The memorization of each sample (N,), from memorization.csv in `folder`; NaN if no network, or every
     network, was trained on the sample, so that it is not known."""
-    table = _Table(folder / "memorization.csv", variant.ids, _remedy(variant.name))
+    table = _Table(folder, "memorization.csv", variant, variant.ids, _remedy(variant.name))
     known = (table.numbers("trained") > 0) & (table.numbers("left_out") > 0)
     found = np.full(len(known), np.nan)
     found[known] = table.numbers("memorization", known)
     return found
 
 
-def read_influenced(folder: Path, tests: Sequence[str], variant: str) -> NDArray[np.bool_]:
+def read_influenced(folder: Path, tests: Sequence[str], variant: VariantData) -> NDArray[np.bool_]:
     """Which test samples are in an influential pair beyond the noise, (T,), from test.csv in `folder`."""
-    return _Table(folder / "test.csv", tests, _remedy(variant)).numbers("sure_pairs") > 0
+    table = _Table(folder, "test.csv", variant, tests, _remedy(variant.name))
+    return table.numbers("sure_pairs") > 0
 
 
 def _remedy(variant: str) -> str:
@@ -98,19 +112,20 @@ def _remedy(variant: str) -> str:
 
 
 class _Table:
-    """A table with a row for each of `ids`, read in their order.
+    """A table of a variant with a row for each of `ids`, read in their order.
 
     Raises:
-        InputError: if it is damaged, or holds other samples. The message ends with `remedy`.
+        InputError: if it is damaged, of another variant, or holds other samples; ends with `remedy`.
     """
 
-    def __init__(self, path: Path, ids: Sequence[str], remedy: str) -> None:
-        self._path, self._remedy = path, remedy
-        try:
-            with path.open("rb") as file:
-                whole = file.seek(0, os.SEEK_END) > 0 and file.seek(-1, os.SEEK_END) and file.read() == b"\n"
+    def __init__(
+        self, folder: Path, name: str, variant: VariantData, ids: Sequence[str], remedy: str
+    ) -> None:
+        self._kept, self._name = KeptFolder(folder, remedy), name
+        self._kept.require(**variant.causes)
+        with self._kept.reading(name) as path:
             with path.open(encoding="utf-8", newline="") as text:
-                self.columns = next(csv.reader(text), [])
+                self.columns = next(csv.reader(text))
             self._table = arrow_csv.read_csv(
                 path,
                 parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
@@ -118,18 +133,14 @@ class _Table:
                     column_types=dict.fromkeys(self.columns, pa.string())
                 ),
             )
-        except OSError as error:
-            raise self._problem(f"cannot be read ({error.strerror})") from None
-        except ValueError as error:  # the errors of pyarrow are among these
-            raise self._problem(f"is damaged ({error})") from None
-        found = pd.Index(self._table["id"].to_pandas() if whole and "id" in self.columns else [])
-        if len(found) != len(ids) or not found.is_unique or -1 in (rows := found.get_indexer(pd.Index(ids))):
-            raise self._problem("is damaged or holds other samples")
-        self._rows = rows
+            found = pd.Index(_unguarded(self._table["id"]).to_pandas())
+            self._rows = found.get_indexer(pd.Index(ids))
+            if len(found) != len(ids) or -1 in self._rows:
+                raise ValueError("other samples")
 
     def text(self, name: str) -> pd.Series[str]:
-        """A column as it is in the file."""
-        return self._table[name].combine_chunks().take(self._rows).to_pandas()
+        """A column of text."""
+        return _unguarded(self._table[name].combine_chunks()).take(self._rows).to_pandas()
 
     def numbers(self, name: str, rows: NDArray[np.bool_] | slice = slice(None)) -> NDArray[Any]:
         """A column of numbers, in all rows or in some."""
@@ -146,8 +157,5 @@ class _Table:
         except (KeyError, ValueError):
             ordered = np.array([np.nan])
         if np.isnan(ordered).any():
-            raise self._problem(f"is damaged (column {name})")
+            raise self._kept.problem(self._name, f"is damaged (column {name})")
         return ordered
-
-    def _problem(self, text: str) -> InputError:
-        return InputError([Problem(self._path, message=f"{text}: {self._remedy}")])

@@ -8,14 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 from memtrack.config.params import Params
-from memtrack.data.prepared import PreparedData
-from memtrack.data.variants import LABELS, VariantData
+from memtrack.data.variants import VariantData
 
 
-def training_causes(params: Params, data: PreparedData, variant: VariantData) -> dict[str, Any]:
+def training_causes(params: Params, variant: VariantData) -> dict[str, Any]:
     """What of a training the user chooses."""
     train = params.train.model_dump(mode="json", exclude={"workers", "device"})
-    return {**data_causes(data, variant), "train": train}
+    return {**variant.causes, "train": train}
 
 
 def recording_causes(params: Params) -> dict[str, Any]:
@@ -23,13 +22,4 @@ def recording_causes(params: Params) -> dict[str, Any]:
     return {
         "curvature": params.curvature.model_dump(mode="json"),
         "record": params.record.model_dump(mode="json", exclude={"epochs", "batch_size", "checkpoints"}),
-    }
-
-
-def data_causes(data: PreparedData, variant: VariantData) -> dict[str, Any]:
-    """What identifies the images and the labels."""
-    return {
-        "data": data.kept.files,
-        "labels": variant.kept.files[LABELS],
-        "pixels": None if variant.pixels is None else [variant.pixels.how, variant.pixels.seed],
     }

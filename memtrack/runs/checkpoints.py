@@ -127,7 +127,7 @@ def trained_checkpoints(
     """The checkpoints of a finished training; `InputError`, ending with `remedy`, if they were trained on
     another variant or with other parameters, or are damaged."""
     kept = KeptFolder(folder, remedy)
-    kept.require(**training_causes(params, data, variant))
+    kept.require(**training_causes(params, variant))
     kept.check_all()
     return Checkpoints(folder)
 

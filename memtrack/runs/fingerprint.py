@@ -67,7 +67,7 @@ def training_fingerprint(
     data.kept.check_all()
     return Fingerprint(
         causes={
-            **training_causes(params, data, variant),
+            **training_causes(params, variant),
             "device": device.type,
             "packages": package_versions(),
             "code": code_hash("memtrack.runs.fitting"),

@@ -47,7 +47,7 @@ class TrainedRun:
         self._params, self._data, self._variant, self._folder = params, data, variant, folder
         kept = KeptFolder(folder / "trajectory", self._remedy)
         kept.require(**recording_causes(params))
-        kept.require("training", **training_causes(params, data, variant))
+        kept.require("training", **training_causes(params, variant))
         kept.check_all()
         self.trajectory = Trajectory(kept.folder)
         with kept.reading("ids.npy"):

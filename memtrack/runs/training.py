@@ -27,7 +27,7 @@ from memtrack.runs.fingerprint import recording_fingerprint, training_fingerprin
 from memtrack.runs.fitting import Fitting
 from memtrack.runs.metrics import METRICS, TrainMetrics, write_history
 from memtrack.runs.mlflow_run import MlflowLogging
-from memtrack.runs.networks import chosen_device
+from memtrack.runs.networks import check_memory, chosen_device
 from memtrack.runs.recording import Recording
 from memtrack.runs.work_folder import WorkFolder
 from memtrack.terminal.progress import Progress
@@ -54,6 +54,7 @@ def train(
     data = PreparedData()
     variant = VariantData(name, data)
     device = chosen_device(params.train)
+    check_memory(params.train, data.info, len(variant.ids), device, record=params.record)
     fingerprint = training_fingerprint(params, data, variant, device)
     recording = recording_fingerprint(params, fingerprint)
     with WorkFolder.claimed(name, fingerprint, recording, variant.ids) as folder:

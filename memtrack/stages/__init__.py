@@ -9,8 +9,13 @@ import os
 # slow each other down many times over. This must be set before torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-from memtrack.config.params import Params, load
+from memtrack.config.errors import InputError
+from memtrack.config.params import Params, checked
+from memtrack.config.pipeline import pipeline_problems
+from memtrack.config.sections.base import PARAMS_FILE
 from memtrack.config.validation import nearest
+from memtrack.config.yaml_file import read_yaml
+from memtrack.tracking.address import check_stores
 
 
 def variant_parser(doc: str | None) -> argparse.ArgumentParser:
@@ -18,6 +23,19 @@ def variant_parser(doc: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=doc)
     parser.add_argument("variant", help="a key under variants: in params.yaml")
     return parser
+
+
+def load_params() -> Params:
+    """The parameters; raises an `InputError` if they, or the stores, do not fit each other or dvc.yaml.
+
+    DVC would report a missing key only when it comes to the stage that reads it.
+    """
+    file = read_yaml(PARAMS_FILE)
+    params = checked(file)
+    check_stores(params)
+    if os.environ.get("DVC_STAGE") and (problems := pipeline_problems(file, files=False)):
+        raise InputError(problems)
+    return params
 
 
 def load_with_variant(doc: str | None) -> tuple[Params, str]:
@@ -28,7 +46,7 @@ def load_with_variant(doc: str | None) -> tuple[Params, str]:
 
 def load_variant(name: str) -> Params:
     """The parameters; raises an `InputError` if they have no variant `name`."""
-    params = load()
+    params = load_params()
     if name not in params.variants:
         hint = nearest(name, params.variants)
         text = f"no variant {name!r}{hint} (there are: {', '.join(params.variants)})"

@@ -41,7 +41,7 @@ def main() -> None:
     params, name = load_variant(options.variant), options.variant
     data = PreparedData()
     variant = VariantData(name, data)
-    table = read_scores(EVALUATE_RESULTS / name / "scores.csv", variant)
+    table = read_scores(EVALUATE_RESULTS / name, variant)
     scores = {key: table[key].to_numpy(dtype=np.float64) for key in score_names(table)}
     if options.published:
         memorization = published_memorization(params.memorization, data, variant)

@@ -12,8 +12,13 @@ from memtrack.terminal.entry_point import entry_point
 def main() -> None:
     """Run the stage for the variant named on the command line."""
     params, name = load_with_variant(__doc__)
-    summary = write_variant(name, params.variants[name], PreparedData())
-    print(f"{name}: {summary.corrupted} of {summary.samples} labels corrupted ({summary.realized_rate:.2%})")
+    data = PreparedData()
+    summary = write_variant(name, params.variants[name], data)
+    left_out = data.info.train + summary.copies - summary.samples
+    print(
+        f"{name}: {summary.corrupted} of {summary.samples} labels corrupted ({summary.realized_rate:.2%})"
+        + (f", {left_out} samples left out" if left_out else "")
+    )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from memtrack.data.prepared import CHUNK, PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.report.duplicates import draw_conflicts, duplicate_metrics, duplicate_table
 from memtrack.report.metrics import DuplicatesMetrics
-from memtrack.report.sample_tables import read_scores
+from memtrack.report.sample_tables import read_scores, write_csv
 from memtrack.runs.checkpoints import trained_checkpoints, trained_network
 from memtrack.runs.networks import chosen_device
 from memtrack.stages import load_with_variant
@@ -40,10 +40,10 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     data = PreparedData()
     variant = VariantData(name, data)
-    scores = read_scores(EVALUATE_RESULTS / name / "scores.csv", variant)
+    scores = read_scores(EVALUATE_RESULTS / name, variant)
     pairs = _pairs(params, data, variant, trained / "checkpoints")
     table = duplicate_table(variant, pairs, scores)
-    table.to_csv(folder / "duplicates.csv", index=False)
+    write_csv(table, folder / "duplicates.csv")
     metrics = duplicate_metrics(pairs, table)
     write_json(metrics, folder / "metrics.json")
     draw_conflicts(variant, table, folder / "pictures" / "conflicting.png")

@@ -14,9 +14,11 @@ from memtrack.config.json_files import write_json
 from memtrack.config.params import Params
 from memtrack.config.paths import EVALUATE_RESULTS, TRAIN_RESULTS, repeat_results, repeat_training
 from memtrack.core.scores import SCORES, compute
+from memtrack.data.manifest import write_manifest
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.report.evaluation import Evaluation
+from memtrack.report.sample_tables import TABLE
 from memtrack.runs.trained import TrainedRun
 from memtrack.stages import load_variant, variant_parser
 from memtrack.terminal.entry_point import entry_point
@@ -57,6 +59,7 @@ def evaluate(params: Params, name: str, trained: Path, folder: Path, stage: str)
     found = Evaluation(variant, run.trajectory, scores, run.metrics.test_accuracy, params.evaluate.confidence)
     found.write(folder)
     write_json(found.metrics, folder / "metrics.json")
+    write_manifest(folder, variant.causes, {TABLE: folder / TABLE})
     _log(params, run, folder, found)
     for text in [*found.metrics.score_lines(), *found.metrics.in_words()]:
         print(f"{name}: {text}")
@@ -68,7 +71,7 @@ def _log(params: Params, trained: TrainedRun, folder: Path, found: Evaluation) -
     for key, values in found.scores.items():
         run.array(f"scores/{key}", values.astype(np.float32))
     drawn = {f"pictures/{path.name}": path for path in sorted((folder / "pictures").glob("*.png"))}
-    tables = {f"scores/{name}": folder / name for name in ("scores.csv", "differences.csv", "classes.csv")}
+    tables = {f"scores/{name}": folder / name for name in (TABLE, "differences.csv", "classes.csv")}
     numbers = {
         f"{measure}/{key}": value
         for key, judged in found.metrics.scores.items()

@@ -1,22 +1,27 @@
-"""Stage `prepare`: convert a data source to its canonical form, in data/prepared."""
+"""Stage `prepare`: convert a data source to its canonical form, in data/prepared, and report what it took and
+what it left out in results/prepare."""
 
 from __future__ import annotations
 
-from memtrack.config import params
-from memtrack.config.paths import PREPARED_FOLDER
+from memtrack.config.json_files import write_json
+from memtrack.config.paths import PREPARE_RESULTS, PREPARED_FOLDER
 from memtrack.data.preparation import write_prepared
 from memtrack.data.sources import collect
+from memtrack.stages import load_params
 from memtrack.terminal.entry_point import entry_point
 
 
 @entry_point
 def main() -> None:
     """Run the stage."""
-    data = params.load().data
-    info = write_prepared(collect(data), data, PREPARED_FOLDER)
+    data = load_params().data
+    info, report = write_prepared(collect(data), data, PREPARED_FOLDER)
+    write_json(report, PREPARE_RESULTS / "report.json")
     print(
         f"{info.source}: {info.train} training and {info.test} test samples, "
-        f"{len(info.classes)} classes, images {'x'.join(map(str, info.shape))}"
+        f"{len(info.classes)} classes, images {'x'.join(map(str, info.shape))}",
+        *report.in_words(),
+        sep="\n",
     )
 
 

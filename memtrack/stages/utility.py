@@ -47,7 +47,7 @@ def main() -> None:
     variant = VariantData(name, data)
     device = training_device(params)
     memorization = read_memorization(MEMORIZATION_RESULTS / name, variant)
-    influenced = read_influenced(MEMORIZATION_RESULTS / name, data.split("test")["id"].tolist(), name)
+    influenced = read_influenced(MEMORIZATION_RESULTS / name, data.split("test")["id"].tolist(), variant)
     thresholds = _usable_thresholds(params, name, memorization)
     members = partial(utility_members, memorization, params.memorization.seed)
     digest = hashlib.sha256(memorization.tobytes()).hexdigest()

@@ -1,20 +1,26 @@
 """Messages for MLflow, kept in .memtrack/mlflow until the tracking store has them.
 
-Each run has a folder: journal.jsonl has one line per message, in order; `sent` has the number of messages
-that the store has; files/ has copies of the files to upload. Sending a message twice changes nothing: the
-run is found by its key, metrics keep the time at which they were measured, and files are overwritten.
+Each run has a folder. journal.jsonl has one line per message, in order: a checksum and the message.
+files/N has copies of the files of message N that are still to be uploaded. `progress` says which run
+of the store gets the messages, how many of them were sent, and what the store refused.
+
+Numbers, tags and the status of all messages are sent first, then files: a file that cannot be sent holds
+nothing else back. Sending a message twice changes nothing: the run is found by its key, metrics keep the
+time at which they were measured, and files are overwritten.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from filelock import BaseFileLock, FileLock
 
@@ -25,10 +31,50 @@ FOLDER = Path(".memtrack/mlflow")
 GONE = ".gone"
 FINISHED = "FINISHED"
 """The status of a run that no longer needs an outbox; a run that was killed or failed may be resumed."""
+SHOWN = 3
+"""At most this many refused things are named; the rest are counted."""
+
+Message = dict[str, Any]
 
 
-class DamagedOutbox(ValueError):
-    """A journal that cannot be read."""
+class FilesWait(Exception):
+    """The store has all numbers, and cannot take files at the moment; the cause is the error of the store."""
+
+
+class RunGone(Exception):
+    """The run of the store was deleted: its messages need another one."""
+
+
+class Target(Protocol):
+    """The run of a store to which messages go.
+
+    Both methods raise `RunGone` if it was deleted, and other errors if the message may be accepted later.
+    """
+
+    run: str
+
+    def facts(self, message: Message) -> dict[str, str]:
+        """Send everything but the files; returns what the store refuses for good, with the reasons."""
+
+    def file(self, message: Message, name: str, path: Path) -> str | None:
+        """Upload a file or folder of the message; returns the reason if the store refuses it for good."""
+
+
+@dataclass
+class _Progress:
+    """How far the store is.
+
+    Attributes:
+        journal: the checksum of the first line, so that the progress of another journal is not used.
+        run: the store's id of the run. sent: the messages below this number were sent, but for their files.
+        facts, files: what was refused, by the number of the message: names and reasons.
+    """
+
+    journal: str
+    run: str | None = None
+    sent: int = 0
+    facts: dict[str, dict[str, str]] = field(default_factory=dict)
+    files: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 class Outbox:
@@ -37,39 +83,54 @@ class Outbox:
     def __init__(self, key: str) -> None:
         self.folder = project_root() / FOLDER / key
         self.lock = FileLock(f"{self.folder}.lock")
+        self.sending = FileLock(f"{self.folder}.sending.lock")  # held while the store is waited for
         self._journal = self.folder / "journal.jsonl"
-        self._sent = self.folder / "sent"
+        self._read: tuple[object, bytes, dict[int, Message], int] = (None, b"", {}, 0)
 
     @property
     def exists(self) -> bool:
         """Whether the run is open: it has messages, and has not been finished with all of them sent."""
-        return self._whole_lines() > 0
+        return self.opening is not None and not self._closed()
 
-    def messages(self) -> list[dict[str, Any]]:
-        """All messages, sent or not. A line that is incomplete because the process was killed is ignored."""
-        lines = self._content()[: self._whole_lines()].splitlines()
-        try:
-            return [json.loads(line) for line in lines]
-        except ValueError:
-            raise DamagedOutbox(f"{self._journal} is damaged: remove {self.folder} to discard it") from None
+    @property
+    def opening(self) -> Message | None:
+        """What opens the run, or None if there is no such message or it is damaged."""
+        return next((message["open"] for message in self.messages() if "open" in message), None)
+
+    def messages(self) -> list[Message]:
+        """All messages, sent or not, without those whose line is damaged. A last line that is incomplete
+        because the process was killed is no message."""
+        return [message for _, message in sorted(self._content()[0].items())]
 
     @property
     def store(self) -> str:
-        """The URI of the store that the messages are for."""
-        return str(self.messages()[0]["open"]["record"]["tracking_uri"])
+        """The URI of the store that the messages are for; only of an outbox with an opening."""
+        assert self.opening is not None
+        return str(self.opening["record"]["tracking_uri"])
 
     def pending(self) -> int:
-        """How many messages the store does not have yet."""
-        return len(self.messages()) - self._count()
+        """How many messages the store does not have yet, without those that it refused."""
+        progress = self._progress()
+        return len({*self._unsent(progress), *self._with_files(progress)})
 
-    def add(self, files: Mapping[str, Path] | None = None, **message: Any) -> None:
-        """Add a message with the current time, and copies of files or folders to upload under these names.
+    def refused(self) -> list[tuple[str, str]]:
+        """What the store refused, and what was damaged here: (what, why)."""
+        progress = self._progress()
+        found = [one for part in (progress.facts, progress.files) for names in part.values()
+                 for one in names.items()]  # fmt: skip
+        messages, lines = self._content()
+        damaged = sorted(set(range(lines)) - messages.keys())
+        return found + [(f"line {number + 1}", f"{self._journal} is damaged there") for number in damaged]
+
+    def add(self, files: Mapping[str, Path] | None = None, **message: Any) -> Message:
+        """Add a message with the current time, and copies of files or folders to upload under these names;
+        returns it.
 
         Raises:
             OSError: if the disk is full.
         """
-        with self._locked():
-            number = len(self.messages())
+        with self.locked():
+            _, number = self._content()
             kept = {}
             for name, path in (files or {}).items():
                 copy = self.folder / "files" / str(number) / name
@@ -79,69 +140,232 @@ class Outbox:
                 else:
                     shutil.copy2(path, copy)
                 kept[name] = str(copy.relative_to(self.folder))
-            line = json.dumps({"time": int(time.time() * 1000), "files": kept, **message})
+            entry = {"time": int(time.time() * 1000), "place": number, "files": kept, **message}
+            whole = self._bytes().rfind(b"\n") + 1
             with self._journal.open("ab") as file:
-                file.truncate(self._whole_lines())
-                file.write(line.encode() + b"\n")
+                file.truncate(whole)
+                file.write(_line(entry) + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
+        return entry
 
-    def send(self, upload: Callable[[dict[str, Any]], None]) -> int:
-        """Pass the pending messages to `upload` until it raises; returns how many were sent.
+    def send(self, target: Target, again: bool = False) -> int:
+        """Send the pending messages until the store fails; returns how many were sent.
 
-        If the last message has the status FINISHED, the folder is removed.
+        If the run is finished and the store has everything, the folder is removed. What it refused stays.
+        A target that is another run than before gets all messages again.
+
+        Args:
+            again: also send what the store refused before.
+
+        Raises:
+            FilesWait: if the store has all but the files. The errors of `target`: if it fails before.
         """
-        done = 0
-        with self._locked():
-            messages, sent = self.messages(), self._count()
-            for number, message in enumerate(messages[sent:], sent):
-                message["files"] = {name: self.folder / path for name, path in message["files"].items()}
-                upload(message)
-                with whole_file(self._sent) as file:
-                    file.write(str(number + 1).encode())
-                shutil.rmtree(self.folder / "files" / str(number), ignore_errors=True)
-                done += 1
-            if messages and messages[-1].get("status") == FINISHED:
+        done: set[int] = set()
+        with self.locked(self.sending):
+            if not self.messages():
+                return 0
+            progress = self._progress()
+            if progress.run not in (None, target.run):
+                print(
+                    f"the MLflow run {progress.run} was deleted: a new run, {target.run}, gets everything "
+                    "but the files that were sent before",
+                    file=sys.stderr,
+                )
+            if progress.run != target.run:
+                progress = _Progress(progress.journal, target.run)
+            repeated = [one for one in sorted(self._content()[0]) if again and str(one) in progress.facts]
+            if again:
+                progress.files = {}
+                self._save(progress)
+            while True:
+                facts = repeated or self._unsent(progress)
+                files = [number for number in self._with_files(progress) if number < progress.sent]
+                if facts:
+                    self._send_facts(facts[0], target, progress)
+                    repeated = repeated[1:]
+                elif files:
+                    self._send_files(files[0], target, progress)
+                else:
+                    break
+                done.add((facts or files)[0])
+            self.forget_if_done()
+        return len(done)
+
+    def forget_if_done(self) -> None:
+        """Remove everything if the run is finished and the store has all of it."""
+        with self.lock:  # nothing may be added in between
+            if self._closed() and not self.refused():
                 self.forget()
-        return done
 
     def forget(self) -> None:
         """Remove all messages in one step: a partly removed folder would be sent again in part."""
         gone = self.folder.with_name(f"{self.folder.name}-{time.time_ns()}{GONE}")
-        self.folder.rename(gone)
-        shutil.rmtree(gone)
-        Path(self.lock.lock_file).unlink(missing_ok=True)
+        with self.lock:
+            self.folder.rename(gone)
+            shutil.rmtree(gone)
+            for lock in (self.lock, self.sending):
+                Path(lock.lock_file).unlink(missing_ok=True)
 
-    def _content(self) -> bytes:
+    def waiting_bytes(self) -> int:
+        """The size of the files that are sent next."""
+        files = self._with_files(self._progress())
+        folder = self.folder / "files" / str(files[0] if files else "")
+        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if files else 0
+
+    def _send_facts(self, number: int, target: Target, progress: _Progress) -> None:
+        """Send everything of a message but its files."""
+        refused = target.facts(self._content()[0][number])
+        progress.facts.pop(str(number), None)
+        if refused:
+            progress.facts[str(number)] = refused
+        progress.sent = max(progress.sent, number + 1)
+        self._save(progress)
+
+    def _send_files(self, number: int, target: Target, progress: _Progress) -> None:
+        """Upload the files of a message. A file that is no longer here was sent before."""
+        message, refused = self._content()[0][number], {}
+        for name, kept in message["files"].items():
+            path = self.folder / kept
+            if not path.exists():
+                continue
+            try:
+                reason = target.file(message, name, path)
+            except RunGone:
+                raise
+            except Exception as error:
+                raise FilesWait(str(error)) from error
+            if reason is None:
+                gone = path.rename(path.with_name(path.name + GONE))  # in one step: a folder is sent whole
+                shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+            else:
+                refused[name] = reason
+        if refused:
+            progress.files[str(number)] = refused
+            self._save(progress)
+        else:
+            shutil.rmtree(self.folder / "files" / str(number), ignore_errors=True)
+
+    def _closed(self) -> bool:
+        """Whether the last message ends the run for good, and the store got or refused everything."""
+        last = (self.messages() or [{}])[-1]
+        return (last.get("status") == FINISHED or bool(last.get("final"))) and not self.pending()
+
+    def _unsent(self, progress: _Progress) -> list[int]:
+        return sorted(number for number in self._content()[0] if number >= progress.sent)
+
+    def _with_files(self, progress: _Progress) -> list[int]:
+        """The messages that have files here which the store has not refused."""
+        folder = self.folder / "files"
+        names = {path.name for path in folder.iterdir()} if folder.exists() else set()
+        names -= progress.files.keys()
+        return [number for number in sorted(self._content()[0]) if str(number) in names]
+
+    def _bytes(self) -> bytes:
         return self._journal.read_bytes() if self._journal.exists() else b""
 
-    def _whole_lines(self) -> int:
-        return self._content().rfind(b"\n") + 1
-
-    def _count(self) -> int:
-        """How many messages were sent. Too small a number does no harm: messages are only sent again."""
+    def _content(self) -> tuple[dict[int, Message], int]:
+        """The messages by number, and how many there are with those that are damaged."""
         try:
-            return int(self._sent.read_text())
-        except (OSError, ValueError):
-            return 0
+            stat = self._journal.stat()
+            version = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        except FileNotFoundError:
+            version = None
+        if version is None or version != self._read[0]:
+            content = self._bytes()
+            lines = content[: content.rfind(b"\n") + 1].split(b"\n")[:-1]
+            parsed = {number: _parsed(line) for number, line in enumerate(lines)}
+            messages = {one.get("place", number): one for number, one in parsed.items() if one is not None}
+            self._read = version, b"".join(lines[:1])[:_LENGTH], messages, max([len(lines), *(
+                number + 1 for number in messages)])  # fmt: skip
+        return self._read[2:]
 
-    def _locked(self) -> BaseFileLock:
+    def _progress(self) -> _Progress:
+        """What the file `progress` says. Without it messages are sent again, which does no harm."""
+        self._content()
+        journal, file = self._read[1].decode(errors="replace"), self.folder / "progress"
+        found = _parsed(file.read_bytes()) if file.exists() else None
+        return _Progress(**found) if found and found.get("journal") == journal else _Progress(journal)
+
+    def _save(self, progress: _Progress) -> None:
+        with whole_file(self.folder / "progress") as file:
+            file.write(_line(asdict(progress)))
+
+    def locked(self, lock: BaseFileLock | None = None) -> BaseFileLock:
         """Create the folder and return its lock."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        return self.lock
+        return lock or self.lock
 
 
-def waiting() -> list[Outbox]:
-    """The outboxes of all runs that have unsent messages, in the order in which they were opened."""
+_LENGTH = 16
+
+
+def _checksum(text: bytes) -> bytes:
+    return hashlib.sha256(text).hexdigest()[:_LENGTH].encode()
+
+
+def _line(content: Message) -> bytes:
+    text = json.dumps(content).encode()
+    return b"%s %s" % (_checksum(text), text)
+
+
+def _parsed(line: bytes) -> Message | None:
+    """The message of a line, or None if it is damaged. The lines of earlier versions have no checksum."""
+    checksum, _, text = line.partition(b" ")
+    if line.startswith(b"{"):
+        text = line
+    elif _checksum(text) != checksum:
+        return None
+    try:
+        message = json.loads(text)
+    except ValueError:
+        return None
+    return message if isinstance(message, dict) else None
+
+
+def waiting(refused: bool = False) -> list[Outbox]:
+    """The outboxes of all runs that have unsent messages, in the order in which they were opened.
+
+    Args:
+        refused: also those of which the store refused something.
+    """
     folder = project_root() / FOLDER
     for gone in folder.glob(f"*{GONE}"):  # left by a process that was killed while it removed them
         shutil.rmtree(gone, ignore_errors=True)
     found: list[tuple[int, str, Outbox]] = []
+    for outbox in _readable(folder):
+        if outbox.pending() or (refused and outbox.refused()):
+            found.append((outbox.messages()[0]["time"], outbox.folder.name, outbox))
+        elif not outbox.exists:  # its process was killed before it could remove the folder
+            outbox.forget_if_done()
+    return [outbox for *_, outbox in sorted(found, key=lambda entry: entry[:2])]
+
+
+def _readable(folder: Path) -> Iterator[Outbox]:
+    """The outboxes whose run is known; the others are named, and stop nothing."""
     for path in folder.glob("*/journal.jsonl"):
         outbox = Outbox(path.parent.name)
         try:
-            if outbox.pending():
-                found.append((outbox.messages()[0]["time"], path.parent.name, outbox))
-        except DamagedOutbox as error:
-            print(error, file=sys.stderr)
-    return [outbox for *_, outbox in sorted(found, key=lambda entry: entry[:2])]
+            if outbox.opening is not None:
+                yield outbox
+            elif outbox._content()[1]:
+                raise ValueError("its first line is damaged")
+        except (OSError, ValueError) as error:
+            print(
+                f"{path} cannot be sent: {error}. The stage of this run sends everything again when it is "
+                f"done again; remove {path.parent} to discard it",
+                file=sys.stderr,
+            )
+
+
+def listed(refused: list[tuple[str, str]]) -> list[str]:
+    """A line for each reason of `Outbox.refused`, with what was refused for it."""
+    reasons: dict[str, list[str]] = {}
+    for what, why in refused:
+        reasons.setdefault(why, []).append(what)
+    return [
+        ", ".join(names[:SHOWN])
+        + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+        + f": {why}"
+        for why, names in reasons.items()
+    ]

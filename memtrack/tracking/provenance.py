@@ -13,6 +13,7 @@ import yaml
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_SOURCE_NAME, MLFLOW_USER
 
 from memtrack.config.paths import VARIANTS_FOLDER
+from memtrack.terminal.notices import say_once
 
 LOCK_FILE = Path("dvc.lock")
 _YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the file is long: the Python loader takes a second
@@ -43,16 +44,46 @@ def dataset(kind: str, variant: str) -> dict[str, str]:
 
 def project_tags(variant: str) -> dict[str, str]:
     """Tags with the origin of a run: data version, DVC experiment, git commit, user."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
     found = {
         "dvc_data_hash": data_hash("prepare", Path("data/prepared")),
         "dvc_variant_hash": data_hash(f"corrupt@{variant}", VARIANTS_FOLDER / variant),
         "dvc_experiment": os.environ.get("DVC_EXP_NAME"),
         "dvc_stage": os.environ.get("DVC_STAGE"),
-        MLFLOW_GIT_COMMIT: commit,
+        MLFLOW_GIT_COMMIT: git_commit(),
         MLFLOW_SOURCE_NAME: os.environ.get("DVC_STAGE") or f"train {variant}",
-        MLFLOW_USER: getpass.getuser(),
+        MLFLOW_USER: user_name(),
     }
     return {key: value for key, value in found.items() if value}
+
+
+def git_commit() -> str | None:
+    """The commit that is checked out; None outside a repository, or if git cannot tell it, which is said."""
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "--verify", "HEAD"],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            env={**os.environ, "LC_ALL": "C"},  # the messages in English
+            check=False,
+        )
+    except OSError as error:
+        reason = f"the program git cannot be run ({error.strerror})"
+    else:
+        if found.returncode == 0:
+            return found.stdout.strip()
+        if "not a git repository" in found.stderr:
+            return None
+        first = found.stderr.partition("\n")[0]
+        reason = "the repository has none yet" if "single revision" in first else f"git reports: {first}"
+    say_once(f"the git commit is not recorded in MLflow: {reason}")
+    return None
+
+
+def user_name() -> str | None:
+    """The user's name; None if the system has none, as in a container with a user id of its own."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        say_once(f"the user is not recorded in MLflow: user id {os.getuid()} has no name (USER may give it)")
+        return None

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +24,12 @@ from memtrack.config.params import Params
 from memtrack.config.sections.tracking import TrackingParams
 from memtrack.core.recording.trajectory import write_array
 from memtrack.tracking import store
-from memtrack.tracking.address import tracking_uri
-from memtrack.tracking.outbox import FINISHED, Outbox, waiting
+from memtrack.tracking.address import experiment_name, reported, tracking_uri
+from memtrack.tracking.contact import contact
+from memtrack.tracking.outbox import FINISHED, FilesWait, Message, Outbox, listed, waiting
 from memtrack.tracking.provenance import dataset, project_tags
 from memtrack.tracking.reference import RunReference
+from memtrack.tracking.refusals import ERRORS, NoAnswer, may_come_back, reason
 
 if TYPE_CHECKING:
     from torch import nn  # the import takes seconds, and most stages do not need it
@@ -39,17 +41,6 @@ LONGEST = 6000
 logging.getLogger("mlflow.models.model").setLevel(logging.ERROR)  # it warns about JSON examples
 
 
-@dataclass
-class _Contact:
-    """The state of the connection to a store, shared by all runs of this process."""
-
-    next_try: float = 0.0
-    away: bool = False
-
-
-_contacts: dict[str, _Contact] = {}
-
-
 class Run:
     """A run in MLflow, written through an outbox: training neither needs the store nor waits for it.
 
@@ -59,10 +50,11 @@ class Run:
     def __init__(self, reference: RunReference) -> None:
         self.reference = reference
         self._outbox = Outbox(reference.key)
-        if self._outbox.exists and self._outbox.store != reference.tracking_uri:  # it serves another store
+        if self._outbox.opening is not None and self._outbox.store != reference.tracking_uri:
             digest = hashlib.sha256(reference.tracking_uri.encode()).hexdigest()[:8]
-            self._outbox = Outbox(f"{reference.key}-{digest}")
-        self._contact = _contacts.setdefault(reference.tracking_uri, _Contact())
+            self._outbox = Outbox(f"{reference.key}-{digest}")  # the other one serves another store
+        self._contact = contact(reference.tracking_uri)
+        self._told: list[Message] = self._outbox.messages() if self._outbox.exists else []
 
     @classmethod
     def open(
@@ -88,11 +80,12 @@ class Run:
         """
         uri = tracking_uri(params)
         in_experiment = os.environ.get("DVC_EXP_NAME")
-        reference = RunReference(key=key, tracking_uri=uri, experiment=params.experiment, variant=variant)
+        experiment = experiment_name(params)
+        reference = RunReference(key=key, tracking_uri=uri, experiment=experiment, variant=variant)
         run = cls(reference)
         if time.monotonic() >= run._contact.next_try:
             run._check_store(params)
-        run._outbox.add(
+        run._add(
             open={
                 "record": reference.model_dump(),
                 "name": f"{name} ({in_experiment})" if in_experiment else name,
@@ -123,7 +116,7 @@ class Run:
             what: the name of the computation, such as "train".
             computed: the keys of the fingerprints of the computation.
         """
-        store_of_run = [tracking_uri(params.tracking), params.tracking.experiment]
+        store_of_run = [tracking_uri(params.tracking), experiment_name(params.tracking)]
         causes = json.dumps([computed, parameters, store_of_run], sort_keys=True)
         key = f"{what}-{variant}-{hashlib.sha256(causes.encode()).hexdigest()[:12]}"
         begun = cls.resume(
@@ -181,14 +174,8 @@ class Run:
 
         A run that was finished and completely sent before the process was interrupted does not change.
         """
-        if not self._outbox.exists:
-            return
-        message = {"metrics": dict(metrics), "step": step} if metrics else {}
-        with self._outbox.lock:
-            if not self._outbox.exists:  # another process with the same computation has finished the run
-                return
-            self._outbox.add(files, **message, **more)
-        self.send()
+        if self._tell(files, {"metrics": dict(metrics), "step": step} if metrics else {}, more):
+            self.send()
 
     def array(self, name: str, values: Any) -> None:
         """Log an array as the artifact `name`.npy."""
@@ -224,18 +211,35 @@ class Run:
 
     def abandon(self) -> None:
         """Close a run that another run replaces."""
-        self.end("KILLED")
-        if self._outbox.exists and not self._outbox.pending():
-            self._outbox.forget()
+        if self._told:
+            self.end("KILLED", final=True)
+            return
+        try:  # its outbox was removed, or it was finished
+            self._contact.ask(lambda: store.close(self.reference))
+        except Exception as error:
+            print(
+                f"the MLflow run {self.reference.key} in {self.reference.tracking_uri} could not be closed: "
+                f"{reason(error)}",
+                file=sys.stderr,
+            )
 
-    def end(self, status: str = FINISHED, *, insist: bool = True) -> None:
-        """Close the run with a status: FINISHED, or FAILED or KILLED, after which it may be resumed.
+    def end(self, status: str = FINISHED, *, insist: bool = True, final: bool = False) -> None:
+        """Close the run with a status: FINISHED, or FAILED or KILLED, after which it may be resumed. What the
+        store refused is reported.
 
-        `insist`: try the store again even if it did not answer a moment ago.
+        Args:
+            insist: try the store again even if it did not answer a moment ago, and wait as long as it accepts
+                messages.
+            final: the run will not be resumed whatever its status is.
         """
+        if not self._tell(None, {"final": True} if final else {}, {"status": status}):
+            return
         if insist:
             self._contact.next_try = 0.0
-        self.log(status=status)
+        self.send(insist=insist)
+        if final or status == FINISHED:
+            self._told = []
+        report_refused(self._outbox)
 
     @contextmanager
     def ended_with_error(self) -> Iterator[None]:
@@ -247,61 +251,122 @@ class Run:
                 self.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             raise
 
-    def send(self) -> None:
+    def send(self, *, insist: bool = False) -> None:
         """Send the pending messages to the store. If it does not answer, report this once and continue.
 
         Further attempts are spaced so that they take at most a tenth of the time.
+
+        Args:
+            insist: wait as long as the store accepts messages, instead of once for its deadline.
         """
         if time.monotonic() < self._contact.next_try:
             return
         start = time.monotonic()
         try:
-            sent = store.upload(self._outbox)
-        except store.ERRORS as error:
-            taken = time.monotonic() - start
-            self._contact.next_try = time.monotonic() + max(2.0, 10 * taken)
-            if not self._contact.away:
-                self._contact.away = True
-                uri = self.reference.tracking_uri
-                what = "does not answer" if store.may_come_back(uri, error) else "failed"
-                print(
-                    f"the MLflow store {uri} {what}; the command continues. What the store lacks is kept in "
-                    ".memtrack/mlflow and sent when the store is back: by this run, by the next stage, or by "
-                    f"`python -m memtrack.upload`. MLflow reports: {str(error)[:300]}",
-                    file=sys.stderr,
-                )
+            sent = self._contact.ask(lambda: store.upload(self._outbox), self._outbox, insist=insist)
+        except Exception as error:
+            self._failed(error, start)
         else:
             if self._contact.away:
                 print(f"the MLflow store is back: {sent} messages sent", file=sys.stderr)
             self._contact.away = False
+            if time.monotonic() - start > 2.0:
+                self._contact.next_try = _next_try(start)
+
+    def _failed(self, error: Exception, start: float) -> None:
+        """Report once that the store failed, and ask it again later."""
+        self._contact.next_try = _next_try(start)
+        if self._contact.away:
+            return
+        self._contact.away = True
+        uri = self.reference.tracking_uri
+        if isinstance(error, FilesWait):
+            what = "takes no files"
+        elif "is locked" in str(error):
+            what = "is locked by another program"
+        else:
+            what = "does not answer" if may_come_back(uri, error) else "failed"
+        print(
+            f"MLflow at {uri} {what}; the command continues. What the store lacks is kept in "
+            ".memtrack/mlflow and sent when the store is back: by this run, by the next stage, or by "
+            f"`python -m memtrack.upload`. MLflow reports: {reason(error)}",
+            file=sys.stderr,
+        )
+
+    def _tell(
+        self, files: Mapping[str, Path] | None, message: Mapping[str, Any], more: Mapping[str, Any]
+    ) -> bool:
+        """Add a message, unless the run was finished before; whether it was added."""
+        if not self._told:
+            return False
+        with self._outbox.locked():
+            if not self._outbox.exists:
+                print(
+                    f"{self._outbox.folder} is gone: it was removed, or another stage has finished the run. "
+                    "The numbers of the run are sent again",
+                    file=sys.stderr,
+                )
+                for earlier in self._told:
+                    again = earlier.keys() - {"files", "status", "place"}
+                    self._outbox.add(**{name: earlier[name] for name in again})
+            self._add(files, **message, **more)
+        return True
+
+    def _add(self, files: Mapping[str, Path] | None = None, **message: Any) -> None:
+        self._told.append(self._outbox.add(files, **message))
 
     def _send_earlier(self) -> None:
-        """Send what earlier runs could not send; a store that fails once is not tried again."""
-        failed = {self.reference.tracking_uri} if self._contact.away else set()
+        """Send what earlier runs could not send; a store that fails is not tried again at once."""
         for outbox in waiting():
-            if outbox.store not in failed:
-                try:
-                    store.upload(outbox)
-                except store.ERRORS:
-                    failed.add(outbox.store)
+            connection, start = contact(outbox.store), time.monotonic()
+            if start < connection.next_try or outbox.folder == self._outbox.folder:
+                continue
+            try:
+                connection.ask(partial(store.upload, outbox, wait=False), outbox)
+            except store.Busy:
+                continue
+            except Exception:
+                connection.next_try = _next_try(start)
+            report_refused(outbox)
 
     def _check_store(self, params: TrackingParams) -> None:
         """Raise an `InputError` if the store cannot be used, no matter how long one waits."""
         uri, experiment = self.reference.tracking_uri, self.reference.experiment
         named = " (from MLFLOW_TRACKING_URI)" if "MLFLOW_TRACKING_URI" in os.environ else ""
+        start = time.monotonic()
         try:
-            store.open_experiment(self.reference)
+            self._contact.ask(lambda: store.open_experiment(self.reference))
         except store.DeletedExperiment:
-            text = f"the experiment {experiment!r} was deleted in MLflow: restore it or choose another name"
+            named = " (from MLFLOW_EXPERIMENT_NAME)" if os.environ.get("MLFLOW_EXPERIMENT_NAME") else ""
+            what = f"the experiment {experiment!r}{named}"
+            text = f"{what} was deleted in MLflow: restore it or choose another name"
             raise params.mistake("experiment", message=text) from None
-        except store.ERRORS as error:
-            if store.may_come_back(uri, error):
+        except (NoAnswer, *ERRORS) as error:
+            if may_come_back(uri, error):
+                self._failed(error, start)
                 return
             text = (
                 f"the MLflow store {uri}{named} cannot be used: give a server (http://...), a database "
-                f"(sqlite:///FILE), or null for mlflow.db in the project. MLflow reports: {error}"
+                "(sqlite:///FILE), or null for mlflow.db in the project. MLflow reports: " + reported(error)
             )
             raise params.mistake("uri", message=text[:900]) from None
+
+
+def _next_try(start: float) -> float:
+    """When to ask a store again that was asked at `start` and was slow or failed."""
+    now = time.monotonic()
+    return now + max(2.0, 10 * (now - start))
+
+
+def report_refused(outbox: Outbox) -> None:
+    """Say what could not be sent of a run, and why."""
+    if refused := outbox.refused():
+        lines = "".join(f"\n  {line}" for line in listed(refused))
+        print(
+            f"{len(refused)} things of the run {outbox.folder.name} could not be sent to MLflow. They are "
+            f"kept in {outbox.folder}; `memtrack upload` tries them again:{lines}",
+            file=sys.stderr,
+        )
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,8 +145,9 @@ def pick_variant(options: Options) -> str:
 
 
 def write_params(values: Mapping[Loc, Any]) -> None:
-    """Set keys of params.yaml. Order and comments are kept; missing sections are added."""
-    content, *indents = load_yaml_guess_indent(PARAMS_FILE.read_text(encoding="utf-8"))
+    """Set keys of params.yaml. Order, comments and line ends are kept; missing sections are added."""
+    before = PARAMS_FILE.read_bytes().decode()
+    content, *indents = load_yaml_guess_indent(before.replace("\r\n", "\n"))
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
@@ -158,8 +160,15 @@ def write_params(values: Mapping[Loc, Any]) -> None:
         for key in loc[:-1]:
             section = section.setdefault(key, {})
         section[loc[-1]] = value
+    written = io.StringIO()
+    yaml.dump(content, written)
+    after = written.getvalue()
+    if 2 * before.count("\r\n") > before.count("\n"):
+        after = after.replace("\n", "\r\n")
+    if before.startswith("\ufeff"):
+        after = "\ufeff" + after.removeprefix("\ufeff")
     with whole_file(PARAMS_FILE) as file:
-        yaml.dump(content, file)
+        file.write(after.encode())
 
 
 def _null(representer: RoundTripRepresenter, _: None) -> ScalarNode:

@@ -22,15 +22,14 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from memtrack.config.paths import project_root
-from memtrack.config.sections.tune import TuneParams
+from memtrack.config.secrets import is_unclear
+from memtrack.config.sections.tune import DEFAULT_STORAGE, TuneParams
+from memtrack.tracking.address import UNCLEAR, address, located, reported, shared_database
 from memtrack.tune.options import Options
 from memtrack.tune.setting import Setting
 from memtrack.tune.space import Space, pruner, sampler
 
 FOLDER = Path(".memtrack/tune")
-
-
-DATABASE = "study.db"
 
 
 FINGERPRINT, FACTS, KEY = "memtrack_fingerprint", "memtrack_facts", "memtrack_key"
@@ -70,23 +69,21 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 def storage_url(tune: TuneParams) -> str:
     """Optuna's storage: the one that is given, or a SQLite file in the project."""
-    if tune.storage is not None:
-        return tune.storage
-    folder = project_root() / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    return f"sqlite:///{folder / DATABASE}"
+    if tune.storage is None:
+        (project_root() / FOLDER).mkdir(parents=True, exist_ok=True)
+    return located(tune.storage or DEFAULT_STORAGE)
 
 
 def shown(url: str) -> str:
-    """A storage's URL for messages, without what may be secret.
+    """The address of a storage for messages, without user, password and tokens.
 
     Raises:
-        ValueError, SQLAlchemyError: if it is not a URL of a database.
+        ValueError, SQLAlchemyError: if it is not a URL of a database, or a password in it is not escaped.
     """
-    parsed = make_url(url)
-    if "@" in (parsed.host or ""):
-        raise ValueError("an @ in a password should be written %40")
-    return f"{parsed.drivername}://{parsed.host or ''}/{parsed.database}"
+    make_url(url)
+    if is_unclear(url):
+        raise ValueError(UNCLEAR)
+    return address(url)
 
 
 @dataclass(frozen=True)
@@ -137,6 +134,8 @@ def open_study(
         raise options.mistake(
             "storage", f"is no URL of a database (write an @ in a password as %40): {STORAGES}"
         ) from None
+    if problem := shared_database(options.params.tracking, url):
+        raise options.mistake("storage", problem)
     with _lock():
         with _storage_errors(options, url):
             study = _open(url, name, tune)
@@ -192,7 +191,7 @@ def _storage_errors(options: Options, url: str) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, OptunaError, ImportError, ValueError, RuntimeError) as error:
-        reason = str(error).replace(url, "it")[:400]
+        reason = reported(error, url)[:400]
         text = f"cannot be used: {STORAGES}. Optuna reports: {reason}"
         raise options.mistake("storage", text) from None
 

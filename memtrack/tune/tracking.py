@@ -76,7 +76,7 @@ class StudyRuns:
             metrics[self._measured] = trial.values[0]
         history = {f"{self._measured}_so_far": list(trial.intermediate_values.items())}
         run.log(links={MLFLOW_PARENT_RUN_ID: self._key}, metrics=metrics, history=history, **moment)
-        run.end("FAILED" if trial.state is TrialState.FAIL else "FINISHED", insist=False)
+        run.end("FAILED" if trial.state is TrialState.FAIL else "FINISHED", insist=False, final=True)
 
     def _open(self, name: str, parameters: Mapping[str, Any], tags: Mapping[str, str], key: str) -> Run:
         tags = {

@@ -58,11 +58,26 @@ def test_a_section_that_dvc_reads_is_asked_for() -> None:
     assert done.returncode == 2
     said = done.stderr.splitlines()
     keys = ["repeat.seeds", "memorization.variants", "memorization.published", "utility.variants"]
-    assert [line.split(": ")[1] for line in said] == keys
+    keys += ["evaluate", "duplicates", "data.root"]
+    assert sorted(line.split(": ")[1] for line in said) == sorted(keys)
     assert "params.yaml: repeat.seeds: is missing, and dvc.yaml reads it: add `repeat: {seeds: []}`" in said
+    assert "params.yaml:4: data.root: data/raw: no such file or folder" in said
+    Path("data/raw").mkdir(parents=True)
     with Path("params.yaml").open("a", encoding="utf-8") as file:
-        file.write("repeat: {seeds: []}\nmemorization: {variants: [], published: {}}\n")
-        file.write("utility: {variants: []}\n")
+        file.write("".join({f"{line.split('`')[1]}\n" for line in said if "add `" in line}))
+    assert run().returncode == 0
+
+
+def test_the_stores_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = MINIMAL.read_text(encoding="utf-8")
+    Path("params.yaml").write_text(f"{text}tune: {{storage: 'sqlite:///mlflow.db'}}\n", encoding="utf-8")
+    assert "tune.storage: MLflow keeps its runs in this database too" in run().stderr
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ann:s3/cret@host")
+    done = run()
+    assert done.returncode == 2
+    assert done.stderr.startswith("MLFLOW_TRACKING_URI: it is unclear where")
+    assert "cret" not in done.stderr
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host")
     assert run().returncode == 0
 
 

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from memtrack.config.errors import InputError
 from memtrack.config.sections.data import Digits, ImageFolder
 from memtrack.core.images.pixels import RandomizedPixels
 from memtrack.core.recording.curvature import ForwardDifference
@@ -215,3 +216,12 @@ def test_randomized_pixels_are_those_of_the_row(workers: int, files: PreparedDat
     inputs, rows = everything(made.shuffled(seed=1, epoch=1))
     assert rows != sorted(rows)
     assert (inputs - wanted[rows]).abs().max() < 1e-5
+
+
+def test_an_image_that_goes_missing_is_named_without_a_traceback(files: PreparedData) -> None:
+    name = files.split("train")["image"].tolist()[6]
+    Path("photos", name).unlink()
+    with pytest.raises(InputError) as caught:
+        everything(batches(files, 4))
+    (problem,) = caught.value.problems
+    assert str(problem).startswith(f"photos/{name}: cannot be read: No such file or directory. ")

@@ -273,6 +273,7 @@ def test_randomized_pixels_stay_under_other_noise(how: str, data: PreparedData) 
         pixels = VariantData(name, data).pixels
         assert pixels == RandomizedPixels(how, 4, data.info.mean, data.info.std)  # type: ignore[arg-type]
     assert not VariantData("pixels", data).flags_known
+    assert VariantData("pixels", data).read([]).shape == (0, *data.info.shape)
 
 
 def test_a_copy_looks_like_its_original(data: PreparedData) -> None:
@@ -372,9 +373,9 @@ def test_a_class_name_comes_before_a_class_number(data: PreparedData) -> None:
 def test_training_samples_without_a_label(data: PreparedData) -> None:
     ids = train_ids(data)
     write_people([(sample, "cat") for sample in ids if sample not in (ids[4], ids[40])])
-    assert problems(data) == [
-        f"has no label for the training sample {sample!r}" for sample in (ids[4], ids[40])
-    ]
+    lacks, *said = problems(data)
+    assert lacks.endswith("partial: people.csv lacks 2 of 46 training samples: true keeps their own labels")
+    assert said == [f"has no label for the training sample {sample!r}" for sample in (ids[4], ids[40])]
 
 
 def test_all_wrong_rows_are_listed_with_their_lines(data: PreparedData) -> None:
@@ -388,7 +389,7 @@ def test_all_wrong_rows_are_listed_with_their_lines(data: PreparedData) -> None:
     assert problems(data) == [
         "line 3: 'caat' is not among the classes; did you mean 'cat'? (ant, bee, cat)",
         "line 5: '3' is not among the classes (ant, bee, cat)",
-        "line 7: '' is not among the classes (ant, bee, cat)",
+        "line 7: '' is not among the classes (ant, bee, cat); leave_out names a mark to leave samples out",
         "line 48: no sample has the id 'T0' (ids look like 't0')",
         f"line 49: the id {ids[0]!r} appears twice",
     ]
@@ -425,6 +426,78 @@ def test_a_file_beside_the_copy_of_the_project(
     monkeypatch.setenv("DVC_ROOT", str(project))
     write_variant("people", from_file(), data)
     assert set(written("people")["given_label"]) == {"bee"}
+
+
+def test_a_partial_table_changes_what_it_names(
+    data: PreparedData, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = train_ids(data)
+    own = written_labels(data)
+    other = {sample: CLASSES[(CLASSES.index(own[sample]) + 1) % 3] for sample in ids[::5]}
+    write_people([*other.items(), ("x1", "cat")])
+    made = write_variant("people", from_file(partial=True), data)
+    check_samples("people", data)
+    check_summary("people", made)
+    assert written("people")["given_label"].tolist() == [other.get(sample, own[sample]) for sample in ids]
+    assert made.corrupted == len(other)
+    assert "people.csv: 1 of 11 samples are not in the training split" in capsys.readouterr().out
+
+
+def written_labels(data: PreparedData) -> dict[str, str]:
+    return dict(zip(data.samples["id"], data.samples["label"], strict=True))
+
+
+@pytest.mark.parametrize("mark", ["-", "delete", "?"])
+def test_samples_that_are_left_out(mark: str, data: PreparedData) -> None:
+    ids, own = train_ids(data), written_labels(data)
+    gone = {ids[0], ids[7], ids[45]}
+    write_people([(sample, mark if sample in gone else own[sample]) for sample in ids])
+    made = write_variant("people", from_file(leave_out=mark), data)
+    check_summary("people", made)
+    assert written("people")["id"].tolist() == [sample for sample in ids if sample not in gone]
+    write_people([(sample, mark) for sample in gone])
+    write_variant("same", from_file(leave_out=mark, partial=True), data)
+    assert written("same").equals(written("people"))
+    variant = VariantData("people", data)
+    images = dict(zip(data.samples["id"], data.samples["image"], strict=True))
+    assert np.array_equal(variant.read(range(43)), data.images([images[sample] for sample in variant.ids]))
+
+
+def test_a_variant_of_fewer_samples_is_a_base_for_others(data: PreparedData) -> None:
+    ids = train_ids(data)
+    write_people([(ids[3], "-"), (ids[4], "-")])
+    write_variant("people", from_file(leave_out="-", partial=True), data)
+    base = "data/variants/people"
+    write_variant("noisy", symmetric(0.5, base), data)
+    assert summary("noisy")["corrupted"] == 22
+    assert written("noisy")["id"].tolist() == written("people")["id"].tolist()
+    params = TypeAdapter[VariantParams](VariantParams).validate_python(
+        {"kind": "conflicting_duplicates", "labels": base, "rate": 0.25}
+    )
+    made = write_variant("copies", params, data)
+    assert (made.samples, made.copies) == (55, 11)
+    assert VariantData("copies", data).originals.max() < 44
+
+
+def test_marks_that_cannot_be(data: PreparedData) -> None:
+    write_people([(sample, "-") for sample in train_ids(data)])
+    (said,) = problems(data, from_file(leave_out="-"))
+    assert said.endswith("leave_out: people.csv leaves no training sample")
+    (said,) = problems(data, from_file(leave_out="cat"))
+    assert said.endswith("leave_out: 'cat' is the name of a class")
+
+
+def test_ids_as_they_are_copied_from_other_programs(data: PreparedData) -> None:
+    names = ["-1.png", "a/b.png", "caf\u00e9.png", "d.png"]
+    labels = ["ant", "bee", "ant", "bee"]
+    collected = Collected(
+        names, labels, ["train"] * 4, ("ant", "bee", "\u00e9"), np.zeros((4, 1, 2, 2), np.uint8)
+    )
+    collected.labels[3] = "\u00e9"
+    write_prepared(collected, Digits(kind="digits", root="data/raw"), Path(PREPARED))
+    write_people([("'-1.png", "bee"), ("a\\b.png", "ant"), ("cafe\u0301.png ", "e\u0301")])
+    write_variant("people", from_file(partial=True), PreparedData())
+    assert written("people")["given_label"].tolist() == ["bee", "ant", "\u00e9", "\u00e9"]
 
 
 # --- the stage ----------------------------------------------------------------------------------

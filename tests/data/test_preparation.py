@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
+import struct
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -13,16 +17,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from placed import placed
 from sklearn.datasets import load_digits
 
 from memtrack.config.errors import InputError
 from memtrack.config.sections.data import DataParams, Digits, ImageFolder, Table
-from memtrack.data.decoding import decode
+from memtrack.data import decoding, preparation
+from memtrack.data.decoding import RefusedImage, decode
 from memtrack.data.manifest import write_manifest
 from memtrack.data.preparation import write_prepared
 from memtrack.data.prepared import DatasetInfo, PreparedData, class_numbers
+from memtrack.data.report import PreparationReport
 from memtrack.data.sources import Collected, collect
 from memtrack.stages import prepare as stage
 
@@ -36,7 +42,11 @@ def noise(*shape: int, seed: int = 0) -> Bytes:
 
 
 def prepare(params: DataParams, to: str = "data/prepared") -> DatasetInfo:
-    return write_prepared(collect(params), params, Path(to))
+    return write_prepared(collect(params), params, Path(to))[0]
+
+
+def report(params: DataParams) -> PreparationReport:
+    return write_prepared(collect(params), params, Path("data/prepared"))[1]
 
 
 def problems(params: DataParams) -> list[str]:
@@ -88,8 +98,7 @@ def palette() -> Image.Image:
         ("colour.png", plain("RGB", (200, 100, 50)), (200, 100, 50)),
         ("colour.jpg", plain("RGB", (200, 100, 50)), (200, 100, 50)),
         ("colour.bmp", plain("RGB", (200, 100, 50)), (200, 100, 50)),
-        ("grey_and_alpha.png", plain("LA", (100, 128)), (100, 100, 100)),
-        ("alpha.png", plain("RGBA", (200, 100, 50, 128)), (200, 100, 50)),
+        ("opaque.png", plain("RGBA", (200, 100, 50, 255)), (200, 100, 50)),
         ("palette.png", palette(), (200, 100, 50)),
         ("palette.gif", palette(), (200, 100, 50)),
         ("print.jpg", plain("CMYK", (0, 0, 0, 0)), (255, 255, 255)),
@@ -109,13 +118,175 @@ def test_every_kind_of_image(file: str, image: Image.Image, colour: tuple[int, i
     path = Path(file)
     image.save(path)
     tolerance = 3 if path.suffix == ".jpg" else 1
-    decoded = decode(path, size=6, mode="RGB")
+    decoded = decode(path, size=6, mode="RGB", depth=16)
     assert decoded.dtype == np.uint8
     assert decoded.shape == (3, 6, 6)
     assert np.abs(decoded - np.array(colour, dtype=float)[:, None, None]).max() <= tolerance
-    grey = decode(path, size=6, mode="L")
+    grey = decode(path, size=6, mode="L", depth=16)
     assert grey.shape == (1, 6, 6)
     assert np.abs(grey - np.dot(LUMA, colour)).max() <= tolerance
+
+
+def seen(image: Image.Image, name: str = "image.png", **how: Any) -> tuple[int, ...]:
+    """What becomes of an image of one colour that is saved in a file; the colour."""
+    image.save(name)
+    pixels = decode(Path(name), **{"size": 4, "mode": "RGB", "depth": 16, **how})
+    colour = tuple(int(value) for value in pixels[:, 0, 0])
+    assert (pixels == np.array(colour)[:, None, None]).all()
+    return colour
+
+
+def with_transparency(mode: str, colour: int | tuple[int, ...], transparent: Any) -> Image.Image:
+    image = palette() if mode == "P" else plain(mode, colour)
+    image.info["transparency"] = transparent
+    return image
+
+
+@pytest.mark.parametrize("background", [(255, 255, 255), (0, 0, 0), (10, 200, 30)])
+@pytest.mark.parametrize(
+    ("image", "colour", "alpha"),
+    [
+        (plain("RGBA", (200, 100, 50, 128)), (200, 100, 50), 128 / 255),
+        (plain("RGBA", (0, 0, 0, 0)), (0, 0, 0), 0),
+        (plain("LA", (100, 51)), (100, 100, 100), 0.2),
+        (with_transparency("P", 1, bytes([255, 102])), (200, 100, 50), 0.4),
+        (with_transparency("P", 1, 1), (200, 100, 50), 0),
+        (with_transparency("P", 1, 0), (200, 100, 50), 1),
+        (with_transparency("L", 77, 77), (77, 77, 77), 0),
+        (with_transparency("RGB", (1, 2, 3), (1, 2, 3)), (1, 2, 3), 0),
+        (with_transparency("RGB", (1, 2, 3), (3, 2, 1)), (1, 2, 3), 1),
+    ],
+)
+def test_transparent_pixels_show_the_background(
+    image: Image.Image, colour: tuple[int, ...], alpha: float, background: tuple[int, ...]
+) -> None:
+    wanted = alpha * np.array(colour) + (1 - alpha) * np.array(background)
+    name, saved = "image.png", {"transparency": image.info["transparency"]} if image.info else {}
+    image.save(name, **saved)
+    decoded = decode(Path(name), size=4, mode="RGB", background=background)
+    assert np.abs(decoded - wanted[:, None, None]).max() <= 1
+    grey = decode(Path(name), size=4, mode="L", background=background)
+    assert np.abs(grey - np.dot(LUMA, wanted)).max() <= 1.5
+
+
+def test_a_premultiplied_image_shows_its_own_colour() -> None:
+    """TIFF holds colours that are multiplied by their opacity (ExtraSamples 1)."""
+    pixels = np.zeros((5, 9, 4), dtype=np.uint8)
+    pixels[:] = (100, 50, 25, 128)  # (200, 100, 50) at half opacity
+    path = Path("image.tif")
+    Image.fromarray(pixels).save(path)
+    extra, premultiplied = (struct.pack("<HHIH", 338, 3, 1, kind) for kind in (2, 1))
+    assert path.read_bytes().count(extra) == 1
+    path.write_bytes(path.read_bytes().replace(extra, premultiplied))
+    decoded = decode(Path("image.tif"), size=4, mode="RGB", background=(0, 0, 0))
+    assert np.abs(decoded[:, 0, 0] - np.array([100, 50, 25])).max() <= 1
+
+
+def test_a_picture_that_is_drawn_by_alpha_alone() -> None:
+    pixels = np.zeros((8, 8, 4), dtype=np.uint8)
+    pixels[2:5, 1:7, 3] = 255
+    Image.fromarray(pixels).save("icon.png")
+    (grey,) = decode(Path("icon.png"), size=8, mode="L")
+    assert np.array_equal(grey == 0, pixels[:, :, 3] == 255)
+    assert set(np.unique(grey)) == {0, 255}
+
+
+@pytest.mark.parametrize("name", ["image.png", "image.tif"])
+@pytest.mark.parametrize(("value", "depth", "wanted"), [
+    (200, 8, 200), (1023, 10, 255), (512, 10, 128), (4095, 12, 255), (16, 12, 1), (65535, 16, 255),
+])  # fmt: skip
+def test_the_upper_bits_that_are_used_are_kept(name: str, value: int, depth: int, wanted: int) -> None:
+    assert seen(sixteen_bits(value), name, depth=depth) == (wanted,) * 3
+
+
+def test_a_transparent_value_of_16_bits() -> None:
+    image = sixteen_bits(4000)
+    image.save("image.png", transparency=4000)
+    assert decode(Path("image.png"), size=4, mode="L", depth=12, background=(9, 9, 9)).max() == 9
+    image.save("image.png", transparency=4001)
+    assert decode(Path("image.png"), size=4, mode="L", depth=12, background=(9, 9, 9)).max() == 250
+
+
+def test_32_bits_that_hold_16_and_white_that_is_zero() -> None:
+    image = Image.fromarray(np.full((5, 9), 4095, dtype=np.int32))
+    assert seen(image, "image.tif", depth=12) == (255, 255, 255)
+    sixteen_bits(0).save("negative.tif", tiffinfo={262: 0})
+    with Image.open("negative.tif") as saved:
+        assert saved.tag_v2[262] == 0  # type: ignore[attr-defined]
+    assert decode(Path("negative.tif"), size=4, mode="L", depth=12).min() == 255
+
+
+@pytest.mark.parametrize(
+    ("image", "depth", "said"),
+    [
+        (sixteen_bits(7), None, "has more than 8 bits per channel"),
+        (sixteen_bits(4096), 12, r"values up to 4096, but data.depth \(12 bits\) allows 4095"),
+        (Image.fromarray(np.full((5, 9), -3, dtype=np.int32)), 16, "values from -3 to -3, but 0 to 65535"),
+        (Image.fromarray(np.full((5, 9), 2**20, dtype=np.int32)), 16, "but 0 to 65535 can be used"),
+        (Image.fromarray(np.full((5, 9), 0.5, dtype=np.float32)), 16, "32-bit floats"),
+    ],
+)
+def test_values_that_would_wrap_are_refused(image: Image.Image, depth: int | None, said: str) -> None:
+    image.save("image.tif")
+    with pytest.raises(RefusedImage, match=said):
+        decode(Path("image.tif"), size=4, mode="RGB", depth=depth)
+
+
+def png_of_16_bit_colours(name: str, value: int) -> None:
+    """A PNG file of 4x4 pixels with 16 bits for each of red, green and blue, written by hand."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    row = b"\0" + struct.pack(">12H", *[value] * 12)
+    Path(name).write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(row * 4)) + chunk(b"IEND", b"")
+    )  # fmt: skip
+
+
+def test_colours_of_16_bits() -> None:
+    png_of_16_bit_colours("full.png", 40_000)
+    assert decode(Path("full.png"), size=4, mode="RGB", depth=16).max() == 156
+    png_of_16_bit_colours("dark.png", 4000)
+    with pytest.raises(RefusedImage, match="uses 12 of them: Pillow would lose the lower ones"):
+        decode(Path("dark.png"), size=4, mode="RGB", depth=12)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1", "git lfs pull"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "pip install pillow-heif"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "EPS"),
+        (b"P5 40 30 255\n" + bytes(1200), "40 x 30 pixels are more than data.max_pixels"),
+    ],
+)
+def test_whole_files_are_not_called_broken(content: bytes, said: str) -> None:
+    Path("image.png").write_bytes(content)
+    with pytest.raises(RefusedImage, match=said):
+        decode(Path("image.png"), size=8, mode="RGB", max_pixels=1000)
+
+
+def test_pillows_own_limits_do_not_count_and_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = PngImagePlugin.PngInfo()
+    text.add_text("prompt", "x" * 3_000_000, zip=True)
+    plain("L", 7, (40, 30)).save("image.png", pnginfo=text)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    limits = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
+    assert decode(Path("image.png"), size=4, mode="L").max() == 7
+    assert limits == (Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY)
+    monkeypatch.setattr(decoding, "TEXT_LIMIT", 1000)
+    with pytest.raises(RefusedImage, match="remove its metadata"):
+        decode(Path("image.png"), size=4, mode="L")
+
+
+def test_a_large_jpeg_is_decoded_at_a_lower_resolution(monkeypatch: pytest.MonkeyPatch) -> None:
+    ramp = np.tile(np.linspace(0, 255, 640).astype(np.uint8), (320, 1))
+    Image.fromarray(ramp).save("large.jpg")
+    exact = decode(Path("large.jpg"), size=8, mode="L").astype(int)
+    monkeypatch.setattr(decoding, "LARGE", 1000)
+    assert np.abs(decode(Path("large.jpg"), size=8, mode="L") - exact).max() <= 2
 
 
 def test_a_lossless_webp_is_exact() -> None:
@@ -266,7 +437,7 @@ def test_a_constant_channel_is_not_divided_by_zero() -> None:
     images = noise(4, 3, 5, 5)
     images[:, 1] = 255
     collected = Collected(list("abcd"), list("xyxy"), ["train"] * 4, ("x", "y"), images)
-    record = write_prepared(collected, digits(), Path("data/prepared"))
+    record, _ = write_prepared(collected, digits(), Path("data/prepared"))
     assert record.std[1] == 1.0
     assert record.mean[1] == 1.0
     assert record.std[0] == pytest.approx((images[:, 0] / 255).std())
@@ -457,6 +628,119 @@ def test_nothing_prepared() -> None:
         PreparedData()
 
 
+# --- what is said of the images ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("largest", "bits"), [(1023, 10), (4096, 14)])
+def test_the_depth_is_decided_once_over_all_files(largest: int, bits: int) -> None:
+    for i in range(12):
+        path = Path(f"photos/{'ab'[i % 2]}/{i}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sixteen_bits(largest if i == 5 else 100 + i).save(path)
+    assert report(folder(mode="L")).depth == bits
+    data = PreparedData()
+    assert data.info.files is not None
+    assert data.info.files.depth == bits
+    pixels = data.images([f"{'ab'[i % 2]}/{i}.png" for i in range(12)])
+    values = np.array([largest if i == 5 else 100 + i for i in range(12)])
+    assert pixels[:, 0, 0, 0].tolist() == (values // 2 ** (bits - 8)).tolist()
+    train = data.images(data.split("train")["image"].tolist()) / 255
+    assert data.info.mean == pytest.approx([train.mean()], rel=1e-12)
+
+
+@pytest.mark.usefixtures("photos")
+def test_a_depth_that_is_too_small_names_the_files() -> None:
+    sixteen_bits(5000).save("photos/dog/35.png")
+    (said,) = problems(folder(depth=12))
+    assert said.startswith("photos/dog/35.png: has values up to 5000, but data.depth (12 bits)")
+
+
+@pytest.mark.usefixtures("photos")
+def test_images_that_are_whole_but_cannot_be_used_are_never_skipped() -> None:
+    plain("RGB", (1, 2, 3), (30, 20)).save("photos/cat/3.png")
+    (said,) = problems(folder(max_pixels=500, on_error="skip"))
+    assert said.startswith("photos/cat/3.png: 30 x 20 pixels are more than data.max_pixels (500)")
+
+
+@pytest.mark.usefixtures("photos")
+def test_a_file_that_may_not_be_read_is_never_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    decode = decoding.decode_and_judge
+
+    def guarded(path: Path, **how: Any) -> Any:  # the tests may be run by root, who may read everything
+        if path.name == "3.png":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return decode(path, **how)
+
+    monkeypatch.setattr(preparation, "decode_and_judge", guarded)
+    assert problems(folder(on_error="skip")) == ["photos/cat/3.png: cannot be read: Permission denied"]
+
+
+@pytest.mark.usefixtures("photos")
+def test_a_reading_process_that_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparation, "decode_and_judge", lambda *_, **__: os.kill(os.getpid(), 9))
+    (said,) = problems(folder())
+    assert said.startswith("params.yaml: data.max_pixels: a process that reads the images has died")
+
+
+@pytest.mark.usefixtures("photos")
+def test_what_is_reported_of_transparent_pixels() -> None:
+    for name in ("cat/1", "dog/33"):  # white shapes: nothing is seen on white
+        pixels = np.full((8, 8, 4), 255, dtype=np.uint8)
+        pixels[:4, :, 3] = 0
+        Image.fromarray(pixels).save(f"photos/{name}.png")
+    found = report(folder())
+    assert (found.transparent, found.one_colour) == (2, 2)
+    assert "images with transparent pixels, which show data.background: 2" in found.in_words()
+    found = report(folder(background=[0, 0, 0]))
+    assert (found.transparent, found.one_colour) == (2, 0)
+    (first,) = PreparedData().images(["cat/1.png"])
+    assert first[0, :, 0].tolist() == [0] * 4 + [255] * 4
+
+
+@pytest.mark.usefixtures("photos")
+def test_the_report_counts_images_by_class_and_what_is_left_out() -> None:
+    break_images()
+    Path("photos/cat/notes.txt").write_text("no image", encoding="utf-8")
+    found = report(folder(on_error="skip", train_limit=10))
+    counts = Counter(
+        (row.label, row.split) for row in PreparedData().samples.itertuples() if row.split != "skipped"
+    )
+    assert {
+        (name, split): count for name, by in found.images.items() for split, count in by.items()
+    } == counts
+    assert {left.reason: (left.count, left.examples[0]) for left in found.left_out} == {
+        "extension .txt: not an image": (1, "cat/notes.txt"),
+        "broken images (data.on_error: skip)": (3, "cat/1.png"),
+    }
+    lines = found.in_words()
+    assert any(line.startswith("  cat: ") for line in lines)
+    assert "left out: 4 files or folders" in lines
+
+
+def test_no_test_image_is_left(picture: Picture) -> None:
+    for i in range(4):
+        picture(f"photos/train/{'cat' if i % 2 else 'dog'}/{i}.png", seed=i)
+    for name in ("cat", "dog"):
+        path = Path(f"photos/test/{name}/1.png")
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"no image")
+    params = folder(train="train", test="test", on_error="skip")
+    assert problems(params) == ["photos: no usable test image: all of them are broken (data.on_error: skip)"]
+
+
+@pytest.mark.usefixtures("photos")
+def test_images_that_are_lost_after_prepare() -> None:
+    prepare(folder())
+    Path("photos/cat/3.png").unlink()
+    Path("photos/cat/5.png").write_bytes(b"no image")
+    with pytest.raises(InputError) as caught:
+        PreparedData().images(["cat/1.png", "cat/3.png", "cat/5.png"])
+    missing, damaged = (str(problem) for problem in caught.value.problems)
+    assert missing.startswith("photos/cat/3.png: cannot be read: No such file or directory")
+    assert damaged.startswith("photos/cat/5.png: a broken image: ")
+    assert "dvc repro prepare" in missing
+
+
 # --- the stage ----------------------------------------------------------------------------------
 
 
@@ -472,9 +756,11 @@ def test_the_stage_prepares_what_the_parameters_say(capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit) as end:
         stage.main()
     assert end.value.code == 0
-    assert capsys.readouterr().out == (
-        "digits: 100 training and 899 test samples, 10 classes, images 1x8x8\n"
-    )
+    first, *by_class = capsys.readouterr().out.splitlines()
+    assert first == "digits: 100 training and 899 test samples, 10 classes, images 1x8x8"
+    assert len(by_class) == 10
+    written = json.loads(Path("results/prepare/report.json").read_text(encoding="utf-8"))
+    assert sum(counts["train"] for counts in written["images"].values()) == 100
     assert PreparedData().info.train == 100
 
 

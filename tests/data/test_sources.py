@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
+import os
 import pickle
 import shutil
+import socket
 import struct
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -249,13 +254,14 @@ def test_all_that_is_wrong_with_the_folders(picture: Picture) -> None:
     Path("photos/train/bird").mkdir()
     Path("photos/test/dog").mkdir()
     assert problems(folder(train="train", test="test")) == [
-        "photos/train/bird: an empty class: it has no image files",
-        "photos/test/dog: an empty class: it has no image files",
+        "photos/train/bird: an empty class: no image files",
+        "photos/test/dog: an empty class: no image files",
         "photos/test/cow: this class is not in the training folder",
     ]
 
 
 def test_missing_folders() -> None:
+    Path("photos").mkdir()
     said = problems(folder(train="here", test="there"))
     assert len(said) == 2
     assert said[0].endswith("photos/here: no such folder (see data.root and data.train or data.test)")
@@ -277,6 +283,254 @@ def test_no_images(picture: Picture, file: str | None) -> None:
 def test_one_class_folder(picture: Picture) -> None:
     picture("photos/cat/1.png")
     assert problems(folder()) == ["photos: has one class folder: at least two are needed"]
+
+
+def left_out(params: ImageFolder | Table) -> dict[str, list[str]]:
+    return collect(params).left_out
+
+
+@pytest.fixture
+def classes(picture: Picture) -> list[str]:
+    """Two classes of two images."""
+    names = [f"{name}/{i}.png" for name in ("cat", "dog") for i in (1, 2)]
+    for name in names:
+        picture(f"photos/{name}")
+    return names
+
+
+def test_what_systems_leave_behind_is_no_class_and_no_sample(classes: list[str]) -> None:
+    folders = [
+        "__MACOSX",
+        "@eaDir",
+        "$RECYCLE.BIN",
+        ".ipynb_checkpoints",
+        "System Volume Information",
+        "#recycle",
+    ]
+    litter = [f"{folder}/1.png" for folder in folders] + [f"cat/{folder}/1.png" for folder in folders]
+    litter += ["cat/._1.png", "cat/Thumbs.db", "dog/.DS_Store", "dog/desktop.ini"]
+    for name in litter:
+        Path(f"photos/{name}").parent.mkdir(exist_ok=True)
+        shutil.copy("photos/cat/1.png", f"photos/{name}")
+    assert collect(folder()).ids == classes
+    (said,) = left_out(folder()).values()
+    assert sorted(said) == sorted(
+        [*folders, *(f"cat/{name}" for name in folders), "cat/._1.png", "cat/Thumbs.db", "dog/.DS_Store",
+         "dog/desktop.ini"]
+    )  # fmt: skip
+
+
+def test_every_file_is_taken_or_left_out_with_a_reason(classes: list[str], picture: Picture) -> None:
+    taken = [f"cat/x{end}" for end in (".jfif", ".AVIF", ".jp2", ".tga", ".TIF", ".webp")]
+    other = ["cat/x.heic", "cat/x", "dog/x.image", "dog/notes.txt", "dog/x.svg", "dog/x.pdf"]
+    for name in taken + other[:3]:
+        shutil.copy("photos/cat/1.png", f"photos/{name}")
+    for name in other[3:]:
+        Path(f"photos/{name}").write_text("no image", encoding="utf-8")
+    picture("photos/beside.png")
+    found = collect(folder())
+    assert found.ids == sorted(classes + taken)
+    assert found.left_out == {
+        "extension .heic: `pip install pillow-heif` lets Pillow read it": ["cat/x.heic"],
+        "no extension: they are images (PNG), rename them to be taken": ["cat/x"],
+        "extension .image: they are images (PNG), rename them to be taken": ["dog/x.image"],
+        "extension .txt: not an image": ["dog/notes.txt"],
+        "extension .svg: not an image": ["dog/x.svg"],
+        "extension .pdf: not an image": ["dog/x.pdf"],
+        "images outside of the class folders": ["beside.png"],
+    }
+
+
+def test_an_empty_class_says_what_it_has(classes: list[str]) -> None:
+    Path("photos/cow").mkdir()
+    shutil.copy("photos/cat/1.png", "photos/cow/1.heic")
+    (said,) = problems(folder())
+    assert said.startswith(
+        "photos/cow: an empty class: no image files (left out: 1 extension .heic: `pip install"
+    )
+
+
+@pytest.mark.usefixtures("classes")
+def test_images_beside_the_training_and_test_folders_are_counted(picture: Picture) -> None:
+    for name in ("train/cat/1", "train/dog/1", "test/cat/1", "val/cat/1", "train/1"):
+        picture(f"splits/{name}.png")
+    found = collect(folder(root="splits", train="train", test="test"))
+    assert found.left_out == {"images outside of the class folders": ["train/1.png", "val/cat/1.png"]}
+
+
+def test_links_to_files_are_followed_as_dvc_does(classes: list[str], picture: Picture) -> None:
+    picture("elsewhere/1.png")
+    Path("photos/cat/3.png").symlink_to(Path("elsewhere/1.png").absolute())
+    Path("photos/dog/3.png").symlink_to("1.png")
+    Path("link").symlink_to("photos")
+    for root in ("photos", "link"):
+        assert collect(folder(root=root)).ids == sorted([*classes, "cat/3.png", "dog/3.png"])
+
+
+@pytest.mark.parametrize("link", ["cow", "cat/more", "cat/deep/more"])
+@pytest.mark.parametrize("inside", [True, False])
+def test_links_to_folders_are_refused(classes: list[str], picture: Picture, link: str, inside: bool) -> None:
+    picture("elsewhere/1.png")
+    where = Path("photos") / link
+    where.parent.mkdir(exist_ok=True)
+    where.symlink_to(Path("photos/dog" if inside else "elsewhere").absolute())
+    (said,) = problems(folder())
+    assert said.startswith(f"photos/{link}: is a link to /")
+    assert "DVC does not look behind links to folders" in said
+
+
+@pytest.mark.usefixtures("classes")
+def test_a_training_folder_that_is_a_link(picture: Picture) -> None:
+    Path("root").mkdir()
+    Path("root/train").symlink_to(Path("photos").absolute())
+    (said,) = problems(folder(root="root", train="train"))
+    assert said.startswith("root/train: is a link to ")
+    picture("root/real/cat/1.png")
+    picture("root/real/dog/1.png")
+    assert left_out(folder(root="root", train="real")) == {
+        "links to folders: DVC does not look behind them": ["train"]
+    }
+
+
+def test_links_that_lead_nowhere_or_in_circles(classes: list[str]) -> None:
+    Path("photos/cat/lost.png").symlink_to("nowhere.png")
+    Path("photos/dog/round").symlink_to("round")
+    lost, circle = problems(folder())
+    assert lost == "photos/cat/lost.png: is a link that leads nowhere"
+    assert circle.startswith("photos/dog/round: ")
+
+
+def test_pipes_and_sockets_are_not_opened(classes: list[str]) -> None:
+    os.mkfifo("photos/cat/9.png")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("photos/dog/9.png")
+        found = collect(folder())
+    assert found.ids == classes
+    ((reason, paths),) = found.left_out.items()
+    assert reason.startswith("named pipes, sockets and devices: remove them")
+    assert paths == ["cat/9.png", "dog/9.png"]
+
+
+def test_names_that_are_not_utf8(classes: list[str]) -> None:
+    Path("photos/cat/1.png").rename(os.fsdecode(b"photos/cat/caf\xe9.png"))
+    (said,) = problems(folder())
+    assert said.startswith("photos/cat/caf\\xe9.png: the name is not UTF-8")
+    said.encode()
+
+
+@pytest.mark.usefixtures("classes")
+@pytest.mark.parametrize("where", [".", "cat", "cat/more"])
+def test_folders_that_cannot_be_read(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("photos/cat/more").mkdir()
+    scandir, closed = os.scandir, Path("photos") / where
+
+    def guarded(path: Path) -> Any:  # the tests may be run by root, who may read everything
+        if path == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    for params in (folder(), table()):
+        assert problems(params) == [f"{closed}: cannot be read: Permission denied"]
+
+
+@pytest.mark.usefixtures("classes")
+def test_what_dvc_ignores_is_left_out() -> None:
+    shutil.copy("photos/cat/1.png", "photos/cat/3.bmp")
+    shutil.copytree("photos/cat", "photos/dog/old")
+    Path(".dvcignore").write_text("# a comment\n*.bmp\nold/\n", encoding="utf-8")
+    assert left_out(folder()) == {
+        "named in .dvcignore: DVC does not watch it": ["cat/3.bmp", "dog/old"],
+    }
+    assert left_out(folder(root=str(Path("photos").absolute()))) == left_out(folder())
+    outside = Path("elsewhere/project")
+    outside.mkdir(parents=True)
+    root = str(Path("photos").absolute())
+    with contextlib.chdir(outside):
+        assert "cat/3.bmp" in collect(folder(root=root)).ids
+
+
+SPLIT_FOLDERS = [
+    (["train", "val", "test"], "`train: train` and `test: test`"),
+    (["train", "valid"], "`train: train` and `test: valid`"),
+    (["Training", "Test"], "`train: Training` and `test: Test`"),
+    (["seg_train", "seg_test"], "`train: seg_train` and `test: seg_test`"),
+    (["train2017", "val2017"], "`train: train2017` and `test: val2017`"),
+]
+
+
+@pytest.mark.parametrize(("splits", "keys"), SPLIT_FOLDERS)
+def test_folders_of_splits_are_no_classes(splits: list[str], keys: str, picture: Picture) -> None:
+    for split in splits:
+        for name in ("cat", "dog"):
+            picture(f"photos/{split}/{name}/1.png")
+    (said,) = problems(folder())
+    assert said.startswith(
+        f"params.yaml: data.train: the folders {', '.join(sorted(splits))} look like splits"
+    )
+    assert keys in said
+    assert collect(folder(allow_split_names=True)).classes == tuple(sorted(splits))
+
+
+def test_splits_below_the_classes(picture: Picture) -> None:
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            picture(f"photos/{name}/{split}/1.png")
+    (said,) = problems(folder())
+    assert said.startswith("params.yaml: data.train: the class folders hold the splits test, train")
+    assert collect(folder(allow_split_names=True)).classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize("names", [("train", "bus"), ("bullet train", "test tube"), ("test", "exam")])
+def test_classes_that_are_named_like_a_split(names: tuple[str, str], picture: Picture) -> None:
+    for name in names:
+        picture(f"photos/{name}/{name[-1]}/1.png")
+    assert collect(folder()).classes == tuple(sorted(names))
+
+
+def test_the_one_class_folder_may_be_a_split(picture: Picture) -> None:
+    for name in ("cat", "dog"):
+        picture(f"photos/train/{name}/1.png")
+    (said,) = problems(folder())
+    assert said.endswith("at least two are needed (for the classes below it, write `train: train`)")
+
+
+ROOTS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "photos": (lambda path: None, "no such folder: photos"),
+    "photos.zip": (lambda path: path.write_bytes(b"PK"), "is an archive: unpack it"),
+    "photos.tar.gz": (lambda path: path.write_bytes(b""), "is an archive: unpack it"),
+    "photos.bin": (
+        lambda path: path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n"), "run `git lfs pull`"
+    ),
+    "photos.dvc": (lambda path: path.write_text("outs:"), "run `dvc pull photos.dvc`"),
+    "raw/photos": (
+        lambda path: (path.parent.mkdir(), Path("raw.dvc").write_text("outs:")), "run `dvc checkout raw.dvc`"
+    ),
+    "image.png": (lambda path: path.write_bytes(b""), "is a file: expected the folder"),
+    "pipe": (os.mkfifo, "is no folder: expected the folder"),
+    "lost": (lambda path: path.symlink_to("nowhere"), "is a link that leads nowhere"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_a_root_that_is_no_folder(root: str) -> None:
+    make, said = ROOTS[root]
+    make(Path(root))
+    for params in (folder(root=root), table(root=root)):
+        (problem,) = problems(params)
+        assert problem.startswith("params.yaml: data.root: ")
+        assert said in problem
+
+
+def test_a_torchvision_folder_that_is_a_link(network: Sequence[str]) -> None:
+    for part in ("train", "t10k"):
+        write_idx(Path("elsewhere/MNIST/raw"), part, noise(3, 5, 4), noise(3) % 10)
+    Path("store").mkdir()
+    Path("store/MNIST").symlink_to(Path("elsewhere/MNIST").absolute())
+    (said,) = problems(torchvision("MNIST"))
+    assert said.startswith("store/MNIST: is a link to ")
+    Path("link").symlink_to("elsewhere")
+    assert len(collect(torchvision("MNIST", root="link")).ids) == 6
 
 
 # --- tables -------------------------------------------------------------------------------------
@@ -432,6 +686,48 @@ def test_quotes_and_a_byte_order_mark(picture: Picture) -> None:
 
 
 @pytest.mark.usefixtures("photos")
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: path,
+        lambda path: path.replace("/", "\\"),
+        lambda path: f" {path} ",
+        lambda path: str(Path("photos").absolute() / path),
+        lambda path: f"./{path}",
+    ],
+)
+def test_paths_as_other_programs_write_them(write: Callable[[str], str]) -> None:
+    write_table([(write(path), label, split) for path, label, split in ROWS])
+    found = collect(table())
+    assert found.ids == [path for path, _, _ in ROWS]
+
+
+@pytest.mark.parametrize("on_disk", ["NFC", "NFD"])
+@pytest.mark.parametrize("in_table", ["NFC", "NFD"])
+def test_paths_in_another_form_of_unicode(
+    picture: Picture, on_disk: Literal["NFC", "NFD"], in_table: Literal["NFC", "NFD"]
+) -> None:
+    names = ["caf\u00e9/\u00fc.png", "dog/\u00e5.png"]
+    for name in names:
+        picture(f"photos/{unicodedata.normalize(on_disk, name)}")
+    write_table([(unicodedata.normalize(in_table, name), name[:3], "train") for name in names])
+    assert collect(table()).ids == [unicodedata.normalize(on_disk, name) for name in names]
+
+
+def test_a_backslash_in_the_name_of_a_file(picture: Picture) -> None:
+    for name in ("a\\b.png", "a/b.png", "c.png"):
+        picture(f"photos/{name}")
+    write_table([("a\\b.png", "cat", ""), ("c.png", "dog", "")])
+    assert collect(table()).ids == ["a\\b.png", "c.png"]
+
+
+@pytest.mark.usefixtures("photos")
+def test_an_empty_path() -> None:
+    write_table([*ROWS, ("", "cat", "train")])
+    assert problems(table()) == ["photos/labels.csv: line 6: the path is empty"]
+
+
+@pytest.mark.usefixtures("photos")
 def test_classes_without_a_training_row() -> None:
     write_table([*ROWS[:3], ("cats/2.png", "cow", "test")])
     said = problems(table(split_column="split", classes=["cat", "dog", "cow", "ant"]))
@@ -439,6 +735,26 @@ def test_classes_without_a_training_row() -> None:
         "photos/labels.csv: an empty class: no training row has the label 'cow'",
         "photos/labels.csv: an empty class: no training row has the label 'ant'",
     ]
+
+
+@pytest.mark.usefixtures("photos")
+def test_images_that_no_row_names_are_counted(picture: Picture) -> None:
+    write_table(ROWS)
+    picture("photos/cats/9.png")
+    picture("photos/.hidden/1.png")
+    assert collect(table()).left_out == {"images that no row of the table names": ["cats/9.png"]}
+
+
+@pytest.mark.usefixtures("photos")
+def test_rows_that_dvc_does_not_see(picture: Picture) -> None:
+    picture("elsewhere/1.png")
+    picture("photos/.hidden/1.png")
+    Path("photos/birds").symlink_to(Path("elsewhere").absolute())
+    Path(".dvcignore").write_text("photos/dogs/2.png\n", encoding="utf-8")
+    write_table([*ROWS, ("birds/1.png", "cat", "train"), (".hidden/1.png", "cat", "train")])
+    link, ignored = sorted(problems(table()))
+    assert link.startswith("photos/birds: is a link to ")
+    assert ignored == "photos/dogs/2.png: named in .dvcignore: DVC does not watch it"
 
 
 @pytest.mark.usefixtures("photos")
@@ -451,11 +767,15 @@ def test_one_class_alone() -> None:
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("labels.tsv", b"path\tlabel\n", ": expected a .csv or a .parquet file"),
+        ("labels.txt", b"path\tlabel\n", ": expected a .csv, .tsv or .parquet file"),
         ("labels.csv", b"", ":1: is empty: expected a line of column names"),
         ("labels.csv", b"path,label\na,b\nc,d,e\n", ":3: 3 cells, but the header has 2"),
         ("labels.csv", b"path,label\n\na,b\nc\n", ":4: 1 cells, but the header has 2"),
-        ("labels.csv", "path,label\na,é\n".encode("latin-1"), ": cannot be read as a table: "),
+        (
+            "labels.csv",
+            "path,label\na,é\n".encode("latin-1"),
+            ":2: byte 0xe9 does not fit the encoding UTF-8: save the table as CSV in UTF-8",
+        ),
         ("labels.parquet", b"not Parquet", ": cannot be read as a table: "),
     ],
 )

@@ -244,6 +244,7 @@ def test_only_what_depends_on_a_change_runs(reproduced: Project) -> None:
 
 
 def test_bad_input_is_said_without_a_traceback(reproduced: Project) -> None:
+    reproduced.stage("corrupt", "noisy")  # the data set was prepared anew
     reproduced.edit("curvature.probes", 0)
     output = reproduced.stage("train", "noisy", status=2)
     assert "curvature.probes: 0: should be greater than or equal to 1" in output
@@ -255,7 +256,8 @@ def test_bad_input_is_said_without_a_traceback(reproduced: Project) -> None:
         assert f"tracking.uri: the MLflow store {uri} cannot be used" in output
         assert "Traceback" not in output
     reproduced.edit("tracking.uri", None)
-    reproduced.edit("train.optimizer.lr", 1e30)
+    reproduced.edit("train.optimizer.lr", 1000)
+    reproduced.edit("train.optimizer.weight_decay", 100)
     output = reproduced.stage("train", "noisy", status=1)
     assert "diverged" in output
     assert "Traceback" not in output

@@ -94,7 +94,7 @@ def tracked(project: Project, server: Server) -> Project:
     project.edit("train.epochs", EPOCHS)
     project.edit("tracking.uri", server.uri)
     project.environment |= {
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": "1",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "2",
         "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
         "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
     }

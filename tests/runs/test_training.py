@@ -202,7 +202,7 @@ def test_an_error_in_a_hook_ends_the_training_and_the_next_one_goes_on(
 
 
 def test_a_training_that_diverges_names_the_key() -> None:
-    wild = {"kind": "sgd", "lr": 1e30}
+    wild = {"kind": "sgd", "lr": 1000}
     with pytest.raises(FloatingPointError, match=r"diverged.*\(train\.optimizer\.lr\)"):
         trained(parameters(optimizer=wild))
     (run,) = logged()

@@ -21,8 +21,9 @@ Picture = Callable[..., Path]
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder that is the current one and the project."""
     monkeypatch.chdir(tmp_path)
-    for name in ("DVC_ROOT", "DVC_EXP_NAME", "DVC_STAGE", "MLFLOW_TRACKING_URI"):
-        monkeypatch.delenv(name, raising=False)  # MLflow sets the last one for its own process
+    names = ("TRACKING_URI", "EXPERIMENT_NAME", "EXPERIMENT_ID")  # MLflow sets some for its own process
+    for name in ("DVC_ROOT", "DVC_EXP_NAME", "DVC_STAGE", *(f"MLFLOW_{name}" for name in names)):
+        monkeypatch.delenv(name, raising=False)
     return tmp_path
 
 

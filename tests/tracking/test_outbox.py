@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import shutil
 import threading
@@ -13,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from memtrack.tracking.outbox import Outbox, waiting
+from memtrack.tracking.outbox import FilesWait, Outbox, waiting
 
 Message = dict[str, Any]
+OPEN: Message = {"open": {"record": {"tracking_uri": "here"}}}
 FORK = multiprocessing.get_context("fork")
 
 
@@ -29,20 +31,33 @@ def left() -> list[str]:
 
 
 class Store:
-    """Takes messages and the content of their files; fails when told to."""
+    """Takes messages and the content of their files; fails or refuses when told to."""
 
     def __init__(self) -> None:
+        self.run = "the run"
         self.taken: list[Message] = []
         self.failing: set[int] = set()
+        self.no_files = False
+        self.refused: dict[int, dict[str, str]] = {}
+        self.refused_files: set[int] = set()
 
-    def __call__(self, message: Message) -> None:
+    def facts(self, message: Message) -> dict[str, str]:
         if message["number"] in self.failing:
             raise ConnectionError("the store is away")
-        files = {}
-        for name, path in message["files"].items():
-            inside = [one for one in path.rglob("*") if one.is_file()] if path.is_dir() else [path]
-            files[name] = {str(one.relative_to(path)): one.read_text() for one in inside}
-        self.taken.append({**message, "files": files})
+        self.taken.append({**message, "files": {}})
+        return self.refused.get(message["number"], {})
+
+    def file(self, message: Message, name: str, path: Path) -> str | None:
+        if self.no_files:
+            raise ConnectionError("no files")
+        if message["number"] in self.refused_files:
+            return "it is not writable"
+        inside = [one for one in path.rglob("*") if one.is_file()] if path.is_dir() else [path]
+        content = {str(one.relative_to(path)): one.read_text() for one in inside}
+        for taken in self.taken:
+            if taken["place"] == message["place"]:
+                taken["files"][name] = content
+        return None
 
 
 @pytest.fixture
@@ -52,11 +67,11 @@ def store() -> Store:
 
 @pytest.fixture
 def box() -> Outbox:
-    """Five messages, each with a file."""
+    """Five messages, each with a file; the first opens the run."""
     made = Outbox("run")
     for number in range(5):
         Path("one.txt").write_text(f"file of {number}")
-        made.add({"some/one.txt": Path("one.txt")}, number=number)
+        made.add({"some/one.txt": Path("one.txt")}, number=number, **({} if number else OPEN))
     return made
 
 
@@ -125,7 +140,7 @@ def test_files_are_copies(store: Store) -> None:
 
 def test_each_run_has_its_own_outbox(box: Outbox, store: Store) -> None:
     other = Outbox("other")
-    other.add(number=10)
+    other.add(number=10, **OPEN)
     assert [one.folder.name for one in waiting()] == ["run", "other"]  # as they were opened
     assert other.send(store) == 1
     assert numbers(store.taken) == [10]
@@ -139,7 +154,7 @@ def test_the_outbox_is_in_the_project_when_the_stage_runs_in_a_copy(
     (project / "copy").mkdir()
     monkeypatch.chdir(project / "copy")
     monkeypatch.setenv("DVC_ROOT", str(project))
-    Outbox("run").add(number=0)
+    Outbox("run").add(number=0, **OPEN)
     assert (project / ".memtrack/mlflow/run").is_dir()
     assert len(waiting()) == 1
     assert not any((project / "copy").iterdir())
@@ -162,9 +177,10 @@ def test_nothing_is_left_of_a_finished_run(box: Outbox, store: Store) -> None:
     store.failing = {5}
     with pytest.raises(ConnectionError):
         box.send(store)
-    assert (box.exists, box.pending()) == (True, 1)
+    assert numbers(store.taken) == [0, 1, 2, 3, 4]
+    assert (box.exists, box.pending()) == (True, 6)  # with the files of the first five
     store.failing = set()
-    assert box.send(store) == 1
+    assert box.send(store) == 6
     assert not box.exists
     assert left() == []
     assert numbers(store.taken) == list(range(6))
@@ -188,7 +204,7 @@ def test_a_line_cut_off_anywhere_is_no_message_and_is_overwritten(box: Outbox, s
     journal = box.folder / "journal.jsonl"
     whole = journal.read_bytes()
     start = whole[:-1].rindex(b"\n") + 1
-    for length in range(start, len(whole)):
+    for length in [*range(start, len(whole), 7), len(whole) - 1]:
         journal.write_bytes(whole[:length])
         assert numbers(box.messages()) == [0, 1, 2, 3]
         assert box.pending() == 4
@@ -242,14 +258,14 @@ def test_what_fails_stays_with_all_that_follows(box: Outbox, store: Store) -> No
         with pytest.raises(ConnectionError):
             box.send(store)
         assert numbers(store.taken) == [0, 1]
-        assert box.pending() == 3
+        assert box.pending() == 5
     box.add(number=5)
-    assert [one.pending() for one in waiting()] == [4]
+    assert [one.pending() for one in waiting()] == [6]
     store.failing = {4}
     with pytest.raises(ConnectionError):
         box.send(store)
     store.failing = set()
-    assert box.send(store) == 2
+    assert box.send(store) == 6
     assert numbers(store.taken) == [0, 1, 2, 3, 4, 5]
     assert [message["files"] for message in store.taken[:5]] == [file_of(number) for number in range(5)]
 
@@ -258,13 +274,15 @@ def test_what_fails_stays_with_all_that_follows(box: Outbox, store: Store) -> No
 def test_a_message_that_was_taken_before_a_kill_comes_again_whole(
     last: int, box: Outbox, store: Store
 ) -> None:
-    def killed(message: Message) -> None:
-        store(message)
-        if message["number"] == last:
-            raise KeyboardInterrupt
+    class Killed(Store):
+        def facts(self, message: Message) -> dict[str, str]:
+            store.facts(message)
+            if message["number"] == last:
+                raise KeyboardInterrupt
+            return {}
 
     with pytest.raises(KeyboardInterrupt):
-        box.send(killed)
+        box.send(Killed())
     Outbox("run").send(store)
     expected = [*range(last + 1), *range(last, 5)]
     assert numbers(store.taken) == expected
@@ -302,7 +320,7 @@ def test_killed_while_a_finished_run_is_forgotten(
 ) -> None:
     box.send(store)
     with monkeypatch.context() as patched:
-        patched.setattr(shutil, "rmtree", killed_within_rmtree("sent"))
+        patched.setattr(shutil, "rmtree", killed_within_rmtree("progress"))
         with pytest.raises(KeyboardInterrupt):
             box.forget()
     for one in waiting():
@@ -349,12 +367,15 @@ def test_threads_and_processes_that_add_at_once_lose_nothing(store: Store) -> No
 
 
 def test_two_that_send_at_once_send_each_message_once(box: Outbox, store: Store) -> None:
-    def slowly(message: Message) -> None:
-        time.sleep(0.005)
-        store(message)
+    usual = store.facts
 
+    def slowly(message: Message) -> dict[str, str]:
+        time.sleep(0.005)
+        return usual(message)
+
+    store.facts = slowly  # type: ignore[method-assign]
     sent: list[int] = []
-    senders = [threading.Thread(target=lambda: sent.append(Outbox("run").send(slowly))) for _ in range(3)]
+    senders = [threading.Thread(target=lambda: sent.append(Outbox("run").send(store))) for _ in range(3)]
     for sender in senders:
         sender.start()
     for sender in senders:
@@ -378,22 +399,170 @@ def test_a_journal_without_a_whole_line_is_no_outbox(content: str, store: Store)
     assert numbers(store.taken) == [1]
 
 
-def test_a_damaged_journal_is_said_and_stops_no_other(
+def damage(box: Outbox, line: int) -> None:
+    """Change one byte in the middle of a line of the journal."""
+    journal = box.folder / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    middle = len(lines[line]) // 2
+    lines[line] = lines[line][:middle] + bytes([lines[line][middle] ^ 1]) + lines[line][middle + 1 :]
+    journal.write_bytes(b"".join(lines))
+
+
+@pytest.mark.parametrize("line", [1, 3, 4])
+def test_a_damaged_line_is_said_and_costs_that_message_alone(line: int, box: Outbox, store: Store) -> None:
+    damage(box, line)
+    others = [number for number in range(5) if number != line]
+    assert numbers(box.messages()) == others
+    box.add(number=5)
+    assert box.send(store) == 5
+    assert numbers(store.taken) == [*others, 5]
+    assert [one["files"] for one in store.taken[:4]] == [file_of(number) for number in others]
+    assert box.refused() == [(f"line {line + 1}", f"{box.folder}/journal.jsonl is damaged there")]
+    assert [one.folder.name for one in waiting(refused=True)] == ["run"]
+    assert waiting() == []
+
+
+def test_every_changed_byte_is_found(store: Store) -> None:
+    made = Outbox("run")
+    for number in range(3):
+        made.add(number=number, metrics={"loss": 0.5}, **({} if number else OPEN))
+    journal = made.folder / "journal.jsonl"
+    whole, before = journal.read_bytes(), made.messages()
+    start = whole.index(b"\n") + 1
+    end = whole.index(b"\n", start)
+    for place in [*range(start, start + 20), *range(start + 20, end, 9), end]:
+        for value in b"\n", b"{", bytes([whole[place] ^ 4]):
+            journal.write_bytes(whole[:place] + value + whole[place + 1 :])
+            again = Outbox("run")
+            found = again.messages()
+            assert [one for one in before if one in found] == found
+            assert bool(again.refused()) == (value != whole[place : place + 1])
+
+
+def test_damage_of_the_first_line_stops_no_other_and_a_new_opening_mends_it(
     box: Outbox, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken = Outbox("broken")
-    broken.add(number=7)
-    (broken.folder / "journal.jsonl").write_bytes(b"\x00\x00\n")
+    broken.add(number=0, **OPEN)
+    broken.add(number=1)
+    damage(broken, 0)
     assert [one.folder.name for one in waiting()] == ["run"]
-    assert str(broken.folder) in capsys.readouterr().err
-    with pytest.raises(ValueError, match=r"remove .*broken"):
-        broken.messages()
+    assert f"remove {broken.folder} to discard it" in capsys.readouterr().err
+    assert not broken.exists
+    broken.add(number=2, **OPEN)
+    assert broken.exists
+    broken.send(store)
+    assert numbers(store.taken) == [1, 2]
+
+
+@pytest.mark.parametrize("content", [b"\x00\x00\n", b"[]\n", b"null\n{}\n", b"\xff" * 99 + b"\n", b"\n\n"])
+def test_a_journal_of_something_else_stops_no_other(
+    content: bytes, box: Outbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (box.folder.parent / "broken").mkdir()
+    (box.folder.parent / "broken/journal.jsonl").write_bytes(content)
+    assert [one.folder.name for one in waiting()] == ["run"]
+    assert "broken/journal.jsonl cannot be sent" in capsys.readouterr().err
+
+
+def test_a_journal_without_checksums_is_read(store: Store) -> None:
+    """Earlier versions wrote such a one."""
+    made = Outbox("run")
+    made.folder.mkdir(parents=True)
+    lines = [json.dumps({"time": number, "files": {}, "number": number}) for number in range(3)]
+    (made.folder / "journal.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    made.add(number=3)
+    assert made.send(store) == 4
+    assert numbers(store.taken) == [0, 1, 2, 3]
+
+
+# --- refusals -----------------------------------------------------------------------------------
+
+
+def test_what_is_refused_is_set_aside_and_the_rest_goes_on(box: Outbox, store: Store) -> None:
+    store.refused = {1: {"metric a": "its name"}}
+    store.refused_files = {2, 3}
+    box.add(number=5, status="FINISHED")
+    assert box.send(store) == 6
+    assert numbers(store.taken) == [0, 1, 2, 3, 4, 5]
+    assert [message["files"] for message in store.taken] == [file_of(0), file_of(1), {}, {}, file_of(4), {}]
+    assert sorted(box.refused()) == [("metric a", "its name")] + [("some/one.txt", "it is not writable")] * 2
+    assert (box.exists, box.pending(), waiting()) == (False, 0, [])
+    assert box.send(store) == 0
+    assert (box.folder / "files/2/some/one.txt").read_text() == "file of 2"
+
+    store.refused, store.refused_files, store.taken = {}, {3}, []
+    (again,) = waiting(refused=True)
+    assert again.send(store, again=True) == 3
+    assert numbers(store.taken) == [1]
+    assert again.refused() == [("some/one.txt", "it is not writable")]
+    store.refused_files = set()
+    again.send(store, again=True)
+    assert left() == []
+
+
+def test_numbers_do_not_wait_for_files(box: Outbox, store: Store) -> None:
+    store.no_files = True
+    box.add(number=5, status="FINISHED")
+    with pytest.raises(FilesWait, match="no files"):
+        box.send(store)
+    assert numbers(store.taken) == [0, 1, 2, 3, 4, 5]
+    assert (box.exists, box.pending(), box.refused()) == (True, 5, [])
+    store.no_files = False
+    assert box.send(store) == 5
+    assert [message["files"] for message in store.taken] == [*(file_of(number) for number in range(5)), {}]
+    assert left() == []
+
+
+def test_another_run_gets_everything_again(
+    box: Outbox, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.refused = {1: {"metric a": "its name"}}
+    box.send(store)
+    box.add(number=5)
+    store.run, store.taken, store.refused = "another run", [], {}
+    assert box.send(store) == 6
+    assert numbers(store.taken) == [0, 1, 2, 3, 4, 5]
+    assert box.refused() == []
+    assert "the MLflow run the run was deleted: a new run, another run, gets" in capsys.readouterr().err
+
+
+def test_a_run_that_is_ended_for_good_leaves_nothing(box: Outbox, store: Store) -> None:
+    box.add(number=5, status="FAILED", final=True)
+    assert box.send(store) == 6
+    assert left() == []
+
+
+def test_what_a_kill_left_of_a_finished_run_goes(
+    box: Outbox, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box.add(number=5, status="FINISHED")
+    with monkeypatch.context() as patched:
+        patched.setattr(Outbox, "forget", lambda _: None)
+        box.send(store)
+    assert left() != []
+    assert waiting() == []
+    assert left() == []
+
+
+def test_the_progress_of_a_journal_that_was_removed_is_not_used(box: Outbox, store: Store) -> None:
+    box.send(store)
+    (box.folder / "journal.jsonl").unlink()
+    time.sleep(0.001)
+    box.add(number=7, **OPEN)
+    assert box.send(store) == 1
+    assert numbers(store.taken)[5:] == [7]
+
+
+# --- what is removed ----------------------------------------------------------------------------
 
 
 def test_without_the_count_all_is_sent_again(box: Outbox, store: Store) -> None:
     box.send(store)
-    (box.folder / "sent").write_text("")
-    assert box.pending() == len(box.messages())
+    progress = box.folder / "progress"
+    for damaged in (b"", progress.read_bytes().replace(b'"sent": 5', b'"sent": 7'), b"\xff\x00 {}"):
+        progress.write_bytes(damaged)
+        assert box.pending() == len(box.messages())
 
 
 def test_what_a_kill_left_of_a_removed_outbox_goes(box: Outbox) -> None:

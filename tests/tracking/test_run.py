@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import socket
+import sqlite3
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -16,18 +21,21 @@ import mlflow
 import mlflow.pytorch
 import numpy as np
 import pytest
+import requests
 from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
+from mlflow.protos.databricks_pb2 import ErrorCode
 from placed import placed
+from sqlalchemy.exc import OperationalError
 from torch import nn
 
 from memtrack.cli import upload
 from memtrack.config.errors import InputError
 from memtrack.config.sections.tracking import TrackingParams
-from memtrack.tracking import outbox, store
+from memtrack.tracking import contact, outbox, refusals, store
 from memtrack.tracking import run as tracking
-from memtrack.tracking.outbox import Outbox
+from memtrack.tracking.outbox import FilesWait, Outbox
 from memtrack.tracking.reference import RunReference
 from memtrack.tracking.run import LONGEST, Run, flatten
 
@@ -50,7 +58,7 @@ def client(empty_store: Path, project: Path, monkeypatch: pytest.MonkeyPatch) ->
 def next_process() -> None:
     """Forget what this process knows of runs."""
     store._found.clear()
-    tracking._contacts.clear()
+    contact._contacts.clear()
 
 
 def opened(uri: str | None = None, key: str | None = None, **more: Any) -> Run:
@@ -319,24 +327,28 @@ def test_two_that_send_the_first_message_of_a_run_at_once_make_one_run(
 
 def test_killed_after_every_message(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """The store has a message, and the process dies before it can note so."""
-    usual, given = store._Target.give, []
+    given: set[object] = set()
 
-    def once(*arguments: Any) -> None:
-        usual(*arguments)
-        message = {name: value for name, value in arguments[-1].items() if name != "files"}
-        if message not in given:
-            given.append(message)
-            raise ConnectionError("killed")
+    def dying(usual: Callable[..., Any]) -> Callable[..., Any]:
+        def once(target: Any, message: dict[str, Any], *file: object) -> Any:
+            result = usual(target, message, *file)
+            if (message["place"], *file) not in given:
+                given.add((message["place"], *file))
+                raise ConnectionError("killed")
+            return result
 
-    monkeypatch.setattr(store._Target, "give", once)
+        return once
+
+    for method in ("facts", "file"):
+        monkeypatch.setattr(store._Target, method, dying(getattr(store._Target, method)))
     run = opened()
     tell(run)
     times = {message.get("step"): message["time"] for message in Outbox(run.reference.key).messages()}
-    for waiting in outbox.waiting() * 10:
+    for waiting in outbox.waiting() * 20:
         next_process()
-        with suppress(ConnectionError):
+        with suppress(ConnectionError, FilesWait):
             store.upload(waiting)
-    assert len(given) == 8
+    assert len(given) == 8 + 7  # messages and files
     assert boxes() == []
     check_told(client)
     history = everything(client, times=True)["metrics"]["same"]
@@ -378,7 +390,7 @@ def test_every_reply_of_the_store_is_lost_once(
     monkeypatch.setattr(mlflow, "MlflowClient", Losing)
     tell(opened(), model=model)
     for waiting in outbox.waiting() * 30:
-        with suppress(ConnectionError):
+        with suppress(ConnectionError, FilesWait):
             store.upload(waiting)
     assert {name for name, _ in Losing.lost} > {"create_run", "log_batch", "log_inputs", "set_terminated"}
     assert boxes() == []
@@ -516,14 +528,14 @@ def test_the_slower_a_server_fails_the_less_it_is_asked(
 def test_a_failure_in_the_middle_keeps_what_follows_in_order(
     client: Client, monkeypatch: pytest.MonkeyPatch, clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    usual, broken = store._Target.give, {2}
+    usual, broken = store._Target.facts, {2}
 
-    def give(*arguments: Any) -> None:
+    def facts(*arguments: Any) -> dict[str, str]:
         if arguments[-1].get("step") in broken:
             raise MlflowException("the store is full")
-        usual(*arguments)
+        return usual(*arguments)
 
-    monkeypatch.setattr(store._Target, "give", give)
+    monkeypatch.setattr(store._Target, "facts", facts)
     run = opened()
     for epoch in (1, 2, 3):
         clock[0] += 60
@@ -567,6 +579,36 @@ def test_one_run_that_cannot_be_sent_does_not_stop_another(
     status, said = run_upload(capsys)
     assert status == 1
     assert f"run {gone.reference.key}: 2 messages are waiting" in said
+
+
+def test_the_password_of_a_server_is_used_and_kept_nowhere(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = "http://ann:s3cretpw@127.0.0.1:1/mlflow?token=t0ken"
+    asked: list[str] = []
+
+    def away(tracking_uri: str) -> Client:
+        asked.append(tracking_uri)
+        raise ConnectionError(f"{tracking_uri} does not know ann with s3cretpw")
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setattr(mlflow, "MlflowClient", away)
+    run = opened(
+        tags={
+            "trained_on_store": RunReference(key="", tracking_uri=uri, experiment="", variant="").tracking_uri
+        }
+    )
+    tell(run, model=False)
+    Path("run.json").write_text(run.reference.model_dump_json())
+    assert {*asked} == {uri.partition("?")[0]}
+    said = capsys.readouterr().err
+    status, text = run_upload(capsys)
+    assert status == 1
+    assert {*asked} == {uri.partition("?")[0]}
+    written = [path.read_bytes().decode(errors="replace") for path in project.rglob("*") if path.is_file()]
+    for secret in ("s3cretpw", "t0ken", "ann:", "ann@", " ann "):
+        assert not any(secret in one for one in (*written, said, text))
+    assert run.reference.tracking_uri == "http://127.0.0.1:1/mlflow"
 
 
 # --- runs that go on ----------------------------------------------------------------------------
@@ -793,3 +835,385 @@ def test_no_store_is_made_by_looking_for_what_waits(project: Path) -> None:
     (project / "mlflow.db").unlink()
     assert outbox.waiting() == []
     assert not any(project.iterdir())
+
+
+# --- refusals -----------------------------------------------------------------------------------
+
+
+def refuse_files(client: Client, project: Path, name: str = "refused") -> Path:
+    """An experiment whose artifacts go to a folder that cannot be made; the file that is in its place."""
+    blocked = project / "blocked"
+    blocked.write_text("no folder")
+    client.create_experiment(name, artifact_location=(blocked / "artifacts").as_uri())
+    return blocked
+
+
+def test_files_that_cannot_be_sent_hold_nothing_back_and_are_said_once(
+    client: Client, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blocked = refuse_files(client, project)
+    run = opened(experiment="refused")
+    tell(run)
+    (there,) = client.search_runs([experiment_id(client, "refused")])
+    assert there.info.status == "FINISHED"
+    assert there.data.metrics == {"train_loss": 1 / 3, "same": 0.5}
+    said = capsys.readouterr().err
+    assert said.count("7 things of the run") == 1
+    assert "curvature/ids.npy, curvature/epoch_0001.npy, curvature/epoch_0002.npy and 4 more" in said
+    assert "Not a directory" in said or "File exists" in said
+    assert run.reference.key in said
+    assert outbox.waiting() == []
+
+    opened().end()  # another run on this store
+    assert capsys.readouterr().err == ""
+    status, said = run_upload(capsys)
+    assert status == 1
+    assert "not sent: curvature/ids.npy" in said
+    blocked.unlink()
+    status, said = run_upload(capsys)
+    assert status == 0
+    assert "6 messages sent" in said
+    assert artifacts(there.info.artifact_uri)["curvature/epoch_0003.npy"] == b"curvature 3"
+    assert boxes() == []
+
+
+def test_names_that_mlflow_refuses_cost_these_alone(
+    client: Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    many = {f"p{number}": number for number in range(130)}
+    run = opened(parameters=many | {"a,b": 1, "c;d": 2}, tags={"source": "digits", "": "no name"})
+    run.log(metrics={"loss": 1.0, "x,y": 2.0}, step=1)
+    run.log(metrics={"loss": 2.0}, step=2)
+    run.end()
+    there = the_run(client)
+    assert there.data.params == {name: str(value) for name, value in many.items()}
+    assert there.data.tags["source"] == "digits"
+    assert there.data.metrics == {"loss": 2.0}
+    assert points(client, "loss") == [(1, 1.0), (2, 2.0)]
+    assert there.info.status == "FINISHED"
+    said = capsys.readouterr().err
+    assert "4 things of the run" in said
+    for what in ("parameter a,b", "parameter c;d", "metric x,y", "tag :"):
+        assert what in said
+
+
+@pytest.mark.parametrize(
+    ("uri", "artifacts", "elsewhere"),
+    [
+        ("http://far.example:5000", "/data/mlruns/1/abc/artifacts", True),
+        ("http://far.example:5000", "file:///data/mlruns/1/abc/artifacts", True),
+        (
+            "http://far.example:5000",
+            "file://{project}/1/abc/artifacts",
+            False,
+        ),  # a disk that both machines have
+        ("http://127.0.0.1:5000", "/data/mlruns/1/abc/artifacts", False),
+        ("http://far.example:5000", "mlflow-artifacts:/1/abc/artifacts", False),
+        ("http://far.example:5000", "s3://bucket/1/abc/artifacts", False),
+        ("sqlite:///mlflow.db", "/data/mlruns/1/abc/artifacts", False),
+    ],
+)
+def test_folders_of_a_server_on_another_machine(
+    uri: str, artifacts: str, elsewhere: bool, project: Path
+) -> None:
+    assert store.on_other_disk(uri, artifacts.format(project=project)) == elsewhere
+
+
+def http_error(code: int) -> Exception:
+    response = requests.Response()
+    response.status_code = code
+    return requests.HTTPError("refused", response=response)
+
+
+def mlflow_error(name: str) -> MlflowException:
+    return MlflowException("no", error_code=ErrorCode.Value(name))
+
+
+def plain_error(code: int) -> MlflowException:
+    """What MLflow makes of a reply that is no JSON."""
+    return MlflowException(
+        f"API request to endpoint /x failed with error code {code} != 200. Response body: ''"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "is_permanent"),
+    [
+        (mlflow_error("INVALID_PARAMETER_VALUE"), True),
+        (mlflow_error("PERMISSION_DENIED"), True),
+        (mlflow_error("RESOURCE_DOES_NOT_EXIST"), True),
+        (mlflow_error("NOT_IMPLEMENTED"), True),
+        (mlflow_error("TEMPORARILY_UNAVAILABLE"), False),
+        (mlflow_error("REQUEST_LIMIT_EXCEEDED"), False),
+        (mlflow_error("INTERNAL_ERROR"), False),
+        (plain_error(413), True),
+        (plain_error(408), False),
+        *[(http_error(code), True) for code in (400, 401, 403, 404, 409, 413, 422)],
+        *[(http_error(code), False) for code in (408, 425, 429, 500, 502, 503, 504)],
+        (requests.ConnectionError("refused"), False),
+        (requests.Timeout("too slow"), False),
+        (PermissionError(errno.EACCES, "Permission denied"), True),
+        (OSError(errno.EROFS, "Read-only file system"), True),
+        (FileNotFoundError(errno.ENOENT, "No such file"), True),
+        (OSError(errno.ENOSPC, "No space left on device"), False),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "refused"), False),
+        (TimeoutError("timed out"), False),
+        (ModuleNotFoundError("No module named 'boto3'"), True),
+    ],
+)  # fmt: skip
+def test_refusals_are_told_from_what_passes(error: Exception, is_permanent: bool) -> None:
+    assert refusals.permanent(error) == is_permanent
+
+
+@pytest.mark.parametrize(
+    ("uri", "text", "comes_back"),
+    [
+        ("sqlite:///mlflow.db", "(sqlite3.OperationalError) database is locked", True),
+        ("sqlite:///mlflow.db", "(sqlite3.OperationalError) database or disk is full", True),
+        ("sqlite:///mlflow.db", "(sqlite3.OperationalError) unable to open database file", False),
+        ("postgresql://u@h/d", "connection to server at h failed: Connection refused", True),
+        ("mysql+pymysql://u@h/d", "Can't connect to MySQL server on 'h' (timed out)", True),
+        ("postgresql://u@h/d", 'FATAL:  password authentication failed for user "u"', False),
+        ("postgresql://u@h/d", 'FATAL:  database "d" does not exist', False),
+    ],
+)
+def test_a_database_that_is_away_is_no_mistake(uri: str, text: str, comes_back: bool) -> None:
+    assert refusals.may_come_back(uri, OperationalError("SELECT 1", {}, Exception(text))) == comes_back
+
+
+# --- stores that are slow or silent -------------------------------------------------------------
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The deadline, in seconds: one number, to be changed."""
+    seconds = [0.15]
+    monkeypatch.setattr(contact, "deadline", lambda: seconds[0])
+    return seconds
+
+
+class Silent(BaseHTTPRequestHandler):
+    """Answers in a way that keeps a client busy for an hour."""
+
+    ended = threading.Event()
+    way = "bytes"
+    asked = 0
+
+    def do_GET(self) -> None:
+        type(self).asked += 1
+        if self.way == "bytes":
+            for byte in b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 3600:
+                self.wfile.write(bytes([byte]))
+                if self.ended.wait(0.02):
+                    return
+        elif self.way == "nothing":
+            self.ended.wait(60)
+        else:
+            self.send_response(int(self.way))
+            self.send_header("Retry-After", "3600")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    do_POST = do_GET
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setattr(Silent, "ended", threading.Event())
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Silent)
+    server.daemon_threads = True
+    thread = threading.Thread(target=partial(server.serve_forever, poll_interval=0.01))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    Silent.ended.set()
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.mark.parametrize("way", ["bytes", "nothing", "503", "429"])
+@pytest.mark.usefixtures("impatient")
+def test_a_store_that_keeps_one_waiting_holds_nothing_up(
+    way: str, silent: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Silent, "way", way)
+    start = time.monotonic()
+    run = opened(silent)
+    for epoch in (1, 2, 3):
+        run.log(metrics={"loss": 1.0}, step=epoch)
+    run.end()
+    assert time.monotonic() - start < 5
+    assert [box.pending() for box in outbox.waiting()] == [5]
+    said = capfd.readouterr()
+    assert said.err.count("\n") == 1
+    assert f"MLflow at {silent} does not answer" in said.err
+    assert said.out == ""
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:{port}", "postgresql+psycopg://u@127.0.0.1:{port}/d"])
+def test_a_store_that_refuses_connections_is_one_line(
+    uri: str, server: Server, capfd: pytest.CaptureFixture[str]
+) -> None:
+    start = time.monotonic()
+    run = opened(uri.format(port=server.uri.rpartition(":")[2]))
+    run.log(metrics={"loss": 1.0}, step=1)
+    run.end()
+    assert time.monotonic() - start < 5
+    said = capfd.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+
+
+def test_a_slow_store_gets_each_message_once_and_in_order(
+    client: Client, monkeypatch: pytest.MonkeyPatch, impatient: list[float]
+) -> None:
+    """The first exchange takes longer than the deadline and ends when the training is at its third epoch."""
+    run, usual, released = opened(), store._Target.facts, threading.Event()
+    given: list[int] = []
+
+    def facts(target: Any, message: dict[str, Any]) -> dict[str, str]:
+        assert released.wait(10)
+        given.append(message["step"])
+        return usual(target, message)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store._Target, "facts", facts)
+        run.log(metrics={"loss": 1.0}, step=1)
+        run.log(metrics={"loss": 2.0}, step=2)
+        assert given == []
+        impatient[0] = 60
+        released.set()
+        run.log(metrics={"loss": 3.0}, step=3)
+        run.log(metrics={"loss": 4.0}, step=4)
+    run.end()
+    assert sorted(given) == given
+    assert len(set(given)) == len(given)
+    assert points(client, "loss") == [(epoch, float(epoch)) for epoch in (1, 2, 3, 4)]
+    assert boxes() == []
+
+
+def test_a_locked_database_is_waited_for(
+    client: Client, project: Path, impatient: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    client.search_experiments()
+    with closing(sqlite3.connect(project / "mlflow.db", isolation_level=None)) as other:
+        other.execute("begin exclusive")
+        run = opened()
+        run.log(metrics={"loss": 1.0}, step=1)
+        assert [box.pending() for box in outbox.waiting()] == [2]
+        other.execute("rollback")
+    impatient[0] = 60
+    run.log(metrics={"loss": 2.0}, step=2)
+    run.end()
+    assert points(client, "loss") == [(1, 1.0), (2, 2.0)]
+    assert the_run(client).info.status == "FINISHED"
+    assert capsys.readouterr().err.count("the command continues") == 1
+
+
+# --- runs and folders that are removed ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("files", [False, True])
+def test_a_run_that_is_deleted_in_between_gets_everything_in_a_new_one(
+    restarted: bool, files: bool, client: Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("file").write_text("x")
+    run = opened()
+    for epoch in (1, 2):
+        run.log(metrics={"loss": float(epoch)}, step=epoch)
+    first = the_run(client).info.run_id
+    client.delete_run(first)
+    if restarted:
+        next_process()
+        run = Run.resume(run.reference)
+    if files:
+        run.log(files={"a/file": Path("file")})
+    run.log(metrics={"loss": 3.0}, step=3)
+    run.end()
+    (there,) = client.search_runs([experiment_id(client)])
+    history = client.get_metric_history(there.info.run_id, "loss")
+    assert [(point.step, point.value) for point in history] == [(1, 1.0), (2, 2.0), (3, 3.0)]
+    assert there.data.params == FLAT
+    assert there.data.tags["source"] == "digits"
+    assert there.info.status == "FINISHED"
+    assert artifacts(there.info.artifact_uri) == ({"a/file": b"x"} if files else {})
+    assert capsys.readouterr().err.count(f"the MLflow run {first} was deleted: a new run") == 1
+    assert boxes() == []
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_folder_that_is_removed_while_the_run_goes_on_costs_no_number(
+    whole: bool, client: Client, server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = opened(server.uri)
+    run.log(metrics={"loss": 1.0}, step=1)
+    shutil.rmtree(".memtrack/mlflow" if whole else f".memtrack/mlflow/{run.reference.key}")
+    server.there = True
+    run.log(metrics={"loss": 2.0}, step=2)
+    run.end()
+    assert points(client, "loss") == [(1, 1.0), (2, 2.0)]
+    assert the_run(client).info.status == "FINISHED"
+    assert "is gone: it was removed" in capsys.readouterr().err
+    assert boxes() == []
+
+
+def test_two_stages_that_log_to_one_run_at_once_lose_nothing(client: Client) -> None:
+    first = opened(key="one")
+    second = opened(key="one")
+    second.log(metrics={"b": 2.0})
+    second.end()
+    first.log(metrics={"a": 1.0})
+    first.end()
+    assert the_run(client).data.metrics == {"a": 1.0, "b": 2.0}
+    assert the_run(client).info.status == "FINISHED"
+    assert boxes() == []
+
+
+def test_a_replaced_run_is_closed_without_its_outbox(
+    client: Client, server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = opened()
+    run.log(metrics={"loss": 1.0}, step=1)
+    shutil.rmtree(".memtrack/mlflow")
+    next_process()
+    Run(run.reference).abandon()
+    assert the_run(client).info.status == "KILLED"
+    client.set_terminated(the_run(client).info.run_id, "FINISHED")
+    Run(run.reference).abandon()
+    assert the_run(client).info.status == "FINISHED"
+    assert capsys.readouterr().err == ""
+    Run(RunReference(key="x", tracking_uri=server.uri, experiment="memtrack", variant="noisy")).abandon()
+    assert "the MLflow run x" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_nothing_is_left_of_a_run_that_never_goes_on(away: bool, client: Client, server: Server) -> None:
+    """A trial of a search that failed, and a training that another one replaces."""
+    runs = [opened(server.uri), opened(server.uri)] if away else [opened(), opened()]
+    runs[0].end("FAILED", final=True)
+    runs[1].abandon()
+    server.there = True
+    for waiting in outbox.waiting():
+        store.upload(waiting)
+    assert boxes() == []
+
+
+def test_a_damaged_outbox_of_another_variant_ends_nothing(
+    client: Client, server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = opened(server.uri)
+    next_process()
+    journal = Path(f".memtrack/mlflow/{other.reference.key}/journal.jsonl")
+    journal.write_bytes(journal.read_bytes().replace(b"open", b"oqen"))
+    opened().end()
+    assert the_run(client).info.status == "FINISHED"
+    assert f"remove {journal.resolve().parent} to discard it" in capsys.readouterr().err
+    status, said = run_upload(capsys)
+    assert (status, said) == (0, "nothing is waiting\n")
+    again = opened(server.uri, key=other.reference.key)  # its own stage is done again
+    server.there = True
+    again.end()
+    assert len(runs(client)) == 2

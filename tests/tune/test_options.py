@@ -137,6 +137,15 @@ def test_what_is_written_changes_nothing_else() -> None:
     assert written == PARAMS.replace("3.0e-02", "0.07   ").replace("probes: 1", "probes: 2")
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_line_ends_and_the_byte_order_mark_are_kept(end: str, mark: str) -> None:
+    before = mark + PARAMS.replace("\n", end)
+    Path("params.yaml").write_bytes(before.encode())
+    options.write_params({("curvature", "probes"): 2})
+    assert Path("params.yaml").read_bytes().decode() == before.replace("probes: 1", "probes: 2")
+
+
 def test_a_section_that_is_not_there_is_written() -> None:
     options.write_params({("record", "epochs"): {"kind": "geometric", "ratio": 2.0}, ("new", "key"): 1})
     content = YAML(typ="safe").load(Path("params.yaml"))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+import sqlalchemy
 from optuna.samplers import RandomSampler
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.storages._heartbeat import HeartbeatThread
@@ -283,6 +284,27 @@ def test_nothing_secret_of_a_storage_is_shown(url: str) -> None:
 def test_a_password_that_is_not_escaped_is_no_part_of_a_host() -> None:
     with pytest.raises(ValueError, match="%40"):
         shown("postgresql+psycopg://me:sec@ret@host/studies")
+
+
+def test_a_study_is_not_put_into_the_database_of_mlflow(space: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    searched = one_epoch(space)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", studies.storage_url(searched.tune))
+    with pytest.raises(InputError, match=r"tune\.storage: MLflow keeps its runs in this database too"):
+        opened(searched)
+    assert not Path(".memtrack/tune/study.db").exists()
+
+
+@pytest.mark.parametrize("name", ["a?b", "a%20b", "a b#c", "%3F", "\u00e9"])
+def test_the_study_is_in_a_project_of_any_path(
+    space: Make, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / name)
+    url = studies.storage_url(one_epoch(space).tune)
+    with closing(sqlalchemy.create_engine(url).connect()) as connection:
+        connection.execute(sqlalchemy.text("CREATE TABLE here (x INTEGER)"))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name / ".memtrack/tune/study.db").exists()
 
 
 def test_a_file_is_shown_whole() -> None:

@@ -19,6 +19,8 @@ VARIANT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
 def _inside_or_absolute(text: str) -> str:
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text):
+        raise ValueError("should be a path, not an address: download the files, and give the folder or file")
     path = PurePosixPath(text)
     if not text or text.startswith("~") or (not path.is_absolute() and ".." in path.parts):
         raise ValueError(
@@ -52,8 +54,10 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 MatrixRow = Annotated[tuple[Fraction, ...], Strict(False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
+Epochs = Annotated[int, Field(ge=1, le=100_000)]  # each epoch has its files
+BatchSize = Annotated[int, Field(ge=1, le=1_000_000)]
+StandardError = Annotated[float, Field(ge=1e-6, le=1)]  # of an AUROC or a share: both lie between 0 and 1
+Scale = Annotated[float, Field(gt=0, le=1000)]  # normalized pixels lie within some units of 0
 T = TypeVar("T")
 
 

@@ -8,7 +8,7 @@ from pydantic import (
     Field,
 )
 
-from memtrack.config.sections.base import Broken, Positive, Section, Seed
+from memtrack.config.sections.base import Broken, Scale, Section, Seed
 from memtrack.config.yaml_file import Loc
 from memtrack.core.recording.precision import SMALLEST_SCALE, Precision
 
@@ -23,7 +23,7 @@ class CurvatureParams(Section):
         description="forward: the paper's finite difference; central: the difference to both sides; hessian: "
         "the exact product of Hessian and probe, which does not use perturbation_scale.",
     )
-    perturbation_scale: Positive = Field(
+    perturbation_scale: Scale = Field(
         description="h, the length of the step along each entry of a probe, in normalized input units."
     )
     probes: Probes = Field(description="n, the number of random directions.")

@@ -11,8 +11,17 @@ from pydantic import (
     field_validator,
 )
 
-from memtrack.config.sections.base import PREPARED, VARIANTS, InputPath, Section, Seed, Share, SubPath
+from memtrack.config.sections.base import (
+    PREPARED,
+    VARIANTS,
+    InputPath,
+    Section,
+    Seed,
+    Share,
+    SubPath,
+)
 
+Level = Annotated[int, Field(ge=0, le=255)]
 OUTPUTS = tuple(PurePosixPath(folder) for folder in (PREPARED, VARIANTS, "results"))
 
 
@@ -20,7 +29,7 @@ class Source(Section):
     """The keys of every data source."""
 
     root: InputPath = Field(description="The folder that holds the source's files; DVC watches it.")
-    train_limit: Annotated[int, Field(ge=2)] | None = Field(
+    train_limit: Annotated[int, Field(ge=2, le=10**9)] | None = Field(
         None, description="Keep this many training samples (a seeded, stratified draw); null: all."
     )
     seed: Seed = Field(0, description="Seed for the held-out share and for train_limit.")
@@ -53,8 +62,26 @@ class Files(HeldOut):
         32, description="Images are resized to this width and height, in pixels."
     )
     mode: Literal["RGB", "L"] = Field("RGB", description="RGB: colour; L: grey.")
+    background: tuple[Level, Level, Level] = Field(
+        (255, 255, 255),
+        strict=False,
+        description="The colour behind transparent pixels: red, green and blue, from 0 to 255.",
+    )
+    depth: Annotated[int, Field(ge=8, le=16)] | None = Field(
+        None,
+        description="The bits that images of more than 8 bits per channel use, for all images alike; "
+        "null: the fewest of 8, 10, 12, 14 and 16 that hold every value.",
+    )
+    max_pixels: Annotated[int, Field(ge=1, le=2**40)] | None = Field(
+        500_000_000, description="An image of more pixels is an error; null: no limit."
+    )
     on_error: Literal["fail", "skip"] = Field(
-        "fail", description="Broken images: fail lists all of them and stops; skip leaves them out."
+        "fail", description="Damaged images: fail lists all of them and stops; skip leaves them out."
+    )
+    similar_classes: Literal["refuse", "keep"] = Field(
+        "refuse",
+        description="Classes whose names differ by case, blanks or Unicode form alone, or look like a "
+        "missing label (nan, NA, null, None): refuse stops and lists them; keep takes each as a class.",
     )
 
 
@@ -66,13 +93,16 @@ class ImageFolder(Files):
     test: SubPath | None = Field(
         None, description="The same for the test split, below root; null: hold out test_share."
     )
+    allow_split_names: bool = Field(
+        False, description="true: folders that are named train, val, test and so on may be classes."
+    )
 
 
 class Table(Files):
     """A CSV or Parquet table with one row per image; paths are relative to root."""
 
     kind: Literal["table"]
-    table: SubPath = Field(description="The table, below root: .csv or .parquet.")
+    table: SubPath = Field(description="The table, below root: .csv, .tsv or .parquet.")
     path_column: str = "path"
     label_column: str = "label"
     split_column: str | None = Field(None, description="A column that holds 'train' or 'test'.")

@@ -18,6 +18,8 @@ from memtrack.core.scores import RENAMED, SCORES, WINDOW, known
 
 
 def _score_name(name: str) -> str:
+    if len(name) > 100:
+        raise ValueError("no score has a name of more than 100 letters")
     window = WINDOW.fullmatch(name)
     base = window["name"] if window is not None else name
     if base in RENAMED:

@@ -8,7 +8,7 @@ from pydantic import (
     Field,
 )
 
-from memtrack.config.sections.base import InputPath, Positive, Section, Seed, VariantName, VariantNames
+from memtrack.config.sections.base import InputPath, Section, Seed, StandardError, VariantName, VariantNames
 from memtrack.config.sections.train import RecipeParams
 
 
@@ -19,7 +19,7 @@ class MemorizationParams(Section):
     models: Annotated[int, Field(ge=2, le=1_000_000)] = Field(
         1000, description="Number of networks. If it is raised later, the networks trained so far are kept."
     )
-    standard_error: Positive | None = Field(
+    standard_error: StandardError | None = Field(
         None, description="Stop at fewer networks once the median over samples is this small; null: never."
     )
     share: Annotated[float, Field(gt=0, lt=1)] = Field(

@@ -10,7 +10,7 @@ from pydantic import (
     Strict,
 )
 
-from memtrack.config.sections.base import Broken, Count, Section
+from memtrack.config.sections.base import BatchSize, Broken, Epochs, Section
 from memtrack.config.yaml_file import Loc
 
 
@@ -18,7 +18,7 @@ class Every(Section):
     """Record every `interval`-th epoch."""
 
     kind: Literal["every"]
-    interval: Count = 1
+    interval: Epochs = 1
 
     def of(self, last: int) -> tuple[int, ...]:
         """The recorded epochs among 1 to `last`, in rising order."""
@@ -29,7 +29,7 @@ class EpochList(Section):
     """Record these epochs; the first is epoch 1."""
 
     kind: Literal["list"]
-    epochs: Annotated[tuple[Count, ...], Strict(False), Field(min_length=1)]
+    epochs: Annotated[tuple[Epochs, ...], Strict(False), Field(min_length=1)]
 
     def of(self, last: int) -> tuple[int, ...]:
         """The recorded epochs among 1 to `last`, in rising order."""
@@ -40,7 +40,7 @@ class First(Section):
     """Record the first `count` epochs."""
 
     kind: Literal["first"]
-    count: Count
+    count: Epochs
 
     def of(self, last: int) -> tuple[int, ...]:
         """The recorded epochs among 1 to `last`, in rising order."""
@@ -68,7 +68,7 @@ class RecordParams(Section):
     RENAMED: ClassVar[dict[str, str]] = {"gradient_variance": "name the score vog in evaluate.scores"}
 
     epochs: RecordedEpochs
-    batch_size: Count | None = Field(
+    batch_size: BatchSize | None = Field(
         None,
         description="Batch size of the sweep over the training set; null: the fastest, found by a short "
         "measurement. It changes the speed, and the numbers by rounding at most.",

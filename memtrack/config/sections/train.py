@@ -10,10 +10,12 @@ from pydantic import (
     model_validator,
 )
 
-from memtrack.config.sections.base import Broken, Count, Positive, Section, Seed, Share
+from memtrack.config.sections.base import Broken, Epochs, Section, Seed, Share
 from memtrack.config.yaml_file import Loc
 
 Dropout = Annotated[float, Field(ge=0, lt=1)]
+LearningRate = Annotated[float, Field(gt=0, le=1000)]
+WeightDecay = Annotated[float, Field(ge=0, le=100)]
 
 
 class Cnn(Section):
@@ -52,10 +54,10 @@ class Sgd(Section):
     """Stochastic gradient descent."""
 
     kind: Literal["sgd"]
-    lr: Positive = 0.05
+    lr: LearningRate = 0.05
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     nesterov: bool = True
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0005
+    weight_decay: WeightDecay = 0.0005
 
     @model_validator(mode="after")
     def _nesterov_has_momentum(self) -> Sgd:
@@ -68,8 +70,8 @@ class AdamW(Section):
     """Adam with decoupled weight decay."""
 
     kind: Literal["adamw"]
-    lr: Positive = 0.001
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    lr: LearningRate = 0.001
+    weight_decay: WeightDecay = 0.01
 
 
 OptimizerParams = Annotated[Sgd | AdamW, Field(discriminator="kind")]
@@ -85,7 +87,7 @@ class Step(Section):
     """The learning rate is multiplied by `factor` after each of the `milestones` (epochs)."""
 
     kind: Literal["step"]
-    milestones: Annotated[tuple[Count, ...], Strict(False), Field(min_length=1)]
+    milestones: Annotated[tuple[Epochs, ...], Strict(False), Field(min_length=1)]
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
 
 
@@ -117,8 +119,8 @@ class Augment(Section):
 class RecipeParams(Section):
     """A network and how it is trained."""
 
-    epochs: Count
-    batch_size: Annotated[int, Field(ge=2)] = 64
+    epochs: Epochs
+    batch_size: Annotated[int, Field(ge=2, le=1_000_000)] = 64
     model: ModelParams
     optimizer: OptimizerParams
     schedule: ScheduleParams

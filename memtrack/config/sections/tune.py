@@ -9,16 +9,19 @@ from pydantic import (
     model_validator,
 )
 
-from memtrack.config.sections.base import Choices, Count, Name, Positive, Section, Seed, VariantName
+from memtrack.config.sections.base import Choices, Name, Scale, Section, Seed, StandardError, VariantName
 from memtrack.config.sections.curvature import Probes
 from memtrack.config.sections.record import RecordedEpochs
+
+DEFAULT_STORAGE = "sqlite:///.memtrack/tune/study.db"
+"""Optuna's storage if none is given; the path is relative to the project."""
 
 
 class ScaleRange(Section):
     """A range of perturbation scales, searched on a log scale."""
 
-    low: Positive | None = Field(None, description="null: the smallest that record.precision allows.")
-    high: Positive = 1.0
+    low: Scale | None = Field(None, description="null: the smallest that record.precision allows.")
+    high: Scale = 1.0
 
     @model_validator(mode="after")
     def _rises(self) -> ScaleRange:
@@ -71,13 +74,15 @@ class TuneParams(Section):
     )
     sampler: Literal["tpe", "gp", "random", "qmc", "grid"] = "tpe"
     pruner: Literal["median", "hyperband", "none"] = "median"
-    trials: Count = Field(100, description="Number of finished trials of the study, over all its runs.")
-    timeout: Positive | None = Field(
+    trials: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        100, description="Number of finished trials of the study, over all its runs."
+    )
+    timeout: Annotated[float, Field(gt=0, le=31_536_000)] | None = Field(
         None, description="Seconds after which no new trial starts; null: no limit."
     )
     seed: Seed = 0
     workers: Annotated[int, Field(ge=1, le=256)] = Field(1, description="Processes that share the cores.")
-    standard_error: Positive | None = Field(
+    standard_error: StandardError | None = Field(
         0.005,
         description="Trials use as many corrupted and clean samples, drawn at random, as bring the standard "
         "error of their AUROC down to this value; null: all samples.",
@@ -90,7 +95,7 @@ class TuneParams(Section):
     study: Name | None = Field(
         None, description="The study's name; null: derived from the variant and from what was trained."
     )
-    cache_gb: Positive = Field(
+    cache_gb: Annotated[float, Field(gt=0, le=1_000_000)] = Field(
         2.0,
         description="Measured probe norms are kept in .memtrack for later trials, up to this many gigabytes.",
     )

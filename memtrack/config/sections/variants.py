@@ -12,7 +12,7 @@ from pydantic import (
     field_validator,
 )
 
-from memtrack.config.sections.base import PREPARED, VARIANTS, InputPath, MatrixRow, Rate, Section, Seed
+from memtrack.config.sections.base import PREPARED, VARIANTS, InputPath, MatrixRow, Name, Rate, Section, Seed
 
 
 class Variant(Section):
@@ -110,6 +110,16 @@ class FromFile(Variant):
     kind: Literal["from_file"]
     id_column: str = Field("id", description="Column with the sample ids.")
     label_column: str = Field("label", description="Column with the class names (or numbers).")
+    partial: bool = Field(
+        False,
+        description="true: the table holds only some samples, and the others keep the data set's own label; "
+        "false: it must hold every training sample.",
+    )
+    leave_out: Name | None = Field(
+        None,
+        description="A text in the label column, such as '-', that leaves the sample out of the variant; "
+        "null: every sample stays.",
+    )
 
 
 VariantParams = Annotated[

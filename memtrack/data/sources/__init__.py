@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import PurePosixPath
+
 from memtrack.config.sections.data import DataParams, Digits, ImageFolder, Table, Torchvision
-from memtrack.data.sources.collected import Collected
+from memtrack.data.sources.collected import Collected, LeftOut
+from memtrack.data.sources.scan import HIDDEN, check_root, refuse_paths, scan
 
 
 def collect(params: DataParams) -> Collected:
@@ -23,9 +27,23 @@ def collect(params: DataParams) -> Collected:
 
             return image_folder.collect(params)
         case Table():
-            from memtrack.data.sources import table
-
-            return table.collect(params)
+            return _beside_the_table(params)
 
 
-__all__ = ["Collected", "collect"]
+def _beside_the_table(params: Table) -> Collected:
+    """The samples of a table, and the images that no row names; refuses images that DVC does not see."""
+    from memtrack.data.sources import table
+
+    root = check_root(params)
+    found = scan(root)
+    collected = table.collect(params)
+    folders = {PurePosixPath(sample).parent for sample in collected.ids}
+    hidden = {PurePosixPath(path) for path in found.left_out.get(HIDDEN, ())}
+    if any(hidden.intersection((folder, *folder.parents)) for folder in folders):
+        found = scan(root, folders)  # rows name images in folders that are left out otherwise
+    refuse_paths(root, collected.ids, found)
+    unnamed = sorted(set(found.images) - set(collected.ids))
+    return replace(collected, left_out={"images that no row of the table names": unnamed} if unnamed else {})
+
+
+__all__ = ["Collected", "LeftOut", "collect"]

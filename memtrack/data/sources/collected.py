@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from memtrack.core.images.pixels import Pixels
+
+LeftOut = dict[str, list[str]]
+"""What is below root but is no sample: the paths for each reason."""
 
 
 @dataclass(frozen=True)
@@ -14,6 +17,7 @@ class Collected:
     ids: stable names (N,). labels: class names (N,). splits: "train" or "test" (N,), or None if the
     source has no test split. classes: all class names in order. images: uint8 (N, channels, H, W) for
     sources that are arrays; None if each id is the path of an image file relative to the source's root.
+    left_out: what the source found and did not take.
     """
 
     ids: list[str]
@@ -21,3 +25,4 @@ class Collected:
     splits: list[str] | None
     classes: tuple[str, ...]
     images: Pixels | None
+    left_out: LeftOut = field(default_factory=dict)

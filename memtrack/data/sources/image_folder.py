@@ -2,89 +2,155 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 
 from memtrack.config.errors import InputError, Problem
-from memtrack.config.paths import input_path
 from memtrack.config.sections.data import ImageFolder
-from memtrack.data.decoding import EXTENSIONS
 from memtrack.data.sources.collected import Collected
+from memtrack.data.sources.scan import LINKED, Scan, check_root, link_problem, scan
+
+OUTSIDE = "images outside of the class folders"
+SPLITS = {
+    "train": {"train", "training", "trn"},
+    "val": {"val", "valid", "validation", "dev", "eval", "evaluation"},
+    "test": {"test", "testing", "tst", "holdout"},
+}
+"""The names of folders that hold a split of the data."""
 
 
 def collect(params: ImageFolder) -> Collected:
     """All images below the class folders; the id is the path relative to root."""
-    root = input_path(params.root)
-    problems: list[Problem] = []
+    root = check_root(params)
     if params.test is not None and (root / params.train).resolve() == (root / params.test).resolve():
         text = "is the same folder as data.train: remove this key to hold out a share of the samples"
         raise params.mistake("test", message=text)
-    train = _images_by_class(root, params.train, problems, without=params.test)
-    test = _images_by_class(root, params.test, problems) if params.test is not None else {}
-    if train and len(train) < 2:
-        problems.append(Problem(root / params.train, message="has one class folder: at least two are needed"))
+    folders = {"train": PurePosixPath(params.train)}
+    if params.test is not None:
+        folders["test"] = PurePosixPath(params.test)
+    found = scan(root, folders.values())
+    _refuse_links(root, found, list(folders.values()))
+    problems = [
+        Problem(root / folder, message="no such folder (see data.root and data.train or data.test)")
+        for folder in folders.values()
+        if folder.parts and folder not in found.folders
+    ]
+    if problems:
+        raise InputError(problems)
+
+    below: dict[PurePosixPath, list[PurePosixPath]] = defaultdict(list)
+    for path in sorted(found.folders):
+        below[path.parent].append(path)
+    sides: dict[str, dict[str, list[str]]] = {}
+    taken: set[str] = set()
+    for side, folder in folders.items():
+        others = [other for other in folders.values() if other != folder]
+        classes = [path for path in below[folder] if not any(other.is_relative_to(path) for other in others)]
+        if not params.allow_split_names:
+            _refuse_splits(params, {path: {inner.name for inner in below[path]} for path in classes})
+        images: dict[PurePosixPath, list[str]] = {path: [] for path in classes}
+        for image in found.images:
+            for parent in PurePosixPath(image).parents:
+                if parent in images:
+                    images[parent].append(image)
+                    taken.add(image)
+        sides[side] = {path.name: inside for path, inside in images.items()}
+        if not any(images.values()):
+            text = "no images: expected a folder per class with image files (.jpg, .png and others)"
+            problems.append(Problem(root / folder, message=text + _left_out_below(found, folder)))
+            sides[side] = {}
+            continue
+        problems += [
+            Problem(root / path, message=f"an empty class: no image files{_left_out_below(found, path)}")
+            for path, inside in images.items()
+            if not inside
+        ]
+    train, test = sides["train"], sides.get("test", {})
+    if len(train) == 1:
+        text = "has one class folder: at least two are needed"
+        if _split_of(*train):
+            text += f" (for the classes below it, write `train: {folders['train'] / next(iter(train))}`)"
+        problems.append(Problem(root / folders["train"], message=text))
     problems += [
-        Problem(root / str(params.test) / name, message="this class is not in the training folder")
+        Problem(root / folders["test"] / name, message="this class is not in the training folder")
         for name in sorted(set(test) - set(train))
         if train
     ]
     if problems:
         raise InputError(problems)
-    parts = {"train": train, "test": test}
+    if outside := [image for image in found.images if image not in taken]:
+        found.left_out[OUTSIDE] = outside
     rows = [
-        (image, name, split)
-        for split, by_class in parts.items()
-        for image, name in sorted((i, name) for name, images in by_class.items() for i in images)
+        (image, name, side)
+        for side, by_class in sides.items()
+        for image, name in sorted((image, name) for name, images in by_class.items() for image in images)
     ]
     return Collected(
         ids=[image for image, _, _ in rows],
         labels=[name for _, name, _ in rows],
-        splits=[split for _, _, split in rows] if test else None,
+        splits=[side for _, _, side in rows] if test else None,
         classes=tuple(sorted(train)),
         images=None,
+        left_out=dict(found.left_out),
     )
 
 
-def _images_by_class(
-    root: Path, below: str, problems: list[Problem], without: str | None = None
-) -> dict[str, list[str]]:
-    folder = root / below
-    if not folder.is_dir():
-        problems.append(Problem(folder, message="no such folder (see data.root and data.train or data.test)"))
-        return {}
-    other = (root / without).resolve() if without is not None else None
-    classes = sorted(
-        entry.name
-        for entry in folder.iterdir()
-        if entry.is_dir()
-        and not entry.name.startswith(".")
-        and not (other is not None and other.is_relative_to(entry.resolve()))
-    )
-    found = {name: _images(root, folder / name) for name in classes}
-    if not any(found.values()):
-        problems.append(
-            Problem(folder, message="no images: expected a folder per class with image files "
-                    f"({', '.join(sorted(EXTENSIONS))})")
-        )  # fmt: skip
-        return {}
-    problems += [
-        Problem(folder / name, message="an empty class: it has no image files")
-        for name, images in found.items()
-        if not images
+def _refuse_links(root: Path, found: Scan, folders: Sequence[PurePosixPath]) -> None:
+    """Refuse links to folders where images are expected, and leave out the others."""
+    inside = [
+        link
+        for link in found.linked
+        if any(PurePosixPath(link).is_relative_to(f) or f.is_relative_to(link) for f in folders)
     ]
-    return found
+    if inside:
+        raise InputError([link_problem(root / link) for link in inside])
+    if found.linked:
+        found.left_out[LINKED] = found.linked
 
 
-def _images(root: Path, folder: Path) -> list[str]:
-    found: list[str] = []
-    entered: set[Path] = set()
-    for where, folders, names in os.walk(folder, followlinks=True):
-        here = Path(where)
-        if here.resolve() in entered:  # a link that leads back
-            folders.clear()
-            continue
-        entered.add(here.resolve())
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        images = [name for name in names if Path(name).suffix.lower() in EXTENSIONS]
-        found += [(here / name).relative_to(root).as_posix() for name in images]
-    return found
+def _split_of(name: str) -> str | None:
+    """The split that a folder's name stands for, such as "train" for train2017 or seg_train."""
+    words = set(re.split(r"[^a-z]+", name.lower()))
+    return next((split for split, names in SPLITS.items() if words & names), None)
+
+
+def _refuse_splits(params: ImageFolder, below: Mapping[PurePosixPath, set[str]]) -> None:
+    """Raise an `InputError` if the class folders are splits (train/cat, test/cat), or hold them (cat/train).
+
+    Args:
+        below: the names of the folders in each class folder.
+    """
+    named = {path: split for path in below if (split := _split_of(path.name)) is not None}
+    by_split = {split: path for path, split in named.items()}
+    if len(by_split) > 1 and (
+        all(path.name.lower() in SPLITS[split] for path, split in named.items())
+        or set.intersection(*(below[path] for path in named))
+    ):
+        first = by_split.get("train", next(iter(named)))
+        test = next((by_split[key] for key in ("test", "val") if by_split.get(key, first) != first), None)
+        keys = f"`train: {first}`" + (f" and `test: {test}`" if test is not None else "")
+        text = (
+            f"the folders {', '.join(path.name for path in named)} look like splits of the data, not like "
+            f"classes: write {keys}; if they are classes, add `allow_split_names: true`"
+        )
+        raise params.mistake("train", message=text)
+    inner = {name: _split_of(name) for names in below.values() for name in names}
+    if all(below.values()) and None not in inner.values() and len(set(inner.values())) > 1:
+        text = (
+            f"the class folders hold the splits {', '.join(sorted(inner))}: put these above the classes "
+            f"(train/{next(iter(below)).name}) and name them in `train` and `test`; to take all images "
+            "together, add `allow_split_names: true`"
+        )
+        raise params.mistake("train", message=text)
+
+
+def _left_out_below(found: Scan, folder: PurePosixPath) -> str:
+    """How many files below a folder are left out, and why."""
+    counts = {
+        reason: sum(PurePosixPath(path).is_relative_to(folder) for path in paths)
+        for reason, paths in found.left_out.items()
+    }
+    said = "; ".join(f"{count} {reason}" for reason, count in counts.items() if count)
+    return f" (left out: {said})" if said else ""

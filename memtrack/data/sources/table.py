@@ -7,10 +7,10 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from memtrack.config.errors import InputError, Problem
-from memtrack.config.paths import input_path
+from memtrack.config.paths import input_path, project_root
 from memtrack.config.sections.data import Table
 from memtrack.data.sources.collected import Collected
-from memtrack.data.tables import read_table, required_columns, row_name
+from memtrack.data.tables import composed, read_table, required_columns, row_name, spellings
 
 
 def collect(params: Table) -> Collected:
@@ -22,7 +22,8 @@ def collect(params: Table) -> Collected:
     columns += [params.split_column] if params.split_column is not None else []
     required_columns(table, columns, path)
 
-    ids = [PurePosixPath(text).as_posix() for text in table[params.path_column]]
+    place = _Place(root, params.root)
+    ids = [place.found(text) for text in table[params.path_column]]
     labels = table[params.label_column].tolist()
     splits = table[params.split_column].tolist() if params.split_column is not None else None
     classes = params.classes or tuple(sorted(set(labels) - {""}))
@@ -57,6 +58,48 @@ def collect(params: Table) -> Collected:
     )
 
 
+class _Place:
+    """Finds the images of a table below root, as their names are on the disk."""
+
+    def __init__(self, root: Path, given: str) -> None:
+        self._root = root
+        # in a copy of the project that an experiment runs in, absolute paths lead to the project itself
+        self._absolute = {root.absolute(), root.resolve(), project_root() / given}
+        self._names: dict[Path, dict[str, list[str]]] = {}
+
+    def found(self, text: str) -> str:
+        """The path relative to root of the image that `text` means; `text` itself if there is none."""
+        for spelling in spellings(text):
+            relative = PurePosixPath(spelling)
+            for root in self._absolute if relative.is_absolute() else ():
+                if relative.is_relative_to(root.as_posix()):
+                    relative = relative.relative_to(root.as_posix())
+            if relative.is_absolute() or ".." in relative.parts or not relative.parts:
+                continue
+            name = relative.as_posix()
+            if (self._root / name).is_file():
+                return name
+            if other := self._in_other_form(relative):
+                return other
+        return PurePosixPath(text).as_posix()
+
+    def _in_other_form(self, relative: PurePosixPath) -> str | None:
+        """The path of the only file whose name differs from `relative` in its Unicode form alone."""
+        here = self._root
+        for part in relative.parts:
+            if not (here / part).exists():
+                if here not in self._names:
+                    self._names[here] = {}
+                    for entry in here.iterdir() if here.is_dir() else ():
+                        self._names[here].setdefault(composed(entry.name), []).append(entry.name)
+                same = self._names[here].get(composed(part), [])
+                if len(same) != 1:
+                    return None
+                part = same[0]
+            here /= part
+        return here.relative_to(self._root).as_posix() if here.is_file() else None
+
+
 def _row_problems(
     path: Path,
     root: Path,
@@ -76,7 +119,7 @@ def _row_problems(
         if PurePosixPath(sample).is_absolute() or ".." in PurePosixPath(sample).parts:
             found.append(f"{sample} is outside of data.root ({root})")
         elif not (root / sample).is_file():
-            found.append(f"no such image: {root / sample}")
+            found.append(f"no such image: {root / sample}" if sample != "." else "the path is empty")
         if label not in classes:
             found.append(f"label {label!r} is not among the classes: {', '.join(classes)}")
         if split not in ("train", "test"):

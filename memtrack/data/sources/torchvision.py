@@ -12,6 +12,7 @@ from memtrack.config.paths import input_path
 from memtrack.config.sections.data import Torchvision
 from memtrack.data.decoding import channels_first
 from memtrack.data.sources.collected import Collected
+from memtrack.data.sources.scan import check_root, link_problem
 
 
 def collect(params: Torchvision) -> Collected:
@@ -19,7 +20,14 @@ def collect(params: Torchvision) -> Collected:
 
     The internet is used only if the files are not under root and `download` is true.
     """
+    root = input_path(params.root)
+    if root.exists():
+        check_root(params)
     train, test = (_open(params, train=split) for split in (True, False))
+    files = Path(train.raw_folder if hasattr(train, "raw_folder") else root / train.base_folder)
+    steps = [step for step in (files, *files.parents) if root in step.parents]
+    if links := [link_problem(step) for step in steps if step.is_symlink()]:
+        raise InputError(links)
     names = tuple(str(name) for name in train.classes)
     targets = [int(target) for part in (train, test) for target in part.targets]
     images = np.concatenate([np.asarray(train.data), np.asarray(test.data)])

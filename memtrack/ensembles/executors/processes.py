@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import sys
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from multiprocessing.connection import wait as wait_for
 from typing import Any
 
 from memtrack.config.sections.compute import ComputeParams
 from memtrack.ensembles.executors.base import AHEAD, DEATHS, Arguments
 from memtrack.ensembles.group_trainer import GroupTrainer
+from memtrack.terminal.workers import end_with_parent
 
 
 class Processes:
@@ -105,14 +103,7 @@ _of_this_worker: list[GroupTrainer] = []
 
 def _begin(trainer: GroupTrainer) -> None:
     _of_this_worker[:] = [trainer]
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def end_with_parent() -> None:
-        wait_for([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    end_with_parent()
 
 
 def _call(method: str, arguments: Arguments) -> Any:

@@ -1,0 +1,68 @@
+"""The names of classes and samples that are refused, since they are nearly surely mistakes."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from pathlib import Path
+
+from memtrack.config.errors import InputError, Problem
+from memtrack.config.sections.data import DataParams, Files, Table
+from memtrack.data.sources.collected import Collected
+
+MISSING = {"", "nan", "na", "n/a", "#n/a", "<na>", "null", "none", "nil", "nat", "?", "-"}
+"""Labels that other programs write where there is none."""
+HIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""Line breaks and other control characters: no table, picture or terminal shows them as they are."""
+
+
+def check_names(collected: Collected, params: DataParams) -> None:
+    """Look at the names of the classes and samples of a source.
+
+    Raises:
+        InputError: if a name has a line break or another control character; or, unless data.similar_classes
+            is keep or data.classes lists the classes, if classes differ by case, blanks or Unicode form
+            alone, or if one looks like a missing label.
+    """
+    root = Path(params.root)
+    problems = [
+        Problem(root, message=f"the {what} {name!a} has a line break or a control character: rename it")
+        for what, names in (("class", collected.classes), ("sample", collected.ids))
+        for name in names
+        if HIDDEN.search(name)
+    ]
+    chosen = isinstance(params, Table) and params.classes is not None
+    if isinstance(params, Files) and params.similar_classes == "refuse" and not chosen:
+        for text in _mistakes(collected.labels):
+            problems += params.mistake("similar_classes", message=text).problems
+    if problems:
+        raise InputError(problems)
+
+
+def _mistakes(labels: list[str]) -> list[str]:
+    counts = Counter(labels)
+    groups: dict[str, list[str]] = {}
+    for name in sorted(counts):
+        groups.setdefault(_folded(name), []).append(name)
+    found = [
+        f"these classes look like the same one: {', '.join(f'{name!r} ({counts[name]})' for name in names)}. "
+        "Give them one name (the table and the folders may differ in case, blanks or Unicode form), or write "
+        "similar_classes: keep"
+        for names in groups.values()
+        if len(names) > 1
+    ]
+    return found + [
+        f"the class {name!r} ({counts[name]} samples) looks like a missing label: give these samples a label "
+        "or leave them out, or write similar_classes: keep"
+        for name in sorted(counts)
+        if _folded(name) in MISSING
+    ]
+
+
+def _folded(name: str) -> str:
+    """The name without the differences that are easily overlooked: case, outer and repeated blanks,
+    characters without width, Unicode form."""
+    composed = unicodedata.normalize("NFKC", name)
+    visible = "".join(letter for letter in composed if unicodedata.category(letter) != "Cf")
+    return " ".join(visible.casefold().split())

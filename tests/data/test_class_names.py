@@ -1,0 +1,82 @@
+"""Names of classes that are nearly surely mistakes are refused, unless they are meant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from placed import placed
+
+from memtrack.config.errors import InputError
+from memtrack.config.sections.data import Digits, ImageFolder, Table
+from memtrack.data.class_names import check_names
+from memtrack.data.sources import Collected
+
+
+def collected(*labels: str, ids: list[str] | None = None) -> Collected:
+    names = ids or [f"{number}.png" for number in range(len(labels))]
+    return Collected(names, list(labels), None, tuple(sorted(set(labels))), None)
+
+
+def folder(**more: Any) -> ImageFolder:
+    return placed(ImageFolder(kind="image_folder", root="photos", **more), "data")
+
+
+def said(found: Collected, params: Digits | ImageFolder | Table) -> list[str]:
+    with pytest.raises(InputError) as caught:
+        check_names(found, params)
+    return [str(problem) for problem in caught.value.problems]
+
+
+@pytest.mark.parametrize(
+    "other", ["Cat", "CAT", "cat ", " cat", "cat\u00a0", "c\u200bat", "\ufeffcat", "\uff43at"]
+)
+def test_classes_that_look_the_same(other: str) -> None:
+    found = collected("cat", "dog", other, "cat")
+    (text,) = said(found, folder())
+    assert text.startswith("params.yaml: data.similar_classes: these classes look like the same one: ")
+    assert "'cat' (2)" in text
+    assert "(1)" in text
+    assert "'dog'" not in text
+    check_names(found, folder(similar_classes="keep"))
+    check_names(
+        found, placed(Table(kind="table", root="photos", table="x.csv", classes=("cat", "dog", other)))
+    )
+
+
+def test_forms_of_unicode() -> None:
+    (text,) = said(collected("caf\u00e9", "cafe\u0301", "cafe"), folder())
+    assert text.count("(1)") == 2
+
+
+@pytest.mark.parametrize("name", ["nan", "NaN", "NA", "n/a", "#N/A", "null", "None", "", " ", "<NA>"])
+def test_labels_that_look_missing(name: str) -> None:
+    (text,) = said(collected("cat", name), folder())
+    assert f"the class {name!r} (1 samples) looks like a missing label" in text
+    check_names(collected("cat", name), folder(similar_classes="keep"))
+
+
+def test_classes_that_differ() -> None:
+    check_names(collected("cat", "cats", "c at", "Ca", "nano", "no", "0", "O", "cat-1", "cat_1"), folder())
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\rb", "a\tb", "\x1b[2J", "a\x85", "a\u2028"])
+def test_line_breaks_and_control_characters(name: str) -> None:
+    for params in (folder(similar_classes="keep"), Digits(kind="digits", root="raw")):
+        (text,) = said(collected("cat", name), params)
+        assert f"the class {name!a} has a line break or a control character: rename it" in text
+        assert text.isprintable()
+    (text,) = said(collected("cat", "dog", ids=["1.png", f"{name}.png"]), folder())
+    assert "the sample '" in text
+
+
+def test_ids_are_not_compared() -> None:
+    check_names(collected("cat", "dog", ids=["a.png", "A.png"]), folder())
+
+
+def test_the_counts_are_those_of_the_labels() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.choice(["ant", "Ant", "bee"], size=200).tolist()
+    (text,) = said(collected(*labels), folder())
+    assert f"'Ant' ({labels.count('Ant')}), 'ant' ({labels.count('ant')})" in text

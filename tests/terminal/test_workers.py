@@ -1,0 +1,33 @@
+"""Workers end with the process that started them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import select
+import signal
+import time
+from concurrent.futures import ProcessPoolExecutor
+
+from memtrack.terminal.workers import end_with_parent
+
+
+def begin(told: int) -> None:
+    """Start two workers, which keep the pipe `told` open as long as they live."""
+    pool = ProcessPoolExecutor(2, multiprocessing.get_context("fork"), initializer=end_with_parent)
+    pool.submit(os.getpid).result()
+    os.write(told, b"begun")
+    time.sleep(60)
+
+
+def test_workers_end_with_a_killed_parent() -> None:
+    reading, writing = os.pipe()
+    parent = multiprocessing.get_context("fork").Process(target=begin, args=(writing,))
+    parent.start()
+    os.close(writing)
+    assert os.read(reading, 5) == b"begun"
+    os.kill(parent.pid or 0, signal.SIGKILL)
+    parent.join()
+    assert select.select([reading], [], [], 10)[0], "workers are still alive"
+    assert os.read(reading, 5) == b""
+    os.close(reading)
