@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
 
 
 @contextmanager
@@ -28,6 +32,24 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_array(path: Path, array: ArrayLike) -> None:
+    """Write a .npy file completely or not at all. `ValueError` for an array of objects."""
+    array = np.asarray(array)
+    if array.dtype.hasobject:
+        raise ValueError(f"{path}: an array of objects cannot be written without pickle")
+    with whole_file(path) as file:  # np.save does not report a full disk
+        file.write(npy_header(array.dtype, array.shape))
+        file.write(np.ascontiguousarray(array).data)
+
+
+def npy_header(kind: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """The header of a .npy file."""
+    file = io.BytesIO()
+    description = {"descr": kind.str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, description)
+    return file.getvalue()
 
 
 def file_hash(path: Path) -> str:

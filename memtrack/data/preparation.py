@@ -20,6 +20,7 @@ from memtrack.config.errors import InputError, Problem
 from memtrack.config.json_files import write_json
 from memtrack.config.paths import input_path
 from memtrack.config.sections.data import DataParams, Files, HeldOut
+from memtrack.core.files import write_array
 from memtrack.core.images.pixels import Pixels
 from memtrack.data.class_names import check_names
 from memtrack.data.decoding import DEPTHS, BrokenImage, DeepImage, RefusedImage, decode_and_judge, why
@@ -80,7 +81,7 @@ def write_prepared(
     samples["split"] = collected.splits if collected.splits is not None else "train"
     samples["image"] = samples["id"] if collected.images is None else np.arange(len(samples)).astype(str)
     if collected.images is not None:
-        np.save(folder / IMAGES, np.ascontiguousarray(collected.images), allow_pickle=False)
+        write_array(folder / IMAGES, collected.images)
     images = _read_all(collected, params, samples)
     if collected.splits is None:
         assert isinstance(params, HeldOut)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.params import Params
+from memtrack.core.files import write_array
 from memtrack.core.memorization.stacked import Recipe
 from memtrack.core.training import models
 from memtrack.data.prepared import CHUNK, PreparedData
@@ -63,8 +64,8 @@ def decoded(folder: Path, data: PreparedData, variant: VariantData) -> Iterator[
     try:
         _write_images(folder / "images.npy", len(variant.ids), data, variant.read)
         _write_images(folder / "test_images.npy", len(test_images), data, test)
-        np.save(folder / "labels.npy", variant.given)
-        np.save(folder / "test_labels.npy", data.codes(held["label"]))
+        write_array(folder / "labels.npy", variant.given)
+        write_array(folder / "test_labels.npy", data.codes(held["label"]))
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from memtrack.core.files import epochs_in, file_hash, whole_file
+from memtrack.core.files import epochs_in, file_hash, npy_header, whole_file, write_array
 from memtrack.core.recording.quantities import QUANTITIES, SampleArrays
-
-
-def write_array(path: Path, array: ArrayLike) -> None:
-    """Write a .npy file completely or not at all. `ValueError` for an array of objects."""
-    array = np.asarray(array)
-    if array.dtype.hasobject:
-        raise ValueError(f"{path}: an array of objects cannot be written without pickle")
-    with whole_file(path) as file:  # np.save does not report a full disk
-        file.write(_header(array.dtype, array.shape))
-        file.write(array.tobytes())
 
 
 class EpochArrays(ABC):
@@ -173,7 +161,7 @@ class Trajectory(EpochArrays):
                 hashes[name].update(content)
 
             for name, kind in QUANTITIES.items():
-                add(name, _header(np.dtype(kind), (count,)))
+                add(name, npy_header(np.dtype(kind), (count,)))
             for part in parts:
                 written += len(part["loss"])
                 for name, kind in QUANTITIES.items():
@@ -197,7 +185,7 @@ class Trajectory(EpochArrays):
             path = self.file(name, epoch)
             if not path.is_file() or file_hash(path) != expected.get(name):
                 return path
-            header, content = _header(np.dtype(kind), (count,)), path.read_bytes()
+            header, content = npy_header(np.dtype(kind), (count,)), path.read_bytes()
             if (
                 not content.startswith(header)
                 or len(content) != len(header) + count * np.dtype(kind).itemsize
@@ -221,11 +209,3 @@ class Trajectory(EpochArrays):
         """The array of a quantity in an epoch, (N,), in its stored type."""
         array: NDArray[np.generic] = np.load(self.file(quantity, epoch), allow_pickle=False)
         return array
-
-
-def _header(kind: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
-    """The header of a .npy file."""
-    file = io.BytesIO()
-    description = {"descr": kind.str, "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, description)
-    return file.getvalue()

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from memtrack.core.files import file_hash, whole_file
+from memtrack.core.files import file_hash, whole_file, write_array
 from memtrack.core.recording.recorder import QUANTITIES
-from memtrack.core.recording.trajectory import Trajectory, write_array
+from memtrack.core.recording.trajectory import Trajectory
 
 IDS = ["train/0003.png", "b", "a", "猫/ä b.png", "0"]
 
