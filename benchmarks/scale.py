@@ -253,7 +253,7 @@ def evaluate(samples: int) -> Mapping[str, Any]:
 
 @step("read scores.csv (agreement, duplicates)")
 def read(samples: int) -> Mapping[str, Any]:
-    return measured(lambda: read_scores(Path("evaluate"), variant()))
+    return measured(lambda: read_scores(Path("evaluate"), variant(), variant().causes))
 
 
 @step("agreement: measures, intervals, differences")

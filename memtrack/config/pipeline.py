@@ -42,9 +42,11 @@ def pipeline_problems(file: SourceFile, *, files: bool) -> list[Problem]:
         reader = _Reader(file.content, _pipeline())
     except InputError as error:
         return list(error.problems)
-    missing = {
-        loc: None for loc in reader.missing if not any(_starts(other, loc) for other in reader.missing)
-    }
+    except (TypeError, LookupError, AttributeError, ValueError):  # DVC says what is wrong in its file
+        return []
+    # other names are those of files that dvc.yaml names under `vars`
+    sections = [loc for loc in reader.missing if loc[0] in Params.model_fields]
+    missing = {loc: None for loc in sections if not any(_starts(other, loc) for other in sections)}
     problems = [Problem(file.path, None, loc, _advice(loc, list(missing), file.content)) for loc in missing]
     for loc, path in reader.paths.items() if files else ():
         parents = (path, *path.parents)

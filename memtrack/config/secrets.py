@@ -23,14 +23,14 @@ def url_without_secrets(url: str) -> str:
 
 
 def is_unclear(url: str) -> bool:
-    """Whether a URL has an @ besides the one that ends the user and password: it is probably part of a
-    password, and so may be what follows it."""
+    """Whether a URL with a user or password has an @ besides the one that ends these. It is probably part of
+    a password, and so may be what follows it."""
     parts = URL.fullmatch(url)
-    return (
-        parts is not None
-        and not is_file(parts)
-        and ("@" in parts["path"] + parts["rest"] or parts["host"].count("@") > 1)
-    )
+    if parts is None or is_file(parts):
+        return False
+    host = parts["host"]
+    in_path = "@" in parts["path"] and not {":", "@"}.isdisjoint(host)
+    return in_path or "@" in parts["rest"] or host.count("@") > 1
 
 
 def is_file(parts: re.Match[str]) -> bool:

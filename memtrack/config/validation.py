@@ -103,7 +103,8 @@ def _child(content: Any, part: int | str) -> Any:
     """The value of a key or at an index; None if there is none."""
     if isinstance(content, dict):
         return content.get(part)
-    return content[part] if isinstance(content, list) and isinstance(part, int) else None
+    inside = isinstance(content, list) and isinstance(part, int) and part < len(content)
+    return content[part] if inside else None
 
 
 def _strip(annotation: Any) -> Any:

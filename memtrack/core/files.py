@@ -1,4 +1,7 @@
-"""Files that are written completely or not at all. This module does not import torch, which takes seconds."""
+"""Files that are written completely or not at all, and whether a file is what was written.
+
+This module does not import torch, which takes seconds.
+"""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def check_names(collected: Collected, params: DataParams) -> None:
     Raises:
         InputError: if a name has a line break or another control character; or, unless data.similar_classes
             is keep or data.classes lists the classes, if classes differ by case, blanks or Unicode form
-            alone, or if one looks like a missing label.
+            alone, or if one in a table looks like a missing label.
     """
     root = Path(params.root)
     problems = [
@@ -34,13 +34,14 @@ def check_names(collected: Collected, params: DataParams) -> None:
     ]
     chosen = isinstance(params, Table) and params.classes is not None
     if isinstance(params, Files) and params.similar_classes == "refuse" and not chosen:
-        for text in _mistakes(collected.labels):
+        for text in _mistakes(collected.labels, cells=isinstance(params, Table)):
             problems += params.mistake("similar_classes", message=text).problems
     if problems:
         raise InputError(problems)
 
 
-def _mistakes(labels: list[str]) -> list[str]:
+def _mistakes(labels: list[str], *, cells: bool) -> list[str]:
+    """`cells`: the labels are the cells of a table, which may lack some; a folder always has a name."""
     counts = Counter(labels)
     groups: dict[str, list[str]] = {}
     for name in sorted(counts):
@@ -56,7 +57,7 @@ def _mistakes(labels: list[str]) -> list[str]:
         f"the class {name!r} ({counts[name]} samples) looks like a missing label: give these samples a label "
         "or leave them out, or write similar_classes: keep"
         for name in sorted(counts)
-        if _folded(name) in MISSING
+        if cells and _folded(name) in MISSING
     ]
 
 

@@ -189,8 +189,8 @@ def _labels_from_file(params: FromFile, data: PreparedData) -> list[str | None]:
     if all(label is None for label in found):
         raise params.mistake("leave_out", message=f"{path} leaves no training sample")
     others = sum(sample not in own for sample in given)
-    if params.partial and others:
+    if others and (params.partial or params.leave_out is not None):
         print(
-            f"{path}: {others} of {len(given)} samples are not in the training split, and keep their labels"
+            f"{path}: {others} of {len(given)} samples are not in the training split: their rows do nothing"
         )
     return found

@@ -109,7 +109,8 @@ def decode_and_judge(
         if image.width * image.height > LARGE:
             image.draft(None, (8 * size, 8 * size))
         # Pillow keeps the upper 8 bits of such colours
-        wide = ";16" in str(getattr(image, "tile", "")) and not image.mode.startswith("I")
+        tile = str(getattr(image, "tile", ""))
+        wide = ";16" in tile and "BGR;16" not in tile and not image.mode.startswith("I")  # BGR;16 is RGB565
         ImageOps.exif_transpose(image, in_place=True)
         peak = _peak(image, wide)
         if peak and depth is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -109,4 +110,5 @@ class KeptFolder:
 
     def problem(self, name: str, text: str) -> InputError:
         """What is wrong with a file of the folder, and how to mend it."""
-        return InputError([Problem(self.folder / name, message=f"{text}: {self._remedy}")])
+        path = Path(os.path.normpath(self.folder / name))
+        return InputError([Problem(path, message=f"{text}: {self._remedy}")])

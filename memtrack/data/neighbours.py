@@ -25,7 +25,7 @@ def nearest_neighbours(
     else:
         cells = int(4 * len(vectors) ** 0.5)
         index = faiss.IndexIVFFlat(faiss.IndexFlatL2(vectors.shape[1]), vectors.shape[1], cells)
-        index.nprobe = 16
+        index.nprobe = 8
         index.train(vectors)
         index.add(vectors)
         squares, found = index.search(vectors, count)

@@ -80,6 +80,7 @@ def write_prepared(
     samples = pd.DataFrame({"id": collected.ids, "label": collected.labels})
     samples["split"] = collected.splits if collected.splits is not None else "train"
     samples["image"] = samples["id"] if collected.images is None else np.arange(len(samples)).astype(str)
+    (folder / IMAGES).unlink(missing_ok=True)
     if collected.images is not None:
         write_array(folder / IMAGES, collected.images)
     images = _read_all(collected, params, samples)
@@ -128,7 +129,8 @@ def write_prepared(
     )
     samples.to_csv(folder / SAMPLES, index=False)
     write_json(info, folder / INFO)
-    write_manifest(folder, {})
+    names = [SAMPLES, INFO, *([IMAGES] if collected.images is not None else [])]
+    write_manifest(folder, {}, {name: folder / name for name in names})
     return info, _report(collected, samples, images, shape[1] * shape[2])
 
 

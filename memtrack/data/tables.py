@@ -32,6 +32,9 @@ FORMULAS = frozenset("=+-@\t\r'\uff1d\uff0b\uff0d\uff20")  # the last four: the 
 `unguarded` gives every text back."""
 
 
+csv.field_size_limit(2**31 - 1)  # a caption or an encoded image may be long
+
+
 def read_table(path: Path) -> pd.DataFrame:
     """All columns as text, empty cells as ''; the index is the line in a CSV file or the row in Parquet.
 
@@ -178,5 +181,5 @@ def unguarded(text: str) -> str:
 
 def _text(cell: object) -> str:
     if isinstance(cell, bytes):
-        return cell.decode()
-    return "" if cell is None or cell is pd.NA or cell != cell else str(cell)
+        return cell.decode(errors="replace")  # a column of images, for example, which nobody asks for
+    return str(cell) if not pd.api.types.is_scalar(cell) or pd.notna(cell) else ""  # type: ignore[call-overload]

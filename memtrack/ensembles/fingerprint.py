@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from memtrack.config.params import Params
-from memtrack.config.sections.train import RecipeParams
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
+from memtrack.runs.causes import ensemble_causes
 from memtrack.runs.code import code_hash
 from memtrack.runs.fingerprint import Fingerprint, package_versions
 
@@ -25,10 +25,7 @@ def ensemble_fingerprint(
     data.kept.check_all()
     return Fingerprint(
         causes={
-            **variant.causes,
-            "recipe": params.recipe.model_dump(mode="json", include=set(RecipeParams.model_fields)),
-            "seed": params.memorization.seed,
-            "precision": params.memorization.precision,
+            **ensemble_causes(params, variant),
             "device": device.type,
             "packages": package_versions(),
             "code": code_hash("memtrack.ensembles.group_trainer", "memtrack.ensembles.inputs"),

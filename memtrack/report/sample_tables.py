@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +77,17 @@ def _unguarded(texts: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
 TABLE = "scores.csv"
 
 
-def read_scores(folder: Path, variant: VariantData) -> pd.DataFrame:
+def read_scores(folder: Path, variant: VariantData, made_from: Mapping[str, Any]) -> pd.DataFrame:
     """All columns of scores.csv in `folder`, in the order of the samples. Class names such as None and 007
-    are not converted. `InputError` if the table is damaged, or of another variant."""
-    table = _Table(folder, TABLE, variant, variant.ids, f"run `dvc repro evaluate@{variant.name}`")
+    are not converted.
+
+    Args:
+        made_from: what the scores should be made from, see `evaluation_causes`.
+
+    Raises:
+        InputError: if the table is damaged, or made from something else.
+    """
+    table = _Table(folder, TABLE, made_from, variant.ids, f"run `dvc repro evaluate@{variant.name}`")
     return pd.DataFrame(
         {name: table.text(name) if name in TEXT_COLUMNS else table.numbers(name) for name in table.columns}
     )
@@ -91,19 +98,24 @@ def score_names(table: pd.DataFrame) -> list[str]:
     return [name for name in table.columns if f"{name}_rank" in table.columns]
 
 
-def read_memorization(folder: Path, variant: VariantData) -> NDArray[np.float64]:
+def read_memorization(
+    folder: Path, variant: VariantData, made_from: Mapping[str, Any]
+) -> NDArray[np.float64]:
     """The memorization of each sample (N,), from memorization.csv in `folder`; NaN if no network, or every
-    network, was trained on the sample, so that it is not known."""
-    table = _Table(folder, "memorization.csv", variant, variant.ids, _remedy(variant.name))
+    network, was trained on the sample, so that it is not known. It should be made from `made_from`, see
+    `memorization_causes`."""
+    table = _Table(folder, "memorization.csv", made_from, variant.ids, _remedy(variant.name))
     known = (table.numbers("trained") > 0) & (table.numbers("left_out") > 0)
     found = np.full(len(known), np.nan)
     found[known] = table.numbers("memorization", known)
     return found
 
 
-def read_influenced(folder: Path, tests: Sequence[str], variant: VariantData) -> NDArray[np.bool_]:
+def read_influenced(
+    folder: Path, tests: Sequence[str], variant: VariantData, made_from: Mapping[str, Any]
+) -> NDArray[np.bool_]:
     """Which test samples are in an influential pair beyond the noise, (T,), from test.csv in `folder`."""
-    table = _Table(folder, "test.csv", variant, tests, _remedy(variant.name))
+    table = _Table(folder, "test.csv", made_from, tests, _remedy(variant.name))
     return table.numbers("sure_pairs") > 0
 
 
@@ -112,17 +124,17 @@ def _remedy(variant: str) -> str:
 
 
 class _Table:
-    """A table of a variant with a row for each of `ids`, read in their order.
+    """A table with a row for each of `ids`, read in their order.
 
     Raises:
-        InputError: if it is damaged, of another variant, or holds other samples; ends with `remedy`.
+        InputError: if it is damaged, made from something else, or holds other samples; ends with `remedy`.
     """
 
     def __init__(
-        self, folder: Path, name: str, variant: VariantData, ids: Sequence[str], remedy: str
+        self, folder: Path, name: str, made_from: Mapping[str, Any], ids: Sequence[str], remedy: str
     ) -> None:
         self._kept, self._name = KeptFolder(folder, remedy), name
-        self._kept.require(**variant.causes)
+        self._kept.require(**made_from)
         with self._kept.reading(name) as path:
             with path.open(encoding="utf-8", newline="") as text:
                 self.columns = next(csv.reader(text))

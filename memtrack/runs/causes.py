@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from memtrack.config.params import Params
+from memtrack.config.sections.train import RecipeParams
 from memtrack.data.variants import VariantData
 
 
@@ -22,4 +23,29 @@ def recording_causes(params: Params) -> dict[str, Any]:
     return {
         "curvature": params.curvature.model_dump(mode="json"),
         "record": params.record.model_dump(mode="json", exclude={"epochs", "batch_size", "checkpoints"}),
+    }
+
+
+def evaluation_causes(params: Params, variant: VariantData) -> dict[str, Any]:
+    """What of the scores of a variant the user chooses."""
+    return {
+        **training_causes(params, variant),
+        **recording_causes(params),
+        "epochs": list(params.recorded_epochs()),
+        "scores": params.evaluate.model_dump(mode="json")["scores"],
+    }
+
+
+def memorization_causes(params: Params, variant: VariantData) -> dict[str, Any]:
+    """What of the networks that memorization is estimated from the user chooses, besides their number."""
+    return {**ensemble_causes(params, variant), "share": params.memorization.share}
+
+
+def ensemble_causes(params: Params, variant: VariantData) -> dict[str, Any]:
+    """What of the networks of memorization and utility the user chooses."""
+    return {
+        **variant.causes,
+        "recipe": params.recipe.model_dump(mode="json", include=set(RecipeParams.model_fields)),
+        "seed": params.memorization.seed,
+        "precision": params.memorization.precision,
     }

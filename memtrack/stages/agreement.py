@@ -24,6 +24,7 @@ from memtrack.ensembles.published import published_memorization
 from memtrack.report.agreement import AgreementReport
 from memtrack.report.metrics import AgreementMetrics
 from memtrack.report.sample_tables import read_memorization, read_scores, score_names
+from memtrack.runs.causes import evaluation_causes, memorization_causes
 from memtrack.stages import load_variant, variant_parser
 from memtrack.terminal.entry_point import entry_point
 from memtrack.tracking.reference import RunReference
@@ -41,13 +42,15 @@ def main() -> None:
     params, name = load_variant(options.variant), options.variant
     data = PreparedData()
     variant = VariantData(name, data)
-    table = read_scores(EVALUATE_RESULTS / name, variant)
+    table = read_scores(EVALUATE_RESULTS / name, variant, evaluation_causes(params, variant))
     scores = {key: table[key].to_numpy(dtype=np.float64) for key in score_names(table)}
     if options.published:
         memorization = published_memorization(params.memorization, data, variant)
         source, folder = params.memorization.published[name], AGREEMENT_RESULTS / f"{name}-published"
     else:
-        memorization = read_memorization(MEMORIZATION_RESULTS / name, variant)
+        memorization = read_memorization(
+            MEMORIZATION_RESULTS / name, variant, memorization_causes(params, variant)
+        )
         source, folder = str(MEMORIZATION_RESULTS / name), AGREEMENT_RESULTS / name
     if (~np.isnan(memorization)).sum() < 2:
         text = f"has the memorization of fewer than two samples of {name}"

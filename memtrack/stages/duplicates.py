@@ -21,6 +21,7 @@ from memtrack.data.variants import VariantData
 from memtrack.report.duplicates import draw_conflicts, duplicate_metrics, duplicate_table
 from memtrack.report.metrics import DuplicatesMetrics
 from memtrack.report.sample_tables import read_scores, write_csv
+from memtrack.runs.causes import evaluation_causes
 from memtrack.runs.checkpoints import trained_checkpoints, trained_network
 from memtrack.runs.networks import chosen_device
 from memtrack.stages import load_with_variant
@@ -40,7 +41,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     data = PreparedData()
     variant = VariantData(name, data)
-    scores = read_scores(EVALUATE_RESULTS / name, variant)
+    scores = read_scores(EVALUATE_RESULTS / name, variant, evaluation_causes(params, variant))
     pairs = _pairs(params, data, variant, trained / "checkpoints")
     table = duplicate_table(variant, pairs, scores)
     write_csv(table, folder / "duplicates.csv")

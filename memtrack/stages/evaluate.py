@@ -19,6 +19,7 @@ from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.report.evaluation import Evaluation
 from memtrack.report.sample_tables import TABLE
+from memtrack.runs.causes import evaluation_causes
 from memtrack.runs.trained import TrainedRun
 from memtrack.stages import load_variant, variant_parser
 from memtrack.terminal.entry_point import entry_point
@@ -59,7 +60,7 @@ def evaluate(params: Params, name: str, trained: Path, folder: Path, stage: str)
     found = Evaluation(variant, run.trajectory, scores, run.metrics.test_accuracy, params.evaluate.confidence)
     found.write(folder)
     write_json(found.metrics, folder / "metrics.json")
-    write_manifest(folder, variant.causes, {TABLE: folder / TABLE})
+    write_manifest(folder, evaluation_causes(params, variant), {TABLE: folder / TABLE})
     _log(params, run, folder, found)
     for text in [*found.metrics.score_lines(), *found.metrics.in_words()]:
         print(f"{name}: {text}")

@@ -34,6 +34,8 @@ from memtrack.tracking.run import Run
 CHECK = 50
 """The standard error is checked after each block of this many networks, in the order of their numbers. So the
 same networks count, in whatever order they are trained."""
+READ_BACK = ("networks.npz", "memorization.csv", "test.csv")
+"""The files that other stages read."""
 PAIRS = 1000
 """At most this many influential pairs are listed."""
 
@@ -69,7 +71,7 @@ def main() -> None:
             report = _report(data, variant, work.networks, counts, members)
             report.write(folder)
             write_json(report.metrics, folder / "metrics.json")
-            write_manifest(folder, fingerprint.causes)
+            write_manifest(folder, fingerprint.causes, {name: folder / name for name in READ_BACK})
             _log(run, folder, variant.ids, report)
     print(f"{name}: {report.metrics.in_words()}")
 

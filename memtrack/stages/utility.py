@@ -24,10 +24,11 @@ from memtrack.data.manifest import write_manifest
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.ensembles.fingerprint import ensemble_fingerprint
-from memtrack.ensembles.network_folder import NetworkFolder
+from memtrack.ensembles.network_folder import NETWORKS, NetworkFolder
 from memtrack.ensembles.training import chunks, open_run, train_missing, training_device
 from memtrack.report.sample_tables import read_influenced, read_memorization
 from memtrack.report.utility import UtilityReport
+from memtrack.runs.causes import memorization_causes
 from memtrack.stages import load_with_variant
 from memtrack.terminal.entry_point import entry_point
 from memtrack.terminal.progress import Progress
@@ -46,8 +47,9 @@ def main() -> None:
     data = PreparedData()
     variant = VariantData(name, data)
     device = training_device(params)
-    memorization = read_memorization(MEMORIZATION_RESULTS / name, variant)
-    influenced = read_influenced(MEMORIZATION_RESULTS / name, data.split("test")["id"].tolist(), variant)
+    estimated, made_from = MEMORIZATION_RESULTS / name, memorization_causes(params, variant)
+    memorization = read_memorization(estimated, variant, made_from)
+    influenced = read_influenced(estimated, data.split("test")["id"].tolist(), variant, made_from)
     thresholds = _usable_thresholds(params, name, memorization)
     members = partial(utility_members, memorization, params.memorization.seed)
     digest = hashlib.sha256(memorization.tobytes()).hexdigest()
@@ -92,7 +94,7 @@ def main() -> None:
             )
             report.write(folder)
             write_json(report.metrics, folder / "metrics.json")
-            write_manifest(folder, fingerprint.causes)
+            write_manifest(folder, fingerprint.causes, {NETWORKS: folder / NETWORKS})
             _log(run, folder, report)
     print(f"{name}: {report.metrics.in_words()}")
     print(report.table[report.table["tests"] == "all"].round(4).to_string(index=False))

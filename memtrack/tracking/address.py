@@ -20,7 +20,8 @@ from memtrack.config.sections.tune import DEFAULT_STORAGE
 from memtrack.terminal.notices import say_once
 
 UNCLEAR = (
-    "it is unclear where the password ends: write @ / ? # : in a user or password as %40 %2F %3F %23 %3A"
+    "it is unclear where the password ends: write @ / ? # : in a user or password as %40 %2F %3F %23 %3A "
+    "(me%40example.com for me@example.com)"
 )
 _SQLITE = re.compile(r"sqlite(?:\+\w+)?:///(?!:memory:|file:)(?P<path>[^?]+)(?P<query>.*)", re.DOTALL)
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
@@ -73,7 +74,8 @@ def address(uri: str) -> str:
     if parts is None or is_file(parts):
         return uri
     port = _PORTS.get(parts["scheme"].partition("+")[0])
-    found = re.sub(rf"(://[^/]*):{port}(?=/|$)", r"\1", url_without_secrets(uri)).rstrip("/")
+    found = re.sub(rf"(://[^/]*):{port}(?=/|$)", r"\1", url_without_secrets(uri))
+    found = found.rstrip("/") if parts["host"] else found
     places = [(key, value) for key, value in parse_qsl(parts["rest"][1:]) if key in _PLACES]
     return f"{found}?{urlencode(places)}" if places else found
 
@@ -138,7 +140,8 @@ def shared_database(tracking: TrackingParams, storage: str | None) -> str | None
     Args:
         storage: the URL of Optuna's storage, or None for the default.
     """
-    if _database(tracking_uri(tracking)) != _database(storage or DEFAULT_STORAGE):
+    ours, theirs = _database(tracking_uri(tracking)), _database(storage or DEFAULT_STORAGE)
+    if ours != theirs or ours.endswith("/"):  # which database it is then stands in a part that may be secret
         return None
     return (
         f"MLflow keeps its runs in this database too ({address(storage or DEFAULT_STORAGE)}), and each would "

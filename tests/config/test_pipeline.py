@@ -51,6 +51,17 @@ def test_names_that_dvc_yaml_defines_itself_are_not_missing() -> None:
     assert problems({}, {"a": {"cmd": "${own.x}"}}, vars=[{"own": {"x": 1}}]) == []
 
 
+def test_names_of_other_files_and_of_a_matrix_are_not_missing() -> None:
+    """Files under `vars`, and what DVC itself defines in a matrix."""
+    assert problems({}, {"a": {"cmd": "${threshold}", "vars": ["b.yaml"]}}, vars=["mine.yaml"]) == []
+    assert problems({}, {"grid": {"matrix": {"v": ["x"]}, "cmd": "run ${key} ${item.v}"}}) == []
+
+
+@pytest.mark.parametrize("stage", [None, {"cmd": "run ${}"}, {"cmd": 1, "deps": 3}, []])
+def test_a_pipeline_that_dvc_refuses_is_left_to_dvc(stage: Any) -> None:
+    assert problems({}, {"a": stage}) == []
+
+
 def test_the_advice_is_a_line_that_can_be_added() -> None:
     content: dict[str, Any] = {"memorization": {"models": 3}}
     dvc = yaml.safe_load((REPOSITORY / "dvc.yaml").read_bytes())["stages"]

@@ -623,6 +623,17 @@ def test_labels_that_pandas_would_take_for_nothing() -> None:
     assert data.codes(data.samples["label"]).tolist() == [0, 1, 2, 0, 1, 2]
 
 
+def test_a_bitmap_of_16_bits_in_all_is_no_deep_image(tmp_path: Path) -> None:
+    """RGB565: five or six bits a colour."""
+    header = struct.pack("<2sIHHI", b"BM", 194, 0, 0, 66)
+    header += struct.pack("<IiiHHIIiiII", 40, 8, 8, 1, 16, 3, 128, 0, 0, 0, 0)
+    header += struct.pack("<III", 0xF800, 0x07E0, 0x1F)
+    path = tmp_path / "dark.bmp"
+    path.write_bytes(header + np.full(64, 0b00010_000100_00010, dtype=np.uint16).tobytes())
+    pixels = decode(path, size=8, mode="RGB", background=(255, 255, 255), depth=None)
+    assert (pixels == np.array([16, 16, 16])[:, None, None]).all()
+
+
 def test_nothing_prepared() -> None:
     with pytest.raises(InputError, match=r"data/prepared: is not there: run `dvc repro prepare`"):
         PreparedData()

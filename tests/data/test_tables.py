@@ -70,6 +70,16 @@ def test_blanks_after_every_separator() -> None:
     assert cells(table(b"path,label\na, cat\n"))[1] == ["a", " cat"]
 
 
+def test_columns_that_nobody_asks_for_may_hold_anything() -> None:
+    frame = pd.DataFrame(
+        {"path": ["a"], "png": [b"\x89PNG"], "vector": [[0.5, 1.0]], "long": ["x" * 200_000]}
+    )
+    frame.to_parquet("labels.parquet")
+    assert read_table(Path("labels.parquet"))["path"].tolist() == ["a"]
+    frame[["path", "long"]].to_csv("labels.csv", index=False)
+    assert read_table(Path("labels.csv"))["path"].tolist() == ["a"]
+
+
 def test_numbers_beside_missing_ones_in_parquet() -> None:
     frame = pd.DataFrame({"a": [1, None], "b": [b"cat", b"dog"], "c": ["x", None]})
     frame.astype({"a": "Int64"}).to_parquet("labels.parquet")

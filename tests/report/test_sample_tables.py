@@ -25,7 +25,7 @@ CAUSES = {"data": {"images.npy": "1"}, "labels": "2", "pixels": None}
 
 
 def variant(*ids: str) -> Any:
-    return SimpleNamespace(ids=list(ids), name="noisy", causes=CAUSES)
+    return SimpleNamespace(ids=list(ids), name="noisy")
 
 
 VARIANT = variant("a", "b")
@@ -35,8 +35,8 @@ def test_in_the_order_of_the_samples(tmp_path: Path) -> None:
     (tmp_path / "memorization.csv").write_text("id,trained,left_out,memorization\nb,2,1,0.5\na,3,0,\n")
     (tmp_path / "test.csv").write_text("id,sure_pairs\nx,2\ny,0\n")
     write_manifest(tmp_path, {**CAUSES, "share": 0.7})
-    np.testing.assert_array_equal(read_memorization(tmp_path, VARIANT), [np.nan, 0.5])
-    assert read_influenced(tmp_path, ["y", "x"], VARIANT).tolist() == [False, True]
+    np.testing.assert_array_equal(read_memorization(tmp_path, VARIANT, CAUSES), [np.nan, 0.5])
+    assert read_influenced(tmp_path, ["y", "x"], VARIANT, CAUSES).tolist() == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -49,15 +49,15 @@ def test_damaged_memorization_is_said(content: str, tmp_path: Path) -> None:
     (tmp_path / "memorization.csv").write_text(f"{header}{content}" if content else "")
     write_manifest(tmp_path, CAUSES)
     with pytest.raises(InputError, match=r"damaged.*run `dvc repro memorization@noisy`"):
-        read_memorization(tmp_path, VARIANT)
+        read_memorization(tmp_path, VARIANT, CAUSES)
 
 
 def test_a_table_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"is not there: with noisy in memorization\.variants, run"):
-        read_memorization(tmp_path / "nowhere", VARIANT)
+        read_memorization(tmp_path / "nowhere", VARIANT, CAUSES)
     write_manifest(tmp_path, CAUSES)
     with pytest.raises(InputError, match=r"memorization\.csv: is not there: with noisy in memorization"):
-        read_memorization(tmp_path, VARIANT)
+        read_memorization(tmp_path, VARIANT, CAUSES)
 
 
 @pytest.mark.parametrize("name", CAUSES)
@@ -65,13 +65,13 @@ def test_tables_of_another_variant_or_data_set_are_refused(name: str, tmp_path: 
     (tmp_path / "scores.csv").write_text("id,given_label,loss,loss_rank\nb,None,0.5,1\na,007,0.25,2\n")
     write_manifest(tmp_path, {**CAUSES, name: "other"})
     with pytest.raises(InputError, match=f"made from another {name}: run `dvc repro evaluate@noisy`"):
-        read_scores(tmp_path, VARIANT)
+        read_scores(tmp_path, VARIANT, CAUSES)
 
 
 def test_scores_in_the_order_of_the_samples(tmp_path: Path) -> None:
     (tmp_path / "scores.csv").write_text("id,given_label,loss,loss_rank\nb,None,0.5,1\na,007,0.25,2\n")
     write_manifest(tmp_path, CAUSES)
-    found = read_scores(tmp_path, VARIANT)
+    found = read_scores(tmp_path, VARIANT, CAUSES)
     expected = pd.DataFrame({"id": ["a", "b"], "given_label": ["007", "None"], "loss": [0.25, 0.5],
                              "loss_rank": [2, 1]})  # fmt: skip
     pd.testing.assert_frame_equal(found, expected, check_dtype=False)
@@ -84,7 +84,7 @@ def test_names_that_are_guarded_against_spreadsheets(tmp_path: Path) -> None:
     written = pd.DataFrame({"id": names, "given_label": ["@x", "", "'", "+1"], "loss": [-0.5, 1.0, 2.0, 3.0]})
     write_csv(written.assign(loss_rank=range(4)), tmp_path / "scores.csv")
     write_manifest(tmp_path, CAUSES)
-    found = read_scores(tmp_path, variant(*names[::-1]))
+    found = read_scores(tmp_path, variant(*names[::-1]), CAUSES)
     assert found["id"].tolist() == names[::-1]
     assert found["given_label"].tolist() == ["+1", "'", "", "@x"]
     assert found["loss"].tolist() == [3.0, 2.0, 1.0, -0.5]
@@ -118,7 +118,7 @@ def test_what_is_written_is_read_to_the_bit(tmp_path: Path) -> None:
                           "loss_rank": draw.permutation(300)})  # fmt: skip
     write_csv(table.sample(frac=1, random_state=0), tmp_path / "scores.csv")
     write_manifest(tmp_path, CAUSES)
-    found = read_scores(tmp_path, variant(*ids))
+    found = read_scores(tmp_path, variant(*ids), CAUSES)
     pd.testing.assert_frame_equal(found, table, check_exact=True)
 
 
@@ -127,7 +127,7 @@ def test_damaged_scores_are_said(end: str, tmp_path: Path) -> None:
     (tmp_path / "scores.csv").write_text(f"id,given_label,loss,loss_rank\nb,x,0.5,1\na,x,{end}")
     write_manifest(tmp_path, CAUSES)
     with pytest.raises(InputError, match=r"damaged.*run `dvc repro evaluate@noisy`"):
-        read_scores(tmp_path, VARIANT)
+        read_scores(tmp_path, VARIANT, CAUSES)
 
 
 @pytest.mark.parametrize("count", ["", "word"])
@@ -135,4 +135,4 @@ def test_damaged_influence_is_said(count: str, tmp_path: Path) -> None:
     (tmp_path / "test.csv").write_text(f"id,sure_pairs\nx,2\ny,{count}\n")
     write_manifest(tmp_path, CAUSES)
     with pytest.raises(InputError, match=r"test.csv: is damaged \(column sure_pairs\)"):
-        read_influenced(tmp_path, ["x", "y"], VARIANT)
+        read_influenced(tmp_path, ["x", "y"], VARIANT, CAUSES)

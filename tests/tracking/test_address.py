@@ -86,6 +86,18 @@ def test_a_password_that_is_not_escaped_is_refused_unseen(uri: str, monkeypatch:
     assert "w1" not in str(caught.value)
 
 
+def test_an_at_sign_in_a_path_without_a_password_is_none_of_a_password() -> None:
+    assert (
+        tracking_uri(TrackingParams(uri="https://mlflow.example.com/@team"))
+        == "https://mlflow.example.com/@team"
+    )
+
+
+def test_databases_that_only_a_query_tells_apart_are_not_called_the_same() -> None:
+    ours, theirs = (f"mssql+pyodbc:///?odbc_connect=DATABASE%3D{name}" for name in ("mlflow", "optuna"))
+    assert shared_database(TrackingParams(uri=ours), theirs) is None
+
+
 def test_an_error_is_reported_without_the_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "t0k")
     uri = "postgresql://ann:p%40w@host/db?sslpassword=ssl1"

@@ -82,7 +82,7 @@ def agreements(
 
 def _within(share: Interval) -> Interval:
     """The interval of a share, cut at 0 and 1."""
-    return Interval(share.value, max(0.0, share.low), min(1.0, share.high))
+    return Interval(share.value, *np.clip([share.low, share.high], 0, 1).tolist())
 
 
 def disagreements(

@@ -137,6 +137,7 @@ class TestAgreement:
         few = np.linspace(0, 0.2, 30)
         found, _ = agreements({"": few}, few, Resampling(5, 0.9, 0))
         assert np.isnan(found[""]["precision"].value)
+        assert np.isnan([found[""]["precision"].low, found[""]["precision"].high]).all()
         assert found[""]["top_overlap"].value == pytest.approx(1)
 
 
