@@ -42,7 +42,7 @@ CONTENT: dict[str, Any] = {
     "record": {"epochs": {"kind": "every", "interval": 1}, "batch_size": 16},
     "curvature": {"perturbation_scale": 0.1, "probes": 1},
 }  # fmt: skip
-CHANGES = 150
+CHANGES = 60
 
 
 def parameters(section: str = "train", **changes: Any) -> Params:
