@@ -106,7 +106,9 @@ class KeptFolder:
             if not isinstance(found, dict) or found.get(name) != value
         ]
         if others:
-            raise self.problem(MANIFEST, f"the folder was made from another {' and another '.join(others)}")
+            raise self.problem(
+                MANIFEST, f"the folder belongs to other data or parameters (different: {', '.join(others)})"
+            )
 
     def problem(self, name: str, text: str) -> InputError:
         """What is wrong with a file of the folder, and how to mend it."""

@@ -81,10 +81,10 @@ def test_no_folder() -> None:
 
 
 def test_made_from_something_else() -> None:
-    with pytest.raises(InputError, match=r"made from another variant and another rate: run `dvc repro it`"):
+    with pytest.raises(InputError, match=r"different: variant, rate\): run `dvc repro it`"):
         opened().require(variant="clean", numbers=[1, 0.5, None], rate=0.1)
     for part in ("train", "numbers", "nothing"):
-        with pytest.raises(InputError, match="made from another lr"):
+        with pytest.raises(InputError, match="different: lr"):
             opened().require(part, lr=0.2)
 
 

@@ -64,7 +64,7 @@ def test_a_table_that_is_not_there_is_said(tmp_path: Path) -> None:
 def test_tables_of_another_variant_or_data_set_are_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "scores.csv").write_text("id,given_label,loss,loss_rank\nb,None,0.5,1\na,007,0.25,2\n")
     write_manifest(tmp_path, {**CAUSES, name: "other"})
-    with pytest.raises(InputError, match=f"made from another {name}: run `dvc repro evaluate@noisy`"):
+    with pytest.raises(InputError, match=f"different: {name}\\): run `dvc repro evaluate@noisy`"):
         read_scores(tmp_path, VARIANT, CAUSES)
 
 

@@ -99,12 +99,12 @@ def test_what_a_finished_training_left() -> None:
 @pytest.mark.parametrize(
     ("taken", "said"),
     [
-        ("results/train/{}", "made from another labels"),
-        ("results/train/{}/trajectory", "made from another labels"),
-        ("results/train/{}/checkpoints", "made from another labels"),
+        ("results/train/{}", "different: labels"),
+        ("results/train/{}/trajectory", "different: labels"),
+        ("results/train/{}/checkpoints", "different: labels"),
         ("results/train/{}/metrics.json", "metrics.json: is damaged or was changed"),
         ("results/train/{}/trajectory/curvature", "curvature/epoch_0001.npy: is damaged"),
-        ("data/variants/{}", "made from another variant"),
+        ("data/variants/{}", "different: variant"),
         ("data/variants/{}/labels.csv", "labels.csv: is damaged or was changed"),
     ],
 )
@@ -120,7 +120,7 @@ def test_of_another_variant(taken: str, said: str) -> None:
 
 
 def test_of_another_seed() -> None:
-    with pytest.raises(InputError, match=r"made from another train: run `dvc repro train@noisy`"):
+    with pytest.raises(InputError, match=r"different: train\): run `dvc repro train@noisy`"):
         read(results=Path("results/train/repeat"))
     assert read(parameters(seed=1), Path("results/train/repeat")) != read()
 
@@ -128,10 +128,10 @@ def test_of_another_seed() -> None:
 @pytest.mark.parametrize(
     ("section", "changes", "said"),
     [
-        ("train", {"epochs": 3}, "another train"),
-        ("train", {"optimizer": {"kind": "adamw"}}, "another train"),
-        ("curvature", {"probes": 2}, "another curvature"),
-        ("record", {"precision": "bfloat16"}, "another record"),
+        ("train", {"epochs": 3}, "different: train"),
+        ("train", {"optimizer": {"kind": "adamw"}}, "different: train"),
+        ("curvature", {"probes": 2}, "different: curvature"),
+        ("record", {"precision": "bfloat16"}, "different: record"),
         ("record", {"epochs": {"kind": "every", "interval": 2}}, "are others than record.epochs"),
     ],
 )
@@ -148,7 +148,7 @@ def test_labels_of_a_data_set_that_was_prepared_anew() -> None:
     samples = Path("data/prepared/samples.csv")
     samples.write_text(samples.read_text().replace("s0,a", "s0,b"))
     write_manifest(samples.parent, {})
-    with pytest.raises(InputError, match=r"made from another data: run `dvc repro corrupt@noisy`"):
+    with pytest.raises(InputError, match=r"different: data\): run `dvc repro corrupt@noisy`"):
         read()
 
 
