@@ -19,7 +19,7 @@ from memtrack.config.params import Params
 from memtrack.config.sections.train import ModelParams
 from memtrack.core.files import epochs_in, file_hash, sealed, unsealed, whole_file
 from memtrack.data.manifest import KeptFolder
-from memtrack.data.prepared import DatasetInfo, PreparedData
+from memtrack.data.prepared import DatasetInfo
 from memtrack.data.variants import VariantData
 from memtrack.runs.causes import training_causes
 from memtrack.runs.networks import network
@@ -121,9 +121,7 @@ class Checkpoints:
             path.unlink(missing_ok=True)
 
 
-def trained_checkpoints(
-    params: Params, data: PreparedData, variant: VariantData, folder: Path, *, remedy: str
-) -> Checkpoints:
+def trained_checkpoints(params: Params, variant: VariantData, folder: Path, *, remedy: str) -> Checkpoints:
     """The checkpoints of a finished training; `InputError`, ending with `remedy`, if they were trained on
     another variant or with other parameters, or are damaged."""
     kept = KeptFolder(folder, remedy)

@@ -98,7 +98,7 @@ class CheckpointNetworks:
         self.shape = data.info.shape
         self._data, self._variant, self._epochs, self._remedy = data, variant, epochs, remedy
         self._train, self._device = params.train, chosen_device(params.train)
-        self._checkpoints = trained_checkpoints(params, data, variant, folder, remedy=remedy)
+        self._checkpoints = trained_checkpoints(params, variant, folder, remedy=remedy)
 
     def models(self) -> Iterator[nn.Module]:
         """The networks after each recorded epoch.

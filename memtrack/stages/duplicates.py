@@ -77,7 +77,7 @@ def _features(params: Params, data: PreparedData, variant: VariantData, trained:
     """The features of the last epoch's network, (N, features)."""
     device, last = chosen_device(params.train), params.train.epochs
     remedy = f"run `dvc repro train@{variant.name}`"
-    checkpoints = trained_checkpoints(params, data, variant, trained, remedy=remedy)
+    checkpoints = trained_checkpoints(params, variant, trained, remedy=remedy)
     model = trained_network(params.train.model, data.info, checkpoints, last, remedy=remedy)
     workers = params.train.workers
     batches = variant_batches(data, variant, batch_size=BATCH, device=device, workers=workers)

@@ -80,7 +80,7 @@ def read(params: Params | None = None, results: Path = Path("results/train/noisy
     data = PreparedData()
     variant = VariantData("noisy", data)
     run = TrainedRun(params, data, variant, results, "train@noisy")
-    checkpoints = trained_checkpoints(params, data, variant, results / "checkpoints", remedy=remedy)
+    checkpoints = trained_checkpoints(params, variant, results / "checkpoints", remedy=remedy)
     found: list[Any] = [variant.ids, variant.clean.tolist(), variant.given.tolist(), variant.copy_of]
     found += [data.samples.to_csv(), data.info.model_dump(), run.metrics, run.trajectory.epochs]
     found.append(data.images(data.samples["image"].tolist()).tolist())
