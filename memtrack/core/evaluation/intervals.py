@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
-from scipy.stats import norm
 
 Values = NDArray[np.float64]
 
@@ -45,6 +44,8 @@ class Estimates:
         A value without error, such as the AUROC of a score that separates the two kinds perfectly, is its own
         interval.
         """
+        from scipy.special import expit, logit  # takes a quarter of a second at the start
+
         least, largest = self.bounds
         z = _quantile(confidence)
         found = []
@@ -71,4 +72,4 @@ class Estimates:
 
 
 def _quantile(confidence: float) -> float:
-    return float(norm.ppf((1 + confidence) / 2))
+    return NormalDist().inv_cdf((1 + confidence) / 2)
