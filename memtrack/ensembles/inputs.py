@@ -17,7 +17,8 @@ from memtrack.config.params import Params
 from memtrack.core.files import write_array
 from memtrack.core.memorization.stacked import Recipe
 from memtrack.core.training import models
-from memtrack.data.prepared import CHUNK, PreparedData
+from memtrack.data.image_cache import CHUNK
+from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.runs.networks import network
 from memtrack.terminal.progress import Progress

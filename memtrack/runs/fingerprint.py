@@ -19,6 +19,7 @@ from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.runs.causes import recording_causes, training_causes
 from memtrack.runs.code import code_hash
+from memtrack.runs.networks import chosen_precision
 
 
 class Fingerprint(StrictModel):
@@ -69,6 +70,7 @@ def training_fingerprint(
         causes={
             **training_causes(params, variant),
             "device": device.type,
+            "precision": chosen_precision(params.train, device),
             "packages": package_versions(),
             "code": code_hash("memtrack.runs.fitting"),
         }

@@ -5,6 +5,7 @@ The fingerprint of a training holds a hash of this module and of all modules tha
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +13,11 @@ import torch
 
 from memtrack.config.params import Params
 from memtrack.core.training.augmentation import Augmentation
-from memtrack.core.training.trainer import Trainer, accuracy
-from memtrack.data.batches import Batches, variant_batches
+from memtrack.core.training.trainer import Trainer
+from memtrack.data.batches import held_out_batches, variant_batches
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
-from memtrack.runs.networks import network
+from memtrack.runs.networks import chosen_precision, network
 
 TEST_BATCH = 512
 
@@ -44,19 +45,24 @@ class Fitting:
     ) -> None:
         train = params.train
         torch.manual_seed(train.seed)
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        # this debugging aid takes time
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        if train.deterministic or device.type != "cuda":
+            os.environ.setdefault(
+                "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+            )  # cuBLAS is deterministic only with it
+            torch.use_deterministic_algorithms(True, warn_only=True)
+            # this debugging aid takes time
+            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        torch.backends.cudnn.benchmark = not train.deterministic
         self.model = network(train.model, data.info).to(device)
+        if device.type == "cuda":
+            self.model.to(memory_format=torch.channels_last)
         self._seed = train.seed
         self._fit = variant_batches(
             data, variant, batch_size=train.batch_size, device=device, workers=train.workers
         )
-        held = data.split("test")
-        self._test = Batches(
-            data, held["image"].tolist(), data.codes(held["label"]),
-            batch_size=TEST_BATCH, device=device, workers=train.workers, change=variant.test_pixels,
-        )  # fmt: skip
+        self._test = held_out_batches(
+            data, variant, batch_size=TEST_BATCH, device=device, workers=train.workers
+        )
         self._trainer = Trainer(
             self.model,
             optimizer=train.optimizer.model_dump(),
@@ -65,6 +71,8 @@ class Fitting:
             epochs=train.epochs,
             steps=len(self._fit),
             seed=train.seed,
+            precision=chosen_precision(train, device),
+            compiled=train.compile,
         )
 
     def run_epoch(self, epoch: int) -> FittedEpoch:
@@ -75,7 +83,7 @@ class Fitting:
         """
         rate = self._trainer.learning_rate
         result = self._trainer.run_epoch(epoch, self._fit.shuffled(seed=self._seed, epoch=epoch))
-        return FittedEpoch(result.loss, result.accuracy, accuracy(self.model, self._test), rate)
+        return FittedEpoch(result.loss, result.accuracy, self._trainer.accuracy(self._test), rate)
 
     def state(self) -> dict[str, Any]:
         """See `Trainer.state`."""

@@ -13,9 +13,10 @@ from memtrack.config.sections.record import RecordParams
 from memtrack.config.sections.train import ModelParams, RecipeParams, TrainParams
 from memtrack.config.validation import nearest
 from memtrack.core.training import models
-from memtrack.core.training.devices import pick_device
+from memtrack.core.training.devices import free_on_gpu, pick_device
 from memtrack.core.training.memory import saved_bytes, weight_bytes
 from memtrack.core.training.models.torchvision import classifier_names
+from memtrack.core.training.precision import TrainingPrecision, fastest_precision
 from memtrack.data.prepared import DatasetInfo
 
 
@@ -25,6 +26,15 @@ def chosen_device(train: TrainParams) -> torch.device:
         return pick_device(train.device)
     except ValueError as error:
         raise train.mistake("device", message=str(error)) from None
+
+
+def chosen_precision(train: TrainParams, device: torch.device) -> TrainingPrecision:
+    """The precision of train.precision on this device; `InputError` if the device does not have it."""
+    if train.precision == "auto":
+        return fastest_precision(device)
+    if train.precision == "tf32" and device.type != "cuda":
+        raise train.mistake("precision", message=f"only NVIDIA's GPUs have tf32, and this is {device}")
+    return train.precision
 
 
 def network(chosen: ModelParams, info: DatasetInfo) -> nn.Module:
@@ -70,8 +80,7 @@ LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_by
 def free_bytes(device: torch.device) -> int:
     """The memory of a device that is free; on a CPU with what can be swapped."""
     if device.type == "cuda":
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by this process
-        return torch.cuda.mem_get_info(device)[0] + kept
+        return free_on_gpu(device)
     free = psutil.virtual_memory().available
     for limit in map(Path, LIMITS):
         with suppress(OSError, ValueError):  # there is no such file, or it says "max"

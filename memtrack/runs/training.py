@@ -52,6 +52,7 @@ def train(
             machine.
     """
     data = PreparedData()
+    data.keep_decoded(params.compute.image_cache_bytes)
     variant = VariantData(name, data)
     device = chosen_device(params.train)
     check_memory(params.train, data.info, len(variant.ids), device, record=params.record)

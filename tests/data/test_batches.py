@@ -13,11 +13,13 @@ from torch import Tensor
 
 from memtrack.config.errors import InputError
 from memtrack.config.sections.data import Digits, ImageFolder
+from memtrack.core.images.normalization import Normalization
 from memtrack.core.images.pixels import RandomizedPixels
 from memtrack.core.recording.curvature import ForwardDifference
 from memtrack.core.recording.recorder import QUANTITIES, joined, record_epoch
 from memtrack.core.training.models import build
 from memtrack.data.batches import Batches
+from memtrack.data.image_store import Change, ImageStore
 from memtrack.data.preparation import write_prepared
 from memtrack.data.prepared import PreparedData
 from memtrack.data.sources import Collected, collect
@@ -57,10 +59,17 @@ def files(picture: Picture) -> PreparedData:
     return PreparedData()
 
 
-def batches(data: PreparedData, size: int, workers: int = 0, split: str = "train") -> Batches:
+def batches(
+    data: PreparedData, size: int, workers: int = 0, split: str = "train", change: Change | None = None
+) -> Batches:
     """Batches whose labels are the rows, so that each sample can be told from the others."""
     where = data.split(split)["image"].tolist()
-    return Batches(data, where, np.arange(len(where)), batch_size=size, device=CPU, workers=workers)
+    store = ImageStore(data, where, CPU, workers=workers, change=change)
+    return Batches(store, normalization(data), np.arange(len(where)), batch_size=size)
+
+
+def normalization(data: PreparedData) -> Normalization:
+    return Normalization(data.info.mean, data.info.std, CPU)
 
 
 def everything(batches: Batches) -> tuple[Tensor, list[int]]:
@@ -96,7 +105,8 @@ def test_the_test_split_is_normalized_like_the_training_split(
 
 def test_labels_are_those_that_were_given(arrays: PreparedData) -> None:
     given = np.random.default_rng(1).integers(0, 10, size=N)
-    made = Batches(arrays, arrays.split("train")["image"].tolist(), given, batch_size=5, device=CPU)
+    store = ImageStore(arrays, arrays.split("train")["image"].tolist(), CPU)
+    made = Batches(store, normalization(arrays), given, batch_size=5)
     labels = torch.cat([labels for _, labels in made.shuffled(seed=0, epoch=1)])
     order = torch.cat([rows for _, rows in batches(arrays, 5).shuffled(seed=0, epoch=1)])
     assert labels.dtype == torch.int64
@@ -209,7 +219,7 @@ def test_randomized_pixels_are_those_of_the_row(workers: int, files: PreparedDat
     """Whatever the order and the batch."""
     randomized = RandomizedPixels("random", 3, files.info.mean, files.info.std)
     where = files.split("train")["image"].tolist()
-    made = Batches(files, where, np.arange(N), batch_size=5, device=CPU, workers=workers, change=randomized)
+    made = batches(files, 5, workers, change=randomized)
     images = torch.from_numpy(randomized(files.images(where), range(N))).float() / 255
     mean, std = torch.tensor(files.info.mean), torch.tensor(files.info.std)
     wanted = (images - mean[:, None, None]) / std[:, None, None]

@@ -43,6 +43,9 @@ PARAMS: dict[str, Any] = {
         },
         "schedule": {"kind": "step", "milestones": [4, 8], "factor": 0.5},
         "augment": {"crop": 2, "flip": True},
+        "precision": "float32",
+        "compile": False,
+        "deterministic": True,
     },
     "record": {"epochs": {"kind": "every"}},
     "curvature": {"perturbation_scale": 0.1, "probes": 2},
@@ -86,6 +89,8 @@ def another(value: Any) -> Any:
             return [first + 1, *rest]
         case "resnet18":
             return "resnet34"
+        case "float32":
+            return "bfloat16"
     raise AssertionError(f"no other value for {value!r}")
 
 

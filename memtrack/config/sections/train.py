@@ -131,8 +131,21 @@ class TrainParams(RecipeParams):
 
     seed: Seed = 0
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    workers: Annotated[int, Field(ge=0, le=64)] = Field(
-        0, description="Extra processes that decode image files; 0: the training process decodes them."
+    workers: Annotated[int, Field(ge=0, le=64)] | None = Field(
+        None,
+        description="Extra processes that read image files; 0: the training process reads them; null: none "
+        "if the decoded images are kept (compute.image_cache), otherwise one less than there are cores.",
+    )
+    precision: Literal["auto", "float32", "tf32", "bfloat16"] = Field(
+        "auto",
+        description="Precision of the training's arithmetic; auto: bfloat16 on a GPU that computes with it, "
+        "otherwise float32.",
+    )
+    compile: bool = Field(
+        False, description="Compile the network for the training (torch.compile), which takes a minute."
+    )
+    deterministic: bool = Field(
+        True, description="The same seed gives the same weights on a GPU, too; false is faster there."
     )
     augment: Augment = Field(default_factory=Augment)
 

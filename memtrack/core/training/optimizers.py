@@ -17,9 +17,11 @@ from torch.optim.lr_scheduler import (
 
 
 def build_optimizer(model: nn.Module, kind: str, **options: Any) -> Optimizer:
-    """The optimizer `sgd` or `adamw` for the model's parameters."""
+    """The optimizer `sgd` or `adamw` for the model's parameters; on a GPU one kernel updates all of them."""
     kinds: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "adamw": AdamW}
-    return kinds[kind](model.parameters(), **options)
+    parameters = list(model.parameters())
+    fused = all(parameter.is_cuda for parameter in parameters)
+    return kinds[kind](parameters, fused=True if fused else None, **options)
 
 
 def build_schedule(

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import (
-    LRScheduler,
-)
+from torch.optim.lr_scheduler import LRScheduler
 
 from memtrack.core.training.augmentation import Augmentation
 from memtrack.core.training.optimizers import build_optimizer, build_schedule
+from memtrack.core.training.precision import TrainingPrecision, training_precision
 
 
 @dataclass(frozen=True)
@@ -37,28 +37,32 @@ def train_epoch(
 ) -> EpochResult:
     """Take one gradient step on each batch (inputs, labels); the batches are on the model's device.
 
+    Nothing waits for the device before the end of the epoch.
+
     Raises:
         FloatingPointError: if the loss is not finite.
     """
     model.train()
-    total = torch.zeros(2)
+    totals: Tensor | None = None
     seen = 0
     for inputs, labels in batches:
         logits = model(augment(inputs) if augment else inputs)
-        loss = cross_entropy(logits, labels)
+        loss = cross_entropy(logits, labels)  # autocast computes it in float32
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         optimizer.step()
         schedule.step()
         correct = (logits.detach().argmax(1) == labels).sum()
-        total += torch.stack([loss.detach() * len(labels), correct]).cpu()
+        batch = torch.stack([loss.detach() * len(labels), correct])
+        totals = batch if totals is None else totals + batch
         seen += len(labels)
-    if not torch.isfinite(total).all():
+    loss_sum, correct_sum = (0.0, 0.0) if totals is None else totals.tolist()
+    if not math.isfinite(loss_sum):
         raise FloatingPointError(
             "the training loss is not finite: the training has diverged; a smaller learning rate usually "
             "helps"
         )
-    return EpochResult(loss=float(total[0]) / seen, accuracy=float(total[1]) / seen)
+    return EpochResult(loss=loss_sum / seen, accuracy=correct_sum / seen)
 
 
 class Trainer:
@@ -71,6 +75,7 @@ class Trainer:
         model: a network on its device.
         optimizer, schedule: the arguments of `build_optimizer` and `build_schedule`, with `kind`.
         epochs: number of epochs of the whole training. steps: batches per epoch.
+        precision: see `training_precision`. compiled: whether to compile the network (torch.compile).
     """
 
     def __init__(
@@ -83,8 +88,13 @@ class Trainer:
         epochs: int,
         steps: int,
         seed: int,
+        precision: TrainingPrecision = "float32",
+        compiled: bool = False,
     ) -> None:
         self.model = model
+        self._device = next(model.parameters()).device
+        self._network = cast(nn.Module, torch.compile(model)) if compiled else model
+        self._precision = precision
         self.optimizer = build_optimizer(model, **optimizer)
         self.schedule = build_schedule(self.optimizer, epochs=epochs, steps=steps, **schedule)
         self._augment = augment
@@ -100,7 +110,13 @@ class Trainer:
         seed = int(np.random.SeedSequence([self._seed, epoch]).generate_state(1)[0])
         torch.manual_seed(seed)
         augment = partial(self._augment, generator=torch.Generator().manual_seed(seed))
-        return train_epoch(self.model, batches, self.optimizer, self.schedule, augment)
+        with training_precision(self._precision, self._device):
+            return train_epoch(self._network, batches, self.optimizer, self.schedule, augment)
+
+    def accuracy(self, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
+        """The share of the samples that the network predicts correctly, in eval mode."""
+        with training_precision(self._precision, self._device):
+            return accuracy(self.model, batches)
 
     def state(self) -> dict[str, Any]:
         """Everything that training resumes from: plain numbers, and tensors that further training changes."""
@@ -121,8 +137,9 @@ class Trainer:
 def accuracy(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
     """The share of the samples that the model predicts correctly, in eval mode."""
     model.eval()
-    correct = seen = 0
+    correct: Tensor | int = 0
+    seen = 0
     for inputs, labels in batches:
-        correct += int((model(inputs).argmax(1) == labels).sum())
+        correct = correct + (model(inputs).argmax(1) == labels).sum()
         seen += len(labels)
-    return correct / seen
+    return int(correct) / seen

@@ -1,0 +1,139 @@
+"""The images of some samples as a network sees them: on the device, in memory, or decoded by workers."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+
+import numpy as np
+import psutil
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from memtrack.config.errors import InputError, Problem
+from memtrack.core.images.pixels import Pixels
+from memtrack.core.training.devices import free_on_gpu
+from memtrack.data.image_cache import CHUNK
+from memtrack.data.prepared import PreparedData
+
+Rows = NDArray[np.int64]
+Change = Callable[[Pixels, Rows], Pixels]
+SHARE = 0.25
+"""The share of the free memory that the images of a store may take."""
+MOST_WORKERS = 16
+
+
+class ImageStore:
+    """The images of some samples, uint8.
+
+    They are kept on a GPU if they fit into a share of its free memory. Otherwise they are read batch by
+    batch: from the decoded images of the data set if there are any (see `PreparedData.keep_decoded`), or from
+    the files. What `change` makes of them is kept in memory if it fits there.
+
+    Args:
+        where: the image entry of each sample for `PreparedData.images`, (N,).
+        device: the device of the batches.
+        workers: processes that read the images; None: as many as are of use on this machine.
+        change: turns images and their rows into what the network sees.
+    """
+
+    def __init__(
+        self,
+        data: PreparedData,
+        where: Sequence[str],
+        device: torch.device,
+        *,
+        workers: int | None = None,
+        change: Change | None = None,
+    ) -> None:
+        self._data, self._where, self._change = data, where, change
+        self.device = device
+        self._asked = workers
+
+    def batches(self, cuts: Sequence[Rows]) -> Iterator[Tensor]:
+        """The images of each array of rows, uint8 (B, channels, H, W) on the device. On a GPU they are stored
+        channels-last.
+
+        Raises:
+            InputError: for images that cannot be read any more.
+        """
+        kept = self._kept
+        if kept is not None:
+            rows = torch.from_numpy(np.concatenate(cuts) if len(cuts) else np.empty(0, np.int64))
+            for part in torch.split(rows.to(kept.device), [len(cut) for cut in cuts]):
+                yield kept[part].permute(0, 3, 1, 2) if kept.is_cuda else kept[part]
+            return
+        for images in self._loader(cuts):
+            if not isinstance(images, Tensor):
+                raise InputError(images)
+            images = images.to(self.device, non_blocking=True)
+            yield images.contiguous(memory_format=torch.channels_last) if images.is_cuda else images
+
+    @cached_property
+    def _kept(self) -> Tensor | None:
+        """All images: (N, channels, H, W) in memory, (N, H, W, channels) on a GPU; None if they are read."""
+        size = len(self._where) * math.prod(self._data.info.shape)
+        if self.device.type == "cuda":
+            if size > SHARE * free_on_gpu(self.device):
+                return None
+            kept = torch.empty(
+                (len(self._where), *self._data.info.shape), dtype=torch.uint8, device=self.device
+            ).permute(0, 2, 3, 1).contiguous()  # fmt: skip
+        else:
+            # what is not changed is as fast from the file that is mapped into memory
+            if self._change is None or size > SHARE * psutil.virtual_memory().available:
+                return None
+            kept = torch.empty((len(self._where), *self._data.info.shape), dtype=torch.uint8)
+        start = 0
+        for images in self._loader([np.arange(len(self._where))[at : at + CHUNK]
+                                    for at in range(0, len(self._where), CHUNK)]):  # fmt: skip
+            if not isinstance(images, Tensor):
+                raise InputError(images)
+            placed = images.permute(0, 2, 3, 1) if kept.is_cuda else images
+            kept[start : start + len(images)] = placed.to(kept.device)
+            start += len(images)
+        return kept
+
+    def _loader(self, cuts: Sequence[Rows]) -> DataLoader[Tensor | list[Problem]]:
+        return DataLoader(
+            _Images(self._data, self._where, self._change),
+            batch_size=None,
+            sampler=cuts,
+            num_workers=self.workers,
+            pin_memory=self.device.type == "cuda",
+        )
+
+    @property
+    def workers(self) -> int:
+        """The number of processes that read the images."""
+        if self._data.info.files is None:
+            return 0
+        if self._asked is not None:
+            return self._asked
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        if self._data.decoded:
+            return 0
+        return max(1, min(cores - 1, MOST_WORKERS))
+
+
+class _Images(Dataset[Tensor | list[Problem]]):
+    """Batches of images, indexed by an array of rows, so that a worker decodes one batch at a time.
+
+    In place of a batch that cannot be read it gives the problems: an exception would come with the traceback
+    of the worker process."""
+
+    def __init__(self, data: PreparedData, where: Sequence[str], change: Change | None) -> None:
+        self.data = data
+        self.where = where
+        self.change = change
+
+    def __getitem__(self, rows: Rows) -> Tensor | list[Problem]:
+        try:
+            images = self.data.images([self.where[row] for row in rows])
+        except InputError as error:
+            return list(error.problems)
+        return torch.from_numpy(images if self.change is None else self.change(images, rows))
