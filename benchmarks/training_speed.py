@@ -30,7 +30,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy, pad
 
 from memtrack.config.params import Params
@@ -55,7 +55,7 @@ SHAPE, CLASSES, CROP = (3, 32, 32), 10, 4
 
 @dataclass(frozen=True)
 class Case:
-    """A network and how it is trained. images: the number of training images. swept: the batch of the sweep."""
+    """A network and how it is trained, on how many images. swept: the batch size of the sweep."""
 
     name: str
     model: dict[str, Any]

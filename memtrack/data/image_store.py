@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
@@ -65,37 +64,34 @@ class ImageStore:
         if kept is not None:
             rows = torch.from_numpy(np.concatenate(cuts) if len(cuts) else np.empty(0, np.int64))
             for part in torch.split(rows.to(kept.device), [len(cut) for cut in cuts]):
-                yield kept[part].permute(0, 3, 1, 2) if kept.is_cuda else kept[part]
+                yield kept[part].permute(0, 3, 1, 2) if on_gpu(self.device) else kept[part]
             return
         for images in self._loader(cuts):
             if not isinstance(images, Tensor):
                 raise InputError(images)
             images = images.to(self.device, non_blocking=True)
-            yield images.contiguous(memory_format=torch.channels_last) if images.is_cuda else images
+            yield images.contiguous(memory_format=torch.channels_last) if on_gpu(self.device) else images
 
     @cached_property
     def _kept(self) -> Tensor | None:
         """All images: (N, channels, H, W) in memory, (N, H, W, channels) on a GPU; None if they are read."""
-        size = len(self._where) * math.prod(self._data.info.shape)
-        if self.device.type == "cuda":
+        count, (channels, height, width) = len(self._where), self._data.info.shape
+        size = count * channels * height * width
+        if on_gpu(self.device):
             if size > SHARE * free_on_gpu(self.device):
                 return None
-            kept = torch.empty(
-                (len(self._where), *self._data.info.shape), dtype=torch.uint8, device=self.device
-            ).permute(0, 2, 3, 1).contiguous()  # fmt: skip
+            kept = torch.empty((count, height, width, channels), dtype=torch.uint8, device=self.device)
+            filled = kept.permute(0, 3, 1, 2)
         else:
-            # what is not changed is as fast from the file that is mapped into memory
+            # what is not changed is read as fast from the file that is mapped into memory
             if self._change is None or size > SHARE * psutil.virtual_memory().available:
                 return None
-            kept = torch.empty((len(self._where), *self._data.info.shape), dtype=torch.uint8)
-        start = 0
-        for images in self._loader([np.arange(len(self._where))[at : at + CHUNK]
-                                    for at in range(0, len(self._where), CHUNK)]):  # fmt: skip
+            kept = filled = torch.empty((count, channels, height, width), dtype=torch.uint8)
+        chunks = np.split(np.arange(count), range(CHUNK, count, CHUNK))
+        for rows, images in zip(chunks, self._loader(chunks), strict=True):
             if not isinstance(images, Tensor):
                 raise InputError(images)
-            placed = images.permute(0, 2, 3, 1) if kept.is_cuda else images
-            kept[start : start + len(images)] = placed.to(kept.device)
-            start += len(images)
+            filled[rows[0] : rows[-1] + 1] = images.to(self.device, non_blocking=True)
         return kept
 
     def _loader(self, cuts: Sequence[Rows]) -> DataLoader[Tensor | list[Problem]]:
@@ -104,20 +100,23 @@ class ImageStore:
             batch_size=None,
             sampler=cuts,
             num_workers=self.workers,
-            pin_memory=self.device.type == "cuda",
+            pin_memory=self.device.type == "cuda",  # so that copies do not wait
         )
 
     @property
     def workers(self) -> int:
         """The number of processes that read the images."""
-        if self._data.info.files is None:
+        if self._data.info.files is None or (self._asked is None and self._data.decoded):
             return 0
         if self._asked is not None:
             return self._asked
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        if self._data.decoded:
-            return 0
         return max(1, min(cores - 1, MOST_WORKERS))
+
+
+def on_gpu(device: torch.device) -> bool:
+    """Whether images are kept on the device, channels-last, as convolutions of a GPU want them."""
+    return device.type == "cuda"
 
 
 class _Images(Dataset[Tensor | list[Problem]]):

@@ -41,6 +41,7 @@ def main() -> None:
     trained, folder = TRAIN_RESULTS / name, DUPLICATES_RESULTS / name
     folder.mkdir(parents=True, exist_ok=True)
     data = PreparedData()
+    data.keep_decoded(params.compute.image_cache_bytes)
     variant = VariantData(name, data)
     scores = read_scores(EVALUATE_RESULTS / name, variant, evaluation_causes(params, variant))
     pairs = _pairs(params, data, variant, trained / "checkpoints")

@@ -46,6 +46,7 @@ def main() -> None:
     params, name = load_with_variant(__doc__)
     options, folder = params.memorization, MEMORIZATION_RESULTS / name
     data = PreparedData()
+    data.keep_decoded(params.compute.image_cache_bytes)
     variant = VariantData(name, data)
     device = training_device(params)
     samples = len(variant.ids), len(data.split("test"))

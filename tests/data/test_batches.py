@@ -18,6 +18,7 @@ from memtrack.core.images.pixels import RandomizedPixels
 from memtrack.core.recording.curvature import ForwardDifference
 from memtrack.core.recording.recorder import QUANTITIES, joined, record_epoch
 from memtrack.core.training.models import build
+from memtrack.data import image_store
 from memtrack.data.batches import Batches
 from memtrack.data.image_store import Change, ImageStore
 from memtrack.data.preparation import write_prepared
@@ -235,3 +236,34 @@ def test_an_image_that_goes_missing_is_named_without_a_traceback(files: Prepared
         everything(batches(files, 4))
     (problem,) = caught.value.problems
     assert str(problem).startswith(f"photos/{name}: cannot be read: No such file or directory. ")
+
+
+@pytest.mark.parametrize("free", [10**9, 0])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_gpu_has_the_same_images_channels_last(
+    free: int, workers: int, files: PreparedData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, _ = everything(batches(files, 4))
+    monkeypatch.setattr(image_store, "on_gpu", lambda _: True)
+    monkeypatch.setattr(image_store, "free_on_gpu", lambda _: free)
+    made = batches(files, 4, workers)
+    ALIVE.append(made)
+    for epoch in (1, 2):
+        passed = list(made.shuffled(seed=5, epoch=epoch))
+        assert all(inputs.is_contiguous(memory_format=torch.channels_last) for inputs, _ in passed)
+        order = torch.cat([labels for _, labels in passed])
+        assert torch.equal(torch.cat([inputs for inputs, _ in passed]), plain[order])
+
+
+def test_changed_images_are_computed_once(arrays: PreparedData) -> None:
+    seen = []
+
+    def change(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        seen.extend(rows)
+        return 255 - images
+
+    made = batches(arrays, 4, change=change)
+    first, _ = everything(made)
+    again, _ = everything(made)
+    assert torch.equal(first, again)
+    assert sorted(seen) == list(range(N))
