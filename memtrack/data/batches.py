@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from memtrack.core.images.normalization import Normalization
-from memtrack.data.image_store import ImageStore, Rows
+from memtrack.data.image_store import ImageStore, Rows, Transform
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 
@@ -19,7 +19,8 @@ from memtrack.data.variants import VariantData
 class Batches:
     """Batches (inputs, labels) of samples: in id order, or shuffled by (seed, epoch).
 
-    `labels` are int64 (N,); `rows` are those of a subset of the samples.
+    `labels` are int64 (N,); `rows` are those of a subset of the samples. `epoch` is the one that `shuffled`
+    was called with last.
 
     Inputs are float32 (B, channels, height, width), normalized by the mean and standard deviation of
     the training images, and channels-last on a GPU; labels are int64 (B,). A last batch of one sample is
@@ -40,6 +41,7 @@ class Batches:
         self.labels = torch.from_numpy(labels)
         self._store = store
         self._rows = self._order = np.arange(len(labels)) if rows is None else rows
+        self.epoch = 0
         self._batch_size = batch_size
         self._inputs = normalization
 
@@ -57,23 +59,31 @@ class Batches:
         cuts = self.cuts()
         labels = self.labels[torch.from_numpy(np.concatenate(cuts))].to(self._store.device)
         parts = torch.split(labels, [len(cut) for cut in cuts])
-        for images, given in zip(self._store.batches(cuts), parts, strict=True):
+        for images, given in zip(self._store.batches(cuts, self.epoch), parts, strict=True):
             yield self._inputs(images), given
 
     def shuffled(self, *, seed: int, epoch: int) -> Batches:
         """Put the samples into an order that depends on (seed, epoch); returns itself."""
         generator = np.random.Generator(np.random.PCG64([seed, epoch]))
+        self.epoch = epoch
         self._order = self._rows[generator.permutation(len(self._rows))]
         return self
 
 
 def variant_store(
-    data: PreparedData, variant: VariantData, device: torch.device, workers: int | None = None
+    data: PreparedData,
+    variant: VariantData,
+    device: torch.device,
+    workers: int | None = None,
+    transform: Transform | None = None,
 ) -> ImageStore:
-    """The images of a variant's samples: one store for training and recording on a device."""
+    """The images of a variant's samples: one store for training and recording on a device, unless training
+    transforms them."""
     key = (device, workers)
+    change = variant.seen if variant.pixels is not None else None
+    if transform is not None:
+        return ImageStore(data, variant.images, device, workers=workers, change=change, transform=transform)
     if key not in variant.stores:
-        change = variant.seen if variant.pixels is not None else None
         variant.stores[key] = ImageStore(data, variant.images, device, workers=workers, change=change)
     return cast(ImageStore, variant.stores[key])
 
@@ -86,10 +96,12 @@ def variant_batches(
     device: torch.device,
     workers: int | None = None,
     rows: Rows | None = None,
+    transform: Transform | None = None,
 ) -> Batches:
-    """Batches of a variant's samples with their given labels, or only of those in `rows`."""
+    """Batches of a variant's samples with their given labels, or only of those in `rows`. `transform` changes
+    the images at random."""
     return Batches(
-        variant_store(data, variant, device, workers),
+        variant_store(data, variant, device, workers, transform),
         Normalization(data.info.mean, data.info.std, device),
         variant.given,
         batch_size=batch_size,

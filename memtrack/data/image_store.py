@@ -21,6 +21,7 @@ from memtrack.data.prepared import PreparedData
 
 Rows = NDArray[np.int64]
 Change = Callable[[Pixels, Rows], Pixels]
+Transform = Callable[[Pixels, Rows, int], Pixels]
 SHARE = 0.25
 """The share of the free memory that the images of a store may take."""
 MOST_WORKERS = 16
@@ -38,6 +39,8 @@ class ImageStore:
         device: the device of the batches.
         workers: processes that read the images; None: as many as are of use on this machine.
         change: turns images and their rows into what the network sees.
+        transform: changes that at random, given the epoch. So the images are read for every pass, and each
+            batch is transformed by a worker, if there are any.
     """
 
     def __init__(
@@ -48,14 +51,15 @@ class ImageStore:
         *,
         workers: int | None = None,
         change: Change | None = None,
+        transform: Transform | None = None,
     ) -> None:
-        self._data, self._where, self._change = data, where, change
+        self._data, self._where, self._change, self._transform = data, where, change, transform
         self.device = device
         self._asked = workers
 
-    def batches(self, cuts: Sequence[Rows]) -> Iterator[Tensor]:
-        """The images of each array of rows, uint8 (B, channels, H, W) on the device. On a GPU they are stored
-        channels-last.
+    def batches(self, cuts: Sequence[Rows], epoch: int = 0) -> Iterator[Tensor]:
+        """The images of each array of rows, uint8 (B, channels, H, W) on the device, in an epoch. On a GPU
+        they are stored channels-last.
 
         Raises:
             InputError: for images that cannot be read any more.
@@ -66,7 +70,7 @@ class ImageStore:
             for part in torch.split(rows.to(kept.device), [len(cut) for cut in cuts]):
                 yield kept[part].permute(0, 3, 1, 2) if on_gpu(self.device) else kept[part]
             return
-        for images in self._loader(cuts):
+        for images in self._loader(cuts, epoch):
             if not isinstance(images, Tensor):
                 raise InputError(images)
             images = images.to(self.device, non_blocking=True)
@@ -75,6 +79,8 @@ class ImageStore:
     @cached_property
     def _kept(self) -> Tensor | None:
         """All images: (N, channels, H, W) in memory, (N, H, W, channels) on a GPU; None if they are read."""
+        if self._transform is not None:
+            return None
         count, (channels, height, width) = len(self._where), self._data.info.shape
         size = count * channels * height * width
         if on_gpu(self.device):
@@ -94,9 +100,9 @@ class ImageStore:
             filled[rows[0] : rows[-1] + 1] = images.to(self.device, non_blocking=True)
         return kept
 
-    def _loader(self, cuts: Sequence[Rows]) -> DataLoader[Tensor | list[Problem]]:
+    def _loader(self, cuts: Sequence[Rows], epoch: int = 0) -> DataLoader[Tensor | list[Problem]]:
         return DataLoader(
-            _Images(self._data, self._where, self._change),
+            _Images(self._data, self._where, self._change, self._transform, epoch),
             batch_size=None,
             sampler=cuts,
             num_workers=self.workers,
@@ -106,10 +112,12 @@ class ImageStore:
     @property
     def workers(self) -> int:
         """The number of processes that read the images."""
-        if self._data.info.files is None or (self._asked is None and self._data.decoded):
+        if self._data.info.files is None and self._transform is None:
             return 0
         if self._asked is not None:
             return self._asked
+        if self._data.decoded and self._transform is None:
+            return 0
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return max(1, min(cores - 1, MOST_WORKERS))
 
@@ -125,14 +133,26 @@ class _Images(Dataset[Tensor | list[Problem]]):
     In place of a batch that cannot be read it gives the problems: an exception would come with the traceback
     of the worker process."""
 
-    def __init__(self, data: PreparedData, where: Sequence[str], change: Change | None) -> None:
+    def __init__(
+        self,
+        data: PreparedData,
+        where: Sequence[str],
+        change: Change | None,
+        transform: Transform | None,
+        epoch: int,
+    ) -> None:
         self.data = data
         self.where = where
         self.change = change
+        self.transform, self.epoch = transform, epoch
 
     def __getitem__(self, rows: Rows) -> Tensor | list[Problem]:
         try:
             images = self.data.images([self.where[row] for row in rows])
         except InputError as error:
             return list(error.problems)
-        return torch.from_numpy(images if self.change is None else self.change(images, rows))
+        if self.change is not None:
+            images = self.change(images, rows)
+        if self.transform is not None:
+            images = self.transform(images, rows, self.epoch)
+        return torch.from_numpy(images)

@@ -18,6 +18,7 @@ from memtrack.data.batches import held_out_batches, variant_batches
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.runs.networks import chosen_precision, network
+from memtrack.runs.transforms import chosen_transforms
 
 TEST_BATCH = 512
 
@@ -44,6 +45,7 @@ class Fitting:
         self, params: Params, data: PreparedData, variant: VariantData, device: torch.device
     ) -> None:
         train = params.train
+        transforms = chosen_transforms(train, data.info)
         torch.manual_seed(train.seed)
         if train.deterministic or device.type != "cuda":
             os.environ.setdefault(
@@ -58,8 +60,9 @@ class Fitting:
             self.model.to(memory_format=torch.channels_last)
         self._seed = train.seed
         self._fit = variant_batches(
-            data, variant, batch_size=train.batch_size, device=device, workers=train.workers
-        )
+            data, variant, batch_size=train.batch_size, device=device, workers=train.workers,
+            transform=transforms,
+        )  # fmt: skip
         self._test = held_out_batches(
             data, variant, batch_size=TEST_BATCH, device=device, workers=train.workers
         )

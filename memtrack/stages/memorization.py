@@ -53,7 +53,7 @@ def main() -> None:
     if not 0 < round(options.share * samples[0]) < samples[0]:
         text = f"{options.share} of {samples[0]} samples leaves nothing to train on, or leaves none out"
         raise options.mistake("share", message=text)
-    if options.recipe is None and (params.train.augment.crop or params.train.augment.flip):
+    if options.recipe is None and any(params.train.augment.model_dump().values()):
         print(f"{name}: these networks are trained without train.augment, the scored network with it")
     members = partial(subset, samples[0], share=options.share, seed=options.seed)
     fingerprint = ensemble_fingerprint(params, data, variant, device, share=options.share)

@@ -127,7 +127,11 @@ def test_what_a_file_says_is_what_is_loaded() -> None:
                 "weight_decay": 0.0,
             },
             "schedule": {"kind": "step", "milestones": [10, 20], "factor": 0.5},
-            "augment": {"crop": 2, "flip": True},
+            "augment": {
+                "crop": 2,
+                "flip": True,
+                "transforms": [{"name": "RandomResizedCrop", "scale": [0.5, 1]}, {"name": "RandAugment"}],
+            },
         },
         "record": {
             "epochs": {"kind": "list", "epochs": [20, 1, 10]},

@@ -229,6 +229,28 @@ def test_randomized_pixels_are_those_of_the_row(workers: int, files: PreparedDat
     assert (inputs - wanted[rows]).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_transform_is_given_images_rows_and_epoch(workers: int, arrays: PreparedData) -> None:
+    """Arrays go through the workers too, and other passes know nothing of it."""
+    where = arrays.split("train")["image"].tolist()
+    store = ImageStore(arrays, where, CPU, workers=workers, transform=_marked)
+    made = Batches(store, normalization(arrays), np.arange(N), batch_size=5)
+    if workers:
+        ALIVE.append(made)
+    std, mean = (torch.tensor(values)[:, None] for values in (arrays.info.std, arrays.info.mean))
+    for epoch in (3, 1):
+        inputs, rows = everything(made.shuffled(seed=1, epoch=epoch))
+        found = (inputs[:, :, 0, :2] * std + mean) * 255
+        assert torch.allclose(found[:, :, 0], torch.tensor(rows)[:, None].float(), atol=0.01)
+        assert torch.allclose(found[:, :, 1], torch.tensor(float(epoch)), atol=0.01)
+
+
+def _marked(images: NDArray[np.uint8], rows: NDArray[np.int64], epoch: int) -> NDArray[np.uint8]:
+    marked = images.copy()
+    marked[:, :, 0, 0], marked[:, :, 0, 1] = rows[:, None], epoch
+    return marked
+
+
 def test_an_image_that_goes_missing_is_named_without_a_traceback(files: PreparedData) -> None:
     name = files.split("train")["image"].tolist()[6]
     Path("photos", name).unlink()

@@ -42,7 +42,11 @@ PARAMS: dict[str, Any] = {
             "weight_decay": 0.125,
         },
         "schedule": {"kind": "step", "milestones": [4, 8], "factor": 0.5},
-        "augment": {"crop": 2, "flip": True},
+        "augment": {
+            "crop": 2,
+            "flip": True,
+            "transforms": [{"name": "RandomInvert"}, {"name": "RandAugment", "num_ops": 1}],
+        },
         "precision": "float32",
         "compile": False,
         "deterministic": True,
@@ -85,6 +89,8 @@ def another(value: Any) -> Any:
             return value + 1
         case float():
             return value * (1 + 2**-40)
+        case [{"name": _}, *_]:
+            return value[::-1]
         case [first, *rest]:
             return [first + 1, *rest]
         case "resnet18":

@@ -10,6 +10,7 @@ from pydantic import (
     model_validator,
 )
 
+from memtrack.config.sections.augment import Augment
 from memtrack.config.sections.base import Broken, Epochs, Section, Seed, Share
 from memtrack.config.yaml_file import Loc
 
@@ -105,15 +106,6 @@ class OneCycle(Section):
 
 
 ScheduleParams = Annotated[Constant | Step | Cosine | OneCycle, Field(discriminator="kind")]
-
-
-class Augment(Section):
-    """Random changes to each training image; never used when recording."""
-
-    crop: Annotated[int, Field(ge=0, le=64)] = Field(
-        0, description="Shift by up to this many pixels (zero padding); 0: off."
-    )
-    flip: bool = Field(False, description="Mirror each image left to right with probability 1/2.")
 
 
 class RecipeParams(Section):

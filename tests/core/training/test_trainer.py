@@ -167,6 +167,25 @@ class TestAugmentation:
         assert top == pytest.approx(crop, abs=0.4)
         assert left == pytest.approx(crop, abs=0.4)
 
+    @pytest.mark.parametrize("crop", [0, 2])
+    @pytest.mark.parametrize("flip", [False, True])
+    def test_channels_last_stays_and_changes_no_pixel(self, crop: int, flip: bool) -> None:
+        augment, last = Augmentation(crop, flip), self.IMAGES.to(memory_format=torch.channels_last)
+        found = augment(last, seeded(1))
+        assert found.is_contiguous(memory_format=torch.channels_last)
+        assert torch.equal(found, augment(self.IMAGES, seeded(1)))
+
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+    def test_a_gpu_is_not_waited_for_and_changes_no_pixel(self) -> None:
+        augment, images = Augmentation(2, flip=True), self.IMAGES.cuda()
+        augment(images, seeded(0))
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            found = augment(images, seeded(1))
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        assert torch.equal(found.cpu(), augment(self.IMAGES, seeded(1)))
+
     def test_flip_mirrors_about_half_of_the_images(self) -> None:
         found = Augmentation(flip=True)(self.IMAGES, seeded(2)).numpy()
         images = self.IMAGES.numpy()
