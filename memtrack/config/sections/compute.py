@@ -25,7 +25,9 @@ class ComputeParams(Section):
         "GPU. Not used with Ray.",
     )
     together: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
-        None, description="Networks trained together; null: the fastest number, found by a short measurement."
+        None,
+        description="Networks trained together; null: the fastest number, found by a short measurement; on a "
+        "GPU it fits into the memory.",
     )
     ray: Name | None = Field(
         None,

@@ -125,8 +125,9 @@ class TrainParams(RecipeParams):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     workers: Annotated[int, Field(ge=0, le=64)] | None = Field(
         None,
-        description="Extra processes that read image files; 0: the training process reads them; null: none "
-        "if the decoded images are kept (compute.image_cache), otherwise one less than there are cores.",
+        description="Extra processes that read image files and apply train.augment.transforms; 0: the "
+        "training process does; null: one less than there are cores, but none if the decoded images are kept "
+        "(compute.image_cache) and there are no transforms.",
     )
     precision: Literal["auto", "float32", "tf32", "bfloat16"] = Field(
         "auto",
