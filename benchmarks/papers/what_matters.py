@@ -46,23 +46,41 @@ from memtrack.core.training.optimizers import build_optimizer, build_schedule
 from memtrack.terminal.progress import Progress
 
 Floats = NDArray[np.floating[Any]]
+Key = tuple[str, int, int]
+"""A set of sweeps: the precision, the number of probes, the number of scales."""
 SCALES = (1e-3, 3e-3, 0.01, 0.03, 0.1)
 PROBES = 10
 FEW = 6
-COMBINED: dict[str, Callable[[Floats], Floats]] = {
-    "mean": lambda values: values.mean(axis=0),
-    "mean of squares": lambda values: (values**2).mean(axis=0),
-    "mean of logs": lambda values: np.log(np.maximum(values, 1e-30)).mean(axis=0),
-    "mean of ranks": lambda values: rankdata(values, axis=1).mean(axis=0),
-    "mean, each epoch divided by its mean": lambda values: _scaled(values, np.mean),
-    "mean, each epoch divided by its median": lambda values: _scaled(values, np.median),
-    "median": lambda values: np.median(values, axis=0),
-    "maximum": lambda values: values.max(axis=0),
+COMBINED: dict[str, Callable[[Floats, Floats], Floats]] = {
+    "mean": lambda values, _: values.mean(axis=0),
+    "mean of squares": lambda values, _: (values**2).mean(axis=0),
+    "mean of logs": lambda values, _: _logs(values).mean(axis=0),
+    "mean of ranks": lambda values, _: rankdata(values, axis=1).mean(axis=0),
+    "ranks, weighted by the loss": lambda values, loss: loss @ rankdata(values, axis=1),
+    "ranks, weighted by the root of the loss": lambda values, loss: np.sqrt(loss) @ rankdata(values, axis=1),
+    "logs, weighted by the loss": lambda values, loss: loss @ _logs(values),
+    "ranks until the peak of the mean": lambda values, _: rankdata(_to_peak(values), axis=1).mean(axis=0),
+    "mean, each epoch divided by its mean": lambda values, _: _scaled(values, np.mean),
+    "mean, each epoch divided by its median": lambda values, _: _scaled(values, np.median),
+    "median": lambda values, _: np.median(values, axis=0),
+    "maximum": lambda values, _: values.max(axis=0),
 }
+"""How the curvatures (T, J) of the epochs are combined; the second argument is their mean loss (T,)."""
+
+
+SHOWN = ("mean", "mean of ranks", "ranks, weighted by the root of the loss")
+
+
+def _logs(values: Floats) -> Floats:
+    return np.log(np.maximum(values, 1e-30))
 
 
 def _scaled(values: Floats, level: Callable[..., Floats]) -> Floats:
     return (values / np.maximum(level(values, axis=1, keepdims=True), 1e-30)).mean(axis=0)
+
+
+def _to_peak(values: Floats) -> Floats:
+    return values[: values.mean(axis=1).argmax() + 1]
 
 
 # --- the data -------------------------------------------------------------------------------------------
@@ -330,7 +348,7 @@ class Results:
 
     def __init__(self, data: Data, options: argparse.Namespace) -> None:
         self.options, self.corrupted = options, data.corrupted
-        self.found: dict[tuple[str, int, int], dict[int, dict[str, Floats]]] = {}
+        self.found: dict[Key, dict[int, dict[str, Floats]]] = {}
         for precision, probes, scales, epoch in plan(options):
             path = file_of(options.work, precision, probes, scales, epoch)
             if path.exists():
@@ -341,11 +359,16 @@ class Results:
     def auroc(self, values: Floats) -> float:
         return float(roc_auc_score(self.corrupted, np.nan_to_num(values, posinf=1e30)))
 
-    def curvature(
-        self, key: tuple[str, int, int], h: float, epochs: Sequence[int], probes: int = 1
-    ) -> Floats:
+    def curvature(self, key: Key, h: float, epochs: Sequence[int], probes: int = 1) -> Floats:
         """The curvature (T, J) with the first `probes` probes."""
         return np.stack([self.found[key][epoch][f"h={h:g}"][:probes].mean(axis=0) for epoch in epochs])
+
+    def combined(self, how: str, key: Key, h: float, epochs: Sequence[int], n: int = 1) -> float:
+        """The AUROC of the curvature at h, combined over these epochs. The mean loss is that of all samples."""
+        share = np.where(self.corrupted, self.options.noise, 1 - self.options.noise)
+        share /= np.where(self.corrupted, self.corrupted.mean(), (~self.corrupted).mean())
+        loss = np.array([(self.found[key][epoch]["loss"] * share).mean() for epoch in epochs])
+        return self.auroc(COMBINED[how](self.curvature(key, h, epochs, n), loss))
 
     def line(self, table: str, cells: dict[str, Any]) -> None:
         self.rows.append({"table": table, **cells})
@@ -379,9 +402,9 @@ class Results:
             "between 10% and 90% fitted": [epoch for epoch in epochs if 0.1 <= fitted[epoch] <= 0.9],
             "more than 99% fitted": [epoch for epoch in epochs if fitted[epoch] > 0.99],
         }
-        for (name, chosen), (how, combined) in itertools.product(choices.items(), COMBINED.items()):
-            if chosen and (how in ("mean", "mean of ranks") or name in ("all", "every 4th")):
-                cells = {f"h = {h:g}": self.auroc(combined(self.curvature(main, h, chosen))) for h in SCALES}
+        for (name, chosen), how in itertools.product(choices.items(), COMBINED):
+            if chosen and (how in SHOWN or name in ("all", "every 4th")):
+                cells = {f"h = {h:g}": self.combined(how, main, h, chosen) for h in SCALES}
                 self.line("Which epochs, and how they are combined (n = 1)",
                           {"epochs": f"{name} ({len(chosen)})", "combined": how, **cells})  # fmt: skip
         for name, chosen in choices.items():
@@ -400,18 +423,16 @@ class Results:
         paper, one = (self.options.precision, PROBES, 1), (self.options.precision, 1, len(SCALES))
         if paper in self.found:
             epochs = sorted(set(self.found[paper]) & set(self.found[one]))
-            for n, (how, combined) in itertools.product((1, 2, 5, PROBES), COMBINED.items()):
-                if how in ("mean", "mean of ranks", "mean of logs"):
-                    value = self.auroc(combined(self.curvature(paper, SCALES[0], epochs, n)))
+            for n, how in itertools.product((1, 2, 5, PROBES), COMBINED):
+                if how in SHOWN:
+                    value = self.combined(how, paper, SCALES[0], epochs, n)
                     self.line(f"n at h = {SCALES[0]:g}, all epochs ({len(epochs)})",
                               {"n": n, "combined": how, "AUROC": value})  # fmt: skip
         few = (self.options.precision, PROBES, len(SCALES))
         if few in self.found:
             epochs = sorted(self.found[few])
-            for n, how in itertools.product((1, 2, 5, PROBES), ("mean", "mean of squares", "mean of ranks")):
-                cells = {
-                    f"h = {h:g}": self.auroc(COMBINED[how](self.curvature(few, h, epochs, n))) for h in SCALES
-                }
+            for n, how in itertools.product((1, 2, 5, PROBES), SHOWN):
+                cells = {f"h = {h:g}": self.combined(how, few, h, epochs, n) for h in SCALES}
                 self.line(
                     f"n, few epochs ({', '.join(map(str, epochs))})", {"n": n, "combined": how, **cells}
                 )
@@ -432,8 +453,8 @@ class Results:
                          for h in SCALES}  # fmt: skip
                 self.line(f"Precision: Spearman's rho with {exact}, by epoch (n = 1)",
                           {"epoch": epoch, "precision": precision, **cells})  # fmt: skip
-            for how in ("mean", "mean of ranks"):
-                cells = {f"h = {h:g}": self.auroc(COMBINED[how](self.curvature(key, h, few))) for h in SCALES}
+            for how in SHOWN:
+                cells = {f"h = {h:g}": self.combined(how, key, h, few) for h in SCALES}
                 self.line(f"Precision: AUROC, few epochs ({', '.join(map(str, few))}; n = 1)",
                           {"precision": precision, "combined": how, **cells})  # fmt: skip
 
