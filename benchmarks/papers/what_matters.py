@@ -364,7 +364,7 @@ class Results:
         return np.stack([self.found[key][epoch][f"h={h:g}"][:probes].mean(axis=0) for epoch in epochs])
 
     def combined(self, how: str, key: Key, h: float, epochs: Sequence[int], n: int = 1) -> float:
-        """The AUROC of the curvature at h, combined over these epochs. The mean loss is that of all samples."""
+        """The AUROC of the curvature at h, combined over these epochs. Their loss is that of all samples."""
         share = np.where(self.corrupted, self.options.noise, 1 - self.options.noise)
         share /= np.where(self.corrupted, self.corrupted.mean(), (~self.corrupted).mean())
         loss = np.array([(self.found[key][epoch]["loss"] * share).mean() for epoch in epochs])
