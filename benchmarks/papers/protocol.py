@@ -15,14 +15,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import chdir
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
@@ -30,7 +28,6 @@ import numpy as np
 import torch
 import yaml
 
-from memtrack.config.errors import InputError
 from memtrack.core.recording.trajectory import Trajectory
 from memtrack.terminal.entry_point import entry_point
 
@@ -111,23 +108,23 @@ def parameters(name: str, options: argparse.Namespace) -> dict[str, Any]:
     return made
 
 
-def stage(name: str, *arguments: str) -> None:
-    """Run a stage in the current folder, in this process."""
-    main = import_module(f"memtrack.stages.{name}").main.__wrapped__
-    with patch.object(sys, "argv", [name, *arguments]), patch.dict(os.environ, {"DVC_ROOT": ""}):
-        main()
+def stage(project: Path, name: str, *arguments: str) -> None:
+    """Run a stage in a project; it ends this process if it fails."""
+    command = [sys.executable, "-m", f"memtrack.stages.{name}", *arguments]
+    ended = subprocess.run(command, cwd=project, env={**os.environ, "DVC_ROOT": ""})
+    if ended.returncode:
+        sys.exit(ended.returncode)
 
 
-def measure(project: Path, chosen: Sequence[str]) -> None:
-    """Run the stages of the chosen variants, as far as they have not run."""
-    with chdir(project):
-        Path("data/raw").mkdir(parents=True, exist_ok=True)
-        if not Path("data/prepared/manifest.json").exists():
-            stage("prepare")
-        for variant in chosen:
-            print(f"--- {variant}", flush=True)
-            for name in ("corrupt", "train", "evaluate"):
-                stage(name, variant)
+def measure(project: Path, chosen: Sequence[str], run_stage: Callable[..., object]) -> None:
+    """Run the stages of the chosen variants. What is there already is not computed again."""
+    (project / "data/raw").mkdir(parents=True, exist_ok=True)
+    if not (project / "data/prepared/manifest.json").exists():
+        run_stage(project, "prepare")
+    for variant in chosen:
+        print(f"--- {variant}", flush=True)
+        for name in ("corrupt", "train", "evaluate"):
+            run_stage(project, name, variant)
 
 
 def measured(project: Path, variants: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -191,25 +188,25 @@ def options_from(arguments: Sequence[str] | None, doc: str | None) -> argparse.N
     return options
 
 
-def run(protocol: Protocol, arguments: Sequence[str] | None = None) -> Path:
-    """Run a protocol; the table's file."""
+def run(
+    protocol: Protocol, arguments: Sequence[str] | None = None, run_stage: Callable[..., object] = stage
+) -> Path:
+    """Run a protocol; the table's file. `run_stage` takes a project, the name of a stage, its arguments."""
     options = options_from(arguments, sys.modules[__name__].__doc__)
     made = parameters(protocol.name, options)
     unknown = set(options.only or ()) - set(made["variants"])
     if unknown:
-        raise InputError(
-            f"--only {' '.join(sorted(unknown))}: the variants are {', '.join(made['variants'])}"
-        )
+        sys.exit(f"--only {' '.join(sorted(unknown))}: the variants are {', '.join(made['variants'])}")
     project = options.work / protocol.name
     project.mkdir(parents=True, exist_ok=True)
     told = settings(options, made)
     kept = project / "params.yaml"
     text = yaml.safe_dump(made, sort_keys=False)
     if kept.exists() and kept.read_text() != text:
-        raise InputError(f"{kept} has other settings: name another WORK, or remove {project}")
+        sys.exit(f"{kept} has other settings: name another WORK, or remove {project}")
     kept.write_text(text)
     print(f"{protocol.title}. {'The small version on digits.' if options.small else 'As published.'}")
-    measure(project, options.only or list(made["variants"]))
+    measure(project, options.only or list(made["variants"]), run_stage)
     numbers = measured(project, list(made["variants"]))
     (project / MEASURED).write_text(json.dumps({"settings": told, "measured": numbers}, indent=1))
     table = project / "published.md"

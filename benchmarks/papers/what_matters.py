@@ -229,9 +229,8 @@ def train(data: Data, options: argparse.Namespace) -> None:
             total += loss.detach() * len(rows)
         progress.note(loss=float(total) / len(data.inputs))
         torch.save(model.state_dict(), folder / f"epoch_{epoch:04}.pt")
-        if epoch % 5 == 0 or epoch == options.epochs:
-            parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
-            torch.save({"epoch": epoch, **{name: part.state_dict() for name, part in parts.items()}}, state)
+        parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
+        torch.save({"epoch": epoch, **{name: part.state_dict() for name, part in parts.items()}}, state)
 
 
 # --- the sweeps -----------------------------------------------------------------------------------------
