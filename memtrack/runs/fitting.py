@@ -47,14 +47,12 @@ class Fitting:
         train = params.train
         transforms = chosen_transforms(train, data.info)
         torch.manual_seed(train.seed)
-        if train.deterministic or device.type != "cuda":
-            os.environ.setdefault(
-                "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
-            )  # cuBLAS is deterministic only with it
-            torch.use_deterministic_algorithms(True, warn_only=True)
-            # this debugging aid takes time
-            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        torch.backends.cudnn.benchmark = not train.deterministic
+        deterministic = train.deterministic or device.type != "cuda"
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
+        torch.use_deterministic_algorithms(deterministic, warn_only=True)
+        # this debugging aid takes time
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        torch.backends.cudnn.benchmark = not deterministic
         self.model = network(train.model, data.info).to(device)
         if device.type == "cuda":
             self.model.to(memory_format=torch.channels_last)
