@@ -467,7 +467,8 @@ class Results:
         text = ["# What decides how well curvature finds wrong labels?", "",
                 ", ".join(f"{name} {value}" for name, value in told.items()) + ".", "",
                 f"AUROC of finding the wrong labels, from {count} unless it says otherwise."]  # fmt: skip
-        for table, rows in itertools.groupby(self.rows, key=lambda row: row["table"]):
+        for table in dict.fromkeys(row["table"] for row in self.rows):
+            rows = [row for row in self.rows if row["table"] == table]
             kept = [{name: cell for name, cell in row.items() if name != "table"} for row in rows]
             text += ["", f"## {table}", "", "| " + " | ".join(kept[0]) + " |", "|" + "---|" * len(kept[0])]
             for row in kept:
