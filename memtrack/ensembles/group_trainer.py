@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -99,7 +100,10 @@ class GroupTrainer:
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         if self.device.type == "cuda":
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic with it
             torch.use_deterministic_algorithms(True, warn_only=True)
+            # this debugging aid takes time
+            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         return StackedTraining(self.recipe, *self._splits[0], self.device)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -201,6 +201,29 @@ def test_memory_is_measured_and_limits_the_size(
     assert trained == [1, 2, 4, 8]
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
+def test_a_gpu_is_not_waited_for(optimizer: str, samples: tuple[Tensor, Tensor]) -> None:
+    gpu = torch.device("cuda")
+    made = StackedTraining(recipe("mlp", optimizer), *(part.to(gpu) for part in samples), gpu)
+    group = made._group([0, 1])
+    steps = made._steps(group, [0, 1], members(0, 1))
+    next(steps)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in steps:
+            pass
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    on_cpu = ensemble(recipe("mlp", optimizer), samples)
+    expected = on_cpu.train([0, 1], members(0, 1))
+    for found in group, expected:
+        found.train(False)
+    inputs = normalized(samples[0])
+    torch.testing.assert_close(group(inputs.to(gpu)).cpu(), expected(inputs), rtol=1e-2, atol=1e-3)
+    assert (made.correct(group, *samples) == on_cpu.correct(expected, *samples)).mean() > 0.98
+
+
 def test_a_training_that_diverges_is_said(samples: tuple[Tensor, Tensor]) -> None:
     wild = replace(recipe("mlp"), optimizer={"kind": "sgd", "lr": 1e30})
     made = ensemble(wild, samples)
