@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 from memtrack.core.images.normalization import Normalization
 from memtrack.core.memorization.subsets import Flags
 from memtrack.core.recording.precision import Precision
-from memtrack.core.training.optimizers import build_optimizer, build_schedule
+from memtrack.core.training.optimizers import RatedModule, build_optimizer, build_schedule
 
 WARM_UP, TIMED_STEPS = 3, 8
 SMALL = 2**25
@@ -172,6 +172,22 @@ class StackedTraining:
             yield generator.permutation(rows)
 
 
+class _Stack(RatedModule):
+    """The stacked parameters of networks like `model`, with the learning rates that it has."""
+
+    def __init__(self, parameters: Mapping[str, nn.Parameter], model: nn.Module) -> None:
+        super().__init__()
+        self.values = nn.ParameterList(parameters.values())
+        rates = model.rates() if isinstance(model, RatedModule) else dict.fromkeys(parameters, 1.0)
+        self._rates = {
+            f"values.{place}": rates[name] for place, name in enumerate(parameters) if name in rates
+        }
+
+    def rates(self) -> dict[str, float]:
+        """See `RatedModule`."""
+        return self._rates
+
+
 class Group:
     """Networks of one kind. If there are several, their parameters are stacked, so one call computes all."""
 
@@ -182,8 +198,10 @@ class Group:
         """Holds the parameters of all networks, for an optimizer."""
         if self._alone is None:
             stacked, self._buffers = stack_module_state(list(models))
-            self._parameters = {name: nn.Parameter(values.detach()) for name, values in stacked.items()}
-            self.holder = nn.ParameterList(self._parameters.values())
+            self._parameters = {
+                name: nn.Parameter(values.detach(), values.requires_grad) for name, values in stacked.items()
+            }
+            self.holder = _Stack(self._parameters, models[0])
 
     def train(self, mode: bool) -> None:
         """Switch to training mode, or to eval mode."""
