@@ -17,7 +17,7 @@ from memtrack.core.training.trainer import Trainer
 from memtrack.data.batches import held_out_batches, variant_batches
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
-from memtrack.runs.networks import chosen_precision, network
+from memtrack.runs.networks import chosen_precision, load_starting_weights, network
 from memtrack.runs.transforms import chosen_transforms
 
 TEST_BATCH = 512
@@ -56,7 +56,7 @@ class Fitting:
         self.model = network(train.model, data.info).to(device)
         if device.type == "cuda":
             self.model.to(memory_format=torch.channels_last)
-        self._seed = train.seed
+        self._chosen, self._seed = train.model, train.seed
         self._fit = variant_batches(
             data, variant, batch_size=train.batch_size, device=device, workers=train.workers,
             transform=transforms,
@@ -81,7 +81,10 @@ class Fitting:
 
         Raises:
             FloatingPointError: if the loss is no longer finite.
+            InputError: if the weights that the first epoch starts from cannot be loaded.
         """
+        if epoch == 1:
+            load_starting_weights(self.model, self._chosen)
         rate = self._trainer.learning_rate
         result = self._trainer.run_epoch(epoch, self._fit.shuffled(seed=self._seed, epoch=epoch))
         return FittedEpoch(result.loss, result.accuracy, self._trainer.accuracy(self._test), rate)

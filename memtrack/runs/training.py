@@ -23,11 +23,12 @@ from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.runs.callbacks import Callback
 from memtrack.runs.checkpoints import EpochMetrics
-from memtrack.runs.fingerprint import recording_fingerprint, training_fingerprint
+from memtrack.runs.fingerprint import Fingerprint, recording_fingerprint, training_fingerprint
 from memtrack.runs.fitting import Fitting
 from memtrack.runs.metrics import METRICS, TrainMetrics, write_history
 from memtrack.runs.mlflow_run import MlflowLogging
 from memtrack.runs.networks import check_memory, chosen_device
+from memtrack.runs.pretrained import network_facts
 from memtrack.runs.recording import Recording
 from memtrack.runs.work_folder import WorkFolder
 from memtrack.terminal.progress import Progress
@@ -56,13 +57,17 @@ def train(
     variant = VariantData(name, data)
     device = chosen_device(params.train)
     check_memory(params.train, data.info, len(variant.ids), device, record=params.record)
-    fingerprint = training_fingerprint(params, data, variant, device)
+    before = Fingerprint.of_folder(results / "checkpoints")
+    fingerprint = training_fingerprint(params, data, variant, device, before)
     recording = recording_fingerprint(params, fingerprint)
     with WorkFolder.claimed(name, fingerprint, recording, variant.ids) as folder:
         training = Training(params, data, variant, device, folder, results)
         training.prepare()
+        network = network_facts(params.train.model, data.info, training.fitting.model)
+        if network:
+            print(f"{name}: {', '.join(f'{key}: {value}' for key, value in network.items())}")
         # the run is opened before anything is computed, because the settings of MLflow may be wrong
-        with MlflowLogging.opened(params, data, variant, folder, run_name or name) as mlflow_run:
+        with MlflowLogging.opened(params, data, variant, folder, run_name or name, network) as mlflow_run:
             training.run([*callbacks, mlflow_run])
 
 
