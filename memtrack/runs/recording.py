@@ -15,18 +15,20 @@ from torch import nn
 from memtrack.config.params import Params
 from memtrack.core.files import whole_file
 from memtrack.core.recording.curvature import ESTIMATORS, Estimator
+from memtrack.core.recording.precision import Precision
 from memtrack.core.recording.quantities import SampleArrays
 from memtrack.core.recording.recorder import fastest_batch_size, record_epoch
 from memtrack.data.batches import Batches, variant_batches
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
+from memtrack.runs.precision import SweepPrecision
 from memtrack.terminal.progress import Progress
 
 TRIED = 256
 """The number of samples per thread that are swept to find the fastest batch size."""
 
 
-def estimator(params: Params, **other: Any) -> Estimator:
+def estimator(params: Params, precision: Precision, **other: Any) -> Estimator:
     """The estimator of section `curvature`; `other` replaces values of its attributes."""
     options = params.curvature
     chosen = {
@@ -34,21 +36,26 @@ def estimator(params: Params, **other: Any) -> Estimator:
         "probes": options.probes,
         "norm": options.norm,
         "seed": options.seed,
-        "precision": params.record.precision,
+        "precision": precision,
     }
     return ESTIMATORS[options.method](**{**chosen, **other})
 
 
 def sweep_batch_size(
-    params: Params, data: PreparedData, variant: VariantData, model: nn.Module, device: torch.device
+    params: Params,
+    data: PreparedData,
+    variant: VariantData,
+    model: nn.Module,
+    device: torch.device,
+    precision: Precision,
 ) -> int:
     """record.batch_size, or the fastest batch size according to a short measurement."""
     if params.record.batch_size is not None:
         return params.record.batch_size
-    count = TRIED * (torch.get_num_threads() if device.type == "cpu" else 16)
+    count = TRIED * (torch.get_num_threads() if device.type == "cpu" else 32)
     workers = params.train.workers
     tried = next(iter(variant_batches(data, variant, batch_size=count, device=device, workers=workers)))
-    return fastest_batch_size(model, *tried, estimator(params))
+    return fastest_batch_size(model, *tried, estimator(params, precision))
 
 
 class Recording:
@@ -57,6 +64,7 @@ class Recording:
     Args:
         model: the network. Its weights must be those of the epoch that is recorded.
         batch_size_file: the file in which the measured batch size is kept.
+        precision_file: the file in which the measured precision is kept.
     """
 
     def __init__(
@@ -67,16 +75,32 @@ class Recording:
         model: nn.Module,
         device: torch.device,
         batch_size_file: Path,
+        precision_file: Path,
     ) -> None:
         self._params, self._data, self._variant, self._device = params, data, variant, device
+        self._model = model
         self._swept = cast(nn.Module, torch.compile(model)) if params.record.compile else model
         self._kept_size = batch_size_file
-        self._estimator = estimator(params)
+        self._precision = SweepPrecision(
+            params, data, variant, device, estimator(params, "float32"), file=precision_file
+        )
+
+    @property
+    def precision(self) -> Precision:
+        """The precision of every recorded epoch, as far as it is known."""
+        return self._precision.chosen
+
+    def choose_precision(self, epoch: int) -> bool:
+        """Measure the precision with the network after `epoch`, if this is due; whether it changed."""
+        changed = self._precision.check(epoch, self._model)
+        if changed:
+            self._kept_size.unlink(missing_ok=True)  # more bits need more memory
+        return changed
 
     def sweep(self, epoch: int) -> Generator[SampleArrays, None, None]:
         """The numbers of the samples after `epoch`, batch by batch, with a progress bar."""
         batches = self._batches()
-        parts = record_epoch(self._swept, batches, self._estimator, epoch=epoch)
+        parts = record_epoch(self._swept, batches, estimator(self._params, self.precision), epoch=epoch)
         try:
             yield from Progress(parts, f"record epoch {epoch}", total=len(batches), inner=True)
         finally:
@@ -93,7 +117,9 @@ class Recording:
         file = self._kept_size
         if self._params.record.batch_size is None and file.exists() and file.read_text().isdigit():
             return int(file.read_text())
-        size = sweep_batch_size(self._params, self._data, self._variant, self._swept, self._device)
+        size = sweep_batch_size(
+            self._params, self._data, self._variant, self._swept, self._device, self.precision
+        )
         if self._params.record.batch_size is None:
             with whole_file(file) as opened:
                 opened.write(str(size).encode())

@@ -90,7 +90,9 @@ class Training:
         every_epoch = params.record.checkpoints == "all"
         self.kept = set(self.epochs) if every_epoch else {*self.recorded, params.train.epochs}
         self.fitting = Fitting(params, data, variant, device)
-        self.recording = Recording(params, data, variant, self.fitting.model, device, folder.batch_size_file)
+        self.recording = Recording(
+            params, data, variant, self.fitting.model, device, folder.batch_size_file, folder.precision_file
+        )
         self._curvature_sum: NDArray[np.float64] = np.zeros(len(variant.ids))
 
     def prepare(self) -> None:
@@ -108,23 +110,29 @@ class Training:
         Raises:
             FloatingPointError: if the training diverges.
         """
+        for callback in callbacks:
+            callback.on_train_start()
         try:
-            rows = self._run_epochs(callbacks)
+            rows = None
+            while rows is None:
+                rows = self._run_epochs(callbacks)
         except FloatingPointError as error:
             raise FloatingPointError(f"{error} (train.optimizer.lr)") from None
         self._finish(rows, callbacks)
 
-    def _run_epochs(self, callbacks: Sequence[Callback]) -> dict[int, dict[str, float]]:
-        """Train and record every epoch, unless this was done before; returns the metrics of each epoch."""
+    def _run_epochs(self, callbacks: Sequence[Callback]) -> dict[int, dict[str, float]] | None:
+        """Train and record every epoch, unless this was done before; returns the metrics of each epoch.
+
+        None if an epoch asks for another precision than that of the epochs recorded before: call it again.
+        """
         folder = self.folder
+        self._curvature_sum[:] = 0
         missing = [
             epoch for epoch in self.epochs if folder.checkpoints.missing(epoch, weights=epoch in self.kept)
         ]
         start, state = self._start(missing)
         rows: dict[int, dict[str, float]] = {}
         progress = Progress(self.epochs, f"train {self.variant.name}")
-        for callback in callbacks:
-            callback.on_train_start()
         for epoch in progress:
             for callback in callbacks:
                 callback.on_epoch_start(epoch)
@@ -140,11 +148,14 @@ class Training:
             numbers = folder.checkpoints.metrics(epoch).numbers()
             progress.note(loss=numbers["train_loss"], accuracy=numbers["train_accuracy"])
             if epoch in self.recorded:
-                if not folder.recorded(epoch):
+                if not folder.recorded(epoch, self.recording.precision):
                     if not to_train:
                         folder.checkpoints.load(epoch, self.fitting.model)
+                    if self.recording.choose_precision(epoch) and epoch != self.recorded[0]:
+                        return None
+                if not folder.recorded(epoch, self.recording.precision):
                     with closing(self.recording.sweep(epoch)) as parts:
-                        folder.record(epoch, parts)
+                        folder.record(epoch, parts, self.recording.precision)
                     for callback in callbacks:
                         callback.on_epoch_recorded(epoch)
                 numbers |= self._recorded_metrics(epoch)
