@@ -18,6 +18,7 @@ from memtrack.data.variants import VariantData
 
 Rows = NDArray[np.int64]
 Change = Callable[[Pixels, Rows], Pixels]
+Part = Callable[[list[Rows]], list[Rows]]
 
 
 class _Images(Dataset[Tensor | list[Problem]]):
@@ -43,7 +44,8 @@ class Batches:
     """Batches (inputs, labels) of samples: in id order, or shuffled by (seed, epoch).
 
     `where` has the image entry of each sample for `PreparedData.images`, (N,); `labels` are int64 (N,);
-    `change` turns images and their rows into what the network sees.
+    `change` turns images and their rows into what the network sees. `part` takes the part of one process from
+    the rows of all batches; None: all of them.
 
     Inputs are float32 (B, channels, height, width), normalized by the mean and standard deviation of
     the training images; labels are int64 (B,). A last batch of one sample is added to the batch before
@@ -63,11 +65,12 @@ class Batches:
         workers: int = 0,
         rows: Rows | None = None,
         change: Change | None = None,
+        part: Part | None = None,
     ) -> None:
         self.labels = torch.from_numpy(labels)
         self.device = device
         self._rows = self._order = np.arange(len(labels)) if rows is None else rows
-        self._batch_size = batch_size
+        self._batch_size, self._part = batch_size, part
         self._inputs = Normalization(data.info.mean, data.info.std, device)
         workers = workers if data.info.files is not None else 0
         self._loader = DataLoader(
@@ -79,6 +82,13 @@ class Batches:
 
     def cuts(self) -> list[Rows]:
         """The rows of each batch, in order."""
+        return self._whole_cuts() if self._part is None else self._part(self._whole_cuts())
+
+    def counts(self) -> list[int]:
+        """The number of samples in each batch, with the parts of all processes."""
+        return [len(rows) for rows in self._whole_cuts()]
+
+    def _whole_cuts(self) -> list[Rows]:
         starts = list(range(self._batch_size, len(self._order), self._batch_size))
         if starts and len(self._order) - starts[-1] < (16 if self._batch_size >= 16 else 2):
             starts.pop()
@@ -108,12 +118,13 @@ def variant_batches(
     device: torch.device,
     workers: int = 0,
     rows: Rows | None = None,
+    part: Part | None = None,
 ) -> Batches:
-    """Batches of a variant's samples with their given labels, or only of those in `rows`."""
+    """Batches of a variant's samples with their given labels, or only of those in `rows`; see `Batches`."""
     return Batches(
         data, variant.images, variant.given,
         batch_size=batch_size, device=device, workers=workers, rows=rows,
-        change=variant.seen if variant.pixels is not None else None,
+        change=variant.seen if variant.pixels is not None else None, part=part,
     )  # fmt: skip
 
 

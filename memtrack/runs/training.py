@@ -19,16 +19,16 @@ from numpy.typing import NDArray
 from memtrack.config.json_files import write_json
 from memtrack.config.params import Params
 from memtrack.core.evaluation.detection import auroc
+from memtrack.core.training.distributed import ALONE, World
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.runs.callbacks import Callback
 from memtrack.runs.checkpoints import EpochMetrics
-from memtrack.runs.fingerprint import recording_fingerprint, training_fingerprint
-from memtrack.runs.fitting import Fitting
+from memtrack.runs.fingerprint import Fingerprint, recording_fingerprint, training_fingerprint
 from memtrack.runs.metrics import METRICS, TrainMetrics, write_history
 from memtrack.runs.mlflow_run import MlflowLogging
 from memtrack.runs.networks import check_memory, chosen_device
-from memtrack.runs.recording import Recording
+from memtrack.runs.together import Together
 from memtrack.runs.work_folder import WorkFolder
 from memtrack.terminal.progress import Progress
 
@@ -40,12 +40,15 @@ def train(
     *,
     run_name: str | None = None,
     callbacks: Sequence[Callback] = (),
+    world: World = ALONE,
 ) -> None:
     """Train on the variant `name`, as far as this is not done, and move everything to `results`.
 
     Args:
         run_name: the name of the MLflow run; None: the variant's name.
         callbacks: called at every step, in this order, before MLflow logs it.
+        world: the processes that train together, each of which calls this function. The first one writes
+            everything and calls the callbacks.
 
     Raises:
         FloatingPointError: if the training diverges. InputError: if parameters do not fit the data or this
@@ -53,16 +56,36 @@ def train(
     """
     data = PreparedData()
     variant = VariantData(name, data)
-    device = chosen_device(params.train)
-    check_memory(params.train, data.info, len(variant.ids), device, record=params.record)
+    device = world.device or chosen_device(params.train)
+    check_memory(
+        params.train, data.info, len(variant.ids), device, record=params.record, processes=world.size
+    )
     fingerprint = training_fingerprint(params, data, variant, device)
     recording = recording_fingerprint(params, fingerprint)
-    with WorkFolder.claimed(name, fingerprint, recording, variant.ids) as folder:
-        training = Training(params, data, variant, device, folder, results)
-        training.prepare()
-        # the run is opened before anything is computed, because the settings of MLflow may be wrong
-        with MlflowLogging.opened(params, data, variant, folder, run_name or name) as mlflow_run:
-            training.run([*callbacks, mlflow_run])
+    _check_same(recording, params, world)
+    try:
+        if not world.is_first:
+            Together(params, data, variant, device, world).follow()
+            return
+        with WorkFolder.claimed(name, fingerprint, recording, variant.ids) as folder:
+            network = Together(params, data, variant, device, world, folder.batch_size_file)
+            training = Training(params, variant, device, network, folder, results)
+            training.prepare()
+            # the run is opened before anything is computed, because the settings of MLflow may be wrong
+            with MlflowLogging.opened(params, data, variant, folder, run_name or name) as mlflow_run:
+                training.run([*callbacks, mlflow_run])
+            network.end()
+    except FloatingPointError as error:
+        raise FloatingPointError(f"{error} (train.optimizer.lr)") from None
+
+
+def _check_same(fingerprint: Fingerprint, params: Params, world: World) -> None:
+    """Raise `InputError` if the processes, perhaps on several machines, would not compute the same."""
+    first, *others = world.gathered(fingerprint)
+    different = set[str]().union(*(first.differing(other) for other in others))
+    if different:
+        text = f"the processes do not have the same {', '.join(sorted(different))}"
+        raise params.compute.mistake("processes", message=text)
 
 
 class Training:
@@ -71,20 +94,18 @@ class Training:
     def __init__(
         self,
         params: Params,
-        data: PreparedData,
         variant: VariantData,
         device: torch.device,
+        network: Together,
         folder: WorkFolder,
         results: Path,
     ) -> None:
-        self.params, self.variant = params, variant
+        self.params, self.variant, self.network = params, variant, network
         self.device, self.folder, self.results = device, folder, results
         self.recorded = params.recorded_epochs()
         self.epochs = range(1, params.train.epochs + 1)
         every_epoch = params.record.checkpoints == "all"
         self.kept = set(self.epochs) if every_epoch else {*self.recorded, params.train.epochs}
-        self.fitting = Fitting(params, data, variant, device)
-        self.recording = Recording(params, data, variant, self.fitting.model, device, folder.batch_size_file)
         self._curvature_sum: NDArray[np.float64] = np.zeros(len(variant.ids))
 
     def prepare(self) -> None:
@@ -102,11 +123,7 @@ class Training:
         Raises:
             FloatingPointError: if the training diverges.
         """
-        try:
-            rows = self._run_epochs(callbacks)
-        except FloatingPointError as error:
-            raise FloatingPointError(f"{error} (train.optimizer.lr)") from None
-        self._finish(rows, callbacks)
+        self._finish(self._run_epochs(callbacks), callbacks)
 
     def _run_epochs(self, callbacks: Sequence[Callback]) -> dict[int, dict[str, float]]:
         """Train and record every epoch, unless this was done before; returns the metrics of each epoch."""
@@ -125,10 +142,10 @@ class Training:
             to_train = epoch > start and epoch <= max(missing, default=0)
             if to_train:
                 if epoch == start + 1 and state is not None:
-                    self.fitting.load_state(state)
-                metrics = EpochMetrics(**asdict(self.fitting.run_epoch(epoch)))
-                folder.checkpoints.write(epoch, metrics, self.fitting.model if epoch in self.kept else None)
-                folder.states.write(epoch, self.fitting.state())
+                    self.network.load_state(state)
+                metrics = EpochMetrics(**asdict(self.network.run_epoch(epoch)))
+                folder.checkpoints.write(epoch, metrics, self.network.model if epoch in self.kept else None)
+                folder.states.write(epoch, self.network.state())
                 for callback in callbacks:
                     callback.on_epoch_trained(epoch)
             numbers = folder.checkpoints.metrics(epoch).numbers()
@@ -136,8 +153,9 @@ class Training:
             if epoch in self.recorded:
                 if not folder.recorded(epoch):
                     if not to_train:
-                        folder.checkpoints.load(epoch, self.fitting.model)
-                    with closing(self.recording.sweep(epoch)) as parts:
+                        folder.checkpoints.load(epoch, self.network.model)
+                        self.network.share()
+                    with closing(self.network.sweep(epoch)) as parts:
                         folder.record(epoch, parts)
                     for callback in callbacks:
                         callback.on_epoch_recorded(epoch)
@@ -185,8 +203,8 @@ class Training:
         )
         write_json(metrics, self.results / METRICS)
         write_history(self.results / "history.csv", rows)
-        self.folder.checkpoints.load(last, self.fitting.model)
+        self.folder.checkpoints.load(last, self.network.model)
         for callback in callbacks:
-            callback.on_train_end(self.fitting.model)
+            callback.on_train_end(self.network.model)
         self.folder.publish(self.results)
         self.folder.remove()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch.optim.lr_scheduler import (
 )
 
 from memtrack.core.training.augmentation import Augmentation
+from memtrack.core.training.distributed import ALONE, World
 from memtrack.core.training.optimizers import build_optimizer, build_schedule
 
 
@@ -34,8 +36,15 @@ def train_epoch(
     optimizer: Optimizer,
     schedule: LRScheduler,
     augment: Callable[[Tensor], Tensor] | None = None,
+    world: World = ALONE,
+    counts: Iterable[int] | None = None,
 ) -> EpochResult:
     """Take one gradient step on each batch (inputs, labels); the batches are on the model's device.
+
+    Args:
+        world: the processes that share each batch, if `model` is replicated in several and `batches` has the
+            parts of this one.
+        counts: the number of samples in each batch, with the parts of all processes.
 
     Raises:
         FloatingPointError: if the loss is not finite.
@@ -43,16 +52,19 @@ def train_epoch(
     model.train()
     total = torch.zeros(2)
     seen = 0
-    for inputs, labels in batches:
-        logits = model(augment(inputs) if augment else inputs)
+    for (inputs, labels), count in zip(batches, counts or repeat(0), strict=False):
+        count = count or len(labels)
+        with world.whole_batch(count):
+            logits = model(augment(inputs) if augment else inputs)
         loss = cross_entropy(logits, labels)
         optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
+        torch.autograd.backward(loss * (len(labels) * world.size / count) if world.size > 1 else loss)
         optimizer.step()
         schedule.step()
         correct = (logits.detach().argmax(1) == labels).sum()
         total += torch.stack([loss.detach() * len(labels), correct]).cpu()
-        seen += len(labels)
+        seen += count
+    total = world.total(total)
     if not torch.isfinite(total).all():
         raise FloatingPointError(
             "the training loss is not finite: the training has diverged; a smaller learning rate usually "
@@ -71,6 +83,8 @@ class Trainer:
         model: a network on its device.
         optimizer, schedule: the arguments of `build_optimizer` and `build_schedule`, with `kind`.
         epochs: number of epochs of the whole training. steps: batches per epoch.
+        world: the processes that train the network together.
+        replicated: what `world` makes of the model; None: the model.
     """
 
     def __init__(
@@ -83,24 +97,34 @@ class Trainer:
         epochs: int,
         steps: int,
         seed: int,
+        world: World = ALONE,
+        replicated: nn.Module | None = None,
     ) -> None:
         self.model = model
         self.optimizer = build_optimizer(model, **optimizer)
         self.schedule = build_schedule(self.optimizer, epochs=epochs, steps=steps, **schedule)
         self._augment = augment
         self._seed = seed
+        self._world = world
+        self._replicated = replicated or model
 
     @property
     def learning_rate(self) -> float:
         """The learning rate of the next batch."""
         return float(self.optimizer.param_groups[0]["lr"])
 
-    def run_epoch(self, epoch: int, batches: Iterable[tuple[Tensor, Tensor]]) -> EpochResult:
+    def run_epoch(
+        self, epoch: int, batches: Iterable[tuple[Tensor, Tensor]], counts: Iterable[int] | None = None
+    ) -> EpochResult:
         """Train on `batches` once; see `train_epoch`."""
         seed = int(np.random.SeedSequence([self._seed, epoch]).generate_state(1)[0])
         torch.manual_seed(seed)
         augment = partial(self._augment, generator=torch.Generator().manual_seed(seed))
-        return train_epoch(self.model, batches, self.optimizer, self.schedule, augment)
+        result = train_epoch(
+            self._replicated, batches, self.optimizer, self.schedule, augment, self._world, counts
+        )
+        self._world.align(self.model)
+        return result
 
     def state(self) -> dict[str, Any]:
         """Everything that training resumes from: plain numbers, and tensors that further training changes."""
@@ -118,11 +142,13 @@ class Trainer:
 
 
 @torch.no_grad()
-def accuracy(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
-    """The share of the samples that the model predicts correctly, in eval mode."""
+def accuracy(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], world: World = ALONE) -> float:
+    """The share of the samples that the model predicts correctly, in eval mode. Each process of `world` has
+    some of the batches."""
     model.eval()
     correct = seen = 0
     for inputs, labels in batches:
         correct += int((model(inputs).argmax(1) == labels).sum())
         seen += len(labels)
+    correct, seen = world.total(torch.tensor([correct, seen])).tolist()
     return correct / seen
