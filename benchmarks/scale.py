@@ -46,10 +46,11 @@ from memtrack.core.memorization.subsets import subset
 from memtrack.core.recording.trajectory import EpochArrays
 from memtrack.core.scores import SCORES, Need, compute
 from memtrack.data.corruption import write_variant
+from memtrack.data.image_cache import CHUNK
 from memtrack.data.manifest import write_manifest
 from memtrack.data.neighbours import nearest_neighbours
 from memtrack.data.preparation import write_prepared
-from memtrack.data.prepared import CHUNK, PreparedData
+from memtrack.data.prepared import PreparedData
 from memtrack.data.sources import Collected
 from memtrack.data.variants import VariantData
 from memtrack.report.agreement import AgreementReport

@@ -12,6 +12,7 @@ from memtrack.config.errors import InputError, Problem
 from memtrack.config.pipeline import pipeline_problems
 from memtrack.config.sections.base import PARAMS_FILE
 from memtrack.config.yaml_file import read_yaml
+from memtrack.runs.reads import network_problems
 from memtrack.terminal.entry_point import entry_point
 from memtrack.tracking.address import check_stores
 
@@ -54,6 +55,7 @@ def _problems(file: Path) -> list[Problem]:
         loaded = params.checked(source, tune=True)
         if file == PARAMS_FILE:
             check_stores(loaded)
+            problems += network_problems(loaded, source)
     except InputError as error:
         problems += error.problems
     if file == PARAMS_FILE:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,22 @@ def pipeline_problems(file: SourceFile, *, files: bool) -> list[Problem]:
     return problems
 
 
+def unwatched(source: SourceFile, modules: Collection[str], path: Path) -> bool:
+    """Whether dvc.yaml has a stage that runs one of these modules and does not depend on the file `path`."""
+    if not PIPELINE.exists():
+        return False
+    try:
+        stages = _Reader(source.content, _pipeline()).stages
+    except (InputError, TypeError, LookupError, AttributeError, ValueError):  # reported elsewhere
+        return False
+    file = Path.cwd() / path
+    return any(
+        any(module in command for module in modules)
+        and not any(file.is_relative_to(Path.cwd() / dependency) for dependency in dependencies)
+        for command, dependencies in stages
+    )
+
+
 def _pipeline() -> dict[str, Any]:
     """The content of dvc.yaml; raises an `InputError` with the lines of its mistakes."""
     try:  # this reader takes a tenth of the time of `read_yaml`
@@ -71,6 +87,7 @@ class _Reader:
     Attributes:
         missing: the keys of params.yaml that it reads and that are not there.
         paths: the dependencies that keys name, by key. outputs: what its stages write.
+        stages: the command and the dependencies of each stage.
     """
 
     def __init__(self, content: dict[str, Any], pipeline: dict[str, Any]) -> None:
@@ -81,6 +98,7 @@ class _Reader:
         self.missing: list[Loc] = []
         self.paths: dict[Loc, Path] = {}
         self.outputs: set[Path] = set()
+        self.stages: list[tuple[str, list[str]]] = []
         for stage in (pipeline.get("stages") or {}).values():
             for body, names in self._instances(stage):
                 self._read(body, names)
@@ -122,6 +140,8 @@ class _Reader:
                 self.outputs.add(
                     Path(self._filled(next(iter(entry)) if isinstance(entry, dict) else entry, names))
                 )
+        deps = [entry for entry in body.get("deps") or () if isinstance(entry, str)]
+        self.stages.append((str(body.get("cmd")), [self._filled(entry, names) for entry in deps]))
         for entry in body.get("deps") or ():
             loc = next((self._value(reference, names)[0] for reference in _REFERENCE.findall(entry)), None)
             if loc is not None and loc not in self.missing and "wdir" not in body:

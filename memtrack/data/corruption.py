@@ -27,8 +27,9 @@ from memtrack.config.sections.variants import (
 from memtrack.config.validation import nearest
 from memtrack.core.images.pixels import Pixels
 from memtrack.core.labels import noise
+from memtrack.data.image_cache import CHUNK
 from memtrack.data.manifest import write_manifest
-from memtrack.data.prepared import CHUNK, PreparedData
+from memtrack.data.prepared import PreparedData
 from memtrack.data.tables import composed, read_table, required_columns, row_name, spellings
 from memtrack.data.variants import LABELS, SUMMARY, PixelChange, VariantData, VariantSummary
 

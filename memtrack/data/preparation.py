@@ -24,8 +24,9 @@ from memtrack.core.files import write_array
 from memtrack.core.images.pixels import Pixels
 from memtrack.data.class_names import check_names
 from memtrack.data.decoding import DEPTHS, BrokenImage, DeepImage, RefusedImage, decode_and_judge, why
+from memtrack.data.image_cache import CHUNK, NewCache, cache_file, combined
 from memtrack.data.manifest import write_manifest
-from memtrack.data.prepared import CHUNK, IMAGES, INFO, SAMPLES, DatasetInfo, FileImages
+from memtrack.data.prepared import IMAGES, INFO, SAMPLES, DatasetInfo, FileImages
 from memtrack.data.report import PreparationReport, omissions
 from memtrack.data.sources import Collected
 from memtrack.terminal.progress import Progress
@@ -66,9 +67,12 @@ class _Images:
 
 
 def write_prepared(
-    collected: Collected, params: DataParams, folder: Path
+    collected: Collected, params: DataParams, folder: Path, *, image_cache: float = 0
 ) -> tuple[DatasetInfo, PreparationReport]:
     """Write a source in canonical form.
+
+    Args:
+        image_cache: the bytes that decoded image files may take in the project; see `image_cache`.
 
     Raises:
         InputError: for names that are nearly surely mistakes (`check_names`); with all images that are
@@ -83,7 +87,7 @@ def write_prepared(
     (folder / IMAGES).unlink(missing_ok=True)
     if collected.images is not None:
         write_array(folder / IMAGES, collected.images)
-    images = _read_all(collected, params, samples)
+    images = _read_all(collected, params, samples, image_cache)
     if collected.splits is None:
         assert isinstance(params, HeldOut)
         _move(samples, params.test_share, "train", "test", params, "test_share")
@@ -178,11 +182,14 @@ def _sums(images: Pixels) -> NDArray[np.int64]:
     return np.stack([pixels.sum(axis=2), (pixels**2).sum(axis=2)], axis=2)
 
 
-def _read_files(params: Files, depth: int | None, names: Sequence[str]) -> tuple[list[_File], bytes]:
-    """What is found in each image file, and a hash of all pixels."""
+def _read_files(
+    params: Files, cache: NewCache | None, depth: int | None, start: int, names: Sequence[str]
+) -> tuple[list[_File], bytes]:
+    """What is found in each image file, and a hash of all pixels, which are kept in the cache from the row
+    `start` on."""
     root, content = input_path(params.root), hashlib.sha256()
     files, nothing = [], np.zeros((len(params.mode), 2), dtype=np.int64)
-    for name in names:
+    for row, name in enumerate(names, start):
         try:
             pixels, transparent = decode_and_judge(
                 root / name,
@@ -200,32 +207,65 @@ def _read_files(params: Files, depth: int | None, names: Sequence[str]) -> tuple
             files.append(_File(nothing, refused=why(error)))
         else:
             content.update(pixels.tobytes())
+            if cache is not None:
+                cache.write(row, pixels)
             files.append(_File(_sums(pixels[None])[0], transparent=transparent))
     return files, content.digest()
 
 
-def _read_all(collected: Collected, params: DataParams, samples: pd.DataFrame) -> _Images:
-    """Read every image; mark broken files as skipped in `samples`, or raise an `InputError`.
-
-    Files of more than 8 bits per channel are read again once it is known how many bits all of them use.
-    """
+def _read_all(collected: Collected, params: DataParams, samples: pd.DataFrame, image_cache: float) -> _Images:
+    """Read every image; mark broken files as skipped in `samples`, or raise an `InputError`."""
     if collected.images is not None:
         array = collected.images
         sums = np.concatenate([_sums(array[i : i + CHUNK]) for i in range(0, len(array), CHUNK)])
         return _Images(sums, np.zeros(len(array), dtype=np.bool_))
     assert isinstance(params, Files)
-    names, depth = samples["id"].tolist(), params.depth
-    chunks = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
+    names = samples["id"].tolist()
+    shape = (len(params.mode), params.image_size, params.image_size)
+    cache = NewCache.reserved(len(names), shape, image_cache)
+    try:
+        parts, depth = _read_chunks(params, cache, names)
+        files = [file for part, _ in parts for file in part]
+        _report_problems(params, names, files)
+        sha256 = combined(digest for _, digest in parts)
+        if cache is not None:
+            cache.complete(cache_file(sha256, names))
+    finally:
+        if cache is not None:
+            cache.discard()
+    samples.loc[[bool(file.broken) for file in files], "split"] = "skipped"
+    return _Images(
+        sums=np.stack([file.sums for file in files]),
+        transparent=np.array([file.transparent for file in files]),
+        sha256=sha256,
+        depth=depth,
+    )
+
+
+def _read_chunks(
+    params: Files, cache: NewCache | None, names: Sequence[str]
+) -> tuple[list[tuple[list[_File], bytes]], int | None]:
+    """What `_read_files` finds in each chunk of images, and the bits that files of more than 8 bits use.
+
+    Files of more than 8 bits per channel are read again once it is known how many bits all of them use.
+    """
+    depth = params.depth
+    starts = range(0, len(names), CHUNK)
+    chunks = [names[start : start + CHUNK] for start in starts]
     parts: list[tuple[list[_File], bytes]] = []
     with ProcessPoolExecutor(max_workers=os.cpu_count(), initializer=end_with_parent) as pool:
         try:
-            read = pool.map(partial(_read_files, params, depth), chunks)
+            read = pool.map(partial(_read_files, params, cache, depth), starts, chunks)
             parts += Progress(read, "reading the images", total=len(chunks))
             peaks = [max(file.peak for file in files) for files, _ in parts]
             if any(peaks):
                 depth = next(bits for bits in DEPTHS if max(peaks) < 1 << bits)
                 deep = [number for number, peak in enumerate(peaks) if peak]
-                read = pool.map(partial(_read_files, params, depth), [chunks[number] for number in deep])
+                read = pool.map(
+                    partial(_read_files, params, cache, depth),
+                    [starts[number] for number in deep],
+                    [chunks[number] for number in deep],
+                )
                 label = f"reading images of {depth} bits"
                 for number, part in zip(deep, Progress(read, label, total=len(deep)), strict=True):
                     parts[number] = part
@@ -235,7 +275,11 @@ def _read_all(collected: Collected, params: DataParams, samples: pd.DataFrame) -
                 "number here, images that are too large are named"
             )
             raise params.mistake("max_pixels", message=text) from None
-    files = [file for part, _ in parts for file in part]
+    return parts, depth
+
+
+def _report_problems(params: Files, names: Sequence[str], files: Sequence[_File]) -> None:
+    """Print which broken files are left out; an `InputError` if files are refused, or must not be broken."""
     root = input_path(params.root)
     broken, refused = (
         [
@@ -252,13 +296,6 @@ def _read_all(collected: Collected, params: DataParams, samples: pd.DataFrame) -
         raise InputError(refused)
     if broken:
         print(f"{InputError(broken)}\nskipped {len(broken)} broken images (data.on_error: skip)")
-    samples.loc[[bool(file.broken) for file in files], "split"] = "skipped"
-    return _Images(
-        sums=np.stack([file.sums for file in files]),
-        transparent=np.array([file.transparent for file in files]),
-        sha256=hashlib.sha256(b"".join(digest for _, digest in parts)).hexdigest(),
-        depth=depth,
-    )
 
 
 def _statistics(sums: NDArray[np.int64], pixels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

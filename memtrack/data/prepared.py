@@ -9,11 +9,13 @@ The order of the rows is the order of the ids everywhere in memtrack.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 from numpy.typing import NDArray
 from pydantic import Field, Strict
 
@@ -21,12 +23,11 @@ from memtrack.config.errors import InputError, Problem
 from memtrack.config.json_files import StrictModel, read_json
 from memtrack.config.paths import PREPARED_FOLDER, input_path
 from memtrack.core.images.pixels import Pixels
+from memtrack.data import image_cache
 from memtrack.data.decoding import RefusedImage, decode, why
 from memtrack.data.manifest import KeptFolder
 
 SAMPLES, INFO, IMAGES = "samples.csv", "dataset.json", "images.npy"
-CHUNK = 512
-"""Number of images that are decoded or summed at a time."""
 
 
 class FileImages(StrictModel):
@@ -55,6 +56,38 @@ class DatasetInfo(StrictModel):
     files: FileImages | None
 
 
+@dataclass(frozen=True)
+class ImageFiles:
+    """Decodes the image files of a data set.
+
+    Attributes:
+        root: the folder that the names of images are relative to.
+        shape: of a decoded image. how: arguments of `decode`.
+    """
+
+    root: Path
+    shape: tuple[int, int, int]
+    how: dict[str, Any]
+
+    def __call__(self, names: Sequence[str]) -> Pixels:
+        """The images with these names, uint8 (B, channels, H, W).
+
+        Raises:
+            InputError: with every image file that cannot be read any more.
+        """
+        images = np.empty((len(names), *self.shape), dtype=np.uint8)
+        problems = []
+        for row, name in enumerate(names):
+            try:
+                images[row] = decode(self.root / name, **self.how)
+            except (OSError, RefusedImage) as error:
+                text = f"{why(error)}. Stage prepare could read it: put it back, or run `dvc repro prepare`"
+                problems.append(Problem(self.root / name, message=text))
+        if problems:
+            raise InputError(problems)
+        return images
+
+
 class PreparedData:
     """A data set in canonical form, read from its folder.
 
@@ -71,7 +104,12 @@ class PreparedData:
             self.samples = table[["id", "label", "split", "image"]]
             self.codes(self.samples["label"])  # raises for a label that is no class
         self._array: Pixels | None = None
-        self._root = input_path(self.info.files.root) if self.info.files is not None else None
+        self._row: dict[str, int] | None = None
+        self._files: ImageFiles | None = None
+        files = self.info.files
+        if files is not None:
+            how = files.model_dump(include={"size", "mode", "background", "depth"})
+            self._files = ImageFiles(input_path(files.root), self.info.shape, how)
 
     def split(self, name: str) -> pd.DataFrame:
         """The rows of a split, in id order."""
@@ -87,27 +125,64 @@ class PreparedData:
         Raises:
             InputError: with every image file that cannot be read any more.
         """
-        files = self.info.files
-        if files is None or self._root is None:
-            if self._array is None:
-                with self.kept.reading(IMAGES) as path:
-                    array = np.load(path, mmap_mode="r", allow_pickle=False)
-                    if array.dtype != np.uint8 or array.shape[1:] != self.info.shape:
-                        raise ValueError(f"{array.dtype} {array.shape}")
-                self._array = array
-            return self._array[np.asarray(where, dtype=np.int64)]
-        images = np.empty((len(where), *self.info.shape), dtype=np.uint8)
-        problems = []
-        how = files.model_dump(include={"size", "mode", "background", "depth"})
-        for row, name in enumerate(where):
-            try:
-                images[row] = decode(self._root / name, **how)
-            except (OSError, RefusedImage) as error:
-                text = f"{why(error)}. Stage prepare could read it: put it back, or run `dvc repro prepare`"
-                problems.append(Problem(self._root / name, message=text))
-        if problems:
-            raise InputError(problems)
-        return images
+        if self._files is not None:
+            if self._array is None or self._row is None:
+                return self._files(where)
+            return self._array[[self._row[name] for name in where]]
+        if self._array is None:
+            with self.kept.reading(IMAGES) as path:
+                array = np.load(path, mmap_mode="r", allow_pickle=False)
+                if array.dtype != np.uint8 or array.shape[1:] != self.info.shape:
+                    raise ValueError(f"{array.dtype} {array.shape}")
+            self._array = array
+        return self._array[np.asarray(where, dtype=np.int64)]
+
+    @property
+    def decoded(self) -> bool:
+        """Whether `images` reads decoded images, and no files."""
+        return self._files is None or self._array is not None
+
+    def keep_decoded(self, limit: float) -> None:
+        """Decode all image files once, for all processes, unless this was done before; see `image_cache`.
+
+        Args:
+            limit: the bytes that the decoded images of this project may take.
+
+        Raises:
+            InputError: if the images are not those that were prepared.
+        """
+        if self._files is None or self._array is not None or self.info.files is None or limit == 0:
+            return
+        names, expected = self.samples["image"].tolist(), self.info.files.sha256
+        used = (self.samples["split"] != "skipped").tolist()
+        path = image_cache.cache_file(expected, names)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):  # two processes decode once
+            images = self._opened(path, expected, used)
+            if images is None:
+                found = image_cache.decode_all(path, names, used, self.info.shape, limit, self._files)
+                if found is None:
+                    return
+                if found != expected:
+                    path.unlink()
+                    text = "its images are not those that were prepared: run `dvc repro prepare`"
+                    raise InputError([Problem(self._files.root, message=text)])
+                images = image_cache.opened(path)
+        self._array, self._row = images, {name: row for row, name in enumerate(names)}
+
+    def _opened(self, path: Path, expected: str, used: Sequence[bool]) -> Pixels | None:
+        """The decoded images in a file; None if there is none, or if it is damaged, which is said."""
+        if not path.exists():
+            return None
+        try:
+            images = image_cache.opened(path)
+            fits = images.shape == (len(used), *self.info.shape) and images.dtype == np.uint8
+            if fits and image_cache.pixel_hash(images, used) == expected:
+                return images
+        except (OSError, ValueError, EOFError):
+            pass
+        print(f"{path}: is damaged: the images are decoded again")
+        return None
 
 
 def class_numbers(labels: Sequence[str] | pd.Series, classes: Sequence[str]) -> NDArray[np.int64]:

@@ -76,6 +76,7 @@ class VariantData:
                 [self.row[of or sample] for sample, of in zip(self.ids, self.copy_of, strict=True)],
                 dtype=np.int64,
             )
+        self.stores: dict[Any, object] = {}  # see `variant_store`
         self._data = data
         made, info = self.summary.pixels, data.info
         self.pixels = None if made is None else RandomizedPixels(made.how, made.seed, info.mean, info.std)

@@ -12,6 +12,7 @@ from memtrack.data.variants import VariantData
 from memtrack.runs.causes import ensemble_causes
 from memtrack.runs.code import code_hash
 from memtrack.runs.fingerprint import Fingerprint, package_versions
+from memtrack.runs.pretrained import weights_cause
 
 
 def ensemble_fingerprint(
@@ -27,7 +28,8 @@ def ensemble_fingerprint(
         causes={
             **ensemble_causes(params, variant),
             "device": device.type,
-            "packages": package_versions(),
+            **weights_cause(params.recipe.model),
+            "packages": package_versions(params.recipe.model),
             "code": code_hash("memtrack.ensembles.group_trainer", "memtrack.ensembles.inputs"),
             **more,
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,9 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from memtrack.core.memorization.group_size import GroupSize
 from memtrack.core.memorization.stacked import Recipe, StackedTraining
 from memtrack.core.memorization.subsets import Flags
+from memtrack.core.training.devices import free_on_gpu
 
 
 @dataclass(frozen=True)
@@ -52,9 +56,12 @@ class GroupTrainer:
         self.recipe, self.arrays, self.members = recipe, arrays, members
         self.device, self.threads = device, threads
 
-    def fastest_size(self, most: int) -> int:
-        """See `StackedTraining.fastest_size`."""
-        return self._training.fastest_size(self.members, most)
+    def fastest_size(self, most: int, total: int) -> GroupSize:
+        """See `StackedTraining.fastest_size`. On a CPU `total` does not count."""
+        found = self._training.fastest_size(self.members, most, total if self.device.type == "cuda" else None)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()  # groups of one size need blocks of one size
+        return found
 
     def train(self, *numbers: int) -> tuple[Flags, Flags]:
         """Train networks together. Returns which samples of each split each network predicts correctly,
@@ -72,36 +79,43 @@ class GroupTrainer:
     def _train(self, numbers: Sequence[int]) -> tuple[Flags, Flags]:
         members = np.stack([self.members(number) for number in numbers])
         group = self._training.train(numbers, members)
-        arrays = self._loaded
-        train, test = (
-            self._training.correct(group, _tensor(images), _tensor(labels))
-            for images, labels in (
-                (arrays.images, arrays.labels),
-                (arrays.test_images, arrays.test_labels),
-            )
-        )
+        train, test = (self._training.correct(group, *split) for split in self._splits)
         return train, test
 
     @cached_property
-    def _loaded(self) -> Arrays:
-        return Arrays.load(self.arrays) if isinstance(self.arrays, Path) else self.arrays
+    def _splits(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Images and labels of both splits; on a GPU if they take less than half of its free memory."""
+        kept = Arrays.load(self.arrays) if isinstance(self.arrays, Path) else self.arrays
+        train, test = (
+            (_tensor(kept.images), _tensor(kept.labels)),
+            (_tensor(kept.test_images), _tensor(kept.test_labels)),
+        )
+        size = sum(part.nbytes for part in (*train, *test))
+        if self.device.type == "cuda" and size < free_on_gpu(self.device) / 2:
+            train, test = _moved(train, self.device), _moved(test, self.device)
+        return train, test
 
     @cached_property
     def _training(self) -> StackedTraining:
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         if self.device.type == "cuda":
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic with it
             torch.use_deterministic_algorithms(True, warn_only=True)
-        images = _tensor(self._loaded.images)
-        if self.device.type == "cuda" and images.nbytes < torch.cuda.mem_get_info(self.device)[0] / 2:
-            images = images.to(self.device)
-        return StackedTraining(self.recipe, images, _tensor(self._loaded.labels), self.device)
+            # this debugging aid takes time
+            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        return StackedTraining(self.recipe, *self._splits[0], self.device)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if not name.startswith("_")}
 
 
-def _tensor(array: NDArray[Any]) -> torch.Tensor:
+def _moved(split: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
+    images, labels = split
+    return images.to(device), labels.to(device)
+
+
+def _tensor(array: NDArray[Any]) -> Tensor:
     with warnings.catch_warnings():  # arrays of Ray are read-only, and nothing writes to them
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         return torch.from_numpy(array)

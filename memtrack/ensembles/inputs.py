@@ -6,7 +6,6 @@ import math
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +15,23 @@ from memtrack.config.errors import InputError, Problem
 from memtrack.config.params import Params
 from memtrack.core.files import write_array
 from memtrack.core.memorization.stacked import Recipe
-from memtrack.core.training import models
-from memtrack.data.prepared import CHUNK, PreparedData
+from memtrack.data.image_cache import CHUNK
+from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
-from memtrack.runs.networks import network
+from memtrack.runs.networks import builder, load_starting_weights, network
+from memtrack.runs.pretrained import starting_weights
 from memtrack.terminal.progress import Progress
 
 
 def recipe(params: Params, data: PreparedData) -> Recipe:
     """How the networks are trained; `InputError` if the network cannot take the images."""
     chosen, info = params.recipe, data.info
-    network(chosen.model, info)  # raises if it cannot be built
+    load_starting_weights(network(chosen.model, info), chosen.model)  # raises if it cannot be built
+    weights = starting_weights(chosen.model) or {}
+    # workers get arrays whole, but tensors as shared memory, which may be scarce
+    arrays = {name: tensor.numpy() for name, tensor in weights.items()}
     return Recipe(
-        partial(models.build, shape=info.shape, classes=len(info.classes), **chosen.model.model_dump()),
+        builder(chosen.model, info, arrays or None),
         info.mean,
         info.std,
         chosen.optimizer.model_dump(),

@@ -26,7 +26,8 @@ from memtrack.runs.networks import check_memory, chosen_device
 from memtrack.tracking.run import Run
 
 ROUNDS = 4
-"""Each worker trains at least this many groups: a kill loses little, and all end at about the same time."""
+"""Each worker trains at least this many groups: a kill loses little, and all end at about the same time. On a
+GPU it may be fewer if they are short."""
 
 
 def train_missing(
@@ -59,9 +60,13 @@ def train_missing(
         try:
             if size is None:
                 print(f"{variant.name}: measuring how many networks to train together", flush=True)
-                share = sum(map(len, wanted)) // (ROUNDS * executor.workers)
-                most = max(1, min(share, max(map(len, wanted))))
-                [(_, size)] = executor.run("fastest_size", [(most,)])
+                share, longest = sum(map(len, wanted)) // executor.workers, max(map(len, wanted))
+                most, total = (max(1, min(part, longest)) for part in (share // ROUNDS, share))
+                [(_, found)] = executor.run("fastest_size", [(most, total)])
+                size = found.networks
+                if found.why_alone:
+                    print(f"{variant.name}: training them one by one, because torch.func cannot stack them: "
+                          f"{_first_sentence(found.why_alone)}", flush=True)  # fmt: skip
             missing = (
                 tuple(number for number in group if number not in folder.networks) for group in groups(size)
             )
@@ -108,6 +113,10 @@ def open_run(
         params, variant.name, what, name=f"{variant.name}, {what}", parameters=parameters,
         computed={"networks": fingerprint.key},
     )  # fmt: skip
+
+
+def _first_sentence(text: str) -> str:
+    return " ".join(text.split()).partition(". ")[0][:300]
 
 
 def chunks(numbers: range, size: int) -> Iterator[range]:

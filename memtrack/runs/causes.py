@@ -8,14 +8,30 @@ from __future__ import annotations
 from typing import Any
 
 from memtrack.config.params import Params
-from memtrack.config.sections.train import RecipeParams
+from memtrack.config.sections.train import ModelParams, RecipeParams
 from memtrack.data.variants import VariantData
+from memtrack.runs.own_code import own_code
+
+_NO_CAUSE = {"weights_folder"}
+"""Keys of a network that shape nothing: their content counts."""
+
+
+def network_causes(chosen: ModelParams) -> dict[str, Any]:
+    """The code of an own network.
+
+    Raises:
+        InputError: if the code is not there.
+    """
+    code = own_code(chosen)
+    return {} if code is None else {"network": code.digest}
 
 
 def training_causes(params: Params, variant: VariantData) -> dict[str, Any]:
     """What of a training the user chooses."""
-    train = params.train.model_dump(mode="json", exclude={"workers", "device"})
-    return {**variant.causes, "train": train}
+    train = params.train.model_dump(
+        mode="json", exclude={"workers": True, "device": True, "model": _NO_CAUSE}
+    )
+    return {**variant.causes, "train": train, **network_causes(params.train.model)}
 
 
 def recording_causes(params: Params) -> dict[str, Any]:
@@ -45,7 +61,10 @@ def ensemble_causes(params: Params, variant: VariantData) -> dict[str, Any]:
     """What of the networks of memorization and utility the user chooses."""
     return {
         **variant.causes,
-        "recipe": params.recipe.model_dump(mode="json", include=set(RecipeParams.model_fields)),
+        "recipe": params.recipe.model_dump(
+            mode="json", include=set(RecipeParams.model_fields), exclude={"model": _NO_CAUSE}
+        ),
+        **network_causes(params.recipe.model),
         "seed": params.memorization.seed,
         "precision": params.memorization.precision,
     }

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from memtrack.core.module_files import missing_module, module_file
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -56,6 +60,64 @@ def closure(*entries: str, left_out: Mapping[str, str] = SHAPES_NO_NUMBERS) -> l
     return sorted(found)
 
 
+@dataclass(frozen=True)
+class ProjectCode:
+    """The code of a module of the user's project, and of all that it imports from there.
+
+    Attributes:
+        files: the files, sorted. packages: the names of the other packages that they import.
+        digest: a hash of what the files do, and the code of memtrack that they use; see `code_hash`.
+    """
+
+    files: tuple[Path, ...]
+    packages: frozenset[str]
+    digest: str
+
+
+def project_code(root: Path, module: str) -> ProjectCode:
+    """Follow the imports of a module of the project `root`, as `closure` does for memtrack.
+
+    Raises:
+        FileNotFoundError: if the project does not have the module. SyntaxError: if a file is no Python.
+    """
+    if module_file(root, module) is None:
+        raise FileNotFoundError(missing_module(root, module))
+    found: dict[Path, str] = {}
+    packages: set[str] = set()
+    ours: set[str] = set()
+    waiting = [module]
+    seen: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        head = name.partition(".")[0]
+        if name in seen or not name:
+            continue
+        seen.add(name)
+        if head == "memtrack":
+            ours.add(name)
+            continue
+        path = module_file(root, name)
+        if path is None:
+            if module_file(root, head) is None and not (root / head).is_dir():
+                packages.add(head)
+            continue
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        try:
+            imports, found[path] = _parsed(path.read_text(encoding="utf-8"), package)
+        except SyntaxError as error:
+            error.filename = str(path)
+            raise
+        waiting += [*imports, name.rpartition(".")[0]]
+    content = hashlib.sha256()
+    for path in sorted(found):
+        content.update(f"{path.relative_to(root).as_posix()}\n{found[path]}\n".encode())
+    if ours:
+        content.update(code_hash(*sorted(ours)).encode())
+    return ProjectCode(
+        tuple(sorted(found)), frozenset(packages - sys.stdlib_module_names), content.hexdigest()
+    )
+
+
 def _inside(name: str, packages: Mapping[str, str]) -> str | None:
     """Which of some packages a module is or belongs to; None if it is none of them."""
     return next((other for other in packages if name == other or name.startswith(f"{other}.")), None)
@@ -83,11 +145,14 @@ def _file(module: str) -> Path | None:
 
 
 @cache
-def _parsed(text: str) -> tuple[tuple[str, ...], str]:
+def _parsed(text: str, package: str | None = None) -> tuple[tuple[str, ...], str]:
     """Parse the text of a module. Returns the names that it imports, which are modules or names in modules,
-    and what it does, without comments, docstrings and layout."""
+    and what it does, without comments, docstrings and layout.
+
+    `package` is what relative imports start from; None: there are none.
+    """
     tree = ast.parse(text)
-    imports = tuple(_imported(tree))
+    imports = tuple(_imported(tree, package))
     for node in ast.walk(tree):
         if isinstance(getattr(node, "body", None), list):
             node.body = [  # type: ignore[attr-defined]
@@ -98,18 +163,25 @@ def _parsed(text: str) -> tuple[tuple[str, ...], str]:
     return imports, ast.dump(tree)
 
 
-def _imported(node: ast.AST) -> Iterator[str]:
+def _imported(node: ast.AST, package: str | None = None) -> Iterator[str]:
     match node:
         case ast.If(test=ast.Name(id="TYPE_CHECKING"), orelse=otherwise):
             for step in otherwise:
-                yield from _imported(step)
+                yield from _imported(step, package)
         case ast.Import(names=names):
             yield from (alias.name for alias in names)
-        case ast.ImportFrom(level=level) if level:
-            raise ValueError("memtrack imports its modules by their full names, so that they can be followed")
+        case ast.ImportFrom(level=level, module=module, names=names) if level:
+            if package is None:
+                raise ValueError(
+                    "memtrack imports its modules by their full names, so that they can be followed"
+                )
+            parts = package.split(".")
+            base = ".".join([*parts[: len(parts) - level + 1], *([module] if module else [])])
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in names)
         case ast.ImportFrom(module=str(module), names=names):
             yield module
             yield from (f"{module}.{alias.name}" for alias in names)
         case _:
             for child in ast.iter_child_nodes(node):
-                yield from _imported(child)
+                yield from _imported(child, package)

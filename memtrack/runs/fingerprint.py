@@ -14,11 +14,15 @@ import torch
 from memtrack.config.errors import InputError
 from memtrack.config.json_files import StrictModel
 from memtrack.config.params import Params
+from memtrack.config.sections.train import ModelParams
 from memtrack.data.manifest import MANIFEST, KeptFolder
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.runs.causes import recording_causes, training_causes
 from memtrack.runs.code import code_hash
+from memtrack.runs.networks import chosen_precision
+from memtrack.runs.own_code import own_code, own_packages
+from memtrack.runs.pretrained import check_name, weights_cause
 
 
 class Fingerprint(StrictModel):
@@ -57,19 +61,38 @@ class Fingerprint(StrictModel):
 
 
 def training_fingerprint(
-    params: Params, data: PreparedData, variant: VariantData, device: torch.device
+    params: Params,
+    data: PreparedData,
+    variant: VariantData,
+    device: torch.device,
+    stored: Fingerprint | None = None,
 ) -> Fingerprint:
     """What the network after each epoch depends on: data, labels, recipe, seeds, device and code.
 
+    Args:
+        stored: that of what was trained before. If the weights to start from are not here any more, they are
+            taken to be the same, which is said.
+
     Raises:
-        InputError: if the images are not those that were prepared.
+        InputError: if the images are not those that were prepared, or the weights to start from cannot be
+            found.
     """
     data.kept.check_all()
+    causes = training_causes(params, variant)
+    try:
+        weights = weights_cause(params.train.model)
+    except InputError as error:
+        if stored is None or "weights" not in stored.causes or stored.causes["train"] != causes["train"]:
+            raise
+        print(f"{error}\nThese weights are taken to be those that {variant.name} was trained from before.")
+        weights = {"weights": stored.causes["weights"]}
     return Fingerprint(
         causes={
-            **training_causes(params, variant),
+            **causes,
+            **weights,
             "device": device.type,
-            "packages": package_versions(),
+            "precision": chosen_precision(params.train, device),
+            "packages": package_versions(params.train.model),
             "code": code_hash("memtrack.runs.fitting"),
         }
     )
@@ -88,10 +111,15 @@ def recording_fingerprint(params: Params, training: Fingerprint) -> Fingerprint:
     )
 
 
-def package_versions() -> list[str]:
+def package_versions(chosen: ModelParams) -> list[str]:
     """The versions of the libraries that affect the numbers of a network."""
-    return [
+    found = [
         torch.__version__,
         version("torchvision"),
         np.__version__,
     ]  # importing torchvision takes two seconds
+    if chosen.kind == "timm":
+        check_name(chosen)
+        found.append(f"timm {version('timm')}")
+    code = own_code(chosen)
+    return found if code is None else [*found, *own_packages(code)]

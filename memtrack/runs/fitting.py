@@ -5,6 +5,7 @@ The fingerprint of a training holds a hash of this module and of all modules tha
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +14,12 @@ import torch
 from memtrack.config.params import Params
 from memtrack.core.training.augmentation import Augmentation
 from memtrack.core.training.distributed import ALONE, World
-from memtrack.core.training.trainer import Trainer, accuracy
-from memtrack.data.batches import Batches, variant_batches
+from memtrack.core.training.trainer import Trainer
+from memtrack.data.batches import held_out_batches, variant_batches
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
-from memtrack.runs.networks import network
+from memtrack.runs.networks import chosen_precision, load_starting_weights, network
+from memtrack.runs.transforms import chosen_transforms
 
 TEST_BATCH = 512
 
@@ -52,16 +54,21 @@ class Fitting:
         world: World = ALONE,
     ) -> None:
         train = params.train
+        transforms = chosen_transforms(train, data.info)
         torch.manual_seed(train.seed)
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        deterministic = train.deterministic or device.type != "cuda"
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
+        torch.use_deterministic_algorithms(deterministic, warn_only=True)
         # this debugging aid takes time
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        torch.backends.cudnn.benchmark = not deterministic
         self.model = network(train.model, data.info).to(device)
-        self._seed = train.seed
-        self._world = world
+        if device.type == "cuda":
+            self.model.to(memory_format=torch.channels_last)
+        self._chosen, self._seed = train.model, train.seed
         self._fit = variant_batches(
             data, variant, batch_size=train.batch_size, device=device, workers=train.workers,
-            part=world.of_each,
+            transform=transforms, part=world.of_each,
         )  # fmt: skip
         fewest = min(self._fit.counts())
         if fewest < world.size:
@@ -70,12 +77,9 @@ class Fitting:
                 "choose fewer, or another train.batch_size"
             )
             raise params.compute.mistake("processes", message=text)
-        held = data.split("test")
-        self._test = Batches(
-            data, held["image"].tolist(), data.codes(held["label"]),
-            batch_size=TEST_BATCH, device=device, workers=train.workers, change=variant.test_pixels,
-            part=world.some_of,
-        )  # fmt: skip
+        self._test = held_out_batches(
+            data, variant, batch_size=TEST_BATCH, device=device, workers=train.workers, part=world.some_of
+        )
         self._trainer = Trainer(
             self.model,
             optimizer=train.optimizer.model_dump(),
@@ -84,8 +88,10 @@ class Fitting:
             epochs=train.epochs,
             steps=len(self._fit),
             seed=train.seed,
+            precision=chosen_precision(train, device),
+            compiled=train.compile,
             world=world,
-            replicated=world.replicated(self.model, data.info.shape),
+            shape=data.info.shape,
         )
 
     def run_epoch(self, epoch: int) -> FittedEpoch:
@@ -93,12 +99,14 @@ class Fitting:
 
         Raises:
             FloatingPointError: if the loss is no longer finite.
+            InputError: if the weights that the first epoch starts from cannot be loaded.
         """
+        if epoch == 1:
+            load_starting_weights(self.model, self._chosen)
         rate = self._trainer.learning_rate
         batches = self._fit.shuffled(seed=self._seed, epoch=epoch)
         result = self._trainer.run_epoch(epoch, batches, self._fit.counts())
-        correct = accuracy(self.model, self._test, self._world)
-        return FittedEpoch(result.loss, result.accuracy, correct, rate)
+        return FittedEpoch(result.loss, result.accuracy, self._trainer.accuracy(self._test), rate)
 
     def state(self) -> dict[str, Any]:
         """See `Trainer.state`."""

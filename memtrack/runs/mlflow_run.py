@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from torch import nn
 
@@ -27,13 +28,23 @@ class MlflowLogging(Callback):
     @classmethod
     @contextmanager
     def opened(
-        cls, params: Params, data: PreparedData, variant: VariantData, folder: WorkFolder, name: str
+        cls,
+        params: Params,
+        data: PreparedData,
+        variant: VariantData,
+        folder: WorkFolder,
+        name: str,
+        network: Mapping[str, Any],
     ) -> Iterator[MlflowLogging]:
         """Open the run of this training with these parameters on this store, or continue it if it was begun
-        before. A run that was begun with other parameters or on another store is closed."""
+        before. A run that was begun with other parameters or on another store is closed.
+
+        `network`: what is known of the network besides its parameters; they are logged like parameters.
+        """
         computed = {"training": folder.training.key, "recording": folder.recording.key}
         run = Run.of_computation(
-            params, variant.name, "train", name=name, parameters=params.training_run(variant.name),
+            params, variant.name, "train", name=name,
+            parameters={**params.training_run(variant.name), **({"network": network} if network else {})},
             computed=computed,
         )  # fmt: skip
         before = _reference(folder)

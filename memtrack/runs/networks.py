@@ -1,22 +1,37 @@
-"""The device and the untrained network that params.yaml asks for."""
+"""The device and the network that params.yaml asks for."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from memtrack.config.errors import InputError
 from memtrack.config.sections.record import RecordParams
-from memtrack.config.sections.train import ModelParams, RecipeParams, TrainParams
-from memtrack.config.validation import nearest
+from memtrack.config.sections.train import (
+    Cnn,
+    Library,
+    Mlp,
+    ModelParams,
+    OwnModel,
+    RecipeParams,
+    TorchvisionModel,
+    TrainParams,
+)
 from memtrack.core.training import models
-from memtrack.core.training.devices import pick_device
+from memtrack.core.training.devices import free_on_gpu, pick_device
 from memtrack.core.training.memory import saved_bytes, weight_bytes
-from memtrack.core.training.models.torchvision import classifier_names
+from memtrack.core.training.models.finetuning import Finetuned, OtherWeights
+from memtrack.core.training.models.own import WrongFunction, described
+from memtrack.core.training.precision import TrainingPrecision, fastest_precision
 from memtrack.data.prepared import DatasetInfo
+from memtrack.runs.pretrained import check_name, finetuning, starting_weights
 
 
 def chosen_device(train: TrainParams) -> torch.device:
@@ -27,40 +42,114 @@ def chosen_device(train: TrainParams) -> torch.device:
         raise train.mistake("device", message=str(error)) from None
 
 
+def chosen_precision(train: TrainParams, device: torch.device) -> TrainingPrecision:
+    """The precision of train.precision on this device; `InputError` if the device does not have it."""
+    if train.precision == "auto":
+        return fastest_precision(device)
+    if train.precision == "tf32" and device.type != "cuda":
+        raise train.mistake("precision", message=f"only NVIDIA's GPUs have tf32, and this is {device}")
+    return train.precision
+
+
 def network(chosen: ModelParams, info: DatasetInfo) -> nn.Module:
-    """The untrained network that `chosen` describes, for the images and classes of a data set.
+    """The network that `chosen` describes, for the images and classes of a data set, with random weights.
 
     Raises:
-        InputError: if torchvision does not have it, if this machine's memory cannot hold it, or if it cannot
-            take the images.
+        InputError: if it cannot be built, if this machine's memory cannot hold it, or if it cannot take the
+            images.
     """
-    if chosen.kind == "torchvision" and chosen.name not in classifier_names():
-        hint = nearest(chosen.name, classifier_names())
-        raise chosen.mistake("name", message=f"torchvision has no classifier {chosen.name!r}{hint}")
+    check_name(chosen)
     needed, free = _weights(chosen, info), free_bytes(torch.device("cpu"))
     if needed > free:
         text = f"its weights alone take {_gb(needed)}, and this machine has {_gb(free)} free"
         raise chosen.mistake(message=f"{text}: choose a smaller network")
     try:
-        model = models.build(shape=info.shape, classes=len(info.classes), **chosen.model_dump())
-        with torch.no_grad():
-            model.eval()(torch.zeros(2, *info.shape))
+        model = builder(chosen, info)()
+    except WrongFunction as error:
+        raise chosen.mistake(error.key, message=str(error)) from None
     except (RuntimeError, ValueError, AssertionError) as error:
-        size = "x".join(map(str, info.shape))
-        why = "memory is too small" if "allocate memory" in str(error) else str(error)
-        raise chosen.mistake(
-            message=f"cannot take images of {size} (channels x height x width): {why}"
-        ) from None
+        raise _no_images(chosen, info, error) from None
+    try:
+        with torch.no_grad():
+            logits = model.eval()(torch.zeros(2, *info.shape))
+    except Exception as error:
+        if not isinstance(chosen, OwnModel) and not isinstance(
+            error, (RuntimeError, ValueError, AssertionError)
+        ):
+            raise
+        raise _no_images(chosen, info, error) from None
+    _check_logits(chosen, logits, len(info.classes))
     return model
 
 
+def load_starting_weights(model: nn.Module, chosen: ModelParams) -> None:
+    """Load the weights that `chosen` names into its network, if it names any.
+
+    Raises:
+        InputError: if they are not there, cannot be read, or are those of another network.
+    """
+    weights = starting_weights(chosen)
+    if weights is None:
+        return
+    assert isinstance(model, Finetuned)
+    try:
+        model.load(weights)
+    except OtherWeights as error:
+        text = f"are not those of this network: {error}"
+        raise chosen.mistake("weights", message=text) from None
+
+
+def builder(
+    chosen: ModelParams, info: DatasetInfo, weights: Mapping[str, Any] | None = None
+) -> Callable[[], nn.Module]:
+    """A function that builds the network; it can be pickled. `weights` are those that it starts from."""
+    options = chosen.model_dump(exclude={"kind", *Library.model_fields})
+    match chosen:
+        case TorchvisionModel(name=name, small_stem=small):
+            # where images are enlarged, the network keeps its own first layers
+            whole = chosen.weights is not None or chosen.input_size is not None
+            options = {
+                "name": name,
+                "small_stem": not whole if small is None else small,
+                "pretrained": chosen.weights is not None,
+            }
+        case OwnModel():
+            options["root"] = str(Path.cwd())
+    return partial(
+        models.build,
+        chosen.kind,
+        info.shape,
+        len(info.classes),
+        finetuning=finetuning(chosen, info, weights),
+        **options,
+    )
+
+
+def _no_images(chosen: ModelParams, info: DatasetInfo, error: Exception) -> InputError:
+    size = "x".join(map(str, info.shape))
+    why = "memory is too small" if "allocate memory" in str(error) else str(error)
+    text = f"cannot take images of {size} (channels x height x width): {why}"
+    if isinstance(chosen, OwnModel):
+        return chosen.mistake("make", message=f"the network {text}: {described(error, Path.cwd())}")
+    return chosen.mistake(message=text)
+
+
+def _check_logits(chosen: ModelParams, logits: Any, classes: int) -> None:
+    """`InputError` unless a network returned logits (2, classes) for two images."""
+    if isinstance(logits, Tensor) and logits.shape == (2, classes):
+        return
+    found = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+    text = f"for 2 images the network returns {found}: it should return logits (2, {classes})"
+    raise chosen.mistake(*(["make"] if isinstance(chosen, OwnModel) else []), message=text)
+
+
 def _weights(chosen: ModelParams, info: DatasetInfo) -> int:
-    """The bytes of a network's weights, found without allocating them; 0 for the networks of torchvision,
-    which have some GB at most."""
-    if chosen.kind == "torchvision":
+    """The bytes of a network's weights, found without allocating them; 0 for networks of others, which have
+    some GB at most."""
+    if not isinstance(chosen, (Cnn, Mlp)):
         return 0
     with torch.device("meta"):
-        return weight_bytes(models.build(shape=info.shape, classes=len(info.classes), **chosen.model_dump()))
+        return weight_bytes(builder(chosen, info)())
 
 
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
@@ -70,8 +159,7 @@ LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_by
 def free_bytes(device: torch.device) -> int:
     """The memory of a device that is free; on a CPU with what can be swapped."""
     if device.type == "cuda":
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by this process
-        return torch.cuda.mem_get_info(device)[0] + kept
+        return free_on_gpu(device)
     free = psutil.virtual_memory().available
     for limit in map(Path, LIMITS):
         with suppress(OSError, ValueError):  # there is no such file, or it says "max"
@@ -122,7 +210,11 @@ def check_memory(
 
     check(copies * _weights(recipe.model, info), 0)  # before the network is built
     model = network(recipe.model, info)
-    check(copies * weight_bytes(model), saved_bytes(model, torch.zeros(2, *info.shape)) * batch // 2)
+    trained = weight_bytes(model, trained=True)
+    check(
+        weight_bytes(model) + (copies - 1) * trained,
+        saved_bytes(model, torch.zeros(2, *info.shape)) * batch // 2,
+    )
     if record is not None and record.batch_size is not None:
         batch, number = min(record.batch_size, samples), 2 if record.precision == "bfloat16" else 4
         swept = torch.zeros(2, *info.shape, requires_grad=True)  # the sweep has no gradients of the weights

@@ -98,6 +98,7 @@ class CheckpointNetworks:
         self.shape = data.info.shape
         self._data, self._variant, self._epochs, self._remedy = data, variant, epochs, remedy
         self._train, self._device = params.train, chosen_device(params.train)
+        self._cache = params.compute.image_cache_bytes
         self._checkpoints = trained_checkpoints(params, variant, folder, remedy=remedy)
 
     def models(self) -> Iterator[nn.Module]:
@@ -117,6 +118,7 @@ class CheckpointNetworks:
         """The samples `rows`, in batches."""
         from memtrack.data.batches import variant_batches
 
+        self._data.keep_decoded(self._cache)
         return variant_batches(
             self._data,
             self._variant,

@@ -28,6 +28,7 @@ from memtrack.runs.fingerprint import Fingerprint, recording_fingerprint, traini
 from memtrack.runs.metrics import METRICS, TrainMetrics, write_history
 from memtrack.runs.mlflow_run import MlflowLogging
 from memtrack.runs.networks import check_memory, chosen_device
+from memtrack.runs.pretrained import network_facts
 from memtrack.runs.together import Together
 from memtrack.runs.work_folder import WorkFolder
 from memtrack.terminal.progress import Progress
@@ -55,14 +56,16 @@ def train(
             machine.
     """
     data = PreparedData()
+    data.keep_decoded(params.compute.image_cache_bytes)
     variant = VariantData(name, data)
     device = world.device or chosen_device(params.train)
     check_memory(
         params.train, data.info, len(variant.ids), device, record=params.record, processes=world.size
     )
-    fingerprint = training_fingerprint(params, data, variant, device)
+    before = Fingerprint.of_folder(results / "checkpoints")
+    fingerprint = training_fingerprint(params, data, variant, device, before)
     recording = recording_fingerprint(params, fingerprint)
-    _check_same(recording, params, world)
+    _check_same(params, world, fingerprint, recording)
     try:
         if not world.is_first:
             Together(params, data, variant, device, world).follow()
@@ -71,21 +74,25 @@ def train(
             network = Together(params, data, variant, device, world, folder.batch_size_file)
             training = Training(params, variant, device, network, folder, results)
             training.prepare()
+            facts = network_facts(params.train.model, data.info, network.model)
+            if facts:
+                print(f"{name}: {', '.join(f'{key}: {value}' for key, value in facts.items())}")
             # the run is opened before anything is computed, because the settings of MLflow may be wrong
-            with MlflowLogging.opened(params, data, variant, folder, run_name or name) as mlflow_run:
+            with MlflowLogging.opened(params, data, variant, folder, run_name or name, facts) as mlflow_run:
                 training.run([*callbacks, mlflow_run])
             network.end()
     except FloatingPointError as error:
         raise FloatingPointError(f"{error} (train.optimizer.lr)") from None
 
 
-def _check_same(fingerprint: Fingerprint, params: Params, world: World) -> None:
-    """Raise `InputError` if the processes, perhaps on several machines, would not compute the same."""
-    first, *others = world.gathered(fingerprint)
-    different = set[str]().union(*(first.differing(other) for other in others))
-    if different:
-        text = f"the processes do not have the same {', '.join(sorted(different))}"
-        raise params.compute.mistake("processes", message=text)
+def _check_same(params: Params, world: World, *fingerprints: Fingerprint) -> None:
+    """Raise `InputError` if the processes, which may be on several machines, would not compute the same."""
+    for fingerprint in fingerprints:
+        first, *others = world.gathered(fingerprint)
+        different = set[str]().union(*(first.differing(other) for other in others))
+        if different:
+            text = f"the processes do not have the same {', '.join(sorted(different))}"
+            raise params.compute.mistake("processes", message=text)
 
 
 class Training:

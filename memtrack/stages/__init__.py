@@ -15,6 +15,7 @@ from memtrack.config.pipeline import pipeline_problems
 from memtrack.config.sections.base import PARAMS_FILE
 from memtrack.config.validation import nearest
 from memtrack.config.yaml_file import read_yaml
+from memtrack.runs.reads import network_problems
 from memtrack.tracking.address import check_stores
 
 
@@ -33,8 +34,10 @@ def load_params() -> Params:
     file = read_yaml(PARAMS_FILE)
     params = checked(file)
     check_stores(params)
-    if os.environ.get("DVC_STAGE") and (problems := pipeline_problems(file, files=False)):
-        raise InputError(problems)
+    if os.environ.get("DVC_STAGE"):
+        problems = [*pipeline_problems(file, files=False), *network_problems(params, file)]
+        if problems:
+            raise InputError(problems)
     return params
 
 

@@ -15,8 +15,9 @@ from memtrack.config.paths import DUPLICATES_RESULTS, EVALUATE_RESULTS, TRAIN_RE
 from memtrack.core.labels.duplicates import Pair, digests, exact_pairs, near_pairs, thumbnails
 from memtrack.core.recording.features import features
 from memtrack.data.batches import variant_batches
+from memtrack.data.image_cache import CHUNK
 from memtrack.data.neighbours import nearest_neighbours
-from memtrack.data.prepared import CHUNK, PreparedData
+from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.report.duplicates import draw_conflicts, duplicate_metrics, duplicate_table
 from memtrack.report.metrics import DuplicatesMetrics
@@ -40,6 +41,7 @@ def main() -> None:
     trained, folder = TRAIN_RESULTS / name, DUPLICATES_RESULTS / name
     folder.mkdir(parents=True, exist_ok=True)
     data = PreparedData()
+    data.keep_decoded(params.compute.image_cache_bytes)
     variant = VariantData(name, data)
     scores = read_scores(EVALUATE_RESULTS / name, variant, evaluation_causes(params, variant))
     pairs = _pairs(params, data, variant, trained / "checkpoints")

@@ -46,13 +46,14 @@ def main() -> None:
     params, name = load_with_variant(__doc__)
     options, folder = params.memorization, MEMORIZATION_RESULTS / name
     data = PreparedData()
+    data.keep_decoded(params.compute.image_cache_bytes)
     variant = VariantData(name, data)
     device = training_device(params)
     samples = len(variant.ids), len(data.split("test"))
     if not 0 < round(options.share * samples[0]) < samples[0]:
         text = f"{options.share} of {samples[0]} samples leaves nothing to train on, or leaves none out"
         raise options.mistake("share", message=text)
-    if options.recipe is None and (params.train.augment.crop or params.train.augment.flip):
+    if options.recipe is None and any(params.train.augment.model_dump().values()):
         print(f"{name}: these networks are trained without train.augment, the scored network with it")
     members = partial(subset, samples[0], share=options.share, seed=options.seed)
     fingerprint = ensemble_fingerprint(params, data, variant, device, share=options.share)

@@ -14,8 +14,9 @@ from memtrack.terminal.entry_point import entry_point
 @entry_point
 def main() -> None:
     """Run the stage."""
-    data = load_params().data
-    info, report = write_prepared(collect(data), data, PREPARED_FOLDER)
+    params = load_params()
+    limit = params.compute.image_cache_bytes
+    info, report = write_prepared(collect(params.data), params.data, PREPARED_FOLDER, image_cache=limit)
     write_json(report, PREPARE_RESULTS / "report.json")
     print(
         f"{info.source}: {info.train} training and {info.test} test samples, "

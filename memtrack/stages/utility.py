@@ -45,6 +45,7 @@ def main() -> None:
     folder, options = UTILITY_RESULTS / name, params.utility
     folder.mkdir(parents=True, exist_ok=True)
     data = PreparedData()
+    data.keep_decoded(params.compute.image_cache_bytes)
     variant = VariantData(name, data)
     device = training_device(params)
     estimated, made_from = MEMORIZATION_RESULTS / name, memorization_causes(params, variant)

@@ -58,11 +58,12 @@ class TrainedVariant:
                 [Problem(folder, message=f"the variant {name} is not trained yet: {self.remedy}")]
             )
         self.data = PreparedData()
+        self.data.keep_decoded(params.compute.image_cache_bytes)
         self.variant = VariantData(name, self.data)
         self.device = chosen_device(params.train)
-        now = training_fingerprint(params, self.data, self.variant, self.device)
+        now = training_fingerprint(params, self.data, self.variant, self.device, stored)
         # the machine on which they were trained does not affect what is measured
-        if others := now.differing(stored) - {"device", "packages"}:
+        if others := now.differing(stored) - {"device", "packages", "precision"}:
             changed = ", ".join(sorted(others))
             text = f"was trained before what is in force now was changed ({changed}): {self.remedy}"
             raise InputError([Problem(folder, message=text)])

@@ -115,6 +115,9 @@ def test_what_a_file_says_is_what_is_loaded() -> None:
             "seed": 2**63 - 1,
             "device": "cpu",
             "workers": 2,
+            "precision": "bfloat16",
+            "compile": True,
+            "deterministic": False,
             "model": {"kind": "cnn", "width": 16, "depth": 3, "dropout": 0.1},
             "optimizer": {
                 "kind": "sgd",
@@ -124,7 +127,11 @@ def test_what_a_file_says_is_what_is_loaded() -> None:
                 "weight_decay": 0.0,
             },
             "schedule": {"kind": "step", "milestones": [10, 20], "factor": 0.5},
-            "augment": {"crop": 2, "flip": True},
+            "augment": {
+                "crop": 2,
+                "flip": True,
+                "transforms": [{"name": "RandomResizedCrop", "scale": [0.5, 1]}, {"name": "RandAugment"}],
+            },
         },
         "record": {
             "epochs": {"kind": "list", "epochs": [20, 1, 10]},
@@ -185,7 +192,7 @@ def test_what_a_file_says_is_what_is_loaded() -> None:
             "published": {"noisy": "data/raw/published.npz"},
         },
         "utility": {"variants": ["noisy"], "thresholds": [0.25, 0.5], "models": 10},
-        "compute": {"workers": 3, "together": 5, "ray": "127.0.0.1:6379"},
+        "compute": {"processes": 2, "image_cache": 1.5, "workers": 3, "together": 5, "ray": "127.0.0.1:6379"},
         "tracking": {"uri": "http://127.0.0.1:5000", "experiment": "every key"},
     }
     assert loaded.recorded_epochs() == (1, 10, 20)
@@ -384,7 +391,7 @@ def test_a_suggestion_is_made_only_where_a_word_is_near() -> None:
     (far,) = problems(changed(("epochs: 10", "epochs: 10\n  zzz: 3")))
     assert "did you mean 'batch_size'?" in near
     assert "did you mean" not in far
-    assert "(allowed: augment, batch_size, device, epochs, model, optimizer" in far
+    assert "(allowed: augment, batch_size, compile, deterministic, device, epochs, model" in far
 
 
 def test_more_than_fifty_problems_are_counted() -> None:

@@ -13,11 +13,14 @@ from torch import Tensor
 
 from memtrack.config.errors import InputError
 from memtrack.config.sections.data import Digits, ImageFolder
+from memtrack.core.images.normalization import Normalization
 from memtrack.core.images.pixels import RandomizedPixels
 from memtrack.core.recording.curvature import ForwardDifference
 from memtrack.core.recording.recorder import QUANTITIES, joined, record_epoch
 from memtrack.core.training.models import build
+from memtrack.data import image_store
 from memtrack.data.batches import Batches
+from memtrack.data.image_store import Change, ImageStore
 from memtrack.data.preparation import write_prepared
 from memtrack.data.prepared import PreparedData
 from memtrack.data.sources import Collected, collect
@@ -57,10 +60,17 @@ def files(picture: Picture) -> PreparedData:
     return PreparedData()
 
 
-def batches(data: PreparedData, size: int, workers: int = 0, split: str = "train") -> Batches:
+def batches(
+    data: PreparedData, size: int, workers: int = 0, split: str = "train", change: Change | None = None
+) -> Batches:
     """Batches whose labels are the rows, so that each sample can be told from the others."""
     where = data.split(split)["image"].tolist()
-    return Batches(data, where, np.arange(len(where)), batch_size=size, device=CPU, workers=workers)
+    store = ImageStore(data, where, CPU, workers=workers, change=change)
+    return Batches(store, normalization(data), np.arange(len(where)), batch_size=size)
+
+
+def normalization(data: PreparedData) -> Normalization:
+    return Normalization(data.info.mean, data.info.std, CPU)
 
 
 def everything(batches: Batches) -> tuple[Tensor, list[int]]:
@@ -96,7 +106,8 @@ def test_the_test_split_is_normalized_like_the_training_split(
 
 def test_labels_are_those_that_were_given(arrays: PreparedData) -> None:
     given = np.random.default_rng(1).integers(0, 10, size=N)
-    made = Batches(arrays, arrays.split("train")["image"].tolist(), given, batch_size=5, device=CPU)
+    store = ImageStore(arrays, arrays.split("train")["image"].tolist(), CPU)
+    made = Batches(store, normalization(arrays), given, batch_size=5)
     labels = torch.cat([labels for _, labels in made.shuffled(seed=0, epoch=1)])
     order = torch.cat([rows for _, rows in batches(arrays, 5).shuffled(seed=0, epoch=1)])
     assert labels.dtype == torch.int64
@@ -209,13 +220,35 @@ def test_randomized_pixels_are_those_of_the_row(workers: int, files: PreparedDat
     """Whatever the order and the batch."""
     randomized = RandomizedPixels("random", 3, files.info.mean, files.info.std)
     where = files.split("train")["image"].tolist()
-    made = Batches(files, where, np.arange(N), batch_size=5, device=CPU, workers=workers, change=randomized)
+    made = batches(files, 5, workers, change=randomized)
     images = torch.from_numpy(randomized(files.images(where), range(N))).float() / 255
     mean, std = torch.tensor(files.info.mean), torch.tensor(files.info.std)
     wanted = (images - mean[:, None, None]) / std[:, None, None]
     inputs, rows = everything(made.shuffled(seed=1, epoch=1))
     assert rows != sorted(rows)
     assert (inputs - wanted[rows]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_transform_is_given_images_rows_and_epoch(workers: int, arrays: PreparedData) -> None:
+    """Arrays go through the workers too, and other passes know nothing of it."""
+    where = arrays.split("train")["image"].tolist()
+    store = ImageStore(arrays, where, CPU, workers=workers, transform=_marked)
+    made = Batches(store, normalization(arrays), np.arange(N), batch_size=5)
+    if workers:
+        ALIVE.append(made)
+    std, mean = (torch.tensor(values)[:, None] for values in (arrays.info.std, arrays.info.mean))
+    for epoch in (3, 1):
+        inputs, rows = everything(made.shuffled(seed=1, epoch=epoch))
+        found = (inputs[:, :, 0, :2] * std + mean) * 255
+        assert torch.allclose(found[:, :, 0], torch.tensor(rows)[:, None].float(), atol=0.01)
+        assert torch.allclose(found[:, :, 1], torch.tensor(float(epoch)), atol=0.01)
+
+
+def _marked(images: NDArray[np.uint8], rows: NDArray[np.int64], epoch: int) -> NDArray[np.uint8]:
+    marked = images.copy()
+    marked[:, :, 0, 0], marked[:, :, 0, 1] = rows[:, None], epoch
+    return marked
 
 
 def test_an_image_that_goes_missing_is_named_without_a_traceback(files: PreparedData) -> None:
@@ -225,3 +258,34 @@ def test_an_image_that_goes_missing_is_named_without_a_traceback(files: Prepared
         everything(batches(files, 4))
     (problem,) = caught.value.problems
     assert str(problem).startswith(f"photos/{name}: cannot be read: No such file or directory. ")
+
+
+@pytest.mark.parametrize("free", [10**9, 0])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_gpu_has_the_same_images_channels_last(
+    free: int, workers: int, files: PreparedData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, _ = everything(batches(files, 4))
+    monkeypatch.setattr(image_store, "on_gpu", lambda _: True)
+    monkeypatch.setattr(image_store, "free_on_gpu", lambda _: free)
+    made = batches(files, 4, workers)
+    ALIVE.append(made)
+    for epoch in (1, 2):
+        passed = list(made.shuffled(seed=5, epoch=epoch))
+        assert all(inputs.is_contiguous(memory_format=torch.channels_last) for inputs, _ in passed)
+        order = torch.cat([labels for _, labels in passed])
+        assert torch.equal(torch.cat([inputs for inputs, _ in passed]), plain[order])
+
+
+def test_changed_images_are_computed_once(arrays: PreparedData) -> None:
+    seen = []
+
+    def change(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        seen.extend(rows)
+        return 255 - images
+
+    made = batches(arrays, 4, change=change)
+    first, _ = everything(made)
+    again, _ = everything(made)
+    assert torch.equal(first, again)
+    assert sorted(seen) == list(range(N))

@@ -42,14 +42,28 @@ PARAMS: dict[str, Any] = {
             "weight_decay": 0.125,
         },
         "schedule": {"kind": "step", "milestones": [4, 8], "factor": 0.5},
-        "augment": {"crop": 2, "flip": True},
+        "augment": {
+            "crop": 2,
+            "flip": True,
+            "transforms": [{"name": "RandomInvert"}, {"name": "RandAugment", "num_ops": 1}],
+        },
+        "precision": "float32",
+        "compile": False,
+        "deterministic": True,
     },
     "record": {"epochs": {"kind": "every"}},
     "curvature": {"perturbation_scale": 0.1, "probes": 2},
 }
+PRETRAINED: dict[str, Any] = {"input_size": 64, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2],
+                              "train_layers": 2, "backbone_lr": 0.5}  # fmt: skip
 CHOICES: dict[str, list[dict[str, Any]]] = {
     "model": [{"kind": "mlp", "width": 8, "depth": 2, "dropout": 0.25},
-              {"kind": "torchvision", "name": "resnet18", "small_stem": True}],
+              {"kind": "torchvision", "name": "resnet18", "small_stem": False, "weights": "DEFAULT",
+               "weights_folder": None, **PRETRAINED},
+              {"kind": "timm", "name": "resnet18", "options": {"drop_rate": 0.25}, "weights": "DEFAULT",
+               "weights_folder": None, **PRETRAINED},
+              {"kind": "python", "make": "nets.a:build", "options": {"width": 3}, "weights": "w.pth",
+               **PRETRAINED}],
     "optimizer": [{"kind": "adamw", "lr": 0.05, "weight_decay": 0.125}],
     "schedule": [{"kind": "constant"}, {"kind": "cosine"}, {"kind": "one_cycle", "warmup": 0.25}],
 }  # fmt: skip
@@ -82,17 +96,21 @@ def another(value: Any) -> Any:
             return value + 1
         case float():
             return value * (1 + 2**-40)
+        case [{"name": _}, *_]:
+            return value[::-1]
         case [first, *rest]:
-            return [first + 1, *rest]
-        case "resnet18":
-            return "resnet34"
+            return [another(first), *rest]
+        case str():
+            return {"resnet18": "resnet34", "DEFAULT": "IMAGENET1K_V1", "w.pth": "v.pth",
+                    "nets.a:build": "nets.a:other", "float32": "bfloat16"}[value]  # fmt: skip
     raise AssertionError(f"no other value for {value!r}")
 
 
 def each_changed(section: dict[str, Any], leave: set[tuple[str, ...]]) -> Iterator[dict[str, Any]]:
     """The section with one value changed, for each value."""
     for keys, value in leaves(section):
-        if keys not in leave and keys[-1] != "kind":
+        fixed = keys[-1] in ("kind", "weights_folder") or (keys[-1], value) == ("small_stem", False)
+        if keys not in leave and not fixed:
             changed = copy.deepcopy(section)
             inner = changed
             for key in keys[:-1]:
@@ -137,6 +155,14 @@ def data() -> None:
 # --- of a training ------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def no_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The weights and the code of networks need not be there, nor timm."""
+    monkeypatch.setattr(fingerprint, "weights_cause", lambda _: {})
+    monkeypatch.setattr(fingerprint, "package_versions", lambda _: ["all the same"])
+    monkeypatch.setattr("memtrack.runs.causes.own_code", lambda _: None)
+
+
 def kinds(section: str) -> list[Any]:
     """The choices that params.py offers for a section of `train`."""
     annotation: Any = Params.model_fields["train"].annotation
@@ -154,7 +180,7 @@ def test_the_sections_here_have_every_field() -> None:
     assert set(whole["augment"]) == set(PARAMS["train"]["augment"])
 
 
-@pytest.mark.usefixtures("data")
+@pytest.mark.usefixtures("data", "no_networks")
 def test_every_training_parameter_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fingerprint, "code_hash", lambda *_: "the same")  # it takes longest
     data, variant = PreparedData(), VariantData("clean", PreparedData())
@@ -167,7 +193,15 @@ def test_every_training_parameter_counts(monkeypatch: pytest.MonkeyPatch) -> Non
             params = parameters("train", **changed)
             found = training_fingerprint(params, data, variant, CPU).key
             assert tried.setdefault(found, changed) == changed
-    assert len(tried) > 60
+    assert len(tried) > 80
+
+
+@pytest.mark.usefixtures("data", "no_networks")
+def test_where_weights_lie_does_not_count() -> None:
+    model = CHOICES["model"][1]
+    assert key(parameters("train", model=model | {"weights_folder": "w"})) == key(
+        parameters("train", model=model)
+    )
 
 
 @pytest.mark.usefixtures("data")
@@ -308,7 +342,7 @@ def test_a_fingerprint_matches_what_it_wrote_and_no_other() -> None:
     assert Fingerprint(causes=dict(reversed(CAUSES.items()))).key == whole.key
 
 
-@pytest.mark.usefixtures("data")
+@pytest.mark.usefixtures("data", "no_networks")
 def test_fingerprints_of_every_parameter_file_come_back() -> None:
     """None holds what JSON changes, a tuple for example."""
     for name, choices in CHOICES.items():

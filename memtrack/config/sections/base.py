@@ -18,7 +18,8 @@ VARIANTS = "data/variants"
 VARIANT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
-def _inside_or_absolute(text: str) -> str:
+def inside_or_absolute(text: str) -> str:
+    """Return the path; raises a ValueError unless it is absolute or in the project."""
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text):
         raise ValueError("should be a path, not an address: download the files, and give the folder or file")
     path = PurePosixPath(text)
@@ -46,7 +47,7 @@ def _variant_name(text: str) -> str:
     return text
 
 
-InputPath = Annotated[str, AfterValidator(_inside_or_absolute)]
+InputPath = Annotated[str, AfterValidator(inside_or_absolute)]
 SubPath = Annotated[str, AfterValidator(_below)]
 VariantName = Annotated[str, AfterValidator(_variant_name)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
+    BeforeValidator,
     Field,
     Strict,
     model_validator,
 )
 
-from memtrack.config.sections.base import Broken, Epochs, Section, Seed, Share
+from memtrack.config.sections.augment import Augment
+from memtrack.config.sections.base import Broken, Epochs, InputPath, Section, Seed, Share, inside_or_absolute
 from memtrack.config.yaml_file import Loc
 
 Dropout = Annotated[float, Field(ge=0, lt=1)]
@@ -36,18 +40,159 @@ class Mlp(Section):
     dropout: Dropout = 0.0
 
 
-class TorchvisionModel(Section):
-    """An untrained torchvision classifier, with its stem adapted to small images."""
+WEIGHTS_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
+"""What the name of a file of weights ends with."""
+
+
+def is_weights_file(weights: str | None) -> bool:
+    """Whether `weights` is the path of a file, and not the name of weights that a library offers."""
+    return weights is not None and ("/" in weights or weights.endswith(WEIGHTS_FILES))
+
+
+def _weights(text: str) -> str:
+    if not is_weights_file(text):
+        return text
+    if not text.endswith(WEIGHTS_FILES):
+        raise ValueError(f"should end with {', '.join(WEIGHTS_FILES[:-1])} or {WEIGHTS_FILES[-1]}")
+    return inside_or_absolute(text)
+
+
+def _function(text: str) -> str:
+    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", text):
+        raise ValueError(
+            "should be MODULE:FUNCTION, such as networks.resnet:build (function build, networks/resnet.py)"
+        )
+    return text
+
+
+def _layers(value: Any) -> Any:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if value in ("all", "head") or (whole and 1 <= value <= 1000):
+        return value
+    raise ValueError("should be all, head, or a number of blocks")
+
+
+TrainedLayers = Annotated[
+    Literal["all", "head"] | Annotated[int, Field(ge=1, le=1000)], BeforeValidator(_layers)
+]
+ChannelMeans = Annotated[
+    tuple[Annotated[float, Field(ge=0, le=1)], ...], Strict(False), Field(min_length=1, max_length=3)
+]
+ChannelDeviations = Annotated[
+    tuple[Annotated[float, Field(gt=0, le=1)], ...], Strict(False), Field(min_length=1, max_length=3)
+]
+
+
+class Pretrainable(Section):
+    """The keys of networks that may start from pretrained weights."""
+
+    weights: Annotated[str, Field(min_length=1), AfterValidator(_weights)] | None = Field(
+        None,
+        description="The weights to start from: a file (.safetensors, or a state dict that torch saved), or "
+        "a name; null: random ones. The layer with one output per class is always new.",
+    )
+    input_size: Annotated[int, Field(ge=1, le=4096)] | None = Field(
+        None,
+        description="Images are resized to this width and height before the network; null: to the size that "
+        "weights with a name are for, otherwise not at all.",
+    )
+    mean: ChannelMeans | None = Field(
+        None,
+        description="The mean of each channel (pixels in [0, 1]) that the weights are for. null: that of "
+        "weights with a name; weights from a file need it.",
+    )
+    std: ChannelDeviations | None = Field(None, description="The standard deviation, likewise.")
+    train_layers: TrainedLayers = Field(
+        "all", description="all; head: the layer with one output per class; 2: also the last two blocks."
+    )
+    backbone_lr: Annotated[float, Field(gt=0, le=1000)] = Field(
+        1.0, description="Factor of the learning rate for all layers but the head."
+    )
+
+    @property
+    def weights_from_file(self) -> bool:
+        """Whether `weights` is the path of a file."""
+        return is_weights_file(self.weights)
+
+    @model_validator(mode="after")
+    def _statistics_of_both(self) -> Pretrainable:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("mean and std should be given together")
+        if self.mean is not None and self.std is not None and len(self.mean) != len(self.std):
+            raise ValueError("mean and std should have a number for each channel")
+        if self.mean is None and self.weights_from_file:
+            raise ValueError(
+                "weights from a file need the mean and the std that the network was trained with: "
+                "`mean: [0.485, 0.456, 0.406]` and `std: [0.229, 0.224, 0.225]` for ImageNet's; "
+                "data/prepared/dataset.json has those of these images"
+            )
+        return self
+
+
+class Library(Pretrainable):
+    """The keys of networks of a library, which also has weights for them."""
+
+    weights_folder: InputPath | None = Field(
+        None,
+        description="The folder where weights with a name are looked for, and downloaded to if they are not "
+        "there; null: the library's cache.",
+    )
+
+    @model_validator(mode="after")
+    def _something_is_pretrained(self) -> Library:
+        if self.weights is None and (self.train_layers != "all" or self.backbone_lr != 1.0):
+            raise ValueError("train_layers and backbone_lr need weights: nothing here is pretrained")
+        return self
+
+
+class TorchvisionModel(Library):
+    """A torchvision classifier, pretrained or with its stem adapted to small images."""
 
     kind: Literal["torchvision"]
     name: str = Field("resnet18", description="A name that torchvision.models.list_models() lists.")
-    small_stem: bool = Field(
-        True,
-        description="Do not shrink the image in the first layers (for images up to 64 pixels).",
+    small_stem: bool | None = Field(
+        None,
+        description="Do not shrink the image in the first layers (for images up to 64 pixels); null: yes, "
+        "but not if there are weights or an input_size.",
     )
 
+    @model_validator(mode="after")
+    def _weights_fit_the_stem(self) -> TorchvisionModel:
+        if self.small_stem and self.weights is not None:
+            raise ValueError(
+                "small_stem: true replaces layers that the weights are for; input_size enlarges small images"
+            )
+        return self
 
-ModelParams = Annotated[Cnn | Mlp | TorchvisionModel, Field(discriminator="kind")]
+
+class TimmModel(Library):
+    """A classifier of timm (`pip install 'memtrack[timm]'`)."""
+
+    kind: Literal["timm"]
+    name: Annotated[str, Field(min_length=1)] = Field(
+        description="A name that timm.list_models() lists; with weights also NAME.TAG."
+    )
+    options: dict[str, Any] = Field({}, description="More arguments for timm.create_model.")
+
+
+class OwnModel(Pretrainable):
+    """A network that a function in a file of the project makes."""
+
+    kind: Literal["python"]
+    make: Annotated[str, AfterValidator(_function)] = Field(
+        description="MODULE:FUNCTION, such as networks.resnet:build. The function takes the shape of an "
+        "image (channels, height, width), the number of classes and the options, and returns an nn.Module."
+    )
+    options: dict[str, Any] = Field({}, description="More arguments for the function.")
+
+    @model_validator(mode="after")
+    def _weights_are_a_file(self) -> OwnModel:
+        if self.weights is not None and not self.weights_from_file:
+            raise ValueError("weights of an own network should be the path of a file")
+        return self
+
+
+ModelParams = Annotated[Cnn | Mlp | TorchvisionModel | TimmModel | OwnModel, Field(discriminator="kind")]
 
 
 class Sgd(Section):
@@ -107,15 +252,6 @@ class OneCycle(Section):
 ScheduleParams = Annotated[Constant | Step | Cosine | OneCycle, Field(discriminator="kind")]
 
 
-class Augment(Section):
-    """Random changes to each training image; never used when recording."""
-
-    crop: Annotated[int, Field(ge=0, le=64)] = Field(
-        0, description="Shift by up to this many pixels (zero padding); 0: off."
-    )
-    flip: bool = Field(False, description="Mirror each image left to right with probability 1/2.")
-
-
 class RecipeParams(Section):
     """A network and how it is trained."""
 
@@ -131,8 +267,22 @@ class TrainParams(RecipeParams):
 
     seed: Seed = 0
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    workers: Annotated[int, Field(ge=0, le=64)] = Field(
-        0, description="Extra processes that decode image files; 0: the training process decodes them."
+    workers: Annotated[int, Field(ge=0, le=64)] | None = Field(
+        None,
+        description="Extra processes that read image files and apply train.augment.transforms; 0: the "
+        "training process does; null: one less than there are cores, but none if the decoded images are kept "
+        "(compute.image_cache) and there are no transforms.",
+    )
+    precision: Literal["auto", "float32", "tf32", "bfloat16"] = Field(
+        "auto",
+        description="Precision of the training's arithmetic; auto: bfloat16 on a GPU that computes with it, "
+        "otherwise float32.",
+    )
+    compile: bool = Field(
+        False, description="Compile the network for the training (torch.compile), which takes a minute."
+    )
+    deterministic: bool = Field(
+        True, description="The same seed gives the same weights on a GPU, too; false is faster there."
     )
     augment: Augment = Field(default_factory=Augment)
 

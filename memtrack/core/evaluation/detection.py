@@ -183,14 +183,20 @@ def compare(
 
 
 def auroc_by_class(corrupted: Flags, values: Values, labels: NDArray[np.int64], *, classes: int) -> Values:
-    """The AUROC among the samples of each given label, (C,); NaN where all are corrupted, or none."""
-    found = np.full(classes, np.nan)
-    order = np.argsort(labels, kind="stable")
-    ends = np.searchsorted(labels[order], np.arange(1, classes))
-    for number, members in enumerate(np.split(order, ends)):
-        if len(set(corrupted[members].tolist())) == 2:
-            found[number] = auroc(corrupted[members], values[members])
-    return found
+    """The AUROC among the samples of each given label, (C,); NaN where all are corrupted, or none.
+
+    The samples are sorted once for all labels."""
+    order = np.lexsort((values, labels))
+    label, value, wrong = labels[order], values[order], corrupted[order]
+    begins = np.r_[True, (label[1:] != label[:-1]) | (value[1:] != value[:-1])]  # groups of equal values
+    starts = np.flatnonzero(begins)
+    middles = (starts + (np.diff(np.r_[starts, len(label)]) + 1) / 2)[np.cumsum(begins) - 1]
+    ranks = middles - np.searchsorted(label, np.arange(classes))[label]  # within the label, from 1
+    m, count = (np.bincount(part, minlength=classes) for part in (label[wrong], label))
+    sums = np.bincount(label[wrong], ranks[wrong], minlength=classes)
+    with np.errstate(invalid="ignore"):
+        areas: Values = (sums - m * (m + 1) / 2) / (m * (count - m))
+    return areas
 
 
 def roc_points(corrupted: Flags, values: Values) -> tuple[Values, Values]:

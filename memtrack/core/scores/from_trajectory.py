@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from memtrack.core.recording.trajectory import EpochArrays
@@ -47,9 +49,30 @@ def curvature_ranks(trajectory: EpochArrays) -> Values:
     """
     total = np.zeros(())
     for values in trajectory.each("curvature"):
-        _, level, counts = np.unique(values, return_inverse=True, return_counts=True)
-        total = total + (np.cumsum(counts) - (counts - 1) / 2)[level]
+        total = total + _ranks(values)
     return total / len(trajectory.epochs)
+
+
+@score(title="curvature, weighted ranks")
+def curvature_weighted(trajectory: EpochArrays) -> Values:
+    """The mean of the ranks as in `curvature_ranks`, each epoch weighted by the root of its mean loss.
+
+    Once a network has fitted all labels, the curvature tells wrong labels from right ones much less well
+    than before. In such epochs the mean loss is near zero, so they hardly count. If it is zero in all
+    epochs, they count alike.
+    """
+    total, weights = np.zeros(()), 0.0
+    for values, loss in zip(trajectory.each("curvature"), trajectory.each("loss"), strict=True):
+        weight = math.sqrt(math.fsum(loss) / len(loss))
+        total, weights = total + weight * _ranks(values), weights + weight
+    return total / weights if weights else curvature_ranks(trajectory)
+
+
+def _ranks(values: Values) -> Values:
+    """The rank of each value (N,), 1 for the smallest. Equal values share the mean of their ranks."""
+    _, level, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: Values = (np.cumsum(counts) - (counts - 1) / 2)[level]
+    return ranks
 
 
 @score(title="cumulative loss (CSL)")

@@ -1,4 +1,4 @@
-"""Random changes to training images."""
+"""Random shifts and mirror images of training images, on their device."""
 
 from __future__ import annotations
 
@@ -17,17 +17,28 @@ class Augmentation:
     flip: bool = False
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Change a batch (B, channels, height, width). Random numbers are drawn on the CPU."""
-        count, _, height, width = images.shape
+        """Change a batch (B, channels, height, width), contiguous or channels-last; the result is likewise.
+
+        Random numbers are drawn on the CPU, and a GPU is not waited for."""
+        if not self.crop and not self.flip:
+            return images
+        count, channels, height, width = images.shape
+        draws = torch.zeros(3, count, dtype=torch.int64)  # rows down, columns to the right, mirrored
         if self.crop:
-            offsets = torch.randint(0, 2 * self.crop + 1, (count, 2), generator=generator)
-            offsets = offsets.to(images.device)
-            rows = offsets[:, 0, None] + torch.arange(height, device=images.device)
-            columns = offsets[:, 1, None] + torch.arange(width, device=images.device)
-            sample = torch.arange(count, device=images.device)[:, None, None]
-            padded = pad(images, [self.crop] * 4)
-            images = padded[sample, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+            draws[:2] = torch.randint(0, 2 * self.crop + 1, (count, 2), generator=generator).T
         if self.flip:
-            mirrored = torch.rand(count, generator=generator).to(images.device) < 0.5
-            images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
-        return images.contiguous()
+            draws[2] = torch.rand(count, generator=generator) < 0.5
+        if images.device.type == "cuda":
+            draws = draws.pin_memory()
+        top, left, mirrored = draws.to(images.device, non_blocking=True)[:, :, None]
+        rows = torch.arange(height, device=images.device) + top
+        columns = torch.arange(width, device=images.device)
+        columns = torch.where(mirrored > 0, columns.flip(0), columns) + left
+        padded = pad(images, [self.crop] * 4) if self.crop else images
+        pixels = (rows[:, :, None] * padded.shape[3] + columns[:, None]).flatten(1)  # (B, height x width)
+        if images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous():
+            places = pixels[:, :, None].expand(-1, -1, channels)
+            last = padded.permute(0, 2, 3, 1).flatten(1, 2).gather(1, places)
+            return last.view(count, height, width, channels).permute(0, 3, 1, 2)
+        places = pixels[:, None].expand(-1, channels, -1)
+        return padded.flatten(2).gather(2, places).view(count, channels, height, width)

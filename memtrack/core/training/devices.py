@@ -13,3 +13,9 @@ def pick_device(name: str) -> torch.device:
     if not available.get(name, True):
         raise ValueError(f"this machine has no {name} device; 'auto' uses a GPU if there is one")
     return torch.device(name)
+
+
+def free_on_gpu(device: torch.device) -> int:
+    """The bytes of a CUDA device that are free, with those that torch has reserved and does not use."""
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + unused

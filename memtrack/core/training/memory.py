@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 
-def weight_bytes(model: nn.Module) -> int:
-    """The size of the parameters of a network, which may be on the device `meta`."""
-    return sum(parameter.nbytes for parameter in model.parameters())
+def weight_bytes(model: nn.Module, *, trained: bool = False) -> int:
+    """The size of the parameters of a network, or of the `trained` ones. It may be on the device `meta`."""
+    return sum(own.nbytes for own in model.parameters() if own.requires_grad or not trained)
 
 
 def saved_bytes(model: nn.Module, inputs: Tensor) -> int:

@@ -16,10 +16,34 @@ from torch.optim.lr_scheduler import (
 )
 
 
+class RatedModule(nn.Module):
+    """A module that trains some of its parameters more slowly than others, or not at all."""
+
+    def rates(self) -> dict[str, float]:
+        """For each parameter of this module that is trained, by name, the factor of its learning rate."""
+        raise NotImplementedError
+
+
 def build_optimizer(model: nn.Module, kind: str, **options: Any) -> Optimizer:
-    """The optimizer `sgd` or `adamw` for the model's parameters."""
+    """The optimizer `sgd` or `adamw` for the model's parameters; on a GPU one kernel updates all of them.
+
+    If the model is a `RatedModule`, or wraps one, they have its rates.
+    """
     kinds: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "adamw": AdamW}
-    return kinds[kind](model.parameters(), **options)
+    fused = all(parameter.is_cuda for parameter in model.parameters())
+    return kinds[kind](_groups(model, options["lr"]), fused=True if fused else None, **options)
+
+
+def _groups(model: nn.Module, rate: float) -> Any:
+    """The parameters of a model; if their rates differ, in a group for each rate, the highest first."""
+    rated = next((module for module in model.modules() if isinstance(module, RatedModule)), None)
+    if rated is None:
+        return list(model.parameters())
+    factors, parameters = rated.rates(), dict(rated.named_parameters())
+    return [
+        {"params": [parameters[name] for name in factors if factors[name] == factor], "lr": rate * factor}
+        for factor in sorted(set(factors.values()), reverse=True)
+    ]
 
 
 def build_schedule(

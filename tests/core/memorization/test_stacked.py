@@ -103,7 +103,9 @@ def test_dropout_is_trained_alone_and_is_the_same_each_time(samples: tuple[Tenso
     made = ensemble(recipe("dropout"), samples)
     with pytest.raises(RuntimeError, match="random"):
         made.train([0, 1], members(0, 1))
-    assert made.fastest_size(lambda number: members(number)[0], most=8) == 1
+    size, why = made.fastest_size(lambda number: members(number)[0], most=8)
+    assert size == 1
+    assert "random operation" in why
     one, again = (made.train([3], members(3))(normalized(samples[0])) for _ in range(2))
     torch.testing.assert_close(one, again, rtol=0, atol=0)
 
@@ -121,15 +123,105 @@ def test_half_precision_is_near(name: str, samples: tuple[Tensor, Tensor]) -> No
     torch.testing.assert_close(one, other, rtol=0.1, atol=0.1)
 
 
-@pytest.mark.parametrize(("times", "best"), [([8, 16, 32, 9], 1), ([8, 17, 12, 24], 4), ([8, 4, 2, 1], 8)])
-def test_the_fastest_size_by_the_times(
-    times: list[float], best: int, samples: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+class Unregistered(nn.Module):
+    """Multiplies by numbers of its own that stacking cannot see."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network, self.scale = NETWORKS["mlp"](), torch.randn(3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.network(inputs)
+        return logits * self.scale
+
+
+def test_a_network_that_stacking_would_change_is_trained_alone(samples: tuple[Tensor, Tensor]) -> None:
+    made = ensemble(replace(recipe("mlp"), build=Unregistered), samples)
+    with pytest.raises(RuntimeError, match="neither a parameter nor a buffer"):
+        made.train([0, 1], members(0, 1))
+    found = made.fastest_size(lambda number: members(number)[0], most=8)
+    assert found.networks == 1
+    assert "stacked" in found.why_alone
+
+
+def half_frozen() -> nn.Module:
+    network = NETWORKS["cnn"]()
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(not name.startswith("0."))
+    return network
+
+
+def test_frozen_parameters_stay_as_they_are(samples: tuple[Tensor, Tensor]) -> None:
+    """And all have the names that they have in one network, which optimizers may ask for."""
+    made = ensemble(replace(recipe("cnn"), build=half_frozen), samples)
+    groups = [
+        made.train([0, 1], members(0, 1)),
+        *(made.train([number], members(number)) for number in (0, 1)),
+    ]
+    together, *alone = (dict(group.holder.named_parameters()) for group in groups)
+    torch.manual_seed(int(np.random.SeedSequence([4, 1, 1]).generate_state(1)[0]))
+    untrained = dict(half_frozen().named_parameters())
+    assert together.keys() == untrained.keys()
+    for name, values in together.items():
+        for number in (0, 1):
+            torch.testing.assert_close(values[number], alone[number][name], rtol=1e-3, atol=1e-4)
+        assert torch.equal(values[1], untrained[name]) == (not untrained[name].requires_grad)
+
+
+class Noted:
+    """Memory on a CPU: 100 bytes for a network, in 1,000."""
+
+    def __init__(self) -> None:
+        self.jobs = 0
+
+    def free(self) -> int:
+        return 1000
+
+    def peak(self, job: Callable[[], Any]) -> tuple[Any, int]:
+        self.jobs += 1
+        return job(), 50 * 2**self.jobs
+
+
+def test_memory_is_measured_and_limits_the_size(
+    samples: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of groups of 1, 2, 4 and 8 that would take so long a step."""
-    by_size = dict(zip((1, 2, 4, 8), times, strict=True))
-    monkeypatch.setattr(StackedTraining, "_seconds", lambda self, numbers, members: by_size[len(numbers)])
-    found = ensemble(recipe("mlp"), samples).fastest_size(lambda number: members(number)[0], most=8)
-    assert found == best
+    trained: list[int] = []
+    real = StackedTraining._seconds
+
+    def seconds(self: StackedTraining, numbers: range, chosen: Callable[[int], Flags]) -> float:
+        trained.append(len(numbers))
+        assert real(self, numbers, chosen) > 0
+        return 1.0
+
+    monkeypatch.setattr(StackedTraining, "_seconds", seconds)
+    found = ensemble(recipe("mlp"), samples).fastest_size(
+        lambda number: members(number)[0], most=64, memory=Noted()
+    )
+    assert found.networks == 8  # 16 would take 1,600 bytes
+    assert trained == [1, 2, 4, 8]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
+def test_a_gpu_is_not_waited_for(optimizer: str, samples: tuple[Tensor, Tensor]) -> None:
+    gpu = torch.device("cuda")
+    made = StackedTraining(recipe("mlp", optimizer), *(part.to(gpu) for part in samples), gpu)
+    group = made._group([0, 1])
+    steps = made._steps(group, [0, 1], members(0, 1))
+    next(steps)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in steps:
+            pass
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    on_cpu = ensemble(recipe("mlp", optimizer), samples)
+    expected = on_cpu.train([0, 1], members(0, 1))
+    for found in group, expected:
+        found.train(False)
+    inputs = normalized(samples[0])
+    torch.testing.assert_close(group(inputs.to(gpu)).cpu(), expected(inputs), rtol=1e-2, atol=1e-3)
+    assert (made.correct(group, *samples) == on_cpu.correct(expected, *samples)).mean() > 0.98
 
 
 def test_a_training_that_diverges_is_said(samples: tuple[Tensor, Tensor]) -> None:

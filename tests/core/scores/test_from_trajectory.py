@@ -56,11 +56,13 @@ def write(folder: Path, table: Table, order: list[int] | None = None) -> Traject
     return trajectory
 
 
+W = [(3.5 / 3) ** 0.5, (4.25 / 3) ** 0.5]  # the roots of the epochs' mean losses
 WORKED_SCORES = {
     "curvature": [1.0, 3.0, 4.0],
     "curvature_last": [1.5, 2.0, 7.0],
     "curvature_log": [np.log(0.75) / 2, np.log(8) / 2, np.log(7) / 2],
     "curvature_ranks": [1.0, 2.5, 2.5],
+    "curvature_weighted": [(W[0] * a + W[1] * b) / sum(W) for a, b in ((1, 1), (3, 2), (2, 3))],
     "csl": [0.375, 2.5, 1.0],
     "aum": [-3.0, 1.5, 0.0],
     "input_gradient_norm": [1.5, 6.5, 0.25],
@@ -135,6 +137,17 @@ def test_equal_curvatures_share_their_places() -> None:
         2.5,
         4.0,
     ]
+
+
+def test_epochs_in_which_all_is_fitted_do_not_count() -> None:
+    arrays = {
+        "curvature": {1: np.array([1.0, 9.0, 5.0]), 2: np.array([70.0, 50.0, 60.0])},
+        "loss": {1: np.array([0.1, 3.0, 0.2]), 2: np.zeros(3)},
+    }
+    weighted = SCORES["curvature_weighted"].formula
+    assert weighted(InMemoryTrajectory(arrays)).tolist() == [1, 3, 2]
+    arrays["loss"][1] = np.zeros(3)  # nothing is left to tell the epochs apart by
+    assert weighted(InMemoryTrajectory(arrays)).tolist() == [2, 2, 2]
 
 
 # the epochs (columns) at which a sample (rows) was predicted right

@@ -91,7 +91,7 @@ def trained(world: World) -> dict[str, Any]:
         steps=3,
         seed=5,
         world=world,
-        replicated=world.replicated(model, SHAPE),
+        shape=SHAPE,
     )
     results = [training.run_epoch(epoch, mine, [len(rows) for rows in cuts]) for epoch in (1, 2, 3)]
     some = [(images[rows], labels[rows]) for rows in world.some_of(cuts)]

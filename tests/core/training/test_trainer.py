@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from memtrack.core.training.augmentation import Augmentation
 from memtrack.core.training.devices import pick_device
 from memtrack.core.training.optimizers import build_optimizer, build_schedule
+from memtrack.core.training.precision import fastest_precision, training_precision
 from memtrack.core.training.trainer import Trainer, accuracy, train_epoch
 
 Batch = tuple[Tensor, Tensor]
@@ -165,6 +166,25 @@ class TestAugmentation:
         top, left = np.mean(seen, axis=0)
         assert top == pytest.approx(crop, abs=0.4)
         assert left == pytest.approx(crop, abs=0.4)
+
+    @pytest.mark.parametrize("crop", [0, 2])
+    @pytest.mark.parametrize("flip", [False, True])
+    def test_channels_last_stays_and_changes_no_pixel(self, crop: int, flip: bool) -> None:
+        augment, last = Augmentation(crop, flip), self.IMAGES.to(memory_format=torch.channels_last)
+        found = augment(last, seeded(1))
+        assert found.is_contiguous(memory_format=torch.channels_last)
+        assert torch.equal(found, augment(self.IMAGES, seeded(1)))
+
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+    def test_a_gpu_is_not_waited_for_and_changes_no_pixel(self) -> None:
+        augment, images = Augmentation(2, flip=True), self.IMAGES.cuda()
+        augment(images, seeded(0))
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            found = augment(images, seeded(1))
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        assert torch.equal(found.cpu(), augment(self.IMAGES, seeded(1)))
 
     def test_flip_mirrors_about_half_of_the_images(self) -> None:
         found = Augmentation(flip=True)(self.IMAGES, seeded(2)).numpy()
@@ -413,3 +433,51 @@ def test_accuracy_counts_every_sample_once_in_eval_mode() -> None:
     labels = torch.tensor([0, 1, 1, 0, 0])
     batches = list(zip(logits.split(2), labels.split(2), strict=True))
     assert accuracy(NegatedInTraining().train(), batches) == pytest.approx(3 / 5)
+
+
+class TestPrecision:
+    def test_the_fastest_of_a_cpu_keeps_all_bits(self) -> None:
+        assert fastest_precision(torch.device("cpu")) == "float32"
+
+    @pytest.mark.parametrize(("capability", "expected"), [((7, 5), "float32"), ((8, 0), "bfloat16")])
+    def test_the_fastest_of_a_gpu(
+        self, monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], expected: str
+    ) -> None:
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+        assert fastest_precision(torch.device("cuda")) == expected
+
+    @pytest.mark.parametrize(
+        ("precision", "bits", "kind"),
+        [
+            ("float32", "ieee", torch.float32),
+            ("tf32", "tf32", torch.float32),
+            ("bfloat16", "ieee", torch.bfloat16),
+        ],
+    )
+    def test_it_is_set_within_and_restored(self, precision: Any, bits: str, kind: torch.dtype) -> None:
+        backends: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn.conv]  # type: ignore[attr-defined]
+        before = [backend.fp32_precision for backend in backends]
+        with training_precision(precision, torch.device("cpu")):
+            assert [backend.fp32_precision for backend in backends] == [bits, bits]
+            assert nn.Linear(3, 2)(torch.zeros(1, 3)).dtype == kind
+        assert [backend.fp32_precision for backend in backends] == before
+        assert nn.Linear(3, 2)(torch.zeros(1, 3)).dtype == torch.float32
+
+    def test_bfloat16_trains_nearly_like_float32(self) -> None:
+        weights = []
+        for precision in ("float32", "bfloat16"):
+            torch.manual_seed(0)
+            model = nn.Sequential(
+                nn.Flatten(), nn.Linear(math.prod(IMAGE), 16), nn.ReLU(), nn.Linear(16, CLASSES)
+            )
+            trainer = Trainer(
+                model, optimizer={"kind": "sgd", "lr": 0.1}, schedule={"kind": "constant"},
+                augment=Augmentation(), epochs=1, steps=1, seed=0, precision=precision,
+            )  # fmt: skip
+            before = model[1].weight.detach().clone()
+            inputs, labels = samples(32, IMAGE)
+            trainer.run_epoch(1, [(inputs.float(), labels)])
+            assert model[1].weight.dtype == torch.float32
+            weights.append(model[1].weight.detach() - before)
+        error = float((weights[1] - weights[0]).norm() / weights[0].norm())
+        assert 1e-6 < error < 0.02

@@ -1,4 +1,4 @@
-"""torchvision's classifiers by name."""
+"""torchvision's classifiers by name, and the weights that it offers for them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,26 @@ from typing import Any
 
 from torch import nn
 
+from memtrack.core.training.models.offered import OfferedWeights
 from memtrack.core.training.models.shape import Shape
 
+AUXILIARY = ("googlenet", "inception_v3")
+"""Classifiers with auxiliary classifiers, with which they would return a tuple. Their weights are for inputs
+that the network itself normalizes once more."""
+AUXILIARY_WEIGHTS = ("aux1.", "aux2.", "AuxLogits.")
+"""What the names of the weights of auxiliary classifiers begin with."""
 
-def torchvision_model(shape: Shape, classes: int, *, name: str, small_stem: bool) -> nn.Module:
+
+def torchvision_model(
+    shape: Shape, classes: int, *, name: str, small_stem: bool, pretrained: bool = False
+) -> nn.Module:
     """A torchvision classifier by name, with random weights and a stem that fits the images' channels.
 
     With `small_stem`, a first convolution whose stride is above 1 becomes 3x3 with stride 1, and a
     max-pooling right after it is removed, as is usual for 32x32 images. Vision transformers keep their stem.
+
+    Args:
+        pretrained: whether torchvision's weights are to be loaded into it.
 
     Raises:
         ValueError: for a name that `classifier_names` does not list.
@@ -22,8 +34,11 @@ def torchvision_model(shape: Shape, classes: int, *, name: str, small_stem: bool
 
     if name not in classifier_names():
         raise ValueError(f"torchvision has no classifier {name!r}")
-    # with their auxiliary classifiers, googlenet and inception_v3 would return a tuple
-    extra = {"aux_logits": False} if name in ("googlenet", "inception_v3") else {}
+    extra: dict[str, Any] = {}
+    if name in AUXILIARY:
+        extra = {"aux_logits": False, "transform_input": pretrained}
+    if name.startswith("vit_"):
+        extra = {"image_size": shape[1]}
     model: nn.Module = zoo.get_model(name, weights=None, num_classes=classes, **extra)
     path, first = next(
         (path, module) for path, module in model.named_modules() if isinstance(module, nn.Conv2d)
@@ -63,3 +78,19 @@ def classifier_names() -> list[str]:
 
     names: list[str] = zoo.list_models(module=zoo)
     return names
+
+
+def offered_weights(name: str) -> dict[str, OfferedWeights]:
+    """The weights that torchvision offers for a classifier, by name; DEFAULT are its best."""
+    import torchvision.models as zoo
+
+    kind: Any = zoo.get_model_weights(name)
+    names: list[str] = [*kind.__members__]  # with aliases, and so with DEFAULT
+    found = {}
+    for key in names:
+        chosen = kind[key]
+        how = chosen.transforms()
+        found[key] = OfferedWeights(
+            chosen.name, chosen.url, tuple(how.mean), tuple(how.std), int(how.crop_size[0])
+        )
+    return found

@@ -1,0 +1,48 @@
+"""The files that a network is made from, and whether DVC watches them. It does not import torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from memtrack.config.errors import InputError, Problem
+from memtrack.config.params import Params
+from memtrack.config.paths import input_path
+from memtrack.config.pipeline import unwatched
+from memtrack.config.sections.train import ModelParams, Pretrainable
+from memtrack.config.yaml_file import SourceFile
+from memtrack.runs.own_code import own_code
+
+
+def network_problems(params: Params, source: SourceFile) -> list[Problem]:
+    """The files that the networks of `params` need and that are not there, or that no stage depends on."""
+    stages, others = ("train", "repeat"), ("memorization", "utility")
+    if params.memorization.recipe is None:
+        return _problems(params.train.model, source, (*stages, *others))
+    found = _problems(params.train.model, source, stages)
+    return [*found, *_problems(params.memorization.recipe.model, source, others)]
+
+
+def _problems(chosen: ModelParams, source: SourceFile, stages: tuple[str, ...]) -> list[Problem]:
+    files: dict[str, list[Path]] = {}
+    try:
+        code = own_code(chosen)
+        if code is not None:
+            files["make"] = [path.relative_to(Path.cwd()) for path in code.files]
+        if isinstance(chosen, Pretrainable) and chosen.weights_from_file:
+            path = input_path(str(chosen.weights))
+            if not path.is_file():
+                raise chosen.mistake("weights", message=f"{path}: no such file")
+            files["weights"] = [Path(str(chosen.weights))]
+    except InputError as error:
+        return list(error.problems)
+    modules = [f"memtrack.stages.{stage}" for stage in stages]
+    problems: list[Problem] = []
+    for key, paths in files.items():
+        forgotten = [str(path) for path in paths if unwatched(source, modules, path)]
+        if forgotten:
+            text = (
+                f"dvc.yaml does not watch {', '.join(forgotten)}, so a change would go unnoticed: put it "
+                f"into networks/, or add it to the `deps` of the stages {' and '.join(stages)}"
+            )
+            problems += chosen.mistake(key, message=text).problems
+    return problems
