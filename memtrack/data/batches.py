@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import cast
 
 import numpy as np
@@ -15,12 +15,14 @@ from memtrack.data.image_store import ImageStore, Rows, Transform
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 
+Part = Callable[[list[Rows]], list[Rows]]
+
 
 class Batches:
     """Batches (inputs, labels) of samples: in id order, or shuffled by (seed, epoch).
 
-    `labels` are int64 (N,); `rows` are those of a subset of the samples. `epoch` is the one that `shuffled`
-    was called with last.
+    `labels` are int64 (N,); `rows` are those of a subset of the samples. `part` takes the part of one process
+    from the rows of all batches. `epoch` is the one that `shuffled` was called with last.
 
     Inputs are float32 (B, channels, height, width), normalized by the mean and standard deviation of
     the training images, and channels-last on a GPU; labels are int64 (B,). A last batch of one sample is
@@ -37,16 +39,24 @@ class Batches:
         *,
         batch_size: int,
         rows: Rows | None = None,
+        part: Part | None = None,
     ) -> None:
         self.labels = torch.from_numpy(labels)
         self._store = store
         self._rows = self._order = np.arange(len(labels)) if rows is None else rows
         self.epoch = 0
-        self._batch_size = batch_size
+        self._batch_size, self._part = batch_size, part
         self._inputs = normalization
 
     def cuts(self) -> list[Rows]:
         """The rows of each batch, in order."""
+        return self._whole_cuts() if self._part is None else self._part(self._whole_cuts())
+
+    def counts(self) -> list[int]:
+        """The number of samples in each batch, with the parts of all processes."""
+        return [len(rows) for rows in self._whole_cuts()]
+
+    def _whole_cuts(self) -> list[Rows]:
         starts = list(range(self._batch_size, len(self._order), self._batch_size))
         if starts and len(self._order) - starts[-1] < (16 if self._batch_size >= 16 else 2):
             starts.pop()
@@ -57,6 +67,8 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         cuts = self.cuts()
+        if not cuts:
+            return
         labels = self.labels[torch.from_numpy(np.concatenate(cuts))].to(self._store.device)
         parts = torch.split(labels, [len(cut) for cut in cuts])
         for images, given in zip(self._store.batches(cuts, self.epoch), parts, strict=True):
@@ -97,15 +109,17 @@ def variant_batches(
     workers: int | None = None,
     rows: Rows | None = None,
     transform: Transform | None = None,
+    part: Part | None = None,
 ) -> Batches:
-    """Batches of a variant's samples with their given labels, or only of those in `rows`. `transform` changes
-    the images at random."""
+    """Batches of a variant's samples with their given labels, or only of those in `rows`; see `Batches`.
+    `transform` changes the images at random."""
     return Batches(
         variant_store(data, variant, device, workers, transform),
         Normalization(data.info.mean, data.info.std, device),
         variant.given,
         batch_size=batch_size,
         rows=rows,
+        part=part,
     )
 
 
@@ -116,9 +130,10 @@ def held_out_batches(
     batch_size: int,
     device: torch.device,
     workers: int | None = None,
+    part: Part | None = None,
 ) -> Batches:
     """Batches of the test split, as a network that was trained on the variant sees it, with its labels."""
     held = data.split("test")
     store = ImageStore(data, held["image"].tolist(), device, workers=workers, change=variant.test_pixels)
     normalization = Normalization(data.info.mean, data.info.std, device)
-    return Batches(store, normalization, data.codes(held["label"]), batch_size=batch_size)
+    return Batches(store, normalization, data.codes(held["label"]), batch_size=batch_size, part=part)

@@ -119,7 +119,8 @@ class ImageStore:
         if self._data.decoded and self._transform is None:
             return 0
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, min(cores - 1, MOST_WORKERS))
+        training = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # processes on this machine
+        return max(1, min(cores // training - 1, MOST_WORKERS))
 
 
 def on_gpu(device: torch.device) -> bool:

@@ -13,6 +13,7 @@ import torch
 
 from memtrack.config.params import Params
 from memtrack.core.training.augmentation import Augmentation
+from memtrack.core.training.distributed import ALONE, World
 from memtrack.core.training.trainer import Trainer
 from memtrack.data.batches import held_out_batches, variant_batches
 from memtrack.data.prepared import PreparedData
@@ -39,10 +40,18 @@ class Fitting:
 
     Attributes:
         model: the network, on the device.
+
+    Raises:
+        InputError: if a batch has fewer samples than `world` has processes.
     """
 
     def __init__(
-        self, params: Params, data: PreparedData, variant: VariantData, device: torch.device
+        self,
+        params: Params,
+        data: PreparedData,
+        variant: VariantData,
+        device: torch.device,
+        world: World = ALONE,
     ) -> None:
         train = params.train
         transforms = chosen_transforms(train, data.info)
@@ -59,10 +68,17 @@ class Fitting:
         self._chosen, self._seed = train.model, train.seed
         self._fit = variant_batches(
             data, variant, batch_size=train.batch_size, device=device, workers=train.workers,
-            transform=transforms,
+            transform=transforms, part=world.of_each,
         )  # fmt: skip
+        fewest = min(self._fit.counts())
+        if fewest < world.size:
+            text = (
+                f"{world.size} processes cannot share a batch of {fewest} samples, which each epoch has: "
+                "choose fewer, or another train.batch_size"
+            )
+            raise params.compute.mistake("processes", message=text)
         self._test = held_out_batches(
-            data, variant, batch_size=TEST_BATCH, device=device, workers=train.workers
+            data, variant, batch_size=TEST_BATCH, device=device, workers=train.workers, part=world.some_of
         )
         self._trainer = Trainer(
             self.model,
@@ -74,6 +90,8 @@ class Fitting:
             seed=train.seed,
             precision=chosen_precision(train, device),
             compiled=train.compile,
+            world=world,
+            shape=data.info.shape,
         )
 
     def run_epoch(self, epoch: int) -> FittedEpoch:
@@ -86,7 +104,8 @@ class Fitting:
         if epoch == 1:
             load_starting_weights(self.model, self._chosen)
         rate = self._trainer.learning_rate
-        result = self._trainer.run_epoch(epoch, self._fit.shuffled(seed=self._seed, epoch=epoch))
+        batches = self._fit.shuffled(seed=self._seed, epoch=epoch)
+        result = self._trainer.run_epoch(epoch, batches, self._fit.counts())
         return FittedEpoch(result.loss, result.accuracy, self._trainer.accuracy(self._test), rate)
 
     def state(self) -> dict[str, Any]:

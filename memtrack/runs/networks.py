@@ -174,6 +174,7 @@ def check_memory(
     device: torch.device,
     *,
     record: RecordParams | None = None,
+    processes: int = 1,
     free: int | None = None,
 ) -> None:
     """Compare the memory that a training needs at least with what the device has.
@@ -183,6 +184,7 @@ def check_memory(
 
     Args:
         samples: the number of training samples. record: look at the batches of the sweep too.
+        processes: how many share each batch, and the memory if the device is the CPU.
         free: the bytes that the device has; None: those of now.
 
     Raises:
@@ -190,7 +192,8 @@ def check_memory(
     """
     optimizer, free = recipe.optimizer, free_bytes(device) if free is None else free
     copies = 4 if optimizer.kind == "adamw" else 2 + int(optimizer.momentum > 0)
-    batch = min(recipe.batch_size, samples)
+    batch = -(-min(recipe.batch_size, samples) // processes)
+    free = free // processes if device.type == "cpu" else free
 
     def check(weights: int, images: int) -> None:
         if weights + images <= free:

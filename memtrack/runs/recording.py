@@ -18,6 +18,7 @@ from memtrack.core.recording.curvature import ESTIMATORS, Estimator
 from memtrack.core.recording.precision import Precision
 from memtrack.core.recording.quantities import SampleArrays
 from memtrack.core.recording.recorder import fastest_batch_size, record_epoch
+from memtrack.core.training.distributed import World
 from memtrack.data.batches import Batches, variant_batches
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
@@ -63,8 +64,9 @@ class Recording:
 
     Args:
         model: the network. Its weights must be those of the epoch that is recorded.
-        batch_size_file: the file in which the measured batch size is kept.
-        precision_file: the file in which the measured precision is kept.
+        batch_size_file, precision_file: the files in which the first process keeps the batch size and the
+            precision that were measured.
+        world: the processes that share the samples.
     """
 
     def __init__(
@@ -74,53 +76,60 @@ class Recording:
         variant: VariantData,
         model: nn.Module,
         device: torch.device,
-        batch_size_file: Path,
-        precision_file: Path,
+        batch_size_file: Path | None,
+        precision_file: Path | None,
+        world: World,
     ) -> None:
         self._params, self._data, self._variant, self._device = params, data, variant, device
         self._model = model
         self._swept = cast(nn.Module, torch.compile(model)) if params.record.compile else model
-        self._kept_size = batch_size_file
+        self._kept_size, self._world = batch_size_file, world
         self._precision = SweepPrecision(
             params, data, variant, device, estimator(params, "float32"), file=precision_file
         )
 
     @property
     def precision(self) -> Precision:
-        """The precision of every recorded epoch, as far as it is known."""
+        """The precision of every recorded epoch, as far as the first process knows it."""
         return self._precision.chosen
 
     def choose_precision(self, epoch: int) -> bool:
         """Measure the precision with the network after `epoch`, if this is due; whether it changed."""
         changed = self._precision.check(epoch, self._model)
-        if changed:
+        if changed and self._kept_size is not None:
             self._kept_size.unlink(missing_ok=True)  # more bits need more memory
         return changed
 
     def sweep(self, epoch: int) -> Generator[SampleArrays, None, None]:
-        """The numbers of the samples after `epoch`, batch by batch, with a progress bar."""
+        """The numbers of the samples after `epoch`, batch by batch, with a progress bar. The first process
+        has those of all samples, the others have none."""
         batches = self._batches()
-        parts = record_epoch(self._swept, batches, estimator(self._params, self.precision), epoch=epoch)
+        chosen = estimator(self._params, self._world.decided(lambda: self.precision))
+        parts = record_epoch(self._swept, batches, chosen, epoch=epoch)
+        shown = Progress(parts, f"record epoch {epoch}", total=len(batches), inner=True)
         try:
-            yield from Progress(parts, f"record epoch {epoch}", total=len(batches), inner=True)
+            yield from self._world.in_order(shown)
         finally:
             parts.close()
 
     def _batches(self) -> Batches:
-        size, workers = self._batch_size(), self._params.train.workers
+        size, workers = self._world.decided(self._batch_size), self._params.train.workers
         return variant_batches(
-            self._data, self._variant, batch_size=size, device=self._device, workers=workers
-        )
+            self._data, self._variant, batch_size=size, device=self._device, workers=workers,
+            part=self._world.some_of,
+        )  # fmt: skip
 
     def _batch_size(self) -> int:
         """The batch size. It is measured once per training, even if the training is interrupted."""
         file = self._kept_size
-        if self._params.record.batch_size is None and file.exists() and file.read_text().isdigit():
+        if self._params.record.batch_size is not None:
+            return self._params.record.batch_size
+        if file is not None and file.exists() and file.read_text().isdigit():
             return int(file.read_text())
         size = sweep_batch_size(
             self._params, self._data, self._variant, self._swept, self._device, self.precision
         )
-        if self._params.record.batch_size is None:
+        if file is not None:
             with whole_file(file) as opened:
                 opened.write(str(size).encode())
         return size

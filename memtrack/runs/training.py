@@ -19,17 +19,17 @@ from numpy.typing import NDArray
 from memtrack.config.json_files import write_json
 from memtrack.config.params import Params
 from memtrack.core.evaluation.detection import auroc
+from memtrack.core.training.distributed import ALONE, World
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.runs.callbacks import Callback
 from memtrack.runs.checkpoints import EpochMetrics
 from memtrack.runs.fingerprint import Fingerprint, recording_fingerprint, training_fingerprint
-from memtrack.runs.fitting import Fitting
 from memtrack.runs.metrics import METRICS, TrainMetrics, write_history
 from memtrack.runs.mlflow_run import MlflowLogging
 from memtrack.runs.networks import check_memory, chosen_device
 from memtrack.runs.pretrained import network_facts
-from memtrack.runs.recording import Recording
+from memtrack.runs.together import Together
 from memtrack.runs.work_folder import WorkFolder
 from memtrack.terminal.progress import Progress
 
@@ -41,12 +41,15 @@ def train(
     *,
     run_name: str | None = None,
     callbacks: Sequence[Callback] = (),
+    world: World = ALONE,
 ) -> None:
     """Train on the variant `name`, as far as this is not done, and move everything to `results`.
 
     Args:
         run_name: the name of the MLflow run; None: the variant's name.
         callbacks: called at every step, in this order, before MLflow logs it.
+        world: the processes that train together, each of which calls this function. The first one writes
+            everything and calls the callbacks.
 
     Raises:
         FloatingPointError: if the training diverges. InputError: if parameters do not fit the data or this
@@ -55,20 +58,41 @@ def train(
     data = PreparedData()
     data.keep_decoded(params.compute.image_cache_bytes)
     variant = VariantData(name, data)
-    device = chosen_device(params.train)
-    check_memory(params.train, data.info, len(variant.ids), device, record=params.record)
+    device = world.device or chosen_device(params.train)
+    check_memory(
+        params.train, data.info, len(variant.ids), device, record=params.record, processes=world.size
+    )
     before = Fingerprint.of_folder(results / "checkpoints")
     fingerprint = training_fingerprint(params, data, variant, device, before)
     recording = recording_fingerprint(params, fingerprint)
-    with WorkFolder.claimed(name, fingerprint, recording, variant.ids) as folder:
-        training = Training(params, data, variant, device, folder, results)
-        training.prepare()
-        network = network_facts(params.train.model, data.info, training.fitting.model)
-        if network:
-            print(f"{name}: {', '.join(f'{key}: {value}' for key, value in network.items())}")
-        # the run is opened before anything is computed, because the settings of MLflow may be wrong
-        with MlflowLogging.opened(params, data, variant, folder, run_name or name, network) as mlflow_run:
-            training.run([*callbacks, mlflow_run])
+    _check_same(params, world, fingerprint, recording)
+    try:
+        if not world.is_first:
+            Together(params, data, variant, device, world).follow()
+            return
+        with WorkFolder.claimed(name, fingerprint, recording, variant.ids) as folder:
+            network = Together(params, data, variant, device, world, folder)
+            training = Training(params, variant, device, network, folder, results)
+            training.prepare()
+            facts = network_facts(params.train.model, data.info, network.model)
+            if facts:
+                print(f"{name}: {', '.join(f'{key}: {value}' for key, value in facts.items())}")
+            # the run is opened before anything is computed, because the settings of MLflow may be wrong
+            with MlflowLogging.opened(params, data, variant, folder, run_name or name, facts) as mlflow_run:
+                training.run([*callbacks, mlflow_run])
+            network.end()
+    except FloatingPointError as error:
+        raise FloatingPointError(f"{error} (train.optimizer.lr)") from None
+
+
+def _check_same(params: Params, world: World, *fingerprints: Fingerprint) -> None:
+    """Raise `InputError` if the processes, which may be on several machines, would not compute the same."""
+    for fingerprint in fingerprints:
+        first, *others = world.gathered(fingerprint)
+        different = set[str]().union(*(first.differing(other) for other in others))
+        if different:
+            text = f"the processes do not have the same {', '.join(sorted(different))}"
+            raise params.compute.mistake("processes", message=text)
 
 
 class Training:
@@ -77,22 +101,18 @@ class Training:
     def __init__(
         self,
         params: Params,
-        data: PreparedData,
         variant: VariantData,
         device: torch.device,
+        network: Together,
         folder: WorkFolder,
         results: Path,
     ) -> None:
-        self.params, self.variant = params, variant
+        self.params, self.variant, self.network = params, variant, network
         self.device, self.folder, self.results = device, folder, results
         self.recorded = params.recorded_epochs()
         self.epochs = range(1, params.train.epochs + 1)
         every_epoch = params.record.checkpoints == "all"
         self.kept = set(self.epochs) if every_epoch else {*self.recorded, params.train.epochs}
-        self.fitting = Fitting(params, data, variant, device)
-        self.recording = Recording(
-            params, data, variant, self.fitting.model, device, folder.batch_size_file, folder.precision_file
-        )
         self._curvature_sum: NDArray[np.float64] = np.zeros(len(variant.ids))
 
     def prepare(self) -> None:
@@ -112,12 +132,9 @@ class Training:
         """
         for callback in callbacks:
             callback.on_train_start()
-        try:
-            rows = None
-            while rows is None:
-                rows = self._run_epochs(callbacks)
-        except FloatingPointError as error:
-            raise FloatingPointError(f"{error} (train.optimizer.lr)") from None
+        rows = None
+        while rows is None:
+            rows = self._run_epochs(callbacks)
         self._finish(rows, callbacks)
 
     def _run_epochs(self, callbacks: Sequence[Callback]) -> dict[int, dict[str, float]] | None:
@@ -139,23 +156,24 @@ class Training:
             to_train = epoch > start and epoch <= max(missing, default=0)
             if to_train:
                 if epoch == start + 1 and state is not None:
-                    self.fitting.load_state(state)
-                metrics = EpochMetrics(**asdict(self.fitting.run_epoch(epoch)))
-                folder.checkpoints.write(epoch, metrics, self.fitting.model if epoch in self.kept else None)
-                folder.states.write(epoch, self.fitting.state())
+                    self.network.load_state(state)
+                metrics = EpochMetrics(**asdict(self.network.run_epoch(epoch)))
+                folder.checkpoints.write(epoch, metrics, self.network.model if epoch in self.kept else None)
+                folder.states.write(epoch, self.network.state())
                 for callback in callbacks:
                     callback.on_epoch_trained(epoch)
             numbers = folder.checkpoints.metrics(epoch).numbers()
             progress.note(loss=numbers["train_loss"], accuracy=numbers["train_accuracy"])
             if epoch in self.recorded:
-                if not folder.recorded(epoch, self.recording.precision):
+                if not folder.recorded(epoch, self.network.precision):
                     if not to_train:
-                        folder.checkpoints.load(epoch, self.fitting.model)
-                    if self.recording.choose_precision(epoch) and epoch != self.recorded[0]:
+                        folder.checkpoints.load(epoch, self.network.model)
+                        self.network.share()
+                    if self.network.choose_precision(epoch) and epoch != self.recorded[0]:
                         return None
-                if not folder.recorded(epoch, self.recording.precision):
-                    with closing(self.recording.sweep(epoch)) as parts:
-                        folder.record(epoch, parts, self.recording.precision)
+                if not folder.recorded(epoch, self.network.precision):
+                    with closing(self.network.sweep(epoch)) as parts:
+                        folder.record(epoch, parts, self.network.precision)
                     for callback in callbacks:
                         callback.on_epoch_recorded(epoch)
                 numbers |= self._recorded_metrics(epoch)
@@ -202,8 +220,8 @@ class Training:
         )
         write_json(metrics, self.results / METRICS)
         write_history(self.results / "history.csv", rows)
-        self.folder.checkpoints.load(last, self.fitting.model)
+        self.folder.checkpoints.load(last, self.network.model)
         for callback in callbacks:
-            callback.on_train_end(self.fitting.model)
+            callback.on_train_end(self.network.model)
         self.folder.publish(self.results)
         self.folder.remove()

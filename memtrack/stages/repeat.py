@@ -6,6 +6,8 @@ It shows how much the scores vary between trainings; `memtrack.stages.evaluate -
 from __future__ import annotations
 
 from memtrack.config.paths import repeat_training
+from memtrack.core.training.distributed import World
+from memtrack.runs.processes import in_processes
 from memtrack.runs.training import train
 from memtrack.stages import load_variant, variant_parser
 from memtrack.terminal.entry_point import entry_point
@@ -19,7 +21,12 @@ def main() -> None:
     options = parser.parse_args()
     params = load_variant(options.variant).with_seed(options.seed)
     folder = repeat_training(options.variant, options.seed)
-    train(params, options.variant, folder, run_name=f"{options.variant}, seed {options.seed}")
+    run_name = f"{options.variant}, seed {options.seed}"
+
+    def work(world: World) -> None:
+        train(params, options.variant, folder, run_name=run_name, world=world)
+
+    in_processes(params, work, "memtrack.stages.repeat", options.variant, str(options.seed))
 
 
 if __name__ == "__main__":

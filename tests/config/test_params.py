@@ -192,7 +192,7 @@ def test_what_a_file_says_is_what_is_loaded() -> None:
             "published": {"noisy": "data/raw/published.npz"},
         },
         "utility": {"variants": ["noisy"], "thresholds": [0.25, 0.5], "models": 10},
-        "compute": {"image_cache": 1.5, "workers": 3, "together": 5, "ray": "127.0.0.1:6379"},
+        "compute": {"processes": 2, "image_cache": 1.5, "workers": 3, "together": 5, "ray": "127.0.0.1:6379"},
         "tracking": {"uri": "http://127.0.0.1:5000", "experiment": "every key"},
     }
     assert loaded.recorded_epochs() == (1, 10, 20)

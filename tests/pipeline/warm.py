@@ -119,7 +119,8 @@ def main() -> None:
         signal.signal(number, lambda number, _: warm.send_signal(number))
     status = warm.wait()
     if status < 0:
-        signal.signal(-status, signal.SIG_DFL)
+        if -status != signal.SIGKILL:
+            signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)
     os._exit(status)
 

@@ -14,6 +14,11 @@ from memtrack.config.sections.base import Name, Section
 class ComputeParams(Section):
     """How the machine is used. It changes results by rounding at most."""
 
+    processes: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        1,
+        description="Processes of this machine that train and record the network of `train` together, each "
+        "with its own GPU or its share of the cores; null: one for each GPU.",
+    )
     image_cache: Annotated[float, Field(ge=0, le=1_000_000)] = Field(
         20,
         description="GB of decoded images that are kept in .memtrack/images, so that image files are decoded "
