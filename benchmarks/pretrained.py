@@ -30,6 +30,7 @@ from memtrack.core.recording.trajectory import Trajectory
 from memtrack.core.scores import from_trajectory  # noqa: F401  (registers the scores)
 from memtrack.core.scores.registry import SCORES, Need, compute
 from memtrack.core.training.devices import pick_device
+from memtrack.core.training.distributed import ALONE
 from memtrack.data.corruption import write_variant
 from memtrack.data.preparation import write_prepared
 from memtrack.data.prepared import PreparedData
@@ -37,6 +38,7 @@ from memtrack.data.sources import collect
 from memtrack.data.variants import VariantData
 from memtrack.runs.fingerprint import recording_fingerprint, training_fingerprint
 from memtrack.runs.metrics import METRICS, TrainMetrics
+from memtrack.runs.together import Together
 from memtrack.runs.training import Training
 from memtrack.runs.work_folder import WorkFolder
 
@@ -115,7 +117,8 @@ def main() -> None:
             training = training_fingerprint(chosen, data, variant, device)
             recording = recording_fingerprint(chosen, training)
             with WorkFolder.claimed("human", training, recording, variant.ids) as work:
-                stage = Training(chosen, data, variant, device, work, RESULTS)
+                network = Together(chosen, data, variant, device, ALONE, work)
+                stage = Training(chosen, variant, device, network, work, RESULTS)
                 stage.prepare()
                 stage.run([])
             seconds = time.perf_counter() - start
