@@ -192,7 +192,7 @@ def network(options: argparse.Namespace, channels: int) -> nn.Module:
 
 
 def train(data: Data, options: argparse.Namespace) -> None:
-    """Train to the end, or from where it was stopped, and keep the weights after every epoch."""
+    """Train to the end, or on from the last tenth that was done, and keep the weights after every epoch."""
     device = data.inputs.device
     model = network(options, data.inputs.shape[1]).to(memory_format=data.layout)
     steps = -(-len(data.inputs) // options.batch)
@@ -229,8 +229,9 @@ def train(data: Data, options: argparse.Namespace) -> None:
             total += loss.detach() * len(rows)
         progress.note(loss=float(total) / len(data.inputs))
         torch.save(model.state_dict(), folder / f"epoch_{epoch:04}.pt")
-        parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
-        torch.save({"epoch": epoch, **{name: part.state_dict() for name, part in parts.items()}}, state)
+        if epoch % max(1, options.epochs // 10) == 0 or epoch == options.epochs:
+            parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
+            torch.save({"epoch": epoch, **{name: part.state_dict() for name, part in parts.items()}}, state)
 
 
 # --- the sweeps -----------------------------------------------------------------------------------------

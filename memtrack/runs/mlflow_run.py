@@ -24,6 +24,7 @@ class MlflowLogging(Callback):
 
     def __init__(self, run: Run, data: PreparedData, folder: WorkFolder) -> None:
         self._run, self._data, self._folder = run, data, folder
+        self._precision: str | None = None
 
     @classmethod
     @contextmanager
@@ -58,13 +59,25 @@ class MlflowLogging(Callback):
             run.end()
 
     def on_epoch_end(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Log the epoch, unless it was logged before an interruption."""
+        """Log the epoch, unless it was logged before an interruption. It is logged again if it was recorded
+        again in another precision."""
         trajectory, files = self._folder.trajectory, {}
         if epoch in trajectory.epochs:
             array = trajectory.file("curvature", epoch)
             files = {f"curvature/{array.name}": array}
-        if not self._run.logged(epoch):
+        if not self._run.logged(epoch, metrics):
             self._run.log(files=files, metrics=metrics, step=epoch)
+
+    def on_epoch_recorded(self, epoch: int) -> None:
+        """Log the precision of the sweep, if it is new, and how it was chosen."""
+        precision = self._folder.trajectory.made_from(epoch)["precision"]
+        if precision != self._precision:
+            self._precision = precision
+            file = self._folder.precision_file
+            self._run.log(
+                files={"curvature/precision.json": file} if file.exists() else {},
+                tags={"sweep_precision": precision},
+            )
 
     def on_train_end(self, model: nn.Module) -> None:
         """Log the network."""

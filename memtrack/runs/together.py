@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from memtrack.config.params import Params
+from memtrack.core.recording.precision import Precision
 from memtrack.core.recording.quantities import SampleArrays
 from memtrack.core.training.distributed import World
 from memtrack.data.prepared import PreparedData
@@ -27,7 +28,7 @@ class Together:
         model: the network, on the device of this process.
 
     Args:
-        batch_size_file: the file in which the first process keeps the batch size of the sweep.
+        batch_size_file, precision_file: where the first process keeps what it has measured; see `Recording`.
     """
 
     def __init__(
@@ -38,16 +39,28 @@ class Together:
         device: torch.device,
         world: World,
         batch_size_file: Path | None = None,
+        precision_file: Path | None = None,
     ) -> None:
         self._world, self._device = world, device
         self._fitting = Fitting(params, data, variant, device, world)
         self.model = self._fitting.model
-        self._recording = Recording(params, data, variant, self.model, device, batch_size_file, world)
+        self._recording = Recording(
+            params, data, variant, self.model, device, world, batch_size_file, precision_file
+        )
 
     def run_epoch(self, epoch: int) -> FittedEpoch:
         """See `Fitting.run_epoch`."""
         self._tell("train", epoch)
         return self._fitting.run_epoch(epoch)
+
+    @property
+    def precision(self) -> Precision:
+        """See `Recording.precision`."""
+        return self._recording.precision
+
+    def choose_precision(self, epoch: int) -> bool:
+        """See `Recording.choose_precision`; the other processes wait."""
+        return self._recording.choose_precision(epoch)
 
     def sweep(self, epoch: int) -> Generator[SampleArrays, None, None]:
         """See `Recording.sweep`."""

@@ -71,7 +71,9 @@ def train(
             Together(params, data, variant, device, world).follow()
             return
         with WorkFolder.claimed(name, fingerprint, recording, variant.ids) as folder:
-            network = Together(params, data, variant, device, world, folder.batch_size_file)
+            network = Together(
+                params, data, variant, device, world, folder.batch_size_file, folder.precision_file
+            )
             training = Training(params, variant, device, network, folder, results)
             training.prepare()
             facts = network_facts(params.train.model, data.info, network.model)
@@ -130,19 +132,26 @@ class Training:
         Raises:
             FloatingPointError: if the training diverges.
         """
-        self._finish(self._run_epochs(callbacks), callbacks)
+        for callback in callbacks:
+            callback.on_train_start()
+        rows = None
+        while rows is None:
+            rows = self._run_epochs(callbacks)
+        self._finish(rows, callbacks)
 
-    def _run_epochs(self, callbacks: Sequence[Callback]) -> dict[int, dict[str, float]]:
-        """Train and record every epoch, unless this was done before; returns the metrics of each epoch."""
+    def _run_epochs(self, callbacks: Sequence[Callback]) -> dict[int, dict[str, float]] | None:
+        """Train and record every epoch, unless this was done before; returns the metrics of each epoch.
+
+        None if an epoch asks for another precision than that of the epochs recorded before: call it again.
+        """
         folder = self.folder
+        self._curvature_sum[:] = 0
         missing = [
             epoch for epoch in self.epochs if folder.checkpoints.missing(epoch, weights=epoch in self.kept)
         ]
         start, state = self._start(missing)
         rows: dict[int, dict[str, float]] = {}
         progress = Progress(self.epochs, f"train {self.variant.name}")
-        for callback in callbacks:
-            callback.on_train_start()
         for epoch in progress:
             for callback in callbacks:
                 callback.on_epoch_start(epoch)
@@ -158,12 +167,15 @@ class Training:
             numbers = folder.checkpoints.metrics(epoch).numbers()
             progress.note(loss=numbers["train_loss"], accuracy=numbers["train_accuracy"])
             if epoch in self.recorded:
-                if not folder.recorded(epoch):
+                if not folder.recorded(epoch, self.network.precision):
                     if not to_train:
                         folder.checkpoints.load(epoch, self.network.model)
                         self.network.share()
+                    if self.network.choose_precision(epoch) and epoch != self.recorded[0]:
+                        return None
+                if not folder.recorded(epoch, self.network.precision):
                     with closing(self.network.sweep(epoch)) as parts:
-                        folder.record(epoch, parts)
+                        folder.record(epoch, parts, self.network.precision)
                     for callback in callbacks:
                         callback.on_epoch_recorded(epoch)
                 numbers |= self._recorded_metrics(epoch)

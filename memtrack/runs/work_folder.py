@@ -26,6 +26,7 @@ from memtrack.runs.metrics import METRICS
 
 FOLDER = Path(".memtrack/train")
 RUN = "run.json"
+PRECISION = "precision.json"
 
 
 class WorkFolder:
@@ -48,6 +49,11 @@ class WorkFolder:
     def batch_size_file(self) -> Path:
         """The file with the batch size of the sweep that was measured to be the fastest."""
         return self.folder / f"batch_size-{self.recording.key}"
+
+    @property
+    def precision_file(self) -> Path:
+        """The file of the trajectory that says how its precision was chosen, if that was measured."""
+        return self.trajectory.folder / PRECISION
 
     @classmethod
     @contextmanager
@@ -86,19 +92,24 @@ class WorkFolder:
                 _link(published.files(epoch), published.folder, self.checkpoints.folder)
         if not self.recording.matches(trajectory.folder):
             return
+        if not self.precision_file.exists():
+            _link([trajectory.folder / PRECISION], trajectory.folder, self.trajectory.folder)
         for epoch in set(trajectory.epochs) - set(self.trajectory.epochs):
             _link(trajectory.files(epoch), trajectory.folder, self.trajectory.folder)
 
-    def record(self, epoch: int, parts: Iterable[SampleArrays]) -> None:
+    def record(self, epoch: int, parts: Iterable[SampleArrays], precision: str) -> None:
         """Add an epoch that is recorded from its checkpoint to the trajectory; see `Trajectory.write`."""
-        self.trajectory.write(epoch, parts, self._made_from(epoch))
+        self.trajectory.write(epoch, parts, self._made_from(epoch, precision))
 
-    def recorded(self, epoch: int) -> bool:
-        """Whether the trajectory has the epoch, recorded from the checkpoint that is here."""
-        return epoch in self.trajectory.epochs and self.trajectory.made_from(epoch) == self._made_from(epoch)
+    def recorded(self, epoch: int, precision: str) -> bool:
+        """Whether the trajectory has the epoch, recorded so from the checkpoint that is here."""
+        if epoch not in self.trajectory.epochs:
+            return False
+        return self.trajectory.made_from(epoch) == self._made_from(epoch, precision)
 
-    def _made_from(self, epoch: int) -> dict[str, str | None]:
-        return {"training": self.training.key, "weights": self.checkpoints.metrics(epoch).weights}
+    def _made_from(self, epoch: int, precision: str) -> dict[str, str | None]:
+        weights = self.checkpoints.metrics(epoch).weights
+        return {"training": self.training.key, "weights": weights, "precision": precision}
 
     def repair(self) -> None:
         """Remove and report every epoch with a damaged file, so that the epoch is done again."""
@@ -115,7 +126,7 @@ class WorkFolder:
             self.trajectory.discard(epoch)
         for epoch in set(self.checkpoints.epochs) - set(weights):
             self.checkpoints.drop_weights(epoch)
-        for part, others in ((self.checkpoints, set()), (self.trajectory, {"ids.npy"})):
+        for part, others in ((self.checkpoints, set()), (self.trajectory, {"ids.npy", PRECISION})):
             whole = {path for epoch in part.epochs for path in part.files(epoch)}
             for path in part.folder.rglob("*"):
                 if path.is_file() and path not in whole and path.name not in others:
@@ -128,6 +139,8 @@ class WorkFolder:
             shutil.copy2(self.run_file, results / RUN)
         write_manifest(self.checkpoints.folder, self.training.causes, _records(self.checkpoints))
         files = {**_records(self.trajectory), "ids.npy": self.trajectory.folder / "ids.npy"}
+        if self.precision_file.exists():
+            files[PRECISION] = self.precision_file
         if (results / METRICS).exists():
             files[f"../{METRICS}"] = results / METRICS
         write_manifest(self.trajectory.folder, self.recording.causes, files)

@@ -155,9 +155,12 @@ class Run:
             expected=True,
         )
 
-    def logged(self, step: int) -> bool:
-        """Whether the epoch `step` was logged before the process was interrupted."""
-        return any(message.get("step") == step for message in self._outbox.messages())
+    def logged(self, step: int, metrics: Mapping[str, float] | None = None) -> bool:
+        """Whether metrics of the epoch `step`, or these, were logged before the process was interrupted."""
+        return any(
+            message.get("step") == step and (metrics is None or message["metrics"] == dict(metrics))
+            for message in self._outbox.messages()
+        )
 
     def log(
         self,

@@ -38,7 +38,7 @@ def sweep_costs(trained: TrainedVariant) -> tuple[float, float]:
     model, estimator = trained.model(last), trained.estimator(1.0)
 
     def recorder() -> ProbeNormRecorder:
-        return ProbeNormRecorder(model, swept, trained.params.record.precision, epoch=last, keep=True)
+        return ProbeNormRecorder(model, swept, trained.precision, epoch=last, keep=True)
 
     kept = recorder()
     jobs: list[Callable[[], object]] = [

@@ -112,7 +112,7 @@ class SettingEvaluator:
             while self._recorders and (len(self._recorders) + 1) * size > IN_MEMORY:
                 del self._recorders[next(iter(self._recorders))]
             self._recorders[epoch] = ProbeNormRecorder(
-                model, self.samples(), self.trained.params.record.precision, epoch=epoch,
+                model, self.samples(), self.trained.precision, epoch=epoch,
                 keep=self._numbers <= IN_MEMORY,
             )  # fmt: skip
         return self._recorders[epoch]

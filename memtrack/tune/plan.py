@@ -100,7 +100,7 @@ def make_plan(options: Options) -> Plan:
     if options.params.curvature.method == "hessian":
         text = "hessian has no h to search: choose forward or central"
         raise options.params.curvature.mistake("method", message=text)
-    trained = TrainedVariant(options.params, pick_variant(options), space.all_epochs)
+    trained = TrainedVariant(options.params, pick_variant(options), space.all_epochs, space.smallest)
     asks_memorization = options.tune.objectives[0] == "memorization"
     split = _by_memorization if asks_memorization else _by_corruption
     choosing, confirming, where = split(options, trained, space)
@@ -131,7 +131,7 @@ def _by_corruption(options: Options, trained: TrainedVariant, space: Space) -> t
     if tune.held_out is None:
         first, second = (Side(trained, rows, Corruption(corrupted[rows])) for rows in halves(corrupted))
         return first, second, "the other half of the samples"
-    held_out = TrainedVariant(options.params, tune.held_out, space.all_epochs)
+    held_out = TrainedVariant(options.params, tune.held_out, space.all_epochs, space.smallest)
     _check_corruption(options, "held_out", held_out)
     if np.array_equal(held_out.variant.given, trained.variant.given):
         text = f"has the same labels as {trained.name}: it would confirm any winner"

@@ -14,10 +14,10 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from memtrack.config.params import Params
+from memtrack.config.sections.curvature import smallest_scale
 from memtrack.config.sections.record import EpochList, First, Geometric, RecordedEpochs
 from memtrack.config.sections.tune import TuneParams
 from memtrack.config.yaml_file import Loc
-from memtrack.core.recording.precision import SMALLEST_SCALE
 from memtrack.tune.setting import Setting
 
 NICE = ("1", "1.5", "2", "3", "5", "7")
@@ -28,7 +28,7 @@ class Space:
 
     def __init__(self, params: Params, tune: TuneParams) -> None:
         self.tune = tune
-        low = tune.perturbation_scale.low or SMALLEST_SCALE[params.record.precision]
+        low = tune.perturbation_scale.low or smallest_scale(params.record.precision)
         self.scales = nice_scales(low, tune.perturbation_scale.high)
         chosen = tune.epochs or (params.record.epochs,)
         self.epochs = {name_of(choice): params.recorded_epochs(choice) for choice in chosen}
@@ -37,6 +37,11 @@ class Space:
             curvature.perturbation_scale, curvature.probes, curvature.norm, "curvature",
             params.recorded_epochs(),
         )  # fmt: skip
+
+    @property
+    def smallest(self) -> float:
+        """The smallest h that may be measured."""
+        return min(self.scales[0], self.default.perturbation_scale)
 
     @property
     def all_epochs(self) -> list[int]:

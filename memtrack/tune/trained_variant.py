@@ -21,6 +21,7 @@ from memtrack.runs.checkpoints import Checkpoints, trained_network
 from memtrack.runs.code import code_hash
 from memtrack.runs.fingerprint import Fingerprint, training_fingerprint
 from memtrack.runs.networks import chosen_device
+from memtrack.runs.precision import SweepPrecision
 from memtrack.runs.recording import estimator, sweep_batch_size
 
 
@@ -42,12 +43,17 @@ class TrainedVariant:
     Attributes:
         causes: what a measured probe norm depends on, besides the weights, the epoch, h and the probe.
         weights: the sha256 of the network after each epoch.
+        precision: the precision of every sweep, also of those at larger h, whose rounding errors are smaller.
+
+    Args:
+        scale: the smallest h; None: that of section `curvature`. With record.precision: auto, the precision
+            is measured at it with one probe, with the network after the last of the `epochs`.
 
     Raises:
         InputError: if they were not, or are missing; the message names the command that makes them.
     """
 
-    def __init__(self, params: Params, name: str, epochs: Sequence[int]) -> None:
+    def __init__(self, params: Params, name: str, epochs: Sequence[int], scale: float | None = None) -> None:
         self.name = name
         self.params = params
         self.remedy = f"run `dvc repro train@{name}` (or add --repro)"
@@ -72,7 +78,7 @@ class TrainedVariant:
             "data": now.causes["data"], "labels": now.causes["labels"], "pixels": now.causes["pixels"],
             "model": params.train.model.model_dump(mode="json"),
             "method": params.curvature.method, "seed": params.curvature.seed,
-            "precision": params.record.precision, "code": code_hash("memtrack.runs.recording"),
+            "code": code_hash("memtrack.runs.recording"),
         }  # fmt: skip
         self.checkpoints = Checkpoints(folder, stored.key)
         for epoch in epochs:
@@ -81,6 +87,14 @@ class TrainedVariant:
                 text = f"epoch {epoch} is not there: {setting}{self.remedy}"
                 raise InputError([Problem(self.checkpoints.weights(epoch), message=text)])
         self.weights = {epoch: str(self.checkpoints.metrics(epoch).weights) for epoch in epochs}
+        hardest = estimator(
+            params, "float32", scale=scale or params.curvature.perturbation_scale, probes=1, norm="plain"
+        )
+        chosen = SweepPrecision(params, self.data, self.variant, self.device, hardest)
+        if len(chosen.choices) > 1:
+            chosen.measure(epochs[-1], self.model(epochs[-1]))
+        self.precision = chosen.chosen
+        self.causes["precision"] = self.precision
 
     @property
     def corrupted(self) -> NDArray[np.bool_]:
@@ -107,8 +121,8 @@ class TrainedVariant:
     def sweep_batch_size(self) -> int:
         """record.batch_size, or the fastest batch size."""
         model = self.model(self.checkpoints.epochs[-1])
-        return sweep_batch_size(self.params, self.data, self.variant, model, self.device)
+        return sweep_batch_size(self.params, self.data, self.variant, model, self.device, self.precision)
 
     def estimator(self, scale: float) -> Estimator:
         """The estimator with h = `scale`; its probes are requested by number."""
-        return estimator(self.params, scale=scale, probes=1, norm="plain")
+        return estimator(self.params, self.precision, scale=scale, probes=1, norm="plain")

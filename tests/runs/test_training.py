@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from memtrack.data.corruption import write_variant
 from memtrack.data.preparation import write_prepared
 from memtrack.data.prepared import PreparedData
 from memtrack.data.sources import Collected
+from memtrack.runs import precision
 from memtrack.runs.callbacks import Callback
 from memtrack.runs.training import train
 from memtrack.tracking.run import Run
@@ -207,3 +209,109 @@ def test_a_training_that_diverges_names_the_key() -> None:
         trained(parameters(optimizer=wild))
     (run,) = logged()
     assert run["status"] == "FAILED"
+
+
+class TestAutoPrecision:
+    """record.precision: auto. On this CPU, tf32 computes as float32 does."""
+
+    GOOD, BAD = {"curvature": 0.9995, "input_gradient_norm": 1.0}, {"curvature": 0.9985}
+
+    @pytest.fixture
+    def card(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+        """A device that computes with bfloat16 and tf32; what was measured on it, and after which epoch.
+
+        bfloat16 is good enough after epoch 2, and no longer after epoch 4.
+        """
+        measured: list[tuple[str, int]] = []
+
+        def agreement(*arguments: Any, epoch: int) -> dict[str, dict[str, float]]:
+            (tried,) = arguments[-1]
+            measured.append((tried, epoch))
+            assert sum(len(labels) for _, labels in arguments[1]) == 32
+            return {tried: self.BAD if (tried, epoch) == ("bfloat16", 4) else self.GOOD}
+
+        monkeypatch.setattr(precision, "fastest_precision", lambda _: "bfloat16")
+        monkeypatch.setattr(precision, "rank_agreement", agreement)
+        return measured
+
+    def arrays(self, params: Params) -> dict[str, bytes]:
+        """What a training records, in results of its own."""
+        shutil.rmtree(RESULTS, ignore_errors=True)
+        trained(params)
+        return {name: array for name, array in content().items() if name.endswith(".npy")}
+
+    def kept(self) -> Any:
+        return json.loads((RESULTS / "trajectory/precision.json").read_text())
+
+    def test_is_float32_on_a_cpu(self) -> None:
+        found = self.arrays(parameters("record", precision="auto"))
+        made_from = json.loads((RESULTS / "trajectory/epochs/epoch_0004.json").read_text())["made_from"]
+        assert made_from["precision"] == "float32"
+        assert not (RESULTS / "trajectory/precision.json").exists()
+        assert found == self.arrays(parameters("record", precision="float32"))
+
+    def test_the_fastest_that_is_good_enough(self, card: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(precision, "AGREEMENT", 0.998)
+        found = self.arrays(parameters("record", precision="auto"))
+        assert card == [("bfloat16", 2), ("bfloat16", 4)]
+        assert self.kept() == {"precision": "bfloat16", "measured": {
+            "2": {"bfloat16": self.GOOD}, "4": {"bfloat16": self.BAD}}}  # fmt: skip
+        assert found == self.arrays(parameters("record", precision="bfloat16"))
+        assert found != self.arrays(parameters("record", precision="float32"))
+
+    @pytest.mark.parametrize("end_at", [None, ("recorded", 2), ("epoch start", 4), ("epoch end", 4)])
+    def test_a_precision_that_is_no_longer_good_enough_is_given_up_for_all_epochs(
+        self, card: list[Any], end_at: tuple[str, int] | None
+    ) -> None:
+        params = parameters("record", precision="auto")
+        if end_at is not None:
+            with pytest.raises(RuntimeError, match="ended by a hook"):
+                trained(params, [Hooks(end_at)])
+        hooks = trained(params)
+        found = content()
+        assert card == [("bfloat16", 2), ("bfloat16", 4), ("tf32", 4)]
+        assert self.kept()["precision"] == "tf32"
+        (run,) = MlflowClient(f"sqlite:///{Path.cwd()}/mlflow.db").search_runs(["1"])
+        assert run.data.tags["sweep_precision"] == "tf32"
+        (logged_run,) = logged()
+        for epoch, values in hooks.metrics.items():
+            if "mean_curvature" in values:  # the last value of an epoch counts
+                assert dict(logged_run["points"]["mean_curvature"])[epoch] == values["mean_curvature"]
+        expected = self.arrays(parameters("record", precision="tf32"))
+        assert {name: array for name, array in found.items() if name.endswith(".npy")} == expected
+
+    def test_another_device_does_not_mix_precisions(
+        self, card: list[Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The results of two epochs come from a device with bfloat16; two more are recorded without."""
+        trained(parameters("record", precision="auto", epochs={"kind": "list", "epochs": [1, 2]}))
+        assert self.kept()["precision"] == "bfloat16"
+        monkeypatch.setattr(precision, "fastest_precision", lambda _: "float32")
+        trained(parameters("record", precision="auto"))
+        found = {name: array for name, array in content().items() if name.endswith(".npy")}
+        assert found == self.arrays(parameters("record", precision="float32"))
+        assert not (RESULTS / "trajectory/precision.json").exists()
+
+    def test_measured_as_epochs_pass(self, card: list[Any]) -> None:
+        epochs = {"kind": "list", "epochs": [1, 2, 3]}
+        trained(parameters("record", precision="auto", epochs=epochs))
+        assert card == [("bfloat16", 1), ("bfloat16", 2), ("bfloat16", 3)]
+        trained(parameters("record", precision="auto", epochs={"kind": "every"}))
+        assert card[3:] == [("bfloat16", 4), ("tf32", 4)]
+        assert self.kept()["precision"] == "tf32"
+
+    def test_a_step_that_is_too_small_is_not_measured(self, card: list[Any]) -> None:
+        content = {**CONTENT, "curvature": {"perturbation_scale": 0.01, "probes": 1}}
+        trained(Params.model_validate(content))
+        assert card == [("tf32", 2), ("tf32", 4)]
+
+    def test_a_damaged_choice_is_made_again(
+        self, card: list[Any], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(RuntimeError, match="ended by a hook"):
+            trained(callbacks=[Hooks(("recorded", 2))])
+        (file,) = Path(".memtrack").rglob("precision.json")
+        file.write_text("{")
+        trained()
+        assert "The precision of the sweep is chosen again" in capsys.readouterr().out
+        assert self.kept()["precision"] == "tf32"

@@ -55,7 +55,7 @@ def fill(place: WorkFolder, epochs: int = 3, seed: int = 0) -> None:
             train_loss=seed + 1 / epoch, train_accuracy=0.5, test_accuracy=0.5, learning_rate=0.1
         )
         place.checkpoints.write(epoch, metrics, None if epoch == 2 else nn.Linear(2, 3))
-        place.record(epoch, record(100 * seed + epoch))
+        place.record(epoch, record(100 * seed + epoch), "float32")
         place.states.write(epoch, {"epoch": epoch})
 
 
@@ -375,15 +375,36 @@ def test_a_trajectory_of_another_training_is_not_used_with_its_checkpoints(
             2,
             3,
         )  # the recording fingerprints of this file name no training
-        assert not any(place.recorded(epoch) for epoch in (1, 2, 3))
+        assert not any(place.recorded(epoch, "float32") for epoch in (1, 2, 3))
 
 
 def test_an_epoch_that_was_recorded_from_other_weights_is_not_recorded(published: dict[str, bytes]) -> None:
     with claimed() as place:
         place.adopt(RESULTS)
-        assert all(place.recorded(epoch) for epoch in (1, 2, 3))
+        assert all(place.recorded(epoch, "float32") for epoch in (1, 2, 3))
         place.checkpoints.write(3, place.checkpoints.metrics(3), nn.Linear(2, 3))
-        assert [place.recorded(epoch) for epoch in (1, 2, 3)] == [True, True, False]
+        assert [place.recorded(epoch, "float32") for epoch in (1, 2, 3)] == [True, True, False]
+
+
+def test_an_epoch_that_was_recorded_in_another_precision_is_not_recorded() -> None:
+    with claimed() as place:
+        fill(place)
+        place.record(2, record(7), "tf32")
+        for precision, found in (("float32", [True, False, True]), ("tf32", [False, True, False])):
+            assert [place.recorded(epoch, precision) for epoch in (1, 2, 3)] == found
+
+
+def test_how_the_precision_was_chosen_is_published_and_adopted() -> None:
+    with claimed() as place:
+        fill(place)
+        place.precision_file.write_text("measured")
+        place.keep_only([1, 2, 3], [1, 3])
+        place.publish(RESULTS)
+        place.remove()
+    assert "precision.json" in json.loads((RESULTS / "trajectory/manifest.json").read_text())["files"]
+    with claimed() as place:
+        place.adopt(RESULTS)
+        assert place.precision_file.read_text() == "measured"
 
 
 def test_checkpoints_and_states_of_another_training_or_epoch_are_damage() -> None:

@@ -628,6 +628,7 @@ def test_an_interrupted_run_goes_on_as_the_same_one(status: str | None, client: 
     assert [second.logged(epoch) for epoch in (1, 2, 3)] == [True, True, False]
     second.log(metrics={"loss": 3.0}, step=3)
     assert second.logged(3)
+    assert [second.logged(3, {"loss": loss}) for loss in (3.0, 3.5)] == [True, False]
     second.end()
     assert points(client, "loss") == [(1, 1.0), (2, 2.0), (3, 3.0)]
     assert the_run(client).info.status == "FINISHED"

@@ -33,9 +33,14 @@ class CurvatureParams(Section):
     seed: Seed = 0
 
 
-def scale_problems(where: Loc, scale: float, precision: Precision, method: str) -> Broken:
+def smallest_scale(precision: Precision | Literal["auto"]) -> float:
+    """The smallest h at record.precision."""
+    return SMALLEST_SCALE["float32" if precision == "auto" else precision]
+
+
+def scale_problems(where: Loc, scale: float, precision: Precision | Literal["auto"], method: str) -> Broken:
     """The problem if h is too small for the precision of the sweep."""
-    least = SMALLEST_SCALE[precision]
+    least = smallest_scale(precision)
     if scale >= least or method == "hessian":
         return []
     text = (

@@ -21,15 +21,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from memtrack.core.recording.eval_mode import (
     Network,
+    check_classes,
     check_labels,
     differentiating,
     frozen_eval,
@@ -77,7 +80,7 @@ class Estimator(ABC):
         probes: n >= 1. Probes are nested: the first k of n probes are those of a run with k probes.
         norm: `plain` as in the authors' code, `squared` as in the paper.
         seed: the probes are drawn from (seed, epoch, number of the probe).
-        precision: precision of the network's arithmetic; `bfloat16` means autocast.
+        precision: precision of the network's arithmetic; see `Precision`.
 
     Raises:
         ValueError: if an argument is out of its range. `directions` checks h against the precision.
@@ -99,7 +102,14 @@ class Estimator(ABC):
         if self.norm not in ("plain", "squared"):
             raise ValueError(f"norm is {self.norm!r}: it should be 'plain' or 'squared'")
         if self.precision not in SMALLEST_SCALE:
-            raise ValueError(f"precision is {self.precision!r}: it should be 'float32' or 'bfloat16'")
+            known = ", ".join(SMALLEST_SCALE)
+            raise ValueError(f"precision is {self.precision!r}: it should be one of {known}")
+
+    @contextmanager
+    def measuring(self, model: nn.Module) -> Iterator[None]:
+        """Prepare `model` and torch for the other methods; everything is restored. See `frozen_eval`."""
+        with frozen_eval(model, self.precision):
+            yield
 
     def directions(self, inputs: Tensor, epoch: int, numbers: Sequence[int] | None = None) -> list[Tensor]:
         """The probes of `epoch` for samples like `inputs` (B, ...), on the device of `inputs`.
@@ -112,7 +122,8 @@ class Estimator(ABC):
         """
         short = inputs.dtype in (torch.bfloat16, torch.float16)
         precision = "bfloat16" if short else self.precision
-        least = SMALLEST_SCALE[precision] if inputs.dtype != torch.float64 or precision != "float32" else 0
+        exact = inputs.dtype == torch.float64 and precision != "bfloat16"
+        least = 0 if exact else SMALLEST_SCALE[precision]
         if self.scale < least and not isinstance(self, HessianProduct):
             raise ValueError(
                 f"scale (h) is {self.scale}: at {precision} it should be at least {least}, or the "
@@ -132,7 +143,7 @@ class Estimator(ABC):
     def estimate(
         self, network: Network, inputs: Tensor, labels: Tensor, gradient: Tensor, directions: Sequence[Tensor]
     ) -> Tensor:
-        """The curvature of each sample (B,), given its gradient. The model must be in `frozen_eval`."""
+        """The curvature of each sample (B,), given its gradient. Call this within `measuring`."""
         total = torch.zeros(len(inputs), device=inputs.device)
         for norm in self.probe_norms(network, inputs, labels, gradient, directions):
             total += norm.square() if self.norm == "squared" else norm
@@ -180,9 +191,16 @@ class HessianProduct(Estimator):
 
     It takes one gradient with its graph and n backward passes through the graph. Autograd must be able to
     differentiate the network twice, which is not possible for a network compiled with torch.compile.
+    Attention is computed step by step, because torch's fused kernels for it have no second derivative.
 
     Source: Pearlmutter, Neural Computation 1994.
     """
+
+    @contextmanager
+    def measuring(self, model: nn.Module) -> Iterator[None]:
+        """As in `Estimator`."""
+        with super().measuring(model), sdpa_kernel(SDPBackend.MATH):
+            yield
 
     def products(
         self, network: Network, inputs: Tensor, labels: Tensor, gradient: Tensor, directions: Sequence[Tensor]
@@ -250,6 +268,7 @@ def curvature(
     estimator = ESTIMATORS[method](scale, probes, norm, seed, precision)
     check_labels(inputs, labels)
     directions = estimator.directions(inputs, epoch)
-    with frozen_eval(model):
-        _, gradient = loss_gradient(model, inputs, labels, precision)
+    with estimator.measuring(model):
+        logits, gradient = loss_gradient(model, inputs, labels, precision)
+        check_classes(labels, logits.shape[1])
         return estimator.estimate(model, inputs, labels, gradient, directions)

@@ -1,4 +1,4 @@
-"""Measuring a network in eval mode, frozen and in full precision. Its state is restored afterwards."""
+"""Measuring a network in eval mode, frozen and in a given precision. Its state is restored afterwards."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from memtrack.core.recording.precision import Precision
 
 Network = Callable[[Tensor], Tensor]
-_BACKENDS: tuple[Any, ...] = (
+_GPU: tuple[Any, ...] = (
     torch.backends.cudnn.conv,  # type: ignore[attr-defined]
     torch.backends.cudnn.rnn,
     torch.backends.cuda.matmul,
+)
+_CPU: tuple[Any, ...] = (
     torch.backends.mkldnn.conv,  # type: ignore[attr-defined]
     torch.backends.mkldnn.matmul,  # type: ignore[attr-defined]
     torch.backends.mkldnn.rnn,  # type: ignore[attr-defined]
@@ -31,11 +33,12 @@ FULL_PRECISION = ("none", "ieee")
 
 
 @contextmanager
-def frozen_eval(model: nn.Module) -> Iterator[None]:
+def frozen_eval(model: nn.Module, precision: Precision = "float32") -> Iterator[None]:
     """Set `model` to eval mode with frozen parameters. Everything is restored, also after an error.
 
-    Within it, float32 keeps all its bits. TensorFloat-32, which torch allows by default in convolutions on
-    a GPU, keeps 11 of 24 bits, and a finite difference cannot afford to lose any.
+    Within it, float32 keeps all its bits, unless `precision` is tf32. TensorFloat-32, which torch allows by
+    default in convolutions on a GPU, keeps 11 of 24 bits, which a finite difference can afford only at a
+    large step. (bfloat16 is a matter of `summed_loss`.)
 
     Raises:
         ValueError: if a batch norm has no running statistics. It would mix the samples of a batch, and
@@ -49,13 +52,15 @@ def frozen_eval(model: nn.Module) -> Iterator[None]:
             )
     modes = {module: module.training for module in model.modules()}
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    precisions = [backend.fp32_precision for backend in _BACKENDS]
+    found = [(backend, backend.fp32_precision) for backend in (*_GPU, *_CPU)]
     try:
         model.eval()
         for parameter, _ in flags:
             parameter.requires_grad_(False)
-        for backend, precision in zip(_BACKENDS, precisions, strict=True):
-            if precision not in FULL_PRECISION:
+        for backend, before in found:
+            if precision == "tf32" and backend in _GPU:
+                backend.fp32_precision = "tf32"
+            elif before not in FULL_PRECISION:
                 backend.fp32_precision = "ieee"
         yield
     finally:
@@ -63,9 +68,25 @@ def frozen_eval(model: nn.Module) -> Iterator[None]:
             module.training = training
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
-        for backend, precision in zip(_BACKENDS, precisions, strict=True):
-            if precision not in FULL_PRECISION:
-                backend.fp32_precision = precision
+        for backend, before in found:
+            if backend.fp32_precision != before:
+                backend.fp32_precision = before
+
+
+@contextmanager
+def channels_last(model: nn.Module) -> Iterator[None]:
+    """Store the kernels of `model` channels-last, as the fast convolutions of a GPU want them.
+
+    Convolutions keep the layout of their inputs. The kernels are put back afterwards.
+    """
+    kept = [(parameter, parameter.data) for parameter in model.parameters() if parameter.dim() == 4]
+    try:
+        for parameter, data in kept:
+            parameter.data = data.contiguous(memory_format=torch.channels_last)
+        yield
+    finally:
+        for parameter, data in kept:
+            parameter.data = data
 
 
 @contextmanager
@@ -83,14 +104,27 @@ def summed_loss(
     The losses are summed, not averaged. In eval mode the samples do not affect each other, so the gradient
     of the sum holds each sample's own gradient, whatever the size of the batch. bfloat16 means autocast of
     the forward pass. Call this within `differentiating`.
+
+    Nothing here waits for a GPU. So a label that no logit belongs to is not an error but is taken for the
+    nearest class: the caller asks `check_classes`, once.
+
+    Raises:
+        ValueError: if the model does not give logits.
     """
     inputs = inputs.detach().requires_grad_(True)
     with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
         logits = network(inputs)
-    if logits.dtype == torch.bfloat16:
+    if logits.dtype in (torch.bfloat16, torch.float16):
         logits = logits.float()
-    _check_logits(logits, labels)
-    return inputs, logits, cross_entropy(logits, labels, reduction="sum")
+    if logits.dim() != 2 or len(logits) != len(labels) or logits.shape[1] < 2:
+        shape = tuple(logits.shape)
+        raise ValueError(f"the model gives {shape}: it should give logits ({len(labels)}, classes >= 2)")
+    return inputs, logits, cross_entropy(logits, existing(labels, logits.shape[1]), reduction="sum")
+
+
+def existing(labels: Tensor, classes: int) -> Tensor:
+    """The labels, each replaced by the nearest class if it is none."""
+    return labels.clamp(0, classes - 1)
 
 
 def check_labels(inputs: Tensor, labels: Tensor) -> None:
@@ -102,13 +136,11 @@ def check_labels(inputs: Tensor, labels: Tensor) -> None:
         raise ValueError(f"labels are {labels.dtype} {shape}: they should be int64 ({len(inputs)},)")
 
 
-def _check_logits(logits: Tensor, labels: Tensor) -> None:
-    if logits.dim() != 2 or len(logits) != len(labels) or logits.shape[1] < 2:
-        shape = tuple(logits.shape)
-        raise ValueError(f"the model gives {shape}: it should give logits ({len(labels)}, classes >= 2)")
+def check_classes(labels: Tensor, classes: int) -> None:
+    """Raise `ValueError` unless every label is a class. This waits for the device of the labels."""
     if not len(labels):
         return
-    low, high, classes = int(labels.min()), int(labels.max()), logits.shape[1]
+    low, high = int(labels.min()), int(labels.max())
     if not 0 <= low <= high < classes:
         raise ValueError(
             f"labels are {low} to {high}: with {classes} logits they should be 0 to {classes - 1}"
@@ -134,7 +166,7 @@ def folded(model: nn.Module, example: Tensor) -> nn.Module | None:
 
     Batch norms are folded into the convolutions and linear layers before them, which is exact in eval
     mode, and images are stored channels-last in memory. There is no copy of a model that torch.fx cannot
-    trace (its control flow depends on the data), that uses a layer with weights twice (folding would
+    trace (its control flow depends on the data), that uses the weights of a layer twice (folding would
     change both uses), or whose copy gives other logits on `example`.
 
     Args:
@@ -147,7 +179,8 @@ def folded(model: nn.Module, example: Tensor) -> nn.Module | None:
         traced = symbolic_trace(copy.deepcopy(model))  # tracing runs the model's code
         called = [str(node.target) for node in traced.graph.nodes if node.op == "call_module"]
         weighted = [name for name in called if any(True for _ in traced.get_submodule(name).parameters())]
-        if len(set(weighted)) < len(weighted):
+        read = [str(node.target).rpartition(".")[0] for node in traced.graph.nodes if node.op == "get_attr"]
+        if len(set(weighted)) < len(weighted) or set(weighted) & set(read):
             return None
         network = fuse(traced, no_trace=True).eval().requires_grad_(False)
         if example.dim() == 4:

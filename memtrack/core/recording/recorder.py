@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing, nullcontext
 from itertools import chain, repeat
 from typing import Any, TypeVar
 
@@ -16,7 +17,16 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
 from memtrack.core.recording.curvature import Estimator
-from memtrack.core.recording.eval_mode import Network, check_labels, folded, frozen_eval, loss_gradient
+from memtrack.core.recording.eval_mode import (
+    Network,
+    channels_last,
+    check_classes,
+    check_labels,
+    existing,
+    folded,
+    frozen_eval,
+    loss_gradient,
+)
 from memtrack.core.recording.precision import Precision
 from memtrack.core.recording.quantities import QUANTITIES, SampleArrays
 
@@ -26,6 +36,8 @@ Batch = tuple[Tensor, Tensor]
 _LARGEST = {"cpu": (512, 2**20)}
 _LARGEST_ELSEWHERE = (4096, 2**24)
 """The largest batch size that is tried: the number of samples, and of numbers in their inputs."""
+_BEHIND = {"cuda": 2}
+"""How many batches later the numbers of a batch are fetched, so that the device never waits for them."""
 
 
 def record_epoch(
@@ -37,7 +49,8 @@ def record_epoch(
     threads, with one thread per batch. On small images this is about twice as fast as two threads on one
     batch. The batch size and the number of threads change the numbers by rounding at most. On the CPUs that
     were tried, they change nothing while every batch holds 16 samples or more. Any other model is measured
-    one batch after the other.
+    one batch after the other, and so is every model on a GPU, which works on while the numbers of the batches
+    before come back.
 
     Args:
         model: maps inputs to logits (B, classes). Its state is restored after the last batch, after an
@@ -52,7 +65,7 @@ def record_epoch(
 
     Raises:
         FloatingPointError: if a recorded number is not finite (the training has diverged).
-        ValueError: as in `Estimator.directions` and `frozen_eval`.
+        ValueError: as in `curvature`.
     """
     batches = iter(batches)
     first = next(batches, None)
@@ -60,20 +73,32 @@ def record_epoch(
         return
     directions = estimator.directions(first[0], epoch)
 
-    def measure(network: Network, batch: Batch) -> SampleArrays:
+    def measure(network: Network, batch: Batch) -> Callable[[], SampleArrays]:
         inputs, labels = batch
         check_labels(inputs, labels)
         logits, gradient = loss_gradient(network, inputs, labels, estimator.precision)
+        classes = logits.shape[1]
+        known = existing(labels, classes)
         measured = {
-            **_from_logits(logits, labels),
+            **_from_logits(logits, known),
             "input_gradient_norm": gradient.flatten(1).norm(dim=1),
             "curvature": estimator.estimate(network, inputs, labels, gradient, directions),
         }
-        arrays = {name: measured[name].cpu().numpy().astype(kind) for name, kind in QUANTITIES.items()}
-        _check_finite(arrays, epoch, inputs)
-        return arrays
+        rows = [*(measured[name] for name in QUANTITIES), known == labels]
 
-    yield from _Sweep(model, first[0]).each(measure, chain([first], batches))
+        def finish(found: NDArray[np.float32]) -> SampleArrays:
+            if not found[-1].all():
+                check_classes(labels, classes)
+            _check_finite(dict(zip(QUANTITIES, found, strict=False)), epoch, inputs)
+            return {
+                name: row.astype(kind) for (name, kind), row in zip(QUANTITIES.items(), found, strict=False)
+            }
+
+        return _fetched(torch.stack([row.float() for row in rows]), finish)
+
+    sweep = _Sweep(model, first[0])
+    measured = sweep.each(measure, chain([first], batches), estimator.measuring(model))
+    yield from _late(measured, _BEHIND.get(first[0].device.type, 0))
 
 
 class ProbeNormRecorder:
@@ -95,12 +120,14 @@ class ProbeNormRecorder:
         self._batches, self._epoch = batches, epoch
         self._example = next(iter(batches))[0]
         self._sweep = _Sweep(model, self._example)
+        self._model = model
         self._gradients: list[Tensor] | None = None
         if keep:
-            gradients = self._sweep.each(
-                lambda network, batch: loss_gradient(network, *batch, precision)[1], batches
-            )
-            self._gradients = list(gradients)
+
+            def gradient(network: Network, batch: Batch) -> Tensor:
+                return _checked_gradient(network, *batch, precision)
+
+            self._gradients = list(self._sweep.each(gradient, batches, frozen_eval(model, precision)))
 
     def probe_norms(self, estimator: Estimator, probes: Sequence[int]) -> NDArray[np.float32]:
         """The norms of the probes with these numbers, (len(probes), N); `estimator.probes` is not used.
@@ -110,41 +137,98 @@ class ProbeNormRecorder:
         """
         directions = estimator.directions(self._example, self._epoch, probes)
 
-        def measure(network: Network, batch: tuple[Tensor, Tensor, Tensor | None]) -> NDArray[np.float32]:
+        def measure(
+            network: Network, batch: tuple[Tensor, Tensor, Tensor | None]
+        ) -> Callable[[], NDArray[np.float32]]:
             inputs, labels, gradient = batch
             if gradient is None:
-                _, gradient = loss_gradient(network, inputs, labels, estimator.precision)
+                gradient = _checked_gradient(network, inputs, labels, estimator.precision)
             norms = estimator.probe_norms(network, inputs, labels, gradient, directions)
-            found = torch.stack(list(norms)).cpu().numpy()
-            _check_finite({"curvature": found}, self._epoch, inputs)
-            return found
+
+            def finish(found: NDArray[np.float32]) -> NDArray[np.float32]:
+                _check_finite({"curvature": found}, self._epoch, inputs)
+                return found
+
+            return _fetched(torch.stack(list(norms)), finish)
 
         gradients = repeat(None) if self._gradients is None else self._gradients
         batches = ((*batch, gradient) for batch, gradient in zip(self._batches, gradients, strict=False))
-        return np.concatenate(list(self._sweep.each(measure, batches)), axis=1)
+        measured = self._sweep.each(measure, batches, estimator.measuring(self._model))
+        return np.concatenate(list(_late(measured, _BEHIND.get(self._example.device.type, 0))), axis=1)
 
 
 class _Sweep:
-    """Runs batches through the fastest form of a model, several at a time if that is faster."""
+    """Runs batches through the fastest form of a model, several at a time if that is faster.
+
+    On a CPU this is a folded copy. On a GPU folding gains nothing, and kernels are stored channels-last.
+    """
 
     def __init__(self, model: nn.Module, example: Tensor) -> None:
         self._model = model
-        with frozen_eval(model):
-            self._copy = folded(model, example)
-        parallel = self._copy is not None and example.device.type == "cpu"
-        self._threads = torch.get_num_threads() if parallel else 1
+        self._device = example.device.type
+        self._copy: nn.Module | None = None
+        if self._device == "cpu":
+            with frozen_eval(model):
+                self._copy = folded(model, example)
+        self._threads = torch.get_num_threads() if self._copy is not None else 1
 
-    def each(self, function: Callable[[Network, B], T], batches: Iterable[B]) -> Iterator[T]:
-        """Call `function` with the network and each batch, in order. A batch starts with its inputs."""
+    def each(
+        self,
+        function: Callable[[Network, B], T],
+        batches: Iterable[B],
+        measuring: AbstractContextManager[object],
+    ) -> Generator[T, None, None]:
+        """Call `function` with the network and each batch, in order, within `measuring`. A batch starts with
+        its inputs."""
+        last = self._copy is not None or self._device == "cuda"
 
         def work(batch: B) -> T:
             inputs, *others = batch
-            if self._copy is not None and inputs.dim() == 4:
+            if last and inputs.dim() == 4:
                 inputs = inputs.contiguous(memory_format=torch.channels_last)
             return function(self._copy or self._model, (inputs, *others))  # type: ignore[arg-type]
 
-        with frozen_eval(self._model):
+        kernels = channels_last(self._model) if self._device == "cuda" else nullcontext()
+        with measuring, kernels:
             yield from _in_order(work, batches, self._threads)
+
+
+def _checked_gradient(network: Network, inputs: Tensor, labels: Tensor, precision: Precision) -> Tensor:
+    """As `loss_gradient`; raises `ValueError` if a label is no class."""
+    logits, gradient = loss_gradient(network, inputs, labels, precision)
+    check_classes(labels, logits.shape[1])
+    return gradient
+
+
+def _fetched(found: Tensor, finish: Callable[[NDArray[np.float32]], T]) -> Callable[[], T]:
+    """What returns `finish` of some numbers as an array.
+
+    From a GPU they are copied while it works on, and what is returned waits for the copy. Elsewhere `finish`
+    is called at once.
+    """
+    if found.device.type != "cuda":
+        done = finish(found.cpu().numpy())
+        return lambda: done
+    host = found.to("cpu", non_blocking=True)  # in pinned memory
+    copied = torch.cuda.current_stream(found.device).record_event()
+
+    def wait() -> T:
+        copied.synchronize()
+        return finish(host.numpy())
+
+    return wait
+
+
+def _late(started: Generator[Callable[[], T], None, None], behind: int) -> Iterator[T]:
+    """Call each of some functions, in order, after `behind` others have been drawn."""
+    waiting: deque[Callable[[], T]] = deque()
+    with closing(started):
+        for finish in started:
+            waiting.append(finish)
+            if len(waiting) > behind:
+                yield waiting.popleft()()
+        while waiting:
+            yield waiting.popleft()()
 
 
 def joined(parts: Iterable[SampleArrays]) -> SampleArrays:
@@ -156,13 +240,14 @@ def joined(parts: Iterable[SampleArrays]) -> SampleArrays:
 def fastest_batch_size(model: nn.Module, inputs: Tensor, labels: Tensor, estimator: Estimator) -> int:
     """The batch size at which `record_epoch` is fastest, found by timing several sizes on the given samples.
 
-    A CPU is fastest when a batch fits into its cache, a GPU when it is fully used. The choice depends on
-    chance. So that it changes no result, a size counts on a CPU only if it gives exactly the same numbers
-    as the smallest size.
+    A CPU is fastest when a batch fits into its cache. The choice depends on chance. So that it changes no
+    result, a size counts on a CPU only if it gives exactly the same numbers as the smallest size. Elsewhere
+    larger batches are faster until the device is fully used: sizes are doubled while this is worth 2%.
 
     Args:
         model, estimator: as in `record_epoch`.
-        inputs, labels: a few hundred samples per thread of torch, on the model's device.
+        inputs, labels: a few hundred samples per thread of torch, on the model's device; on a GPU, twice as
+            many as the largest batch.
 
     Returns:
         a power of two from 16 to 4096; 16 also if there are fewer samples.
@@ -174,18 +259,28 @@ def fastest_batch_size(model: nn.Module, inputs: Tensor, labels: Tensor, estimat
     )
     reference: SampleArrays = {}
     seconds: dict[int, float] = {}
-    for size in [16, *(2**power for power in range(4, 13) if 2**power <= largest)]:  # the first run warms up
-        batches = zip(torch.split(inputs, size), torch.split(labels, size), strict=True)
+
+    def sweep(size: int, count: int) -> tuple[SampleArrays, float]:
+        """The numbers of the first `count` samples, and the seconds that each took."""
+        some = inputs[:count], labels[:count]
+        batches = zip(*(torch.split(part, size) for part in some), strict=True)
         start = time.perf_counter()
+        arrays = joined(record_epoch(model, batches, estimator, epoch=0))
+        return arrays, (time.perf_counter() - start) / len(some[0])
+
+    for size in [16, *(2**power for power in range(4, 13) if 2**power <= largest)]:  # the first run warms up
         try:
-            arrays = joined(record_epoch(model, batches, estimator, epoch=0))
+            if not on_cpu:
+                sweep(size, size)  # every size warms up: the device chooses its kernels
+            arrays, taken = sweep(size, len(inputs) if on_cpu else 2 * size)
         except torch.OutOfMemoryError:
             break
-        elapsed = time.perf_counter() - start
         reference = reference or arrays
         if on_cpu and any((arrays[name] != reference[name]).any() for name in QUANTITIES):
             continue
-        seconds[size] = elapsed
+        if not on_cpu and taken > 0.98 * min(seconds.values(), default=float("inf")) and size > 16:
+            break
+        seconds[size] = taken
     return min(seconds, key=seconds.__getitem__, default=16)
 
 

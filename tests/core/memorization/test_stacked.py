@@ -17,11 +17,18 @@ from memtrack.core.memorization.estimates import Counts
 from memtrack.core.memorization.stacked import Recipe, StackedTraining
 from memtrack.core.memorization.subsets import Flags, subset
 from memtrack.core.training import models
+from memtrack.core.training.models.finetuning import Finetuning
 
 SHAPE = (1, 6, 6)
+STARTED = Finetuning(
+    (0.5,), (0.25,), (0.4,), (0.3,), size=8, layers=2, rate=0.5,
+    state={name: values.numpy() + 0.1 for name, values in
+           models.cnn(SHAPE, 5, width=4, depth=2, dropout=0.0).state_dict().items()},
+)  # fmt: skip
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "mlp": partial(models.mlp, SHAPE, 3, width=8, depth=2, dropout=0.0),
     "cnn": partial(models.cnn, SHAPE, 3, width=4, depth=2, dropout=0.0),
+    "pretrained": partial(models.build, "cnn", SHAPE, 3, width=4, depth=2, dropout=0.0, finetuning=STARTED),
     "dropout": partial(models.mlp, SHAPE, 3, width=8, depth=2, dropout=0.5),
 }
 OPTIMIZERS: dict[str, dict[str, Any]] = {
@@ -55,7 +62,7 @@ def members(*numbers: int) -> Flags:
 
 
 @pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
-@pytest.mark.parametrize("name", ["mlp", "cnn"])
+@pytest.mark.parametrize("name", ["mlp", "cnn", "pretrained"])
 def test_a_network_does_not_hang_on_its_group(
     name: str, optimizer: str, samples: tuple[Tensor, Tensor]
 ) -> None:
@@ -72,6 +79,23 @@ def test_a_network_does_not_hang_on_its_group(
         for number in range(3):
             torch.testing.assert_close(other[number], logits[0][number], rtol=1e-3, atol=1e-4)
     assert not torch.allclose(logits[0][0], logits[0][1])
+
+
+@pytest.mark.parametrize("numbers", [[0], [0, 1]])
+def test_networks_of_a_group_start_from_the_same_weights(
+    numbers: list[int], samples: tuple[Tensor, Tensor]
+) -> None:
+    """Those of the first two of four convolutions are frozen."""
+    made = ensemble(recipe("pretrained", epochs=1), samples)
+    trained = made.train(numbers, members(*numbers))
+    alone = {name: values[None] for name, values in trained.holder.state_dict().items()}
+    found = alone if len(numbers) == 1 else {**trained._parameters, **trained._buffers}
+    assert STARTED.state is not None
+    for name, started in STARTED.state.items():
+        layer = int(name.split(".")[0])
+        if layer < 16 and "num_batches" not in name:  # the head is new
+            for values in found[f"network.{name}"]:
+                assert bool((values == torch.as_tensor(started)).all()) == (layer < 7), name
 
 
 def test_one_network_is_a_plain_training_loop(samples: tuple[Tensor, Tensor]) -> None:

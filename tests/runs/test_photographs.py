@@ -1,0 +1,76 @@
+"""Photographs in ImageNet's layout and a pretrained network, from the files to the scores."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from memtrack.config.params import Params
+from memtrack.core.training.models import build
+from memtrack.data.corruption import write_variant
+from memtrack.data.preparation import write_prepared
+from memtrack.data.prepared import PreparedData
+from memtrack.data.sources import collect
+from memtrack.report.evaluation import Evaluation
+from memtrack.runs.training import train
+from memtrack.stages.evaluate import evaluate
+from memtrack.tracking.run import Run
+
+CLASSES = ("n01440764", "n01443537")
+NAME = "shufflenet_v2_x0_5"
+PARAMS = Params.model_validate({
+    "data": {"kind": "image_folder", "root": "photographs", "train": "train", "test": "val",
+             "image_size": 224},
+    "variants": {"noisy": {"kind": "symmetric", "labels": "data/prepared", "rate": 0.25}},
+    "train": {
+        "epochs": 1, "batch_size": 8,
+        "model": {"kind": "torchvision", "name": NAME, "weights": "w.pth", "train_layers": "head",
+                  "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
+        "optimizer": {"kind": "adamw"}, "schedule": {"kind": "constant"},
+    },
+    "record": {"epochs": {"kind": "list", "epochs": [1]}, "batch_size": 8},
+    "curvature": {"perturbation_scale": 0.1, "probes": 1},
+})  # fmt: skip
+
+
+def draw_photographs() -> None:
+    """12 and 3 pictures of each class, in several sizes, with other names in each split as in ImageNet."""
+    draw = np.random.default_rng(0)
+    for split, count in (("train", 12), ("val", 3)):
+        for number, name in enumerate(CLASSES):
+            for index in range(count):
+                coarse = draw.integers(0, 256, (4, 5, 3), dtype=np.uint8)
+                coarse[..., number] = 255  # the classes have a colour
+                size = (240 + 20 * (index % 3), 260 - 10 * (index % 4))
+                path = Path("photographs", split, name, f"{name}_{split}{index}.JPEG")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(coarse).resize(size).save(path)
+
+
+def test_from_the_files_to_the_scores(
+    project: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Run, "model", lambda *_: None)
+    monkeypatch.setattr(Evaluation, "_draw", lambda *_: None)
+    shutil.copy(empty_store, "mlflow.db")
+    draw_photographs()
+    torch.manual_seed(0)
+
+    torch.save(build("torchvision", (3, 224, 224), 1000, name=NAME, small_stem=False).state_dict(), "w.pth")
+    info, _ = write_prepared(collect(PARAMS.data), PARAMS.data, Path("data/prepared"))
+    assert (info.classes, info.shape, info.train, info.test) == (CLASSES, (3, 224, 224), 24, 6)
+    write_variant("noisy", PARAMS.variants["noisy"], PreparedData())
+    train(PARAMS, "noisy", Path("results/train/noisy"))
+    assert "input: 3x224x224, mean: [0.485, 0.456, 0.406]" in capsys.readouterr().out
+    evaluate(PARAMS, "noisy", Path("results/train/noisy"), Path("results/evaluate/noisy"), "train@noisy")
+    scores = pd.read_csv("results/evaluate/noisy/scores.csv")
+    assert len(scores) == 24
+    assert scores["id"].str.fullmatch(r"train/n\d+/n\d+_train\d+\.JPEG").all()
+    assert np.isfinite(scores["curvature"]).all()
+    assert scores["corrupted"].sum() == 6
