@@ -19,7 +19,7 @@ from memtrack.core.recording.precision import Precision
 from memtrack.core.recording.quantities import SampleArrays
 from memtrack.core.recording.recorder import fastest_batch_size, record_epoch
 from memtrack.core.training.distributed import World
-from memtrack.data.batches import Batches, variant_batches
+from memtrack.data.batches import variant_batches
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.runs.precision import SweepPrecision
@@ -64,9 +64,9 @@ class Recording:
 
     Args:
         model: the network. Its weights must be those of the epoch that is recorded.
-        batch_size_file, precision_file: the files in which the first process keeps the batch size and the
-            precision that were measured.
-        world: the processes that share the samples.
+        world: the processes that share the samples. The first one measures.
+        batch_size_file: the file in which the measured batch size is kept; None: nowhere.
+        precision_file: the file in which the measured precision is kept; None: nowhere.
     """
 
     def __init__(
@@ -76,21 +76,21 @@ class Recording:
         variant: VariantData,
         model: nn.Module,
         device: torch.device,
-        batch_size_file: Path | None,
-        precision_file: Path | None,
         world: World,
+        batch_size_file: Path | None = None,
+        precision_file: Path | None = None,
     ) -> None:
         self._params, self._data, self._variant, self._device = params, data, variant, device
-        self._model = model
+        self._model, self._world = model, world
         self._swept = cast(nn.Module, torch.compile(model)) if params.record.compile else model
-        self._kept_size, self._world = batch_size_file, world
+        self._kept_size = batch_size_file
         self._precision = SweepPrecision(
             params, data, variant, device, estimator(params, "float32"), file=precision_file
         )
 
     @property
     def precision(self) -> Precision:
-        """The precision of every recorded epoch, as far as the first process knows it."""
+        """The precision of every recorded epoch, as far as it is known."""
         return self._precision.chosen
 
     def choose_precision(self, epoch: int) -> bool:
@@ -103,27 +103,23 @@ class Recording:
     def sweep(self, epoch: int) -> Generator[SampleArrays, None, None]:
         """The numbers of the samples after `epoch`, batch by batch, with a progress bar. The first process
         has those of all samples, the others have none."""
-        batches = self._batches()
-        chosen = estimator(self._params, self._world.decided(lambda: self.precision))
-        parts = record_epoch(self._swept, batches, chosen, epoch=epoch)
+        size, precision = self._world.decided(lambda: (self._batch_size(), self.precision))
+        batches = variant_batches(
+            self._data, self._variant, batch_size=size, device=self._device,
+            workers=self._params.train.workers, part=self._world.some_of,
+        )  # fmt: skip
+        parts = record_epoch(self._swept, batches, estimator(self._params, precision), epoch=epoch)
         shown = Progress(parts, f"record epoch {epoch}", total=len(batches), inner=True)
         try:
             yield from self._world.in_order(shown)
         finally:
             parts.close()
 
-    def _batches(self) -> Batches:
-        size, workers = self._world.decided(self._batch_size), self._params.train.workers
-        return variant_batches(
-            self._data, self._variant, batch_size=size, device=self._device, workers=workers,
-            part=self._world.some_of,
-        )  # fmt: skip
-
     def _batch_size(self) -> int:
         """The batch size. It is measured once per training, even if the training is interrupted."""
-        file = self._kept_size
         if self._params.record.batch_size is not None:
             return self._params.record.batch_size
+        file = self._kept_size
         if file is not None and file.exists() and file.read_text().isdigit():
             return int(file.read_text())
         size = sweep_batch_size(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +17,6 @@ from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.runs.fitting import FittedEpoch, Fitting
 from memtrack.runs.recording import Recording
-from memtrack.runs.work_folder import WorkFolder
 
 
 class Together:
@@ -28,7 +28,7 @@ class Together:
         model: the network, on the device of this process.
 
     Args:
-        folder: where the first process keeps what it measures before the sweeps.
+        batch_size_file, precision_file: where the first process keeps what it has measured; see `Recording`.
     """
 
     def __init__(
@@ -38,17 +38,15 @@ class Together:
         variant: VariantData,
         device: torch.device,
         world: World,
-        folder: WorkFolder | None = None,
+        batch_size_file: Path | None = None,
+        precision_file: Path | None = None,
     ) -> None:
         self._world, self._device = world, device
         self._fitting = Fitting(params, data, variant, device, world)
         self.model = self._fitting.model
         self._recording = Recording(
-            params, data, variant, self.model, device,
-            batch_size_file=None if folder is None else folder.batch_size_file,
-            precision_file=None if folder is None else folder.precision_file,
-            world=world,
-        )  # fmt: skip
+            params, data, variant, self.model, device, world, batch_size_file, precision_file
+        )
 
     def run_epoch(self, epoch: int) -> FittedEpoch:
         """See `Fitting.run_epoch`."""
@@ -61,7 +59,7 @@ class Together:
         return self._recording.precision
 
     def choose_precision(self, epoch: int) -> bool:
-        """See `Recording.choose_precision`. The first process measures alone."""
+        """See `Recording.choose_precision`; the other processes wait."""
         return self._recording.choose_precision(epoch)
 
     def sweep(self, epoch: int) -> Generator[SampleArrays, None, None]:

@@ -71,7 +71,9 @@ def train(
             Together(params, data, variant, device, world).follow()
             return
         with WorkFolder.claimed(name, fingerprint, recording, variant.ids) as folder:
-            network = Together(params, data, variant, device, world, folder)
+            network = Together(
+                params, data, variant, device, world, folder.batch_size_file, folder.precision_file
+            )
             training = Training(params, variant, device, network, folder, results)
             training.prepare()
             facts = network_facts(params.train.model, data.info, network.model)
