@@ -21,7 +21,7 @@ SHAPES_NO_NUMBERS = {
     "memtrack.config.validation": "rejects parameters or passes them on unchanged",
     "memtrack.config.yaml_file": "reads params.yaml as DVC does, and DVC tracks its values",
     "memtrack.core.__init__": "is empty",
-    "memtrack.core.files": "writes a file completely or not at all, whatever its content",
+    "memtrack.core.files": "writes a file completely or not at all, whatever its content, and hashes files",
     "memtrack.core.module_files": "finds the file of a module; what a network is made from is hashed itself",
     "memtrack.runs.reads": "rejects a pipeline that does not watch the files of a network",
     "memtrack.stages.__init__": "reads the command line of a stage",
