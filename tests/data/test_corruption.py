@@ -247,8 +247,8 @@ def test_a_confusion_matrix_in_a_table_is_the_one_in_params(name: str, data: Pre
 
 def test_a_confusion_matrix_of_many_classes(tmp_path: Path) -> None:
     """More than fit into a params.yaml."""
-    names = [f"class {number}" for number in range(400)]
-    shares = np.random.default_rng(0).dirichlet(np.ones(400), size=400)
+    names = [f"class {number}" for number in range(250)]
+    shares = np.random.default_rng(0).dirichlet(np.ones(250), size=250)
     pd.DataFrame(shares, names, names).to_csv("matrix.csv")
     params = variant(kind="confusion", labels="matrix.csv")
     np.testing.assert_allclose(confusion_matrix(params, names[::-1]), shares[::-1, ::-1], rtol=1e-12)
