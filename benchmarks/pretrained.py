@@ -117,7 +117,7 @@ def main() -> None:
             training = training_fingerprint(chosen, data, variant, device)
             recording = recording_fingerprint(chosen, training)
             with WorkFolder.claimed("human", training, recording, variant.ids) as work:
-                network = Together(chosen, data, variant, device, ALONE, work)
+                network = Together(chosen, data, variant, device, ALONE)
                 stage = Training(chosen, variant, device, network, work, RESULTS)
                 stage.prepare()
                 stage.run([])
