@@ -28,7 +28,7 @@ from memtrack.runs.causes import evaluation_causes, memorization_causes
 from memtrack.stages import load_variant, variant_parser
 from memtrack.terminal.entry_point import entry_point
 from memtrack.tracking.reference import RunReference
-from memtrack.tracking.run import Run
+from memtrack.tracking.run import Run, check_store
 
 
 @entry_point
@@ -40,6 +40,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     params, name = load_variant(options.variant), options.variant
+    check_store(params.tracking)
     data = PreparedData()
     variant = VariantData(name, data)
     table = read_scores(EVALUATE_RESULTS / name, variant, evaluation_causes(params, variant))
@@ -67,7 +68,6 @@ def main() -> None:
 
 def _log(params: Params, reference: RunReference, folder: Path, what: str, metrics: AgreementMetrics) -> None:
     """Add the results to the MLflow run that training opened; `what` names the kind of memorization."""
-    run = Run.of_finished_training(params, reference, what)
     files = {
         f"{what}/{path.relative_to(folder)}": path
         for path in sorted([*folder.glob("*.csv"), *folder.glob("pictures/*.png")])
@@ -78,8 +78,7 @@ def _log(params: Params, reference: RunReference, folder: Path, what: str, metri
         for measure in MEASURES
         if (value := found[measure]) is not None
     }
-    run.log(files=files, metrics=numbers)
-    run.end()
+    Run.of_finished_training(params, reference, what).results(files, numbers)
 
 
 if __name__ == "__main__":

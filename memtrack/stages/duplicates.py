@@ -29,7 +29,7 @@ from memtrack.stages import load_with_variant
 from memtrack.terminal.entry_point import entry_point
 from memtrack.terminal.progress import Progress
 from memtrack.tracking.reference import RunReference
-from memtrack.tracking.run import Run
+from memtrack.tracking.run import Run, check_store
 
 BATCH = 512
 
@@ -38,6 +38,7 @@ BATCH = 512
 def main() -> None:
     """Run the stage for the variant named on the command line."""
     params, name = load_with_variant(__doc__)
+    check_store(params.tracking)
     trained, folder = TRAIN_RESULTS / name, DUPLICATES_RESULTS / name
     folder.mkdir(parents=True, exist_ok=True)
     data = PreparedData()
@@ -89,11 +90,10 @@ def _features(params: Params, data: PreparedData, variant: VariantData, trained:
 
 def _log(params: Params, reference: RunReference, folder: Path, metrics: DuplicatesMetrics) -> None:
     """Add the results to the MLflow run that training opened."""
-    run = Run.of_finished_training(params, reference, "duplicates")
     paths = (folder / "duplicates.csv", *folder.glob("pictures/*.png"))
     numbers = {key: float(value) for key, value in metrics.model_dump().items()}
-    run.log(files={f"duplicates/{path.name}": path for path in paths}, metrics=numbers)
-    run.end()
+    files = {f"duplicates/{path.name}": path for path in paths}
+    Run.of_finished_training(params, reference, "duplicates").results(files, numbers)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from memtrack.runs.causes import evaluation_causes
 from memtrack.runs.trained import TrainedRun
 from memtrack.stages import load_variant, variant_parser
 from memtrack.terminal.entry_point import entry_point
-from memtrack.tracking.run import Run
+from memtrack.tracking.run import Run, check_store
 
 LOGGED = {"auroc", "auroc_low", "auroc_high", "average_precision", "precision_first_5", "recall_first_5"}
 """The measures of each score that are logged as MLflow metrics; the artifact metrics.json has all."""
@@ -47,6 +47,7 @@ def main() -> None:
 
 def evaluate(params: Params, name: str, trained: Path, folder: Path, stage: str) -> None:
     """Score the samples of the variant `name` by its training in `trained`; results go to `folder`."""
+    check_store(params.tracking)
     folder.mkdir(parents=True, exist_ok=True)
     data = PreparedData()
     variant = VariantData(name, data)
@@ -68,9 +69,6 @@ def evaluate(params: Params, name: str, trained: Path, folder: Path, stage: str)
 
 def _log(params: Params, trained: TrainedRun, folder: Path, found: Evaluation) -> None:
     """Add the results to the MLflow run that training opened."""
-    run = Run.of_finished_training(params, trained.reference, "evaluated")
-    for key, values in found.scores.items():
-        run.array(f"scores/{key}", values.astype(np.float32))
     drawn = {f"pictures/{path.name}": path for path in sorted((folder / "pictures").glob("*.png"))}
     tables = {f"scores/{name}": folder / name for name in (TABLE, "differences.csv", "classes.csv")}
     numbers = {
@@ -81,12 +79,12 @@ def _log(params: Params, trained: TrainedRun, folder: Path, found: Evaluation) -
     if found.metrics.conflicts is not None:
         numbers |= found.metrics.conflicts.model_dump(exclude={"auroc_of_both"})
     options = {f"evaluate.{key}": str(value) for key, value in params.evaluate.model_dump().items()}
-    run.log(
+    Run.of_finished_training(params, trained.reference, "evaluated").results(
         files={**tables, "metrics.json": folder / "metrics.json", **drawn},
         metrics={"final_test_accuracy": found.test_accuracy, **numbers},
+        arrays={f"scores/{key}": values.astype(np.float32) for key, values in found.scores.items()},
         tags=options,
     )
-    run.end()
 
 
 if __name__ == "__main__":

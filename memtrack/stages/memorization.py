@@ -131,15 +131,14 @@ def _report(
 
 
 def _log(run: Run, folder: Path, ids: Sequence[str], report: MemorizationReport) -> None:
-    for name in ("memorization", "standard_error", "out_of_sample"):
-        run.array(f"memorization/{name}", getattr(report.counts, name).astype(np.float32))
-    run.array("memorization/ids", np.array(ids))
+    estimates = ("memorization", "standard_error", "out_of_sample")
+    arrays = {f"memorization/{name}": getattr(report.counts, name).astype(np.float32) for name in estimates}
+    arrays["memorization/ids"] = np.array(ids)
     tables = ("memorization.csv", "influence.csv", "test.csv", "metrics.json")
     files = {f"memorization/{name}": folder / name for name in tables}
     files |= {f"pictures/{path.name}": path for path in sorted((folder / "pictures").glob("*.png"))}
     numbers = {key: float(value) for key, value in report.metrics.model_dump(exclude_none=True).items()}
-    run.log(files=files, metrics=numbers, step=report.metrics.models)
-    run.end()
+    run.results(files, numbers, arrays, step=report.metrics.models)
 
 
 if __name__ == "__main__":

@@ -126,8 +126,7 @@ def _log(run: Run, folder: Path, report: UtilityReport) -> None:
         "pictures/utility.png": folder / "pictures/utility.png",
     }
     numbers = {key: float(value) for key, value in report.metrics.model_dump(exclude_none=True).items()}
-    run.log(files=files, metrics=numbers)
-    run.end()
+    run.results(files, numbers)
 
 
 if __name__ == "__main__":

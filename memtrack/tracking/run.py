@@ -83,8 +83,7 @@ class Run:
         experiment = experiment_name(params)
         reference = RunReference(key=key, tracking_uri=uri, experiment=experiment, variant=variant)
         run = cls(reference)
-        if time.monotonic() >= run._contact.next_try:
-            run._check_store(params)
+        check_store(params)
         run._add(
             open={
                 "record": reference.model_dump(),
@@ -187,6 +186,19 @@ class Run:
             write_array(path, values)
             self.log(files={f"{name}.npy": path})
 
+    def results(
+        self,
+        files: Mapping[str, Path],
+        metrics: Mapping[str, float],
+        arrays: Mapping[str, Any] | None = None,
+        **more: Any,
+    ) -> None:
+        """Log the results of a stage, and end the run; see `log` and `array`."""
+        for name, values in (arrays or {}).items():
+            self.array(name, values)
+        self.log(files=files, metrics=metrics, **more)
+        self.end()
+
     def model(self, model: nn.Module, shape: tuple[int, ...], classes: int) -> None:
         """Log the network with its signature, as an exported graph (nothing is pickled).
 
@@ -268,33 +280,13 @@ class Run:
         try:
             sent = self._contact.ask(lambda: store.upload(self._outbox), self._outbox, insist=insist)
         except Exception as error:
-            self._failed(error, start)
+            _report_failure(self.reference.tracking_uri, error, start)
         else:
             if self._contact.away:
                 print(f"the MLflow store is back: {sent} messages sent", file=sys.stderr)
             self._contact.away = False
             if time.monotonic() - start > 2.0:
                 self._contact.next_try = _next_try(start)
-
-    def _failed(self, error: Exception, start: float) -> None:
-        """Report once that the store failed, and ask it again later."""
-        self._contact.next_try = _next_try(start)
-        if self._contact.away:
-            return
-        self._contact.away = True
-        uri = self.reference.tracking_uri
-        if isinstance(error, FilesWait):
-            what = "takes no files"
-        elif "is locked" in str(error):
-            what = "is locked by another program"
-        else:
-            what = "does not answer" if may_come_back(uri, error) else "failed"
-        print(
-            f"MLflow at {uri} {what}; the command continues. What the store lacks is kept in "
-            ".memtrack/mlflow and sent when the store is back: by this run, by the next stage, or by "
-            f"`python -m memtrack.upload`. MLflow reports: {reason(error)}",
-            file=sys.stderr,
-        )
 
     def _tell(
         self, files: Mapping[str, Path] | None, message: Mapping[str, Any], more: Mapping[str, Any]
@@ -332,27 +324,55 @@ class Run:
                 connection.next_try = _next_try(start)
             report_refused(outbox)
 
-    def _check_store(self, params: TrackingParams) -> None:
-        """Raise an `InputError` if the store cannot be used, no matter how long one waits."""
-        uri, experiment = self.reference.tracking_uri, self.reference.experiment
-        named = " (from MLFLOW_TRACKING_URI)" if "MLFLOW_TRACKING_URI" in os.environ else ""
-        start = time.monotonic()
-        try:
-            self._contact.ask(lambda: store.open_experiment(self.reference))
-        except store.DeletedExperiment:
-            named = " (from MLFLOW_EXPERIMENT_NAME)" if os.environ.get("MLFLOW_EXPERIMENT_NAME") else ""
-            what = f"the experiment {experiment!r}{named}"
-            text = f"{what} was deleted in MLflow: restore it or choose another name"
-            raise params.mistake("experiment", message=text) from None
-        except (NoAnswer, *ERRORS) as error:
-            if may_come_back(uri, error):
-                self._failed(error, start)
-                return
-            text = (
-                f"the MLflow store {uri}{named} cannot be used: give a server (http://...), a database "
-                "(sqlite:///FILE), or null for mlflow.db in the project. MLflow reports: " + reported(error)
-            )
-            raise params.mistake("uri", message=text[:900]) from None
+
+def check_store(params: TrackingParams) -> None:
+    """Raise an `InputError` if the store cannot be used, no matter how long one waits.
+
+    A stage that opens a run at its end calls this before it computes.
+    """
+    uri, experiment = tracking_uri(params), experiment_name(params)
+    connection, start = contact(uri), time.monotonic()
+    if start < connection.next_try:
+        return
+    named = " (from MLFLOW_TRACKING_URI)" if "MLFLOW_TRACKING_URI" in os.environ else ""
+    place = RunReference(key="", tracking_uri=uri, experiment=experiment, variant="")
+    try:
+        connection.ask(lambda: store.open_experiment(place))
+    except store.DeletedExperiment:
+        named = " (from MLFLOW_EXPERIMENT_NAME)" if os.environ.get("MLFLOW_EXPERIMENT_NAME") else ""
+        what = f"the experiment {experiment!r}{named}"
+        text = f"{what} was deleted in MLflow: restore it or choose another name"
+        raise params.mistake("experiment", message=text) from None
+    except (NoAnswer, *ERRORS) as error:
+        if may_come_back(uri, error):
+            _report_failure(uri, error, start)
+            return
+        text = (
+            f"the MLflow store {uri}{named} cannot be used: give a server (http://...), a database "
+            "(sqlite:///FILE), or null for mlflow.db in the project. MLflow reports: " + reported(error)
+        )
+        raise params.mistake("uri", message=text[:900]) from None
+
+
+def _report_failure(uri: str, error: Exception, start: float) -> None:
+    """Report once that a store failed, and ask it again later."""
+    connection = contact(uri)
+    connection.next_try = _next_try(start)
+    if connection.away:
+        return
+    connection.away = True
+    if isinstance(error, FilesWait):
+        what = "takes no files"
+    elif "is locked" in str(error):
+        what = "is locked by another program"
+    else:
+        what = "does not answer" if may_come_back(uri, error) else "failed"
+    print(
+        f"MLflow at {uri} {what}; the command continues. What the store lacks is kept in "
+        ".memtrack/mlflow and sent when the store is back: by this run, by the next stage, or by "
+        f"`python -m memtrack.upload`. MLflow reports: {reason(error)}",
+        file=sys.stderr,
+    )
 
 
 def _next_try(start: float) -> float:
