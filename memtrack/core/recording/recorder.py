@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, one_hot
+from torch.nn.functional import cross_entropy
 
 from memtrack.core.recording.curvature import Estimator
 from memtrack.core.recording.eval_mode import (
@@ -318,8 +318,8 @@ def _check_finite(arrays: SampleArrays, epoch: int, inputs: Tensor) -> None:
 
 
 def _from_logits(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    own = logits.gather(1, labels[:, None])
-    others = logits.scatter(1, labels[:, None], -torch.inf)
+    index, shares = labels[:, None], logits.softmax(1)
+    own, others = logits.gather(1, index), logits.scatter(1, index, -torch.inf)
     loss = cross_entropy(logits, labels, reduction="none")
     predicted = logits.argmax(1)
     return {
@@ -328,5 +328,5 @@ def _from_logits(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         "margin": (own - others.max(1, keepdim=True).values).squeeze(1),
         "correct": (predicted == labels).float(),
         "predicted": predicted,
-        "error_norm": (logits.softmax(1) - one_hot(labels, logits.shape[1])).norm(dim=1),
+        "error_norm": shares.scatter(1, index, shares.gather(1, index) - 1).norm(dim=1),
     }

@@ -117,6 +117,17 @@ class TestRule:
         assert found == largest
         assert max(machine.tried) <= largest
 
+    @pytest.mark.parametrize(("gain", "expected"), [(0.5, 4096), (0.03, 4096), (0.01, 16)])
+    def test_elsewhere_a_size_is_doubled_while_each_sample_gets_cheaper(
+        self, monkeypatch: pytest.MonkeyPatch, gain: float, expected: int
+    ) -> None:
+        """Each size is warmed up by one batch and timed on two."""
+        sizes = [*SIZES, 1024, 2048, 4096]
+        machine = Machine({size: size * (1 - gain) ** number for number, size in enumerate(sizes)})
+        assert choose(machine, monkeypatch, count=8192, device="meta") == expected
+        assert machine.tried[::2] == machine.tried[1::2]
+        assert machine.tried[::2] == [16, *(sizes if expected == 4096 else sizes[:2])]
+
     def test_elsewhere_than_on_a_cpu_rounding_does_not_matter(self, monkeypatch: pytest.MonkeyPatch) -> None:
         machine = Machine(FALLING, odd=[64, 4096])
         assert choose(machine, monkeypatch, count=5000, device="meta", threads=64) == 4096
