@@ -1,9 +1,14 @@
 """How fast is one sweep, compared with bare gradient passes and with the published recipe?
 
     python benchmarks/sweep_speed.py                                   # on this CPU
-    python benchmarks/sweep_speed.py --device cuda --precision bfloat16
+    python benchmarks/sweep_speed.py --device cuda --precision tf32 --network ResNet-18
 
-For each network, the rounds of all contenders alternate. A ratio is the median over the rounds.
+For each network, the rounds of all contenders alternate. A ratio is the median over the rounds, with the
+smallest and the largest. With other programs on the machine, --cpu-seconds compares the work of the CPU.
+
+`bare passes` are n + 1 forward passes and backward passes to the input, and nothing else, in the same
+precision and layout. The published recipe is run in this precision too and, on a GPU, as published: with
+torch's defaults, which let convolutions use TensorFloat-32.
 """
 
 from __future__ import annotations
@@ -12,7 +17,8 @@ import argparse
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from unittest.mock import patch
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -23,10 +29,11 @@ from torch.nn.functional import cross_entropy
 
 from memtrack.core.recording import recorder
 from memtrack.core.recording.curvature import ForwardDifference
-from memtrack.core.recording.eval_mode import frozen_eval, summed_loss
+from memtrack.core.recording.eval_mode import channels_last, frozen_eval, summed_loss
 from memtrack.core.recording.precision import Precision
 from memtrack.core.recording.recorder import fastest_batch_size, record_epoch
 from memtrack.core.training import models
+from memtrack.core.training.precision import training_precision
 
 Work = tuple[nn.Module, Tensor, Tensor, int]
 """A model, inputs, labels, and the size of a batch."""
@@ -37,21 +44,33 @@ NETWORKS: dict[str, tuple[int, Callable[[], nn.Module]]] = {
 }
 
 
+def last(images: Tensor) -> Tensor:
+    """The images as the sweep has them on a GPU."""
+    return images.contiguous(memory_format=torch.channels_last) if images.device.type == "cuda" else images
+
+
+@contextmanager
+def prepared(model: nn.Module, precision: Precision, device: torch.device) -> Iterator[None]:
+    with ExitStack() as stack:
+        stack.enter_context(frozen_eval(model, precision))
+        if device.type == "cuda":
+            stack.enter_context(channels_last(model))
+        yield
+
+
 def bare_passes(work: Work, precision: Precision, count: int) -> None:
     """`count` forward passes and backward passes to the input, and nothing else."""
     model, inputs, labels, batch = work
-    with frozen_eval(model):
+    with prepared(model, precision, inputs.device):
         for images, given in zip(inputs.split(batch), labels.split(batch), strict=True):
+            images = last(images)
             for _ in range(count):
                 leaf, _, loss = summed_loss(model, images, given, precision)
                 torch.autograd.grad(loss, leaf)
 
 
 def published_recipe(work: Work, probes: int, h: float) -> Tensor:
-    """Two forward and two backward passes per probe, mean loss over batches of 128, parameters not frozen.
-
-    In float32, as published.
-    """
+    """Two forward and two backward passes per probe, mean loss over batches of 128, parameters not frozen."""
     model, inputs, labels, _ = work
     model.eval()
     found = []
@@ -68,6 +87,12 @@ def published_recipe(work: Work, probes: int, h: float) -> Tensor:
     return torch.cat(found)
 
 
+def recipe_in(work: Work, probes: int, precision: Precision) -> Tensor:
+    """The published recipe in a given precision."""
+    with training_precision(precision, work[1].device):
+        return published_recipe(work, probes, 1e-3)
+
+
 def sweep(work: Work, estimator: ForwardDifference) -> None:
     model, inputs, labels, batch = work
     for _ in record_epoch(
@@ -77,27 +102,31 @@ def sweep(work: Work, estimator: ForwardDifference) -> None:
 
 
 def plain_sweep(work: Work, estimator: ForwardDifference) -> None:
-    """The sweep of a model that cannot be folded."""
-    with patch.object(recorder, "folded", lambda *_: None):
+    """The sweep without folding on a CPU, and without the layout channels-last on a GPU."""
+    with ExitStack() as stack:
+        if work[1].device.type == "cuda":
+            stack.enter_context(patch.object(recorder, "channels_last", lambda _: nullcontext()))
+            stack.enter_context(patch.object(torch, "channels_last", torch.contiguous_format))
+        else:
+            stack.enter_context(patch.object(recorder, "folded", lambda *_: None))
         sweep(work, estimator)
 
 
-def timed(function: Callable[[], object], device: torch.device) -> float:
-    start = time.perf_counter()
-    function()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
 def compare(
-    contenders: dict[str, Callable[[], object]], rounds: int, device: torch.device
+    contenders: dict[str, Callable[[], object]],
+    rounds: int,
+    device: torch.device,
+    clock: Callable[[], float],
 ) -> dict[str, list[float]]:
     """The seconds of each contender in each round, after a warm-up round."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(rounds + 1):
         for name, function in contenders.items():
-            taken = timed(function, device)
+            start = clock()
+            function()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            taken = clock() - start
             if number:
                 seconds[name].append(taken)
     return seconds
@@ -113,44 +142,49 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--precision", default="float32", choices=["float32", "tf32", "bfloat16"])
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, help="number of images; default: that of the network")
     parser.add_argument("--network", choices=NETWORKS, help="only measure this network")
     parser.add_argument("--probes", type=int, nargs="+", default=[1, 10])
+    parser.add_argument("--cpu-seconds", action="store_true", help="not the seconds on the wall")
     options = parser.parse_args()
-    device = torch.device(options.device)
-    print(f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}, {options.precision}")
+    device, precision = torch.device(options.device), options.precision
+    clock = time.process_time if options.cpu_seconds else time.perf_counter
+    what = (
+        torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    )
+    print(f"{device} ({what}), torch {torch.__version__}, {precision}")
     for name in [options.network] if options.network else NETWORKS:
         count, build = NETWORKS[name]
         count = options.images or count
         torch.manual_seed(0)
         model = build().to(device)
-        inputs, labels = (
-            torch.randn(count, *SHAPE, device=device),
-            torch.randint(0, 10, (count,), device=device),
-        )
+        inputs = torch.randn(count, *SHAPE, device=device)
+        labels = torch.randint(0, 10, (count,), device=device)
         model.train()
         for images in inputs[:256].split(64):
             model(images)  # sets the running statistics
-        estimators = [ForwardDifference(0.1, n, precision=options.precision) for n in options.probes]
+        estimators = [ForwardDifference(0.1, n, precision=precision) for n in options.probes]
         batch = fastest_batch_size(model, inputs, labels, estimators[0])
         print(f"\n{name}, {count} images of 3x32x32, batch {batch}")
         for estimator in estimators:
             n = estimator.probes
             work = (model, inputs, labels, batch)
             contenders: dict[str, Callable[[], object]] = {
-                "bare": lambda: bare_passes(work, options.precision, n + 1),  # noqa: B023
-                "plain": lambda: plain_sweep(work, estimator),  # noqa: B023
-                "folded": lambda: sweep(work, estimator),  # noqa: B023
-                "recipe": lambda: published_recipe(work, n, 1e-3),  # noqa: B023
+                "bare passes": lambda: bare_passes(work, precision, n + 1),  # noqa: B023
+                "plain sweep": lambda: plain_sweep(work, estimator),  # noqa: B023
+                "sweep": lambda: sweep(work, estimator),  # noqa: B023
+                "published recipe": lambda: recipe_in(work, n, precision),  # noqa: B023
             }
-            seconds = compare(contenders, options.rounds, device)
-            fastest = count * (n + 1) / min(seconds["folded"])
-            print(f"  n = {n}: sweep without folding / bare passes: {ratio(seconds, 'plain', 'bare')}")
-            print(f"  n = {n}: sweep / bare passes:                 {ratio(seconds, 'folded', 'bare')}")
-            print(f"  n = {n}: published recipe / sweep:            {ratio(seconds, 'recipe', 'folded')}")
-            print(f"  n = {n}: {count / min(seconds['folded']):.0f} images/s, {fastest:.0f} gradients/s")
+            if device.type == "cuda" and precision != "tf32":
+                contenders["recipe as published"] = lambda: published_recipe(work, n, 1e-3)  # noqa: B023
+            seconds = compare(contenders, options.rounds, device, clock)
+            for one, other in [("sweep", "bare passes"), ("plain sweep", "bare passes"),
+                               *((name, "sweep") for name in [*contenders][3:])]:  # fmt: skip
+                print(f"  n = {n}: {one} / {other}: {ratio(seconds, one, other)}")
+            taken = min(seconds["sweep"])
+            print(f"  n = {n}: {count / taken:.0f} images/s, {count * (n + 1) / taken:.0f} gradients/s")
 
 
 if __name__ == "__main__":

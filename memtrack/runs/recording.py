@@ -17,16 +17,13 @@ from memtrack.core.files import whole_file
 from memtrack.core.recording.curvature import ESTIMATORS, Estimator
 from memtrack.core.recording.precision import Precision
 from memtrack.core.recording.quantities import SampleArrays
-from memtrack.core.recording.recorder import fastest_batch_size, record_epoch
+from memtrack.core.recording.recorder import fastest_batch_size, record_epoch, samples_to_time
 from memtrack.core.training.distributed import World
 from memtrack.data.batches import variant_batches
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.runs.precision import SweepPrecision
 from memtrack.terminal.progress import Progress
-
-TRIED = 256
-"""The number of samples per thread that are swept to find the fastest batch size."""
 
 
 def estimator(params: Params, precision: Precision, **other: Any) -> Estimator:
@@ -53,7 +50,7 @@ def sweep_batch_size(
     """record.batch_size, or the fastest batch size according to a short measurement."""
     if params.record.batch_size is not None:
         return params.record.batch_size
-    count = TRIED * (torch.get_num_threads() if device.type == "cpu" else 32)
+    count = samples_to_time(data.info.shape, device)
     workers = params.train.workers
     tried = next(iter(variant_batches(data, variant, batch_size=count, device=device, workers=workers)))
     return fastest_batch_size(model, *tried, estimator(params, precision))

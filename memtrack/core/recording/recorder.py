@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, one_hot
+from torch.nn.functional import cross_entropy
 
 from memtrack.core.recording.curvature import Estimator
 from memtrack.core.recording.eval_mode import (
@@ -36,6 +37,8 @@ Batch = tuple[Tensor, Tensor]
 _LARGEST = {"cpu": (512, 2**20)}
 _LARGEST_ELSEWHERE = (4096, 2**24)
 """The largest batch size that is tried: the number of samples, and of numbers in their inputs."""
+_TRIED = 256
+"""The number of samples per thread that are swept on a CPU to find the fastest batch size."""
 _BEHIND = {"cuda": 2}
 """How many batches later the numbers of a batch are fetched, so that the device never waits for them."""
 
@@ -237,6 +240,14 @@ def joined(parts: Iterable[SampleArrays]) -> SampleArrays:
     return {name: np.concatenate([part[name] for part in kept]) for name in QUANTITIES}
 
 
+def samples_to_time(shape: Sequence[int], device: torch.device) -> int:
+    """How many samples of a shape `fastest_batch_size` should have."""
+    if device.type == "cpu":
+        return _TRIED * torch.get_num_threads()
+    most, numbers = _LARGEST_ELSEWHERE
+    return max(16, 2 * min(most, numbers // math.prod(shape)))
+
+
 def fastest_batch_size(model: nn.Module, inputs: Tensor, labels: Tensor, estimator: Estimator) -> int:
     """The batch size at which `record_epoch` is fastest, found by timing several sizes on the given samples.
 
@@ -246,8 +257,7 @@ def fastest_batch_size(model: nn.Module, inputs: Tensor, labels: Tensor, estimat
 
     Args:
         model, estimator: as in `record_epoch`.
-        inputs, labels: a few hundred samples per thread of torch, on the model's device; on a GPU, twice as
-            many as the largest batch.
+        inputs, labels: `samples_to_time` samples, on the model's device.
 
     Returns:
         a power of two from 16 to 4096; 16 also if there are fewer samples.
@@ -257,6 +267,8 @@ def fastest_batch_size(model: nn.Module, inputs: Tensor, labels: Tensor, estimat
     largest = min(
         most, numbers // inputs[0].numel(), len(inputs) // (torch.get_num_threads() if on_cpu else 1)
     )
+    if largest < 32:
+        return 16  # there is nothing to choose from
     reference: SampleArrays = {}
     seconds: dict[int, float] = {}
 
@@ -318,8 +330,9 @@ def _check_finite(arrays: SampleArrays, epoch: int, inputs: Tensor) -> None:
 
 
 def _from_logits(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    own = logits.gather(1, labels[:, None])
-    others = logits.scatter(1, labels[:, None], -torch.inf)
+    index = labels[:, None]
+    given = index == torch.arange(logits.shape[1], device=logits.device)  # one-hot
+    own, others = logits.gather(1, index), logits.masked_fill(given, -torch.inf)
     loss = cross_entropy(logits, labels, reduction="none")
     predicted = logits.argmax(1)
     return {
@@ -328,5 +341,5 @@ def _from_logits(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         "margin": (own - others.max(1, keepdim=True).values).squeeze(1),
         "correct": (predicted == labels).float(),
         "predicted": predicted,
-        "error_norm": (logits.softmax(1) - one_hot(labels, logits.shape[1])).norm(dim=1),
+        "error_norm": (logits.softmax(1) - given.to(logits.dtype)).norm(dim=1),
     }

@@ -115,11 +115,35 @@ class TestRule:
         machine = Machine(FALLING | {count: 1.0} if count < 16 else FALLING)
         found = choose(machine, monkeypatch, count=count, threads=threads, shape=shape)
         assert found == largest
-        assert max(machine.tried) <= largest
+        assert max(machine.tried, default=16) == largest
+
+    @pytest.mark.parametrize(("gain", "expected"), [(0.5, 4096), (0.03, 4096), (0.01, 16)])
+    def test_elsewhere_a_size_is_doubled_while_each_sample_gets_cheaper(
+        self, monkeypatch: pytest.MonkeyPatch, gain: float, expected: int
+    ) -> None:
+        """Each size is warmed up by one batch and timed on two."""
+        sizes = [*SIZES, 1024, 2048, 4096]
+        machine = Machine({size: size * (1 - gain) ** number for number, size in enumerate(sizes)})
+        assert choose(machine, monkeypatch, count=8192, device="meta") == expected
+        assert machine.tried[::2] == machine.tried[1::2]
+        assert machine.tried[::2] == [16, *(sizes if expected == 4096 else sizes[:2])]
 
     def test_elsewhere_than_on_a_cpu_rounding_does_not_matter(self, monkeypatch: pytest.MonkeyPatch) -> None:
         machine = Machine(FALLING, odd=[64, 4096])
         assert choose(machine, monkeypatch, count=5000, device="meta", threads=64) == 4096
+
+
+@pytest.mark.parametrize(
+    ("shape", "device", "expected"),
+    [((3, 32, 32), "cpu", 512), ((3, 32, 32), "meta", 8192), ((3, 224, 224), "meta", 222),
+     ((3, 4096, 4096), "meta", 16)],
+)  # fmt: skip
+def test_how_many_samples_it_takes(
+    shape: tuple[int, ...], device: str, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a CPU 256 for each thread, elsewhere two of the largest batches."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert recorder.samples_to_time(shape, torch.device(device)) == expected
 
 
 class TestOnThisMachine:
@@ -142,6 +166,6 @@ class TestOnThisMachine:
             np.testing.assert_array_equal(found[name], smallest[name], name)
 
     def test_other_errors_are_not_swallowed(self) -> None:
-        inputs, labels = samples(20, IMAGE)
+        inputs, labels = samples(32 * torch.get_num_threads(), IMAGE)
         with pytest.raises(FloatingPointError):
             fastest_batch_size(small_cnn(), inputs.float() * float("inf"), labels, ESTIMATOR)

@@ -212,7 +212,7 @@ class TestKinks:
 
 class TestPrecision:
     @pytest.mark.parametrize("method", ["forward", "central"])
-    @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+    @pytest.mark.parametrize("precision", SMALLEST_SCALE)
     def test_a_step_that_rounding_swallows_is_refused(self, method: Method, precision: Precision) -> None:
         network, (inputs, labels) = smooth_network().float(), samples(3, (5,))
         least = SMALLEST_SCALE[precision]
@@ -225,6 +225,7 @@ class TestPrecision:
     def test_float64_may_take_it(self, method: Method) -> None:
         network, (inputs, labels) = smooth_network(), samples(3, (5,))
         assert curvature(network, inputs, labels, scale=1e-6, method=method).min() > 0
+        assert curvature(network, inputs, labels, scale=1e-6, method=method, precision="tf32").min() > 0
         with pytest.raises(ValueError, match="at bfloat16"):
             curvature(network, inputs, labels, scale=1e-6, method=method, precision="bfloat16")
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from memtrack.core.recording.curvature import Method, curvature
-from memtrack.core.recording.eval_mode import folded, frozen_eval, loss_gradient
+from memtrack.core.recording.eval_mode import channels_last, folded, frozen_eval, loss_gradient
 from memtrack.core.recording.precision import Precision
 from memtrack.core.training.models.torchvision import torchvision_model
 
@@ -80,6 +80,25 @@ class TestSurroundings:
             assert seen["cuda.matmul"] == "ieee"
 
     @pytest.mark.parametrize("method", METHODS)
+    def test_with_tf32_a_gpu_may_use_it(self, method: Method) -> None:
+        """And a CPU computes as in float32."""
+        network = Witness(image_network().float())
+        inputs, labels = samples(3, IMAGE)
+        before = surroundings()
+        found, expected = (
+            curvature(network, inputs.float(), labels, scale=0.1, method=method, precision=precision)
+            for precision in ("tf32", "float32")  # type: ignore[assignment]
+        )
+        assert surroundings() == before
+        assert torch.equal(found, expected)
+        inside = len(network.seen) // 2
+        for number, seen in enumerate(network.seen):
+            for name in ("cudnn.conv", "cudnn.rnn", "cuda.matmul"):
+                assert seen[name] == ("tf32" if number < inside else "ieee")
+            for name in ("mkldnn.conv", "mkldnn.rnn", "mkldnn.matmul"):
+                assert seen[name] == "ieee"
+
+    @pytest.mark.parametrize("method", METHODS)
     @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
     @pytest.mark.parametrize("around", [True, False])
     def test_the_precision_holds_in_every_call(
@@ -111,6 +130,23 @@ class TestSurroundings:
             assert surroundings() == before
         assert before["cuda.matmul"] == "tf32"
         assert (before["gradients"], before["autocast"]) == (gradients, autocast)
+
+
+class TestChannelsLast:
+    def test_kernels_are_stored_so_and_put_back(self) -> None:
+        network = small_cnn().eval()
+        kernels = [module.weight for module in network if isinstance(module, nn.Conv2d)]
+        before = [(kernel.data_ptr(), kernel.stride(), kernel.clone()) for kernel in kernels]
+        inputs, labels = samples(3, IMAGE)
+        expected = loss_gradient(network, inputs.float(), labels)
+        with channels_last(network):
+            for kernel, (_, _, values) in zip(kernels, before, strict=True):
+                assert kernel.is_contiguous(memory_format=torch.channels_last)
+                assert torch.equal(kernel, values)
+            last = inputs.float().contiguous(memory_format=torch.channels_last)
+            for found, wanted in zip(loss_gradient(network, last, labels), expected, strict=True):
+                torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+        assert [(kernel.data_ptr(), kernel.stride()) for kernel in kernels] == [one[:2] for one in before]
 
 
 class TestBatchNorm:
@@ -271,6 +307,21 @@ class TestFolded:
                 return nn.functional.dropout(inputs, 0.5, training=True)
 
         assert folded(Noisy().eval(), samples(4, (5,))[0]) is None
+
+    @pytest.mark.parametrize("spread", [0.3, 1e-5])
+    def test_none_if_the_kernel_of_a_convolution_is_used_by_itself_too(self, spread: float) -> None:
+        class Tied(SharedConvolution):
+            def forward(self, inputs: Tensor) -> Tensor:
+                kernel, shift = self.convolution.weight, self.convolution.bias
+                one = self.norm(self.convolution(inputs))
+                other = nn.functional.conv2d(inputs.flip(3), kernel, shift, padding=1)
+                logits: Tensor = self.last((one.tanh() + other.tanh()).flatten(1))
+                return logits
+
+        network, (inputs, labels) = Tied(spread).eval(), samples(6, IMAGE)
+        assert folded(network, inputs) is None
+        expected = per_sample_gradients(SharedConvolution(spread).eval(), inputs, labels)
+        torch.testing.assert_close(loss_gradient(network, inputs, labels)[1], expected, rtol=1e-9, atol=1e-11)
 
     @pytest.mark.parametrize("spread", [0.3, 1e-3, 1e-5])
     def test_a_shared_convolution_is_not_folded_wrongly(self, spread: float) -> None:

@@ -6,7 +6,7 @@ import itertools
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,9 @@ from cases import (
 )
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from memtrack.core.recording import recorder
 from memtrack.core.recording.curvature import (
     ESTIMATORS,
     Estimator,
@@ -346,6 +348,81 @@ class Counted:
         batch = next(self.batches)
         self.drawn += 1
         return batch
+
+
+def test_numbers_of_a_gpu_are_asked_for_two_batches_later() -> None:
+    """By functions that wait, which stand for its copies."""
+    done: list[str] = []
+
+    def waiting(number: int) -> Callable[[], int]:
+        def wait() -> int:
+            done.append(f"wait {number}")
+            return number
+
+        return wait
+
+    def started() -> Generator[Callable[[], int], None, None]:
+        try:
+            for number in range(5):
+                done.append(f"start {number}")
+                yield waiting(number)
+        finally:
+            done.append("closed")
+
+    assert list(recorder._late(started(), 2)) == list(range(5))
+    assert done == ["start 0", "start 1", "start 2", "wait 0", "start 3", "wait 1", "start 4", "wait 2",
+                    "closed", "wait 3", "wait 4"]  # fmt: skip
+    done.clear()
+    results = recorder._late(started(), 2)
+    assert next(results) == 0
+    results.close()  # type: ignore[attr-defined]
+    assert done[-2:] == ["wait 0", "closed"]
+
+
+class Questions(TorchDispatchMode):
+    """Notes what asks a tensor for a number, which waits for a GPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("kind", ["folded", "asking"])
+def test_nothing_in_a_sweep_asks_the_device_for_a_number(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless the network itself does. The numbers of a batch are fetched all at once."""
+    fetched: list[tuple[int, ...]] = []
+    fetch = recorder._fetched
+
+    def noting(found: Tensor, finish: Callable[..., Any]) -> Callable[[], Any]:
+        fetched.append(found.shape)
+        return fetch(found, finish)
+
+    monkeypatch.setattr(recorder, "_fetched", noting)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # the watch sees one thread
+    network = Asking(image_network()) if kind == "asking" else image_network()
+    sweep = record_epoch(network, in_batches(*samples(COUNT, IMAGE), 8), ForwardDifference(0.1, 3), epoch=1)
+    first = next(sweep)
+    with Questions() as questions:
+        rest = list(sweep)
+    assert len(joined([first, *rest])["loss"]) == COUNT
+    assert fetched == [(9, 8), (9, 8), (9, 1)]
+    assert questions.count == (8 if kind == "asking" else 0)
+
+
+class Asking(nn.Module):
+    """A network that asks for a number in each pass."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.network(inputs)
+        return logits if inputs.max().item() < 1000 else -logits
 
 
 def changed_network() -> nn.Module:
