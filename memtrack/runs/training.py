@@ -23,7 +23,7 @@ from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.runs.callbacks import Callback
 from memtrack.runs.checkpoints import EpochMetrics
-from memtrack.runs.fingerprint import Fingerprint, recording_fingerprint, training_fingerprint
+from memtrack.runs.fingerprint import recording_fingerprint, training_fingerprint
 from memtrack.runs.fitting import Fitting
 from memtrack.runs.metrics import METRICS, TrainMetrics, write_history
 from memtrack.runs.mlflow_run import MlflowLogging
@@ -57,8 +57,7 @@ def train(
     variant = VariantData(name, data)
     device = chosen_device(params.train)
     check_memory(params.train, data.info, len(variant.ids), device, record=params.record)
-    before = Fingerprint.of_folder(results / "checkpoints")
-    fingerprint = training_fingerprint(params, data, variant, device, before)
+    fingerprint = training_fingerprint(params, data, variant, device, results / "checkpoints")
     recording = recording_fingerprint(params, fingerprint)
     with WorkFolder.claimed(name, fingerprint, recording, variant.ids) as folder:
         training = Training(params, data, variant, device, folder, results)

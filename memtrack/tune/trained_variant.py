@@ -68,7 +68,7 @@ class TrainedVariant:
         self.data.keep_decoded(params.compute.image_cache_bytes)
         self.variant = VariantData(name, self.data)
         self.device = chosen_device(params.train)
-        now = training_fingerprint(params, self.data, self.variant, self.device, stored)
+        now = training_fingerprint(params, self.data, self.variant, self.device, folder)
         # the machine on which they were trained does not affect what is measured
         if others := now.differing(stored) - {"device", "packages", "precision"}:
             changed = ", ".join(sorted(others))
