@@ -27,14 +27,10 @@ def convolution(
     after = -(-side // stride)
     needed = max((after - 1) * stride + kernel - side, 0)
     before = needed // 2
-    padding: nn.Module = nn.ZeroPad2d((before, needed - before, before, needed - before))
-    if before * 2 == needed:
-        padding = nn.Identity()
-        before = needed // 2
-    else:
-        before = 0
-    layer = nn.Conv2d(channels, out, kernel, stride, padding=before, groups=groups, bias=False)
-    return padding, layer, after
+    even = before * 2 == needed
+    padding = nn.Identity() if even else nn.ZeroPad2d((before, needed - before, before, needed - before))
+    inside = before if even else 0
+    return padding, nn.Conv2d(channels, out, kernel, stride, inside, groups=groups, bias=False), after
 
 
 class Block(nn.Module):
@@ -92,5 +88,5 @@ class EfficientNetLite0(nn.Module):
 
 
 def norm(channels: int) -> nn.BatchNorm2d:
-    """A batch norm as in the published network."""
-    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
+    """A batch norm; the published one has a momentum of 0.01, for many more steps."""
+    return nn.BatchNorm2d(channels, eps=1e-3)

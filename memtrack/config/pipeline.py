@@ -56,20 +56,21 @@ def pipeline_problems(file: SourceFile, *, files: bool) -> list[Problem]:
     return problems
 
 
-def unwatched(source: SourceFile, modules: Collection[str], path: Path) -> bool:
-    """Whether dvc.yaml has a stage that runs one of these modules and does not depend on the file `path`."""
+def unwatched(source: SourceFile, modules: Collection[str], path: Path) -> list[str]:
+    """Which of these modules dvc.yaml runs in a stage that does not depend on the file `path`."""
     if not PIPELINE.exists():
-        return False
+        return []
     try:
         stages = _Reader(source.content, _pipeline()).stages
     except (InputError, TypeError, LookupError, AttributeError, ValueError):  # reported elsewhere
-        return False
+        return []
     file = Path.cwd() / path
-    return any(
-        any(module in command for module in modules)
-        and not any(file.is_relative_to(Path.cwd() / dependency) for dependency in dependencies)
+    forgetful = [
+        command
         for command, dependencies in stages
-    )
+        if not any(file.is_relative_to(Path.cwd() / dependency) for dependency in dependencies)
+    ]
+    return [module for module in modules if any(module in command for command in forgetful)]
 
 
 def _pipeline() -> dict[str, Any]:

@@ -65,13 +65,13 @@ def training_fingerprint(
     data: PreparedData,
     variant: VariantData,
     device: torch.device,
-    stored: Fingerprint | None = None,
+    stored: Path | None = None,
 ) -> Fingerprint:
     """What the network after each epoch depends on: data, labels, recipe, seeds, device and code.
 
     Args:
-        stored: that of what was trained before. If the weights to start from are not here any more, they are
-            taken to be the same, which is said.
+        stored: the folder of checkpoints that were trained before. If the weights to start from are not here
+            any more, they are taken to be those of this training, which is said.
 
     Raises:
         InputError: if the images are not those that were prepared, or the weights to start from cannot be
@@ -82,10 +82,11 @@ def training_fingerprint(
     try:
         weights = weights_cause(params.train.model)
     except InputError as error:
-        if stored is None or "weights" not in stored.causes or stored.causes["train"] != causes["train"]:
+        before = None if stored is None else Fingerprint.of_folder(stored)
+        if before is None or "weights" not in before.causes or before.causes["train"] != causes["train"]:
             raise
         print(f"{error}\nThese weights are taken to be those that {variant.name} was trained from before.")
-        weights = {"weights": stored.causes["weights"]}
+        weights = {"weights": before.causes["weights"]}
     return Fingerprint(
         causes={
             **causes,

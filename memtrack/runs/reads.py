@@ -35,14 +35,18 @@ def _problems(chosen: ModelParams, source: SourceFile, stages: tuple[str, ...]) 
             files["weights"] = [Path(str(chosen.weights))]
     except InputError as error:
         return list(error.problems)
-    modules = [f"memtrack.stages.{stage}" for stage in stages]
+    modules = {f"memtrack.stages.{stage}": stage for stage in stages}
     problems: list[Problem] = []
     for key, paths in files.items():
-        forgotten = [str(path) for path in paths if unwatched(source, modules, path)]
-        if forgotten:
+        forgotten = {path: unwatched(source, modules, path) for path in paths}
+        names = [str(path) for path, forgetful in forgotten.items() if forgetful]
+        where = [
+            stage for module, stage in modules.items() if any(module in each for each in forgotten.values())
+        ]
+        if names:
             text = (
-                f"dvc.yaml does not watch {', '.join(forgotten)}, so a change would go unnoticed: put it "
-                f"into networks/, or add it to the `deps` of the stages {' and '.join(stages)}"
+                f"dvc.yaml does not watch {', '.join(names)}, so a change would go unnoticed: put it into "
+                f"networks/, or add it to the `deps` of {', '.join(where)}"
             )
             problems += chosen.mistake(key, message=text).problems
     return problems

@@ -62,8 +62,7 @@ def train(
     check_memory(
         params.train, data.info, len(variant.ids), device, record=params.record, processes=world.size
     )
-    before = Fingerprint.of_folder(results / "checkpoints")
-    fingerprint = training_fingerprint(params, data, variant, device, before)
+    fingerprint = training_fingerprint(params, data, variant, device, results / "checkpoints")
     recording = recording_fingerprint(params, fingerprint)
     _check_same(params, world, fingerprint, recording)
     try:

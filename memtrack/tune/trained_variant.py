@@ -17,6 +17,7 @@ from memtrack.core.recording.curvature import Estimator
 from memtrack.data.batches import Batches, variant_batches
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
+from memtrack.runs.causes import network_causes
 from memtrack.runs.checkpoints import Checkpoints, trained_network
 from memtrack.runs.code import code_hash
 from memtrack.runs.fingerprint import Fingerprint, training_fingerprint
@@ -67,7 +68,7 @@ class TrainedVariant:
         self.data.keep_decoded(params.compute.image_cache_bytes)
         self.variant = VariantData(name, self.data)
         self.device = chosen_device(params.train)
-        now = training_fingerprint(params, self.data, self.variant, self.device, stored)
+        now = training_fingerprint(params, self.data, self.variant, self.device, folder)
         # the machine on which they were trained does not affect what is measured
         if others := now.differing(stored) - {"device", "packages", "precision"}:
             changed = ", ".join(sorted(others))
@@ -76,7 +77,7 @@ class TrainedVariant:
         _check_labels(params, self.variant)
         self.causes = {
             "data": now.causes["data"], "labels": now.causes["labels"], "pixels": now.causes["pixels"],
-            "model": params.train.model.model_dump(mode="json"),
+            "model": params.train.model.model_dump(mode="json"), **network_causes(params.train.model),
             "method": params.curvature.method, "seed": params.curvature.seed,
             "code": code_hash("memtrack.runs.recording"),
         }  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from memtrack.config.params import load
 from memtrack.config.pipeline import pipeline_problems
 from memtrack.config.yaml_file import read_yaml
 
@@ -72,6 +73,16 @@ def test_the_advice_is_a_line_that_can_be_added() -> None:
     assert advice["memorization.variants"] == "`variants: []`"
     assert advice["repeat.seeds"] == "`repeat: {seeds: []}`"
     assert advice["utility.variants"] == "`utility: {variants: []}`"
+
+
+def test_the_examples_of_the_documentation_have_every_key() -> None:
+    stages = yaml.safe_load((REPOSITORY / "dvc.yaml").read_bytes())["stages"]
+    for path in (REPOSITORY / "docs/examples").glob("*.yaml"):
+        content = yaml.safe_load(path.read_bytes())
+        Path("params.yaml").write_bytes(path.read_bytes())
+        load()
+        content["data"]["root"] = "."
+        assert problems(content, stages) == []
 
 
 def test_files_that_no_stage_makes_must_be_there() -> None:

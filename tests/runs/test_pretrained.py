@@ -127,6 +127,7 @@ class Bomb:
         return os.mkdir, ("exploded",)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_nothing_in_a_file_is_run() -> None:
     Path("bomb.pth").write_bytes(pickle.dumps({"weight": Bomb()}))
     torch.save({"weight": torch.zeros(1), "more": Bomb()}, "zip.pth")
