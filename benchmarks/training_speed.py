@@ -38,6 +38,7 @@ from memtrack.config.sections.data import Digits
 from memtrack.config.sections.variants import NoNoise
 from memtrack.core.training import models
 from memtrack.core.training.devices import pick_device
+from memtrack.core.training.distributed import ALONE
 from memtrack.core.training.precision import training_precision
 from memtrack.data.corruption import write_variant
 from memtrack.data.preparation import write_prepared
@@ -47,6 +48,7 @@ from memtrack.data.variants import VariantData
 from memtrack.runs.fingerprint import recording_fingerprint, training_fingerprint
 from memtrack.runs.fitting import Fitting
 from memtrack.runs.networks import chosen_precision
+from memtrack.runs.together import Together
 from memtrack.runs.training import Training
 from memtrack.runs.work_folder import WorkFolder
 
@@ -192,7 +194,9 @@ def stage_seconds(case: Case, data: PreparedData, variant: VariantData, device: 
     with WorkFolder.claimed(
         "clean", training, recording_fingerprint(params, training), variant.ids
     ) as folder:
-        stage = Training(params, data, variant, device, folder, Path("results/train/clean"))
+        files = folder.batch_size_file, folder.precision_file
+        network = Together(params, data, variant, device, ALONE, *files)
+        stage = Training(params, variant, device, network, folder, Path("results/train/clean"))
         stage.prepare()
         return seconds(lambda: stage.run([]), device) / 4
 

@@ -52,7 +52,7 @@ def in_processes(params: Params, work: Callable[[World], None], *command: str) -
     Raises:
         InputError: if this machine cannot run so many processes. SystemExit: if one of them failed.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ:
+    if "RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1":
         _take_part(params, work)
         return
     count = _number(params)
