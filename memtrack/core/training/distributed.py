@@ -117,7 +117,8 @@ class ProcessGroup(World):
     def align(self, model: nn.Module) -> None:
         """See `World`."""
         for tensor in model.state_dict().values():
-            distributed.broadcast(tensor, src=0)
+            if isinstance(tensor, Tensor):
+                distributed.broadcast(tensor, src=0)
 
     def total(self, tensor: Tensor) -> Tensor:
         """See `World`."""
