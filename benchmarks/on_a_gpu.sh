@@ -24,6 +24,7 @@ python3 -c 'import torch; print(f"# On a GPU\n\n{torch.cuda.get_device_name()}, 
 part 150 "Training" python3 benchmarks/training_speed.py --device cuda
 part 60 "Sweeps" python3 benchmarks/sweep_speed.py --device cuda
 part 90 "Precision of sweeps" python3 benchmarks/precision.py --device cuda --images "$images"
+part 60 "Several processes" python3 benchmarks/several_processes.py --device cuda --backend gloo --precision float64
 part 60 "Ensembles" python3 benchmarks/stacked_training.py --device cuda
 part 120 "Pretrained networks" python3 benchmarks/pretrained.py --device cuda --images "$images"
 part 300 "Curvature of a network that has fitted all labels" \

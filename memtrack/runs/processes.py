@@ -52,7 +52,7 @@ def in_processes(params: Params, work: Callable[[World], None], *command: str) -
     Raises:
         InputError: if this machine cannot run so many processes. SystemExit: if one of them failed.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ:
+    if "RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1":
         _take_part(params, work)
         return
     count = _number(params)
@@ -119,8 +119,9 @@ def _status(ended: Mapping[int, int], count: int) -> int:
     if status > 0 and status != ENDED_WITH_OTHERS:
         return status
     what = "has ended" if status > 0 else f"was ended by {signal.Signals(-status).name}"
-    why = ", perhaps because memory ran out" if status == -signal.SIGKILL else ""
-    print(f"process {rank + 1} of {count} {what}{why}: {GO_ON}", file=sys.stderr)
+    if what.endswith("SIGKILL"):
+        what += ", perhaps because memory ran out"
+    print(f"process {rank + 1} of {count} {what}: {GO_ON}", file=sys.stderr)
     return 1
 
 

@@ -9,7 +9,7 @@ import signal
 import time
 from concurrent.futures import ProcessPoolExecutor
 
-from memtrack.terminal.workers import end_with_parent
+from memtrack.terminal.workers import end_with, end_with_parent
 
 
 def begin(told: int) -> None:
@@ -30,4 +30,28 @@ def test_workers_end_with_a_killed_parent() -> None:
     parent.join()
     assert select.select([reading], [], [], 10)[0], "workers are still alive"
     assert os.read(reading, 5) == b""
+    os.close(reading)
+
+
+def watch(other: int, told: int) -> None:
+    """A process that ends with another one, which is not its parent."""
+    end_with(other)
+    os.write(told, b"begun")
+    time.sleep(60)
+
+
+def test_a_process_ends_with_another() -> None:
+    context = multiprocessing.get_context("fork")
+    reading, writing = os.pipe()
+    other = context.Process(target=time.sleep, args=(60,))
+    other.start()
+    process = context.Process(target=watch, args=(other.pid, writing))
+    process.start()
+    os.close(writing)
+    assert os.read(reading, 5) == b"begun"
+    assert not select.select([reading], [], [], 0.7)[0]
+    os.kill(other.pid or 0, signal.SIGKILL)  # it stays a zombie
+    process.join(10)
+    assert process.exitcode == 1
+    other.join()
     os.close(reading)

@@ -109,7 +109,7 @@ class ProcessGroup(World):
 
     def replicated(self, model: nn.Module, shape: tuple[int, ...]) -> nn.Module:
         """See `World`."""
-        unused = _leaves_parameters_unused(model, torch.zeros(2, *shape, device=self.device))
+        unused = _leaves_parameters_unused(model, next(model.parameters()).new_zeros(2, *shape))
         warnings.filterwarnings("ignore", "Grad strides do not match", UserWarning)
         with warnings.catch_warnings(action="ignore", category=FutureWarning):
             return DistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=unused)
@@ -117,7 +117,8 @@ class ProcessGroup(World):
     def align(self, model: nn.Module) -> None:
         """See `World`."""
         for tensor in model.state_dict().values():
-            distributed.broadcast(tensor, src=0)
+            if isinstance(tensor, Tensor):
+                distributed.broadcast(tensor, src=0)
 
     def total(self, tensor: Tensor) -> Tensor:
         """See `World`."""
