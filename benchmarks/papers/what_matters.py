@@ -251,7 +251,7 @@ def sweep(
         for number in range(probes)
     ]
     network = (folded(model, inputs) if device.type == "cpu" else None) or model
-    arithmetic: Any = "bfloat16" if precision == "bfloat16" else "float32"
+    arithmetic: Any = "float32" if precision == "float64" else precision
 
     def work(batch: tuple[Tensor, Tensor]) -> dict[str, Floats]:
         x, y = batch[0].contiguous(memory_format=torch.channels_last), batch[1]
@@ -272,10 +272,7 @@ def sweep(
     size = 64 if device.type == "cpu" else 1024
     batches = list(zip(inputs.split(size), labels.split(size), strict=True))
     threads = torch.get_num_threads()
-    with frozen_eval(model):
-        if precision == "tf32":
-            torch.backends.cudnn.conv.fp32_precision = "tf32"  # type: ignore[attr-defined]
-            torch.backends.cuda.matmul.fp32_precision = "tf32"
+    with frozen_eval(model, arithmetic):
         if device.type == "cpu":
             with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
                 parts = list(pool.map(work, batches))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -19,8 +20,21 @@ class StrictModel(BaseModel):
 
 
 def read_json(model: type[M], path: Path) -> M:
-    """Read a JSON file that memtrack wrote, and check it like any other input."""
-    return validate(model, read_yaml(path))
+    """Read a JSON file that memtrack wrote, and check it like any other input.
+
+    A file with mistakes is read again by the slow reader, which knows the lines.
+    """
+    try:
+        return model.model_validate(json.loads(path.read_bytes(), object_pairs_hook=_no_key_twice))
+    except (OSError, ValueError, RecursionError):  # pydantic's error is a ValueError
+        return validate(model, read_yaml(path))
+
+
+def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        raise ValueError("a key is given twice")
+    return content
 
 
 def write_json(content: BaseModel, path: Path) -> None:

@@ -27,6 +27,7 @@ from memtrack.config.sections.variants import (
 from memtrack.config.validation import nearest
 from memtrack.core.images.pixels import Pixels
 from memtrack.core.labels import noise
+from memtrack.data.confusion_matrix import confusion_matrix
 from memtrack.data.image_cache import CHUNK
 from memtrack.data.manifest import write_manifest
 from memtrack.data.prepared import PreparedData
@@ -62,10 +63,8 @@ def write_variant(name: str, params: VariantParams, data: PreparedData) -> Varia
             partners = _partners(params, classes)
             given = noise.pair(given, partners=partners, rate=params.rate, seed=params.seed)
         case Confusion():
-            if len(params.matrix) != len(classes):
-                text = f"has {len(params.matrix)} rows: the data set has {len(classes)} classes"
-                raise params.mistake("matrix", message=text)
-            given = noise.confusion(given, matrix=np.array(params.matrix), seed=params.seed)
+            matrix = confusion_matrix(params, classes)
+            given = noise.confusion(given, matrix=matrix, seed=params.seed)
         case InstanceDependent():
 
             def images() -> Iterator[Pixels]:

@@ -22,8 +22,8 @@ import numpy as np
 import psutil
 
 from memtrack.config.paths import project_root
-from memtrack.core.files import npy_header
 from memtrack.core.images.pixels import Pixels
+from memtrack.core.kept_files import npy_header
 from memtrack.terminal.progress import Progress
 from memtrack.terminal.workers import end_with_parent
 

@@ -20,8 +20,8 @@ from memtrack.config.errors import InputError, Problem
 from memtrack.config.json_files import write_json
 from memtrack.config.paths import input_path
 from memtrack.config.sections.data import DataParams, Files, HeldOut
-from memtrack.core.files import write_array
 from memtrack.core.images.pixels import Pixels
+from memtrack.core.kept_files import write_array
 from memtrack.data.class_names import check_names
 from memtrack.data.decoding import DEPTHS, BrokenImage, DeepImage, RefusedImage, decode_and_judge, why
 from memtrack.data.image_cache import CHUNK, NewCache, cache_file, combined

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.params import Params
-from memtrack.core.files import write_array
+from memtrack.core.kept_files import write_array
 from memtrack.core.memorization.stacked import Recipe
 from memtrack.data.image_cache import CHUNK
 from memtrack.data.prepared import PreparedData

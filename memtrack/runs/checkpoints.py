@@ -17,7 +17,8 @@ from memtrack.config.errors import InputError, Problem
 from memtrack.config.json_files import StrictModel, read_json
 from memtrack.config.params import Params
 from memtrack.config.sections.train import ModelParams
-from memtrack.core.files import epochs_in, file_hash, sealed, unsealed, whole_file
+from memtrack.core.files import file_hash, whole_file
+from memtrack.core.kept_files import epochs_in, sealed, unsealed
 from memtrack.data.manifest import KeptFolder
 from memtrack.data.prepared import DatasetInfo
 from memtrack.data.variants import VariantData

@@ -21,7 +21,7 @@ SHAPES_NO_NUMBERS = {
     "memtrack.config.validation": "rejects parameters or passes them on unchanged",
     "memtrack.config.yaml_file": "reads params.yaml as DVC does, and DVC tracks its values",
     "memtrack.core.__init__": "is empty",
-    "memtrack.core.files": "writes a file completely or not at all, whatever its content",
+    "memtrack.core.files": "writes a file completely or not at all, whatever its content, and hashes files",
     "memtrack.core.module_files": "finds the file of a module; what a network is made from is hashed itself",
     "memtrack.runs.reads": "rejects a pipeline that does not watch the files of a network",
     "memtrack.stages.__init__": "reads the command line of a stage",
@@ -49,10 +49,12 @@ def closure(*entries: str, left_out: Mapping[str, str] = SHAPES_NO_NUMBERS) -> l
     waiting = list(entries)
     while waiting:
         name = waiting.pop()
-        path = _file(name)
-        if name in seen or path is None or _inside(name, left_out):
+        if name in seen:
             continue
         seen.add(name)
+        path = _file(name)
+        if path is None or _inside(name, left_out):
+            continue
         imports, _ = _parsed(path.read_text(encoding="utf-8"))
         imports = (*imports, name.rpartition(".")[0])  # a package runs before its modules
         checking = _inside(name, CHECKS_ONLY)
@@ -141,9 +143,11 @@ def code_hash(*entries: str) -> str:
 def _file(module: str) -> Path | None:
     """The file of a module of memtrack, or None if the name is not a module."""
     head, *parts = module.split(".")
+    if head != "memtrack":
+        return None
     path = PACKAGE.joinpath(*parts)
     candidates = (path / "__init__.py", path.with_name(f"{path.name}.py"))
-    return next((file for file in candidates if head == "memtrack" and file.is_file()), None)
+    return next((file for file in candidates if file.is_file()), None)
 
 
 @cache

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from memtrack.config.errors import InputError, Problem
 from memtrack.config.json_files import read_json
 from memtrack.config.params import Params
 from memtrack.core.recording.trajectory import Trajectory
@@ -47,19 +46,9 @@ class TrainedRun:
         self._params, self._data, self._variant, self._folder = params, data, variant, folder
         kept = KeptFolder(folder / "trajectory", self._remedy)
         kept.require(**recording_causes(params))
-        kept.require("training", **training_causes(params, variant))
-        kept.check_all()
-        self.trajectory = Trajectory(kept.folder)
-        with kept.reading("ids.npy"):
-            if self.trajectory.ids.tolist() != variant.ids:
-                raise ValueError("other samples")
+        self.trajectory = recorded_trajectory(params, variant, kept)
         if self.trajectory.epochs != params.recorded_epochs():
             raise kept.problem("epochs", "are others than record.epochs names")
-        for epoch in self.trajectory.epochs:
-            broken = self.trajectory.damaged(epoch)
-            if broken is not None:
-                text = f"is damaged: {self._remedy}"
-                raise InputError([Problem(broken, message=text)])
         self.metrics = read_json(TrainMetrics, kept.file(f"../{METRICS}"))
         self.reference = read_json(RunReference, folder / "run.json")
 
@@ -76,6 +65,25 @@ class TrainedRun:
                 self._remedy,
             )
         return found
+
+
+def recorded_trajectory(params: Params, variant: VariantData, kept: KeptFolder) -> Trajectory:
+    """The trajectory in a folder, whatever the parameters of its recording.
+
+    Raises:
+        InputError: if it is damaged or was changed, or belongs to another training or variant.
+    """
+    kept.require("training", **training_causes(params, variant))
+    kept.check_all()
+    trajectory = Trajectory(kept.folder)
+    with kept.reading("ids.npy"):
+        if trajectory.ids.tolist() != variant.ids:
+            raise ValueError("other samples")
+    for epoch in trajectory.epochs:
+        kept.file(f"epochs/epoch_{epoch:04d}.json")
+        if broken := trajectory.damaged(epoch):
+            raise kept.problem(broken.relative_to(kept.folder).as_posix(), "is damaged")
+    return trajectory
 
 
 class CheckpointNetworks:

@@ -5,8 +5,9 @@ files/N has copies of the files of message N that are still to be uploaded. `pro
 of the store gets the messages, how many of them were sent, and what the store refused.
 
 Numbers, tags and the status of all messages are sent first, then files: a file that cannot be sent holds
-nothing else back. Sending a message twice changes nothing: the run is found by its key, metrics keep the
-time at which they were measured, and files are overwritten.
+nothing else back. A message at which the store fails again and again (500) is set aside once the store takes
+the next one. Sending a message twice changes nothing: the run is found by its key, metrics keep the time at
+which they were measured, and files are overwritten.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -26,11 +28,14 @@ from filelock import BaseFileLock, FileLock
 
 from memtrack.config.paths import project_root
 from memtrack.core.files import whole_file
+from memtrack.tracking.refusals import internal_error, reason
 
 FOLDER = Path(".memtrack/mlflow")
 GONE = ".gone"
 FINISHED = "FINISHED"
 """The status of a run that no longer needs an outbox; a run that was killed or failed may be resumed."""
+TRIES, TRIED_FOR = 5, 60.0
+"""A message that failed so often, over so many seconds or more, is set aside if the next one is taken."""
 SHOWN = 3
 """At most this many refused things are named; the rest are counted."""
 
@@ -68,6 +73,8 @@ class _Progress:
         journal: the checksum of the first line, so that the progress of another journal is not used.
         run: the store's id of the run. sent: the messages below this number were sent, but for their files.
         facts, files: what was refused, by the number of the message: names and reasons.
+        failing: the message that the store failed at the last time: its number and kind, the error, when it
+            failed first, and how many times.
     """
 
     journal: str
@@ -75,6 +82,7 @@ class _Progress:
     sent: int = 0
     facts: dict[str, dict[str, str]] = field(default_factory=dict)
     files: dict[str, dict[str, str]] = field(default_factory=dict)
+    failing: dict[str, Any] = field(default_factory=dict)
 
 
 class Outbox:
@@ -179,16 +187,25 @@ class Outbox:
                 progress.files = {}
                 self._save(progress)
             while True:
-                facts = repeated or self._unsent(progress)
+                facts = self._unsent(progress) or repeated
                 files = [number for number in self._with_files(progress) if number < progress.sent]
-                if facts:
-                    self._send_facts(facts[0], target, progress)
-                    repeated = repeated[1:]
-                elif files:
-                    self._send_files(files[0], target, progress)
-                else:
+                if not facts and not files:
                     break
-                done.add((facts or files)[0])
+                number, *later = facts or files
+                send = self._send_facts if facts else self._send_files
+                try:
+                    send(number, target, progress)
+                except RunGone:
+                    raise
+                except Exception as error:
+                    if not self._fails_again(number, bool(facts), error, progress) or not later:
+                        raise
+                    send(later[0], target, progress)  # if this one fails too, the store is away
+                    self._set_aside(number, bool(facts), error, progress)
+                    done.add(later[0])
+                else:
+                    done.add(number)
+                repeated = [one for one in repeated if one not in (number, *done)]
             self.forget_if_done()
         return len(done)
 
@@ -246,6 +263,30 @@ class Outbox:
         else:
             shutil.rmtree(self.folder / "files" / str(number), ignore_errors=True)
 
+    def _fails_again(self, number: int, facts: bool, error: Exception, progress: _Progress) -> bool:
+        """Note that the store failed at a message; whether it did so often enough to be set aside."""
+        if not internal_error(error.__cause__ if isinstance(error, FilesWait) and error.__cause__ else error):
+            return False
+        now = {"message": number, "facts": facts, "error": _VARIES.sub("#", reason(error))}
+        if now.items() <= progress.failing.items():
+            progress.failing["times"] += 1
+        else:
+            progress.failing = {**now, "since": time.time(), "times": 1}
+        self._save(progress)
+        tried_for = time.time() - progress.failing["since"]
+        return bool(progress.failing["times"] >= TRIES and tried_for >= TRIED_FOR)
+
+    def _set_aside(self, number: int, facts: bool, error: Exception, progress: _Progress) -> None:
+        """Treat a message as one that the store refuses for good, although its error is one that passes."""
+        message = self._content()[0][number]
+        what = [f"metric {name}" for part in ("metrics", "history") for name in message.get(part, {})]
+        what += [name for name in ("open", "tags", "dataset", "status") if message.get(name)]
+        names = (what or [f"message {number}"]) if facts else list(message["files"])
+        text = f"failed {progress.failing['times']} times while other messages were taken: {reason(error)}"
+        (progress.facts if facts else progress.files)[str(number)] = dict.fromkeys(names, text)
+        progress.failing = {}
+        self._save(progress)
+
     def _closed(self) -> bool:
         """Whether the last message ends the run for good, and the store got or refused everything."""
         last = (self.messages() or [{}])[-1]
@@ -298,6 +339,8 @@ class Outbox:
 
 
 _LENGTH = 16
+_VARIES = re.compile(r"0x[0-9a-f]+|\d+")
+"""What differs between two reports of the same error."""
 
 
 def _checksum(text: bytes) -> bytes:

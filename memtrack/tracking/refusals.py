@@ -57,6 +57,13 @@ def permanent(error: BaseException) -> bool:
     return type(error).__module__ == "builtins" and getattr(error, "errno", None) in _NOT_WRITABLE
 
 
+def internal_error(error: BaseException) -> bool:
+    """Whether the store answered that it failed (500), in place of giving no answer. It may take other
+    messages, and fail at this one each time."""
+    unanswered = "failed with exception" in str(error) and "too many 500 error responses" not in str(error)
+    return status(error) == 500 and not unanswered
+
+
 def may_come_back(uri: str, error: BaseException) -> bool:
     """Whether a store that failed may answer later; else its address is wrong, or it refuses this user."""
     if isinstance(error, NoAnswer):

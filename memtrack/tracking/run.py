@@ -22,7 +22,7 @@ from mlflow.types import Schema, TensorSpec
 
 from memtrack.config.params import Params
 from memtrack.config.sections.tracking import TrackingParams
-from memtrack.core.files import write_array
+from memtrack.core.kept_files import write_array
 from memtrack.tracking import store
 from memtrack.tracking.address import experiment_name, reported, tracking_uri
 from memtrack.tracking.contact import contact

@@ -56,8 +56,9 @@ class Options:
 def read(argv: list[str] | None) -> Options:
     """Read the command line and the files; `InputError` lists all errors."""
     given = vars(parser().parse_args(argv))
-    loaded = params.load(tune=True)
-    file = read_yaml(given["search"] or PARAMS_FILE)
+    own = read_yaml(PARAMS_FILE)
+    loaded = params.checked(own, tune=True)
+    file = read_yaml(given["search"]) if given["search"] else own
     section, tune = file.content.get("tune", {}), loaded.tune
 
     def problems(found: TuneParams) -> list[tuple[Loc, str]]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memtrack.config.paths import project_root
-from memtrack.core.files import sealed, unsealed
+from memtrack.core.kept_files import sealed, unsealed
 
 FOLDER = Path(".memtrack/probe_norms")
 TRIMMED_TO = 0.8

@@ -16,8 +16,9 @@ from optuna.study import Study
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.paths import TRAIN_RESULTS
 from memtrack.core.evaluation.detection import samples_needed
-from memtrack.core.recording.trajectory import Trajectory
 from memtrack.core.scores import Need, compute
+from memtrack.data.manifest import KeptFolder
+from memtrack.runs.trained import recorded_trajectory
 from memtrack.tune.costs import sweep_costs
 from memtrack.tune.evaluator import SettingEvaluator
 from memtrack.tune.options import Options
@@ -106,11 +107,10 @@ def _samples_seen(plan: Plan) -> tuple[int, int]:
     flags = side.truth.flags
     if error is None or isinstance(side.truth, Memorization):
         return int(flags.sum()), int((~flags).sum())
-    trajectory = Trajectory(TRAIN_RESULTS / plan.trained.name / "trajectory")
-    broken = [trajectory.damaged(epoch) for epoch in plan.options.params.recorded_epochs()]
-    if path := next((path for path in broken if path is not None), None):
-        text = f"is damaged or not there: {plan.trained.remedy}"
-        raise InputError([Problem(path, message=text)])
+    trained = plan.trained
+    # after `--write` params.yaml has another h than the recording, which serves as well
+    kept = KeptFolder(TRAIN_RESULTS / trained.name / "trajectory", trained.remedy)
+    trajectory = recorded_trajectory(trained.params, trained.variant, kept)
     needed = samples_needed(flags, compute("curvature", {Need.EPOCHS: trajectory})[side.rows], error)
     first, second = (max(2, math.ceil(count / STEP)) * STEP for count in needed)
     return first, second

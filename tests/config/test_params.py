@@ -366,7 +366,7 @@ def test_a_chain_of_variants_loads() -> None:
         "clean": None,
         "people": None,
         "round-2_A": None,
-        **dict.fromkeys(("pair", "cats", "confused", "hard", "random", "static", "on")),
+        **dict.fromkeys(("pair", "cats", "confused", "confused_by_table", "hard", "random", "static", "on")),
         "twice": "hard",
     }
 

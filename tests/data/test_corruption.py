@@ -18,6 +18,7 @@ from memtrack.config.errors import InputError
 from memtrack.config.sections.data import Digits
 from memtrack.config.sections.variants import FromFile, NoNoise, Symmetric, VariantParams
 from memtrack.core.images.pixels import RandomizedPixels
+from memtrack.data.confusion_matrix import confusion_matrix
 from memtrack.data.corruption import write_variant
 from memtrack.data.preparation import write_prepared
 from memtrack.data.prepared import PreparedData
@@ -161,11 +162,12 @@ def variant(**keys: Any) -> Any:
     return TypeAdapter(VariantParams).validate_python({"labels": PREPARED, **keys})
 
 
+MATRIX = [[0.5, 0.5, 0], [0, 1, 0], [0.1, 0.1, 0.8]]
 KINDS = [
     {"kind": "symmetric", "rate": 0.5},
     {"kind": "pair", "rate": 0.5},
     {"kind": "pair", "rate": 0.5, "pairs": {"ant": "cat"}},
-    {"kind": "confusion", "matrix": [[0.5, 0.5, 0], [0, 1, 0], [0.1, 0.1, 0.8]]},
+    {"kind": "confusion", "matrix": MATRIX},
     {"kind": "instance_dependent", "rate": 0.5},
     {"kind": "random"},
     {"kind": "pixels", "how": "shuffled"},
@@ -225,6 +227,49 @@ def test_an_entry_that_does_not_fit_the_classes(
     for problem, text in zip(caught.value.problems, said, strict=True):
         assert str(problem).startswith("params.yaml")
         assert f"variants.noisy.{text}" in str(problem)
+
+
+def matrix_in(name: str, table: pd.DataFrame) -> Any:
+    """A variant whose matrix is in a table."""
+    table.to_parquet(name) if name.endswith(".parquet") else table.to_csv(name, index=False)
+    return variant(kind="confusion", labels=name, seed=5)
+
+
+@pytest.mark.parametrize("name", ["matrix.csv", "matrix.parquet"])
+def test_a_confusion_matrix_in_a_table_is_the_one_in_params(name: str, data: PreparedData) -> None:
+    """Whatever the order of its rows and columns."""
+    table = pd.DataFrame(MATRIX, columns=CLASSES).assign(clean=CLASSES)[["clean", "cat", "ant", "bee"]]
+    write_variant("file", matrix_in(name, table.iloc[[1, 2, 0]]), data)
+    write_variant("params", variant(kind="confusion", matrix=MATRIX, seed=5), data)
+    assert written("file").equals(written("params"))
+    assert (written("file")["corrupted"] == "1").any()
+
+
+def test_a_confusion_matrix_of_many_classes(tmp_path: Path) -> None:
+    """More than fit into a params.yaml."""
+    names = [f"class {number}" for number in range(250)]
+    shares = np.random.default_rng(0).dirichlet(np.ones(250), size=250)
+    pd.DataFrame(shares, names, names).to_csv("matrix.csv")
+    params = variant(kind="confusion", labels="matrix.csv")
+    np.testing.assert_allclose(confusion_matrix(params, names[::-1]), shares[::-1, ::-1], rtol=1e-12)
+
+
+def test_all_mistakes_of_a_confusion_matrix_are_listed_with_their_lines(data: PreparedData) -> None:
+    rows = ["ant,0.5,0.5,0", "bee,0,1,0.5", "bee,0,1,0", "dog,0,x,1", "ant,-1,1,1"]
+    Path("matrix.csv").write_text("\n".join([",ant,bee,dog", *rows]))
+    with pytest.raises(InputError) as caught:
+        write_variant("noisy", variant(kind="confusion", labels="matrix.csv"), data)
+    assert [str(problem).removeprefix("matrix.csv:").strip() for problem in caught.value.problems] == [
+        "1: the column 'dog' is not among the classes",
+        "1: has no column for the class 'cat'",
+        "2 rows are named 'ant': one is needed",
+        "2 rows are named 'bee': one is needed",
+        "the row 'dog' is not among the classes",
+        "has no row for the class 'cat'",
+        "line 3: sums to 1.5: the shares of a class should sum to 1",
+        "line 5: bee: 'x' should be a number from 0 to 1",
+        "line 6: ant: '-1' should be a number from 0 to 1",
+    ]
 
 
 def test_conflicting_duplicates_are_added_and_marked(data: PreparedData) -> None:

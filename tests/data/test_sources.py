@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import pickle
+import re
 import shutil
 import socket
 import struct
@@ -254,10 +255,27 @@ def test_all_that_is_wrong_with_the_folders(picture: Picture) -> None:
     Path("photos/train/bird").mkdir()
     Path("photos/test/dog").mkdir()
     assert problems(folder(train="train", test="test")) == [
-        "photos/train/bird: an empty class: no image files",
-        "photos/test/dog: an empty class: no image files",
+        f"photos/{name}: an empty class: no image files; if it is no class, move it out of photos/{side}, "
+        f"or write /photos/{name} into {Path.cwd()}/.dvcignore"
+        for side, name in (("train", "train/bird"), ("test", "test/dog"))
+    ] + [
         "photos/test/cow: this class is not in the training folder",
     ]
+
+
+@pytest.mark.usefixtures("classes")
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_folder_beside_the_classes_is_left_out_as_the_message_says(inside: bool, tmp_path: Path) -> None:
+    Path("photos/scripts").mkdir()
+    root = "photos" if inside else shutil.move("photos", tmp_path.parent / f"{tmp_path.name}-elsewhere")
+    (said,) = problems(folder(root=str(root)))
+    assert f"if it is no class, move it out of {root}" in said
+    if not inside:
+        assert ".dvcignore" not in said
+        return
+    [(line, file)] = re.findall("write (.*) into (.*)$", said)
+    Path(file).write_text(f"{line}\n", encoding="utf-8")
+    assert set(collect(folder()).classes) == {"cat", "dog"}
 
 
 def test_missing_folders() -> None:

@@ -9,11 +9,15 @@ from pathlib import Path
 
 import pytest
 from project_clone import REPOSITORY, Project, write_images
-from project_fixtures import empty_store  # noqa: F401
+from project_fixtures import empty_store, empty_study  # noqa: F401
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Project:  # noqa: F811
+def project(
+    tmp_path_factory: pytest.TempPathFactory,
+    empty_store: Path,  # noqa: F811
+    empty_study: Path,  # noqa: F811
+) -> Project:
     base = tmp_path_factory.mktemp("pipeline")
     images, folder = base / "images", base / "project"
     write_images(images / "train", ("left", "right"), 16, seed=0)
@@ -26,7 +30,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Proj
         if name != "dvc.lock" and (REPOSITORY / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(REPOSITORY / name, folder / name)
-    made = Project(folder)
+    made = Project(folder, empty_study)
     made.edit("data", {"kind": "image_folder", "root": str(images), "train": "train", "test": "test",
                        "image_size": 8, "mode": "L"})  # fmt: skip
     made.edit("variants", {
@@ -37,6 +41,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Proj
     made.edit("memorization.variants", [])
     made.edit("train.epochs", 2)
     made.edit("record.epochs", {"kind": "every"})
+    made.edit("record.batch_size", 16)  # the fastest need not be found in each process
     made.edit("train.model", {"kind": "cnn", "width": 4, "depth": 1})
     made.edit("evaluate.bootstrap", 50)
     made.edit("evaluate.scores", ["curvature", "csl", "aum", "el2n"])

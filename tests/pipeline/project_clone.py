@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -41,8 +42,9 @@ memtrack.tune.report.write_pictures = lambda *_: []
 class Project:
     """A clone of the repository that DVC and git work on."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, study: Path | None = None) -> None:
+        """`study`: an empty database that a first search begins with; without it the search makes its own."""
+        self.folder, self._empty_study = folder, study
         # a test may itself run inside a stage or beside a server: start from a clean environment
         self.environment = {
             key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))
@@ -93,7 +95,15 @@ class Project:
 
     def tune(self, *arguments: str, **options: Any) -> str:
         """Run a search; see `run`."""
+        self.place_study()
         return self.run("python", "-m", "memtrack.tune", *arguments, **options)
+
+    def place_study(self) -> None:
+        """Put the empty database of studies in its place, where there is none yet."""
+        place = self.folder / ".memtrack/tune/study.db"
+        if self._empty_study and not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(self._empty_study, place)
 
     def ran(self, output: str) -> list[str]:
         """The stages that DVC ran, from its output."""

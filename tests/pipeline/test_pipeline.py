@@ -64,6 +64,7 @@ def reproduced(project: Project) -> Project:
         "recipe": project.params("memorization.recipe") | {"batch_size": 8},
     })  # fmt: skip
     project.edit("utility", {"variants": ["noisy"], "models": 2, "thresholds": [0.3]})
+    project.edit("record.batch_size", None)
     (project.folder / "mlflow.db").unlink()
     ran = project.ran(project.run("dvc", "repro", "corrupt@noisy"))
     ran += project.ran(project.run("dvc", "repro", "train@noisy", real=True))

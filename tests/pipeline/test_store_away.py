@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import signal
@@ -37,14 +38,16 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
+        for name in ("uvicorn", "mlflow.server.fastapi_app"):  # here once, and not in each fork
+            importlib.import_module(name)
         self.process = get_context("fork").Process(target=self._serve)
         self.process.start()
         wait_for(self.answers, 120)
 
     def _serve(self) -> None:
-        """In a process of its own, which has imported most of MLflow already."""
+        """In a process of its own."""
         import uvicorn
-        from mlflow.server import constants
+        from mlflow.server import constants, fastapi_app
 
         os.environ |= {
             constants.BACKEND_STORE_URI_ENV_VAR: f"sqlite:///{self.folder}/server.db",
@@ -52,7 +55,7 @@ class Server:
             constants.ARTIFACT_ROOT_ENV_VAR: "mlflow-artifacts:/",
             constants.SERVE_ARTIFACTS_ENV_VAR: "true",
         }
-        uvicorn.run("mlflow.server.fastapi_app:app", port=self.port, log_level="critical")
+        uvicorn.run(fastapi_app.app, port=self.port, log_level="critical")
 
     def answers(self) -> bool:
         try:

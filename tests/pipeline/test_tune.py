@@ -161,7 +161,7 @@ def test_the_winner_lies_within_narrower_ranges(first: First, tune: Tune, projec
 
 def test_the_same_seed_gives_the_same_trials(tune: Tune, project: Project) -> None:
     for study in ("second", "third"):
-        tune("--trials", "6", "--study", study, "--seed", "3")
+        tune("--trials", "4", "--study", study, "--seed", "3")
     one, other = ([(trial.params, trial.value, trial.intermediate_values, trial.state)
                    for trial in trials(project, study)] for study in ("second", "third"))  # fmt: skip
     assert one == other
@@ -274,7 +274,7 @@ def test_choices_of_epochs_norm_and_score(first: First, tune: Tune, project: Pro
         "epochs: [{kind: every}, {kind: list, epochs: [2]}]\nnorm: [plain, squared]\n"
         "score: [curvature_last, curvature_log]\nsampler: random\n"
     )
-    tune("--search", "search.yaml", "--study", "choices", "--trials", "12", "--pruner", "none")
+    tune("--search", "search.yaml", "--study", "choices", "--trials", "8", "--pruner", "none")
     done = trials(project, "choices")
     assert {trial.params["epochs"] for trial in done} == {"every 1", "epochs 2"}
     for trial in done:
@@ -319,14 +319,20 @@ def test_labels_made_with_other_parameters_are_not_used(tune: Tune, project: Pro
     assert "dvc repro train@noisy" in output
 
 
-def test_a_trajectory_that_is_missing(tune: Tune, project: Project) -> None:
+@pytest.mark.parametrize(("other", "said"), [(False, "is not there"), (True, "(different: labels)")])
+def test_a_trajectory_that_is_missing_or_of_another_variant(
+    tune: Tune, project: Project, other: bool, said: str
+) -> None:
     trajectory = project.folder / "results/train/noisy/trajectory"
     trajectory.rename(trajectory.with_name("elsewhere"))
+    if other:
+        shutil.copytree(project.folder / "results/train/other/trajectory", trajectory)
     try:
         output = tune("--study", "new", "--trials", "1", status=2)
     finally:
+        shutil.rmtree(trajectory, ignore_errors=True)
         trajectory.with_name("elsewhere").rename(trajectory)
-    assert "trajectory/epochs/epoch_0001.json: is damaged or not there: run `dvc repro train@noisy`" in output
+    assert f"{said}: run `dvc repro train@noisy`" in output
 
 
 def test_no_time_for_a_trial(tune: Tune) -> None:

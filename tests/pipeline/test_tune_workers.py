@@ -23,12 +23,12 @@ pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalW
 
 @pytest.fixture(scope="module")
 def trained(project: Project) -> Project:
-    """Trained on the variant with known corruption; a trial takes a second, and none finds the lengths
+    """Trained on the variant with known corruption; a trial takes half a second, and none finds the lengths
     that another one has measured."""
     project.environment[CODE] += f"{NO_MODEL}import memtrack.tune.study\nmemtrack.tune.study.HEARTBEAT = 1\n"
     project.edit("train.epochs", 3)
     project.edit("tune", {
-        "probes": {"low": 80, "high": 81}, "perturbation_scale": {"low": 0.01, "high": 0.03},
+        "probes": {"low": 40, "high": 41}, "perturbation_scale": {"low": 0.01, "high": 0.03},
         "pruner": "none", "cache_gb": 1e-9,
     })  # fmt: skip
     project.stage("prepare")
@@ -54,6 +54,7 @@ class Search:
         self.storage = storage or f"sqlite:///{project.folder}/.memtrack/tune/study.db"
         if storage:
             options += ("--storage", storage)
+        project.place_study()
         self.output = Path(project.folder, f"{study}.txt")
         with self.output.open("wb") as file:
             self.process = project.start(

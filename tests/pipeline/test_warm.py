@@ -30,7 +30,6 @@ def client(project: Project) -> Sequence[str]:
     [
         (CHECK, 0),
         ((*CHECK, "no file.yaml"), 2),
-        (("python", "-m", "memtrack.tune", "--trials", "0"), 2),
         ((*CHECK, "--no-such-option"), 2),
         (("dvc", "params", "diff"), 0),
         (("dvc", "repro", "no such stage"), 255),

@@ -30,6 +30,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+import parsed_once
 from warm import CODE
 
 REPOSITORY = Path(__file__).parents[2]
@@ -133,6 +134,9 @@ def load() -> dict[str, bytes]:
         if not found.name.endswith("__main__"):
             importlib.import_module(found.name)
     assert memtrack.__file__ == str(REPOSITORY / "memtrack/__init__.py")
+    parsed_once.migrations()
+    parsed_once.parameters_in_dvc()
+    parsed_once.code()
     do_once()
     # pyarrow's memory manager has a thread that it starts again in a child
     threads = {path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")}
@@ -155,6 +159,7 @@ def do_once() -> None:
     import torch
     from mlflow.entities import Metric, Param, RunTag
     from mlflow.utils.requirements_utils import _init_packages_to_modules_map
+    from sklearn.metrics import roc_auc_score
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
@@ -165,6 +170,8 @@ def do_once() -> None:
     axes.legend()
     figure.savefig(io.BytesIO())
     plt.close(figure)
+
+    roc_auc_score([0, 1], [0, 1])  # scikit-learn looks for plugins
 
     _init_packages_to_modules_map()  # MLflow looks through all packages before it exports a network
     torch.export.export(torch.nn.Linear(1, 1), (torch.zeros(2, 1),))

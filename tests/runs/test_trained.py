@@ -24,7 +24,7 @@ from memtrack.data.prepared import PreparedData
 from memtrack.data.sources import Collected
 from memtrack.data.variants import VariantData
 from memtrack.runs.checkpoints import trained_checkpoints, trained_network
-from memtrack.runs.trained import TrainedRun
+from memtrack.runs.trained import TrainedRun, recorded_trajectory
 from memtrack.runs.training import train
 from memtrack.tracking.run import Run
 
@@ -117,6 +117,19 @@ def test_of_another_variant(taken: str, said: str) -> None:
         shutil.copy(theirs, ours)
     with pytest.raises(InputError, match=f"{said}.*: run `dvc repro (train|corrupt)@noisy`"):
         read()
+
+
+def test_a_trajectory_recorded_with_other_parameters() -> None:
+    """`tune` reads it after it has written another h; one of another training is refused."""
+    variant = VariantData("noisy", PreparedData())
+    kept = KeptFolder(Path("results/train/noisy/trajectory"), "run it")
+    changed = parameters("curvature", perturbation_scale=0.5)
+    assert recorded_trajectory(changed, variant, kept).epochs == (1, 2)
+    with pytest.raises(InputError, match=r"different: train\): run it"):
+        recorded_trajectory(parameters(epochs=3), variant, kept)
+    (kept.folder / "epochs/epoch_0003.json").write_text("{}")
+    with pytest.raises(InputError, match=r"epoch_0003.json: is damaged or was changed: run it"):
+        recorded_trajectory(changed, variant, kept)
 
 
 def test_of_another_seed() -> None:

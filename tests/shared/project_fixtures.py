@@ -10,6 +10,7 @@ from typing import NoReturn
 from urllib.error import URLError
 
 import numpy as np
+import parsed_once
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
@@ -32,8 +33,20 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database with its tables, which take seconds to make."""
     from mlflow import MlflowClient
 
+    parsed_once.migrations()
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
     MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture(scope="session")
+def empty_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database for Optuna's studies with its tables."""
+    from optuna.storages import RDBStorage
+
+    parsed_once.migrations()
+    path = tmp_path_factory.mktemp("studies") / "study.db"
+    RDBStorage(f"sqlite:///{path}").engine.dispose()
     return path
 
 

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.exceptions import MlflowException
 
+from memtrack.tracking import outbox
 from memtrack.tracking.outbox import FilesWait, Outbox, waiting
 
 Message = dict[str, Any]
@@ -499,6 +501,97 @@ def test_what_is_refused_is_set_aside_and_the_rest_goes_on(box: Outbox, store: S
     store.refused_files = set()
     again.send(store, again=True)
     assert left() == []
+
+
+class Failing(Store):
+    """Answers 500 to some messages, or to their files."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failing_files: set[int] = set()
+        self.error: Exception = MlflowException("internal error 0x1f of request 17")
+
+    def facts(self, message: Message) -> dict[str, str]:
+        if message["number"] in self.failing:
+            raise self.error
+        return super().facts(message)
+
+    def file(self, message: Message, name: str, path: Path) -> str | None:
+        if message["number"] in self.failing_files:
+            raise self.error
+        return super().file(message, name, path)
+
+
+def attempts(box: Outbox, store: Store, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many attempts to send, each half a minute after the one before, that fail."""
+    for attempt in range(count):
+        now = time.time() + 30 * attempt
+        monkeypatch.setattr(outbox.time, "time", lambda: now)  # noqa: B023
+        with pytest.raises((MlflowException, ConnectionError, FilesWait)):
+            box.send(store)
+
+
+def test_a_message_that_the_store_always_fails_at_is_set_aside(
+    box: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Failing()
+    store.failing = {2}
+    attempts(box, store, 4, monkeypatch)
+    assert numbers(store.taken) == [0, 1]
+    store.error = MlflowException("internal error 0xff of request 18")  # the same error of another request
+    box.send(store)
+    assert numbers(store.taken) == [0, 1, 3, 4]
+    assert box.pending() == 0
+    (refused,) = box.refused()
+    assert refused[0] == "message 2"
+    assert refused[1].startswith("failed 5 times while other messages were taken: internal error")
+    with pytest.raises(MlflowException):
+        box.send(store, again=True)
+    store.failing = set()
+    assert box.send(store, again=True) == 1
+    assert numbers(store.taken)[-1] == 2
+    assert (box.refused(), box.pending()) == ([], 0)
+
+
+def test_a_file_that_the_store_always_fails_at_is_set_aside(
+    box: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Failing()
+    store.failing_files = {1}
+    attempts(box, store, 4, monkeypatch)
+    assert [message["files"] for message in store.taken] == [file_of(0), {}, {}, {}, {}]
+    box.send(store)
+    assert [message["files"] for message in store.taken] == [file_of(0), {}, *map(file_of, (2, 3, 4))]
+    assert [name for name, _ in box.refused()] == ["some/one.txt"]
+    store.failing_files = set()
+    box.send(store, again=True)
+    assert store.taken[1]["files"] == file_of(1)
+
+
+@pytest.mark.parametrize("failing", [{2, 3, 4}, {4}])
+def test_nothing_is_set_aside_unless_a_later_message_is_taken(
+    failing: set[int], box: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Failing()
+    store.failing = failing
+    attempts(box, store, 9, monkeypatch)
+    assert box.refused() == []
+    store.failing = set()
+    box.send(store)
+    assert numbers(store.taken) == [0, 1, 2, 3, 4]
+
+
+def test_a_store_that_does_not_answer_does_not_fail_at_a_message(
+    box: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if it then takes the next one."""
+    store = Failing()
+    store.failing = {2}
+    text = "API request to http://here failed with exception too many 503 error responses"
+    for store.error in (ConnectionError("away"), MlflowException(text)):
+        attempts(box, store, 9, monkeypatch)
+    assert box.refused() == []
+    assert numbers(store.taken) == [0, 1]
 
 
 def test_numbers_do_not_wait_for_files(box: Outbox, store: Store) -> None:

@@ -22,7 +22,7 @@ import mlflow.pytorch
 import numpy as np
 import pytest
 import requests
-from mlflow.entities import ViewType
+from mlflow.entities import Param, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.protos.databricks_pb2 import ErrorCode
@@ -1033,6 +1033,19 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+@pytest.mark.parametrize(("way", "failed"), [("500", True), ("503", False), ("429", False)])
+def test_an_internal_error_is_an_answer(
+    way: str, failed: bool, silent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Silent, "way", way)
+    with pytest.raises(MlflowException) as caught:
+        Client(silent).log_batch("run", params=[Param("one", "1")])
+    assert refusals.internal_error(caught.value) == failed
+    with pytest.raises(MlflowException) as caught:
+        Client("http://127.0.0.1:1").log_batch("run", params=[Param("one", "1")])
+    assert not refusals.internal_error(caught.value)
 
 
 @pytest.mark.parametrize("way", ["bytes", "nothing", "503", "429"])

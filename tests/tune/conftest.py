@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from project_fixtures import empty_store, network, picture, project  # noqa: F401
+from project_fixtures import empty_store, empty_study, network, picture, project  # noqa: F401
 from search_params import CONTENT
 
 from memtrack.config.params import Params

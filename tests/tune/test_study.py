@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sqlite3
 import threading
@@ -41,11 +42,20 @@ pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalW
 
 
 @pytest.fixture(autouse=True)
-def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a folder of its own, with a heart that beats every second."""
+def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_study: Path) -> None:
+    """In a folder of its own with an empty study, with a heart that beats every second."""
     monkeypatch.chdir(tmp_path)
+    folder = tmp_path / ".memtrack/tune"
+    folder.mkdir(parents=True)
+    shutil.copy(empty_study, folder)
     monkeypatch.setattr(studies, "HEARTBEAT", 1)
     monkeypatch.setattr(trials, "attach", lambda *_: None)
+
+
+@pytest.fixture
+def no_study_yet(quick: None) -> None:
+    """Without the empty study."""
+    shutil.rmtree(".memtrack")
 
 
 class Fake(SettingEvaluator):
@@ -286,6 +296,7 @@ def test_a_password_that_is_not_escaped_is_no_part_of_a_host() -> None:
         shown("postgresql+psycopg://me:sec@ret@host/studies")
 
 
+@pytest.mark.usefixtures("no_study_yet")
 def test_a_study_is_not_put_into_the_database_of_mlflow(space: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     searched = one_epoch(space)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", studies.storage_url(searched.tune))
@@ -294,6 +305,7 @@ def test_a_study_is_not_put_into_the_database_of_mlflow(space: Make, monkeypatch
     assert not Path(".memtrack/tune/study.db").exists()
 
 
+@pytest.mark.usefixtures("no_study_yet")
 @pytest.mark.parametrize("name", ["a?b", "a%20b", "a b#c", "%3F", "\u00e9"])
 def test_the_study_is_in_a_project_of_any_path(
     space: Make, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
@@ -20,7 +20,8 @@ class Variant(Section):
 
     labels: InputPath = Field(
         description="The labels that it starts from: data/prepared (those of the data set), "
-        "data/variants/NAME (those of another variant), or for from_file the table of labels."
+        "data/variants/NAME (those of another variant), or a table: for from_file the labels themselves, for "
+        "confusion the matrix, which then changes the labels of the data set."
     )
 
 
@@ -57,20 +58,30 @@ class Confusion(SeededVariant):
     """Each label is drawn from its class's row of a matrix."""
 
     kind: Literal["confusion"]
-    matrix: Annotated[tuple[MatrixRow, ...], Strict(False), Field(min_length=2)] = Field(
-        description="One row for each class, in class order: the share of its samples that gets each label."
+    matrix: Annotated[tuple[MatrixRow, ...], Strict(False), Field(min_length=2)] | None = Field(
+        None,
+        description="One row for each class, in class order: the share of its samples that gets each label. "
+        "null: labels names a table with the matrix.",
     )
+
+    @field_validator("matrix", mode="before")
+    @classmethod
+    def _no_file(cls, matrix: object) -> object:
+        if isinstance(matrix, str):
+            raise ValueError("should be rows of numbers: put the path of a table with the matrix into labels")
+        return matrix
 
     @field_validator("matrix")
     @classmethod
-    def _square(cls, matrix: tuple[tuple[float, ...], ...]) -> tuple[tuple[float, ...], ...]:
-        for number, row in enumerate(matrix, start=1):
-            if len(row) != len(matrix):
+    def _square(cls, matrix: tuple[tuple[float, ...], ...] | None) -> tuple[tuple[float, ...], ...] | None:
+        for number, row in enumerate(matrix or (), start=1):
+            if len(row) != len(matrix or ()):
                 raise ValueError(
-                    f"row {number} has {len(row)} numbers: with {len(matrix)} rows, each needs {len(matrix)}"
+                    f"row {number} has {len(row)} numbers: with {len(matrix or ())} rows, each needs "
+                    f"{len(matrix or ())}"
                 )
-            if abs(sum(row) - 1) > 1e-6:
-                raise ValueError(f"row {number} sums to {sum(row):g}: the shares of a class should sum to 1")
+            if problem := share_problem(row):
+                raise ValueError(f"row {number} {problem}")
         return matrix
 
 
@@ -136,6 +147,23 @@ VariantParams = Annotated[
 ]
 
 
+def share_problem(row: Sequence[float]) -> str | None:
+    """What is wrong with a row of a confusion matrix, or None."""
+    return (
+        None if abs(sum(row) - 1) <= 1e-6 else f"sums to {sum(row):g}: the shares of a class should sum to 1"
+    )
+
+
+def read_from_table(variant: Variant) -> str | None:
+    """What the key `labels` of a variant holds if it names a table; None if it names labels to start from."""
+    match variant:
+        case FromFile():
+            return "labels given by people"
+        case Confusion(matrix=None):
+            return "confusion matrix, or matrix should be given"
+    return None
+
+
 def base_variant(variant: Variant) -> str | None:
     """The name of the variant that `variant` starts from, or None."""
     path = PurePosixPath(variant.labels)
@@ -146,13 +174,15 @@ def labels_problem(name: str, variants: Mapping[str, Variant]) -> str | None:
     """What is wrong with the key `labels` of a variant, or None."""
     variant = variants[name]
     base = base_variant(variant)
-    if isinstance(variant, FromFile):
+    table = read_from_table(variant)
+    if table is not None:
         if base is not None or variant.labels.rstrip("/") == PREPARED:
-            return "should be the file with the labels given by people"
+            return f"should be the file with the {table}"
         return None
     if base is None:
         if variant.labels.rstrip("/") != PREPARED:
-            return f"should be {PREPARED} or {VARIANTS}/NAME (kind: from_file reads a file)"
+            others = "kinds from_file and confusion, without matrix, read a file"
+            return f"should be {PREPARED} or {VARIANTS}/NAME ({others})"
         return None
     chain = [name]
     if base not in variants:

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from memtrack.core.files import epochs_in, npy_header, whole_file, write_array
+from memtrack.core.files import whole_file
+from memtrack.core.kept_files import epochs_in, npy_header, write_array
 from memtrack.core.recording.quantities import QUANTITIES, SampleArrays
 
 

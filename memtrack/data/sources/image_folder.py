@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.sections.data import ImageFolder
 from memtrack.data.sources.collected import Collected
-from memtrack.data.sources.scan import LINKED, Scan, check_root, link_problem, scan
+from memtrack.data.sources.scan import LINKED, Scan, check_root, ignoring_project, link_problem, scan
 
 OUTSIDE = "images outside of the class folders"
 SPLITS = {
@@ -62,11 +63,13 @@ def collect(params: ImageFolder) -> Collected:
             problems.append(Problem(root / folder, message=text + _left_out_below(found, folder)))
             sides[side] = {}
             continue
-        problems += [
-            Problem(root / path, message=f"an empty class: no image files{_left_out_below(found, path)}")
-            for path, inside in images.items()
-            if not inside
-        ]
+        for path, inside in images.items():
+            if not inside:
+                text = (
+                    f"an empty class: no image files{_left_out_below(found, path)}; if it is no class, "
+                    f"{_how_to_leave_out(root, path)}"
+                )
+                problems.append(Problem(root / path, message=text))
     train, test = sides["train"], sides.get("test", {})
     if len(train) == 1:
         text = "has one class folder: at least two are needed"
@@ -144,6 +147,16 @@ def _refuse_splits(params: ImageFolder, below: Mapping[PurePosixPath, set[str]])
             "together, add `allow_split_names: true`"
         )
         raise params.mistake("train", message=text)
+
+
+def _how_to_leave_out(root: Path, folder: PurePosixPath) -> str:
+    """What to do about a folder that is taken as a class."""
+    away = f"move it out of {root / folder.parent}"
+    project = ignoring_project(root)
+    if project is None:
+        return away
+    named = os.path.relpath(root / folder, project)
+    return f"{away}, or write /{named} into {project / '.dvcignore'}"
 
 
 def _left_out_below(found: Scan, folder: PurePosixPath) -> str:

@@ -174,20 +174,27 @@ def _why_no_image(root: Path, extension: str, paths: list[str]) -> str:
     return f"{named}: not an image"
 
 
+def ignoring_project(root: Path) -> Path | None:
+    """The project whose .dvcignore holds below `root`; None if root is outside of the project."""
+    where = Path(os.path.abspath(root))  # noqa: PTH100 (a link in the project counts as in the project)
+    projects = (project for project in (Path.cwd(), project_root()) if where.is_relative_to(project))
+    return next(projects, None)
+
+
 def _dvcignore(root: Path) -> Callable[[str], bool] | None:
     """Whether DVC ignores a path below root (a folder's path ends with a slash); None if it ignores nothing.
 
     DVC reads .dvcignore in the project and in its folders. A root elsewhere is hashed as a whole."""
-    where = Path(os.path.abspath(root))  # noqa: PTH100 (a link in the project counts as in the project)
-    projects = [project for project in (Path.cwd(), project_root()) if where.is_relative_to(project)]
-    if not projects:
+    project = ignoring_project(root)
+    if project is None:
         return None
+    where = Path(os.path.abspath(root))  # noqa: PTH100
     specs = []
     for folder in (where, *where.parents):
         file = folder / ".dvcignore"
         if file.is_file():
             spec = pathspec.GitIgnoreSpec.from_lines(file.read_text(encoding="utf-8").splitlines())
             specs.append((where.relative_to(folder).as_posix(), spec))
-        if folder == projects[0]:
+        if folder == project:
             break
     return lambda path: any(spec.match_file(f"{prefix}/{path}") for prefix, spec in specs)

@@ -46,9 +46,14 @@ def test_two_exact_and_two_near_duplicates_among_a_thousand(images: Pixels) -> N
     assert near == {tuple(sorted(pair)) for pair in NEAR}
 
 
-def test_an_index_for_many_samples_finds_them_too(images: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dimensions", [64, 1000])
+def test_an_index_for_many_samples_finds_them_too(
+    dimensions: int, images: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the principal components of their 768 numbers and without."""
     exact, near = found(images)
     monkeypatch.setattr(neighbours, "EXACT_UP_TO", 100)
+    monkeypatch.setattr(neighbours, "DIMENSIONS", dimensions)
     assert found(images) == (exact, near)
 
 

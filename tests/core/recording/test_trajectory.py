@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from memtrack.core.files import file_hash, whole_file, write_array
+from memtrack.core.files import file_hash, whole_file
+from memtrack.core.kept_files import write_array
 from memtrack.core.recording.recorder import QUANTITIES
 from memtrack.core.recording.trajectory import Trajectory
 

@@ -1,0 +1,51 @@
+"""Spares the processes of the tests from parsing the same files again and again.
+
+Nothing else changes: what a file says is what it says each time.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from pathlib import Path
+from typing import Any
+
+MIGRATES = "env.py"
+"""The file of Alembic that does something when it is loaded."""
+
+
+@functools.cache
+def migrations() -> None:
+    """MLflow and Optuna load the files of all their migrations for each database that they open."""
+    import alembic
+
+    load = alembic.util.load_python_file
+    kept = functools.cache(load)
+    alembic.util.load_python_file = lambda folder, name: (load if name == MIGRATES else kept)(folder, name)
+
+
+def parameters_in_dvc() -> None:
+    """DVC parses params.yaml for each stage that reads it."""
+    from dvc.utils import strictyaml
+    from dvc.utils.serialize import _yaml
+
+    parse = _yaml.parse_yaml
+    parsed: dict[str, Any] = {}
+
+    def parse_once(text: str, path: str, typ: str = "safe") -> Any:
+        if typ != "safe":
+            return parse(text, path, typ)
+        if text not in parsed:
+            parsed[text] = parse(text, path, typ)
+        return copy.deepcopy(parsed[text])
+
+    _yaml.parse_yaml = strictyaml.parse_yaml = parse_once
+
+
+def code() -> None:
+    """memtrack parses its own code for its hashes."""
+    import memtrack
+    from memtrack.runs.code import _parsed
+
+    for path in Path(memtrack.__file__).parent.rglob("*.py"):
+        _parsed(path.read_text(encoding="utf-8"))
