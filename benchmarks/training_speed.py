@@ -194,8 +194,7 @@ def stage_seconds(case: Case, data: PreparedData, variant: VariantData, device: 
     with WorkFolder.claimed(
         "clean", training, recording_fingerprint(params, training), variant.ids
     ) as folder:
-        files = folder.batch_size_file, folder.precision_file
-        network = Together(params, data, variant, device, ALONE, *files)
+        network = Together(params, data, variant, device, ALONE)
         stage = Training(params, variant, device, network, folder, Path("results/train/clean"))
         stage.prepare()
         return seconds(lambda: stage.run([]), device) / 4
