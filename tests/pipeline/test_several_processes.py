@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import tempfile
@@ -82,7 +83,7 @@ def train(project: Project, processes: int, in_second: str = "", status: int = 0
 
 def said(output: str) -> list[str]:
     """The lines of an output, without those about progress."""
-    return [line for line in output.splitlines() if not line.startswith(("train noisy: ", "record epoch "))]
+    return [line for line in output.splitlines() if not re.match(r"[a-z0-9 ]+: \d+/\d+", line)]
 
 
 def trajectory(folder: Path) -> dict[str, bytes]:
