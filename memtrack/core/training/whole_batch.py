@@ -117,8 +117,10 @@ class _BatchNorm(Function):
         total: Exchange,
     ) -> tuple[Tensor, Tensor, Tensor]:
         exact = torch.promote_types(input.dtype, torch.float32)
-        axes = [axis for axis in range(input.ndim) if axis != 1]
-        variance, mean = torch.var_mean(input.to(exact), axes, correction=0)
+        # a GPU adds numbers of 16 bits in 32 bits by itself
+        mean, variance = torch.batch_norm_update_stats(
+            input if input.is_cuda else input.to(exact), None, None, 0.0
+        )
         own = torch.full_like(mean, input.numel() // input.shape[1])
         means, variances, counts = stacked(torch.stack([mean, variance, own]).double()).unbind(1)
         count = counts.sum(0)
@@ -145,6 +147,6 @@ class _BatchNorm(Function):
         slope = -factor * whole_scale * torch.rsqrt(variance + ctx.eps)
         offset = -factor * whole_shift - slope * mean
         shape = [1, -1, *[1] * (input.ndim - 2)]
-        through = direct + (slope.view(shape) * input + offset.view(shape)).to(input.dtype)
+        direct.addcmul_(input, slope.view(shape)).add_(offset.view(shape))
         weighted, shifted = ctx.has_weights
-        return through, of_scale if weighted else None, of_shift if shifted else None, None, None, None
+        return direct, of_scale if weighted else None, of_shift if shifted else None, None, None, None
