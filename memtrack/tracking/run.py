@@ -179,13 +179,6 @@ class Run:
         if self._tell(files, {"metrics": dict(metrics), "step": step} if metrics else {}, more):
             self.send()
 
-    def array(self, name: str, values: Any) -> None:
-        """Log an array as the artifact `name`.npy."""
-        with tempfile.TemporaryDirectory() as temporary:
-            path = Path(temporary) / "array.npy"
-            write_array(path, values)
-            self.log(files={f"{name}.npy": path})
-
     def results(
         self,
         files: Mapping[str, Path],
@@ -193,10 +186,12 @@ class Run:
         arrays: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> None:
-        """Log the results of a stage, and end the run; see `log` and `array`."""
-        for name, values in (arrays or {}).items():
-            self.array(name, values)
-        self.log(files=files, metrics=metrics, **more)
+        """Log the results of a stage, each array as the artifact NAME.npy, and end the run; see `log`."""
+        with tempfile.TemporaryDirectory() as temporary:
+            written = {f"{name}.npy": Path(temporary) / f"{name}.npy" for name in arrays or {}}
+            for path, values in zip(written.values(), (arrays or {}).values(), strict=True):
+                write_array(path, values)
+            self.log(files={**written, **files}, metrics=metrics, **more)
         self.end()
 
     def model(self, model: nn.Module, shape: tuple[int, ...], classes: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from project_clone import Project
+from project_clone import CODE, NO_MODEL, NO_STORE, Project
 from sklearn.metrics import roc_auc_score
 
 from memtrack.core.scores.registry import SCORES
@@ -31,6 +31,7 @@ def prepared(project: Project) -> Project:
         "shuffled": {"kind": "pixels", "how": "shuffled", **base},
         "static": {"kind": "pixels", "how": "gaussian", "labels": "data/variants/twice"},
     })  # fmt: skip
+    project.environment[CODE] += NO_MODEL + NO_STORE
     project.stage("prepare")
     return project
 

@@ -230,9 +230,6 @@ def test_only_what_depends_on_a_change_runs(reproduced: Project) -> None:
 
     rows.loc[3, "label"] = "right"
     rows.to_csv(labels, index=False)
-    status = json.loads(reproduced.run("dvc", "status", "--json"))
-    assert set(status) == {*depending, "corrupt@people"}
-
     # two images of a class change places: no table and no statistic can tell, the pixels do
     first, second = (reproduced.folder.parent / f"images/train/left/0{n}.png" for n in (0, 1))
     contents = first.read_bytes(), second.read_bytes()

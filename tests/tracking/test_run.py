@@ -225,7 +225,7 @@ def test_nested_parameters_have_dots_in_their_keys() -> None:
 
 def test_an_array_is_a_file_of_numpy(client: Client, project: Path) -> None:
     values, run = np.random.default_rng(0).standard_normal(7).astype(np.float32), opened()
-    run.array("scores/curvature", values)
+    run.results({}, {}, {"scores/curvature": values})
     path = project / "array.npy"
     path.write_bytes(artifacts(the_run(client).info.artifact_uri)["scores/curvature.npy"])
     read = np.load(path)
