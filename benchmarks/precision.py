@@ -5,7 +5,7 @@
     python benchmarks/precision.py --images FOLDER_OR_TAR     # image files, one folder a class; else made up
 
 The network is first trained on the images for some epochs, with 10% wrong labels. Each cell of the table has
-the median relative difference of the curvature of 512 images, and Spearman's rho. A CPU has no
+the median relative difference of the curvature of some images, and Spearman's rho. A CPU has no
 TensorFloat-32: there it is simulated, by rounding what goes into convolutions and matrix products to 11 bits,
 in the forward and the backward pass, as the tensor cores of a GPU do (to the nearest, or towards zero).
 """
@@ -38,10 +38,10 @@ from memtrack.core.recording.recorder import ProbeNormRecorder, joined, record_e
 from memtrack.core.training import models
 from memtrack.core.training.precision import training_precision
 
-SAMPLES, BATCH, PROBES, CLASSES, SHAPE = 512, 64, 10, 10, (3, 32, 32)
+BATCH, PROBES, CLASSES, SHAPE = 64, 10, 10, (3, 32, 32)
 SCALES = (1e-3, 3e-3, 0.01, 0.03, 0.1)
 Found = tuple[dict[float, NDArray[np.float32]], NDArray[np.float32], float]
-"""For each h the norms (PROBES, SAMPLES), the gradient norms (SAMPLES,), and the seconds of all."""
+"""For each h the norms (PROBES, samples), the gradient norms (samples,), and the seconds of all."""
 
 
 def files(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -160,6 +160,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path)
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--count", type=int, help="number of images; default: 2,000, on a GPU 10,000")
+    parser.add_argument("--samples", type=int, default=512, help="number of images that are measured")
     options = parser.parse_args()
     device = torch.device(options.device)
     on_gpu = device.type == "cuda"
@@ -175,7 +176,7 @@ def main() -> None:
     where = torch.cuda.get_device_name(device) if on_gpu else f"{torch.get_num_threads()} threads"
     print(f"{name}, {device} ({where}), torch {torch.__version__}; images: {options.images or 'made up'}")
     train(network, inputs, labels, options.epochs, "bfloat16" if on_gpu else "float32")
-    inputs, labels = inputs[:SAMPLES], labels[:SAMPLES]
+    inputs, labels = inputs[: options.samples], labels[: options.samples]
     contenders: dict[str, Callable[[], Found]] = {
         "float32": lambda: measured(network, inputs, labels, "float32"),
         "bfloat16": lambda: measured(network, inputs, labels, "bfloat16"),
