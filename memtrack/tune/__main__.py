@@ -14,12 +14,13 @@ from memtrack.terminal.progress import Progress
 from memtrack.tune import options as command_line
 from memtrack.tune import report, show
 from memtrack.tune.search import Search, open_search
-from memtrack.tune.study import finished
+from memtrack.tune.study import finished, full_disk
 from memtrack.tune.tracking import StudyRuns
 from memtrack.tune.workers import run_trials
 
 
 @entry_point
+@full_disk()
 def main(argv: list[str] | None = None) -> int:
     """Search, compare the winner with the default, and report; the parser lists the exit statuses."""
     options = command_line.read(argv)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import time
 import uuid
@@ -186,10 +187,22 @@ def _damage(study: Study, space: Space) -> str | None:
 
 
 @contextmanager
+def full_disk() -> Iterator[None]:
+    """Raise the OSError of a full disk in place of what SQLite and Optuna make of it."""
+    try:
+        yield
+    except (SQLAlchemyError, OptunaError) as error:
+        if "disk is full" in f"{error} {error.__cause__}":
+            raise OSError(errno.ENOSPC, "No space left on device") from error
+        raise
+
+
+@contextmanager
 def _storage_errors(options: Options, url: str) -> Iterator[None]:
     """Report what Optuna raises as an error in the key `storage`."""
     try:
-        yield
+        with full_disk():
+            yield
     except (SQLAlchemyError, OptunaError, ImportError, ValueError, RuntimeError) as error:
         reason = reported(error, url)[:400]
         text = f"cannot be used: {STORAGES}. Optuna reports: {reason}"

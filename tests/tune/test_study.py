@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import signal
 import sqlite3
@@ -276,6 +277,26 @@ def test_a_study_without_its_attributes_is_refused(space: Make, name: str) -> No
         database.commit()
     assert study.study_name == "one"
     with pytest.raises(InputError, match=r"is damaged .it lacks its facts or its key\): choose another name"):
+        opened(one_epoch(space))
+
+
+def test_a_full_disk_is_no_mistake_in_the_storage(space: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither as the study is opened nor later; every other error stays what it is."""
+    engine = sqlalchemy.create_engine("sqlite://")
+
+    def full(*_: object, **__: object) -> None:
+        with engine.connect() as connection:
+            connection.execute(sqlalchemy.text("PRAGMA max_page_count = 1"))
+            connection.execute(sqlalchemy.text("CREATE TABLE one (two INTEGER)"))
+
+    with pytest.raises(OSError, match="No space left") as caught, studies.full_disk():
+        full()
+    assert caught.value.errno == errno.ENOSPC
+    with pytest.raises(sqlalchemy.exc.OperationalError), studies.full_disk(), engine.connect() as connection:
+        connection.execute(sqlalchemy.text("SELECT * FROM nothing"))
+    monkeypatch.setattr(studies.optuna, "create_study", full)
+    monkeypatch.setattr(studies.time, "sleep", lambda _: None)
+    with pytest.raises(OSError, match="No space left"):
         opened(one_epoch(space))
 
 
