@@ -4,7 +4,7 @@
 #     benchmarks/on_a_gpu.sh IMAGES [HUMAN WEIGHTS]
 #
 # IMAGES holds CIFAR-10 as image files (train/CLASS/*.jpg and test/CLASS/*.jpg). HUMAN and WEIGHTS are the
-# arguments --cifar and --weights of benchmarks/pretrained.py. The tables are in on_a_gpu.md. A part that fails
+# arguments --images and --weights of benchmarks/pretrained.py. The tables are in on_a_gpu.md. A part that fails
 # or takes too long is left out, and the file says so.
 set -u
 images=$1
@@ -31,7 +31,7 @@ part 60 "Several processes" \
     python3 benchmarks/several_processes.py --device cuda --backend gloo --precision float64
 part 60 "Ensembles" python3 benchmarks/stacked_training.py --device cuda
 if [ $# -ge 3 ]; then
-    part 240 "Pretrained" python3 benchmarks/pretrained.py --device cuda --cifar "$2" --weights "$3"
+    part 240 "Pretrained" python3 benchmarks/pretrained.py --device cuda --images "$2" --weights "$3"
 fi
 part 300 "Curvature of a network that overfits" \
     python3 -m benchmarks.papers.what_matters "$work/what" --images "$images" --device cuda --minutes 4
