@@ -58,21 +58,19 @@ class ImageStore:
         self._asked = workers
 
     def batches(self, cuts: Sequence[Rows], epoch: int = 0) -> Iterator[Tensor]:
-        """The images of each array of rows, uint8 (B, channels, H, W) on the device, in an epoch. On a GPU
-        they are stored channels-last.
+        """The images of each array of rows, uint8 (B, channels, H, W) on the device, in an epoch. There is at
+        least one array. On a GPU the images are stored channels-last.
 
         Raises:
             InputError: for images that cannot be read any more.
         """
         kept = self._kept
         if kept is not None:
-            rows = torch.from_numpy(np.concatenate(cuts) if len(cuts) else np.empty(0, np.int64))
+            rows = torch.from_numpy(np.concatenate(cuts))
             for part in torch.split(rows.to(kept.device), [len(cut) for cut in cuts]):
                 yield kept[part].permute(0, 3, 1, 2) if on_gpu(self.device) else kept[part]
             return
-        for images in self._loader(cuts, epoch):
-            if not isinstance(images, Tensor):
-                raise InputError(images)
+        for images in self._read(cuts, epoch):
             images = images.to(self.device, non_blocking=True)
             yield images.contiguous(memory_format=torch.channels_last) if on_gpu(self.device) else images
 
@@ -94,20 +92,23 @@ class ImageStore:
                 return None
             kept = filled = torch.empty((count, channels, height, width), dtype=torch.uint8)
         chunks = np.split(np.arange(count), range(CHUNK, count, CHUNK))
-        for rows, images in zip(chunks, self._loader(chunks), strict=True):
-            if not isinstance(images, Tensor):
-                raise InputError(images)
+        for rows, images in zip(chunks, self._read(chunks), strict=True):
             filled[rows[0] : rows[-1] + 1] = images.to(self.device, non_blocking=True)
         return kept
 
-    def _loader(self, cuts: Sequence[Rows], epoch: int = 0) -> DataLoader[Tensor | list[Problem]]:
-        return DataLoader(
+    def _read(self, cuts: Sequence[Rows], epoch: int = 0) -> Iterator[Tensor]:
+        """The images of each array of rows, in the memory of this process; `InputError` as in `batches`."""
+        loader: DataLoader[Tensor | list[Problem]] = DataLoader(
             _Images(self._data, self._where, self._change, self._transform, epoch),
             batch_size=None,
             sampler=cuts,
             num_workers=self.workers,
             pin_memory=self.device.type == "cuda",  # so that copies do not wait
         )
+        for images in loader:
+            if not isinstance(images, Tensor):
+                raise InputError(images)
+            yield images
 
     @property
     def workers(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from torch import Tensor
 from memtrack.core.memorization.group_size import GroupSize
 from memtrack.core.memorization.stacked import Recipe, StackedTraining
 from memtrack.core.memorization.subsets import Flags
-from memtrack.core.training.devices import free_on_gpu
+from memtrack.core.training.devices import compute_deterministically, free_on_gpu
 
 
 @dataclass(frozen=True)
@@ -100,10 +99,7 @@ class GroupTrainer:
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         if self.device.type == "cuda":
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic with it
-            torch.use_deterministic_algorithms(True, warn_only=True)
-            # this debugging aid takes time
-            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+            compute_deterministically()
         return StackedTraining(self.recipe, *self._splits[0], self.device)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -19,15 +19,13 @@ from memtrack.data.image_cache import CHUNK
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.runs.networks import builder, load_starting_weights, network
-from memtrack.runs.pretrained import starting_weights
 from memtrack.terminal.progress import Progress
 
 
 def recipe(params: Params, data: PreparedData) -> Recipe:
     """How the networks are trained; `InputError` if the network cannot take the images."""
     chosen, info = params.recipe, data.info
-    load_starting_weights(network(chosen.model, info), chosen.model)  # raises if it cannot be built
-    weights = starting_weights(chosen.model) or {}
+    weights = load_starting_weights(network(chosen.model, info), chosen.model)  # raises if it cannot be built
     # workers get arrays whole, but tensors as shared memory, which may be scarce
     arrays = {name: tensor.numpy() for name, tensor in weights.items()}
     return Recipe(

@@ -142,12 +142,7 @@ def code_hash(*entries: str) -> str:
 
 def _file(module: str) -> Path | None:
     """The file of a module of memtrack, or None if the name is not a module."""
-    head, *parts = module.split(".")
-    if head != "memtrack":
-        return None
-    path = PACKAGE.joinpath(*parts)
-    candidates = (path / "__init__.py", path.with_name(f"{path.name}.py"))
-    return next((file for file in candidates if file.is_file()), None)
+    return module_file(PACKAGE.parent, module) if module.partition(".")[0] == "memtrack" else None
 
 
 @cache

@@ -5,7 +5,6 @@ The fingerprint of a training holds a hash of this module and of all modules tha
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 
 from memtrack.config.params import Params
 from memtrack.core.training.augmentation import Augmentation
+from memtrack.core.training.devices import compute_deterministically
 from memtrack.core.training.distributed import ALONE, World
 from memtrack.core.training.trainer import Trainer
 from memtrack.data.batches import held_out_batches, variant_batches
@@ -56,12 +56,7 @@ class Fitting:
         train = params.train
         transforms = chosen_transforms(train, data.info)
         torch.manual_seed(train.seed)
-        deterministic = train.deterministic or device.type != "cuda"
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
-        torch.use_deterministic_algorithms(deterministic, warn_only=True)
-        # this debugging aid takes time
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        torch.backends.cudnn.benchmark = not deterministic
+        compute_deterministically(train.deterministic or device.type != "cuda")
         self.model = network(train.model, data.info).to(device)
         if device.type == "cuda":
             self.model.to(memory_format=torch.channels_last)

@@ -82,21 +82,22 @@ def network(chosen: ModelParams, info: DatasetInfo) -> nn.Module:
     return model
 
 
-def load_starting_weights(model: nn.Module, chosen: ModelParams) -> None:
-    """Load the weights that `chosen` names into its network, if it names any.
+def load_starting_weights(model: nn.Module, chosen: ModelParams) -> dict[str, Tensor]:
+    """Load the weights that `chosen` names into its network, if it names any; returns them.
 
     Raises:
         InputError: if they are not there, cannot be read, or are those of another network.
     """
     weights = starting_weights(chosen)
     if weights is None:
-        return
+        return {}
     assert isinstance(model, Finetuned)
     try:
         model.load(weights)
     except OtherWeights as error:
         text = f"are not those of this network: {error}"
         raise chosen.mistake("weights", message=text) from None
+    return weights
 
 
 def builder(

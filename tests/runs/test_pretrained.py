@@ -16,21 +16,19 @@ import pytest
 import torch
 from PIL import Image
 from placed import placed
+from prepared_noise import prepare_noise
 from safetensors.torch import save_file
 from sklearn.datasets import load_sample_image
 from torch import Tensor, nn
 
 from memtrack.config.errors import InputError
 from memtrack.config.params import Params
-from memtrack.config.sections.data import Digits
 from memtrack.config.sections.train import RecipeParams
 from memtrack.core.training.models import build
 from memtrack.core.training.models.finetuning import Finetuned
 from memtrack.core.training.models.offered import OfferedWeights
 from memtrack.data.corruption import write_variant
-from memtrack.data.preparation import write_prepared
 from memtrack.data.prepared import DatasetInfo, PreparedData
-from memtrack.data.sources import Collected
 from memtrack.data.variants import VariantData
 from memtrack.runs.checkpoints import trained_checkpoints, trained_network
 from memtrack.runs.networks import load_starting_weights, network
@@ -301,12 +299,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Pat
         patched.chdir(folder)
         patched.setattr(Run, "model", lambda *_: None)
         shutil.copy(empty_store, "mlflow.db")
-        images = np.random.default_rng(0).integers(0, 256, (20, 1, 4, 4), dtype=np.uint8)
-        names, labels = [f"s{number}" for number in range(20)], ["a", "b"] * 10
-        collected = Collected(names, labels, ["train"] * 16 + ["test"] * 4, ("a", "b"), images)
-        write_prepared(collected, Digits(kind="digits", root="data/raw"), Path("data/prepared"))
+        data = prepare_noise(20, side=4)
         params = Params.model_validate(CONTENT)
-        write_variant("noisy", params.variants["noisy"], PreparedData())
+        write_variant("noisy", params.variants["noisy"], data)
         Path("nets").mkdir()
         Path("nets/one.py").write_text(NET)
         torch.manual_seed(9)

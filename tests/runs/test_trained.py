@@ -12,16 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from prepared_noise import prepare_noise
 
 from memtrack.config.errors import InputError
 from memtrack.config.params import Params
-from memtrack.config.sections.data import Digits
 from memtrack.core.recording.quantities import QUANTITIES
 from memtrack.data.corruption import write_variant
 from memtrack.data.manifest import MANIFEST, KeptFolder, write_manifest
-from memtrack.data.preparation import write_prepared
 from memtrack.data.prepared import PreparedData
-from memtrack.data.sources import Collected
 from memtrack.data.variants import VariantData
 from memtrack.runs.checkpoints import trained_checkpoints, trained_network
 from memtrack.runs.trained import TrainedRun, recorded_trajectory
@@ -57,12 +55,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Pat
         patched.chdir(folder)
         patched.setattr(Run, "model", lambda *_: None)
         shutil.copy(empty_store, "mlflow.db")
-        images = np.random.default_rng(0).integers(0, 256, (20, 1, 2, 2), dtype=np.uint8)
-        names, labels = [f"s{number}" for number in range(20)], ["a", "b"] * 10
-        collected = Collected(names, labels, ["train"] * 16 + ["test"] * 4, ("a", "b"), images)
-        write_prepared(collected, Digits(kind="digits", root="data/raw"), Path("data/prepared"))
+        data = prepare_noise(20, side=2)
         for name in ("noisy", "other"):
-            write_variant(name, parameters().variants[name], PreparedData())
+            write_variant(name, parameters().variants[name], data)
             train(parameters(), name, Path("results/train", name))
         train(parameters(seed=1), "noisy", Path("results/train/repeat"))
     return folder

@@ -8,17 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from mlflow import MlflowClient
+from prepared_noise import prepare_noise
 from torch import nn
 
 from memtrack.config.params import Params
-from memtrack.config.sections.data import Digits
 from memtrack.data.corruption import write_variant
-from memtrack.data.preparation import write_prepared
-from memtrack.data.prepared import PreparedData
-from memtrack.data.sources import Collected
 from memtrack.runs import precision
 from memtrack.runs.callbacks import Callback
 from memtrack.runs.training import train
@@ -88,11 +84,7 @@ def data(empty_store: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> N
     """32 training and 8 test images; the network is not exported for MLflow, which takes seconds."""
     monkeypatch.setattr(Run, "model", lambda *_: None)
     shutil.copy(empty_store, "mlflow.db")
-    images = np.random.default_rng(0).integers(0, 256, (40, 1, 4, 4), dtype=np.uint8)
-    names, labels = [f"s{number}" for number in range(40)], ["a", "b"] * 20
-    collected = Collected(names, labels, ["train"] * 32 + ["test"] * 8, ("a", "b"), images)
-    write_prepared(collected, Digits(kind="digits", root="data/raw"), Path("data/prepared"))
-    write_variant("noisy", parameters().variants["noisy"], PreparedData())
+    write_variant("noisy", parameters().variants["noisy"], prepare_noise(40, side=4))
 
 
 @pytest.fixture

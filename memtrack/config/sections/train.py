@@ -278,11 +278,11 @@ class TrainParams(RecipeParams):
         description="Precision of the training's arithmetic; auto: bfloat16 on a GPU that computes with it, "
         "otherwise float32.",
     )
-    compile: bool = Field(
-        False, description="Compile the network for the training (torch.compile), which takes a minute."
-    )
+    compile: bool = Field(False, description="Compile the network for the training (torch.compile).")
     deterministic: bool = Field(
-        True, description="The same seed gives the same weights on a GPU, too; false is faster there."
+        True,
+        description="The same seed gives the same weights on a GPU, too; false lets it choose the "
+        "fastest way.",
     )
     augment: Augment = Field(default_factory=Augment)
 
