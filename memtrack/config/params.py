@@ -20,6 +20,7 @@ from memtrack.config.sections.evaluate import EvaluateParams, window_problem
 from memtrack.config.sections.memorization import MemorizationParams
 from memtrack.config.sections.record import RecordedEpochs, RecordParams, epochs_problems
 from memtrack.config.sections.repeat import RepeatParams
+from memtrack.config.sections.suspects import SuspectsParams
 from memtrack.config.sections.tracking import TrackingParams
 from memtrack.config.sections.train import RecipeParams, TrainParams, schedule_problems
 from memtrack.config.sections.tune import TuneParams
@@ -38,6 +39,7 @@ class Params(Section):
     record: RecordParams
     curvature: CurvatureParams
     evaluate: EvaluateParams = Field(default_factory=EvaluateParams)
+    suspects: SuspectsParams = Field(default_factory=SuspectsParams)
     duplicates: DuplicatesParams = Field(default_factory=DuplicatesParams)
     repeat: RepeatParams = Field(default_factory=RepeatParams)
     memorization: MemorizationParams = Field(default_factory=MemorizationParams)
@@ -111,13 +113,14 @@ def cross_field_problems(params: Params) -> Broken:
     for name in params.variants:
         if problem := labels_problem(name, params.variants):
             found.append((("variants", name, "labels"), problem))
-    return [*found, *_memorization_problems(params)]
+    return [*found, *_named_variants_problems(params)]
 
 
-def _memorization_problems(params: Params) -> Broken:
-    """Variants that memorization or utility names but that do not exist."""
+def _named_variants_problems(params: Params) -> Broken:
+    """Variants that other sections name but that do not exist."""
     memorization, utility = params.memorization, params.utility
     named: Broken = [
+        *((("suspects", "variants", number), name) for number, name in enumerate(params.suspects.variants)),
         *((("memorization", "variants", number), name) for number, name in enumerate(memorization.variants)),
         *((("utility", "variants", number), name) for number, name in enumerate(utility.variants)),
         *((("memorization", "published", name), name) for name in memorization.published),

@@ -11,6 +11,7 @@ PREPARED_FOLDER = Path(PREPARED)
 VARIANTS_FOLDER = Path(VARIANTS)
 PREPARE_RESULTS = Path("results/prepare")
 TRAIN_RESULTS = Path("results/train")
+SUSPECTS_RESULTS = Path("results/suspects")
 EVALUATE_RESULTS = Path("results/evaluate")
 DUPLICATES_RESULTS = Path("results/duplicates")
 REPEAT_RESULTS = Path("results/repeat")
@@ -28,6 +29,11 @@ def repeat_results(variant: str, seed: int) -> Path:
 def repeat_training(variant: str, seed: int) -> Path:
     """The folder in which stage `repeat` stores the training itself."""
     return repeat_results(variant, seed) / "training"
+
+
+def flipped_training(variant: str, draw: int) -> Path:
+    """The folder in which stage `suspects` stores a training with flipped labels."""
+    return SUSPECTS_RESULTS / variant / "trainings" / str(draw)
 
 
 def project_root() -> Path:

@@ -7,6 +7,8 @@ duplicate is a copy of, else empty). summary.json describes how the variant was 
 
 from __future__ import annotations
 
+import copy
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -78,6 +80,7 @@ class VariantData:
             )
         self.stores: dict[Any, object] = {}  # see `variant_store`
         self._data = data
+        self._flips: dict[str, str] = {}
         made, info = self.summary.pixels, data.info
         self.pixels = None if made is None else RandomizedPixels(made.how, made.seed, info.mean, info.std)
         self.test_pixels = self.pixels if made is not None and made.how == "shuffled" else None
@@ -86,7 +89,21 @@ class VariantData:
     def causes(self) -> dict[str, Any]:
         """What identifies the images and the labels."""
         pixels = None if self.pixels is None else [self.pixels.how, self.pixels.seed]
-        return {"data": self._data.kept.files, "labels": self.kept.files[LABELS], "pixels": pixels}
+        return {
+            "data": self._data.kept.files,
+            "labels": self.kept.files[LABELS],
+            "pixels": pixels,
+            **self._flips,
+        }
+
+    def flipped(self, labels: NDArray[np.int64]) -> VariantData:
+        """The same samples with other given labels, int64 (N,). What was given before counts as clean: the
+        clean labels of this variant are not known to it."""
+        found = copy.copy(self)
+        found.stores = {}
+        found.clean, found.given = self.given, labels
+        found._flips = {"flips": hashlib.sha256(labels.tobytes()).hexdigest()}
+        return found
 
     def seen(self, images: Pixels, rows: Sequence[int] | NDArray[np.int64]) -> Pixels:
         """What a network sees of `images` (B, channels, H, W) of `rows`; a copy changes like its original."""

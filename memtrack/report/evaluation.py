@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -37,13 +37,17 @@ SHEET = 50
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The scores of a variant, each (N,), and everything that they are evaluated with."""
+    """The scores of a variant, each (N,), the label that is suggested for each sample in place of the given
+    one, int64 (N,), and everything that they are evaluated with."""
 
     variant: VariantData
     trajectory: EpochArrays
     scores: Scores
+    suggested: NDArray[np.int64]
     test_accuracy: float
     confidence: float
+    probabilities: Scores = field(default_factory=dict)
+    """Columns of scores.csv with probabilities; see `memtrack.report.sample_tables.LEARNED`."""
 
     @property
     def corrupted(self) -> NDArray[np.bool_] | None:
@@ -114,7 +118,9 @@ class Evaluation:
             "given_label": names[variant.given],
             "clean_label": names[variant.clean] if known else "",
             "predicted_label": names[self.trajectory.last("predicted")],
+            "suggested_label": names[self.suggested],
             "corrupted": variant.corrupted.astype(int) if known else "",
+            **self.probabilities,
         }
         for key, values in self.scores.items():
             columns[key] = values
@@ -168,7 +174,7 @@ class Evaluation:
         self._draw(folder / "pictures")
 
     def _draw(self, folder: Path) -> None:
-        corrupted, variant = self.corrupted, self.variant
+        corrupted = self.corrupted
         titles = {key: title(key) for key in self.scores}
         if corrupted is not None:
             aurocs = {key: judged.auroc for key, judged in self.metrics.scores.items()}
@@ -178,19 +184,22 @@ class Evaluation:
         curvature = self.trajectory.each("curvature")
         figures.curvature_by_epoch(self.trajectory.epochs, curvature, corrupted, folder / "curvature.png")
 
-        first = next(iter(self.scores))
-        top = np.argsort(-self.scores[first], kind="stable")[:SHEET]
-        names, predicted = variant.summary.classes, self.trajectory.last("predicted")
+        for key in {next(iter(self.scores)), "curvature"} & set(self.scores):
+            self._draw_highest(key, folder / f"highest_{key}.png")
+
+    def _draw_highest(self, key: str, path: Path) -> None:
+        """Draw the samples of the highest score, with their given and their suggested labels."""
+        variant, names = self.variant, self.variant.summary.classes
+        top = np.argsort(-self.scores[key], kind="stable")[:SHEET]
         captions = [
             caption(
                 variant.ids[row],
                 f"given {names[variant.given[row]]}",
-                f"predicted {names[int(predicted[row])]}",
+                f"suggested {names[self.suggested[row]]}",
             )
             for row in top
         ]
-        marked = variant.corrupted[top].tolist()
-        figures.contact_sheet(variant.read(top), captions, marked, folder / f"highest_{first}.png")
+        figures.contact_sheet(variant.read(top), captions, variant.corrupted[top].tolist(), path)
 
 
 def _behind(found: Difference | None) -> dict[str, float]:

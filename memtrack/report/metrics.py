@@ -75,6 +75,43 @@ class EvaluateMetrics(StrictModel):
         return found
 
 
+class SuspectsMetrics(StrictModel):
+    """metrics.json of stage suspects; all None if the variant is not in suspects.variants.
+
+    auroc_of_flips: how well the learned suspicion tells flipped from other trusted labels, by weights that
+    other samples gave. wrong: the estimated number of wrong labels, from wrong_low to wrong_high. called: the
+    number of samples that are mislabelled with a probability above 1/2, with the expected share of wrong ones
+    among them, and of all wrong ones that are among them. precision, recall: the same two as they are, if the
+    corrupted samples are known."""
+
+    auroc_of_flips: Fraction | None = None
+    wrong: float | None = None
+    wrong_low: float | None = None
+    wrong_high: float | None = None
+    called: int | None = None
+    expected_precision: Fraction | None = None
+    expected_recall: Fraction | None = None
+    precision: Fraction | None = None
+    recall: Fraction | None = None
+
+    def in_words(self) -> list[str]:
+        """The numbers in sentences; none if nothing was learned."""
+        if self.wrong is None:
+            return []
+        text = (
+            f"about {self.wrong:.0f} labels are wrong [{self.wrong_low:.0f}, {self.wrong_high:.0f}]; "
+            f"{self.called} are probably wrong"
+        )
+        if self.expected_precision is not None and self.expected_recall is not None:
+            text += (
+                f", {self.expected_precision:.0%} of which should be, {self.expected_recall:.0%} of all "
+                "wrong ones"
+            )
+        if self.precision is not None and self.recall is not None:
+            text += f" (in truth {self.precision:.0%} and {self.recall:.0%})"
+        return [text]
+
+
 class DuplicatesMetrics(StrictModel):
     """metrics.json of stage duplicates. An exact pair is a sample and the first one with the same pixels."""
 

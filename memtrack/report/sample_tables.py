@@ -18,7 +18,15 @@ from memtrack.data.manifest import KeptFolder
 from memtrack.data.tables import FORMULAS
 from memtrack.data.variants import VariantData
 
-TEXT_COLUMNS = ("id", "image", "given_label", "clean_label", "predicted_label", "corrupted")
+TEXT_COLUMNS = (
+    "id",
+    "image",
+    "given_label",
+    "clean_label",
+    "predicted_label",
+    "suggested_label",
+    "corrupted",
+)
 
 
 CHUNK = 50_000
@@ -75,6 +83,10 @@ def _unguarded(texts: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
 
 
 TABLE = "scores.csv"
+SUSPECTS = "suspects.csv"
+LEARNED = ("suspicion", "mislabelled", "suggested_probability")
+"""The numbers in suspects.csv. suspicion: the larger, the more suspect. mislabelled: the probability that the
+given label is wrong. suggested_probability: that the suggested one is right."""
 
 
 def read_scores(folder: Path, variant: VariantData, made_from: Mapping[str, Any]) -> pd.DataFrame:
@@ -91,6 +103,15 @@ def read_scores(folder: Path, variant: VariantData, made_from: Mapping[str, Any]
     return pd.DataFrame(
         {name: table.text(name) if name in TEXT_COLUMNS else table.numbers(name) for name in table.columns}
     )
+
+
+def read_suspects(
+    folder: Path, variant: VariantData, made_from: Mapping[str, Any]
+) -> dict[str, NDArray[np.float64]]:
+    """The suspicion and the probabilities that stage suspects learned, each (N,), from suspects.csv in
+    `folder`. It should be made from `made_from`, see `suspects_causes`."""
+    table = _Table(folder, SUSPECTS, made_from, variant.ids, f"run `dvc repro suspects@{variant.name}`")
+    return {name: table.numbers(name).astype(np.float64) for name in LEARNED}
 
 
 def score_names(table: pd.DataFrame) -> list[str]:

@@ -44,11 +44,27 @@ def recording_causes(params: Params) -> dict[str, Any]:
 
 def evaluation_causes(params: Params, variant: VariantData) -> dict[str, Any]:
     """What of the scores of a variant the user chooses."""
+    found = {
+        **trajectory_causes(params, variant),
+        "scores": params.evaluate.model_dump(mode="json")["scores"],
+    }
+    if variant.name in params.suspects.variants:
+        found |= suspects_causes(params, variant)
+    return found
+
+
+def suspects_causes(params: Params, variant: VariantData) -> dict[str, Any]:
+    """What of the suspects that are learned from flipped labels the user chooses."""
+    flips = params.suspects.model_dump(mode="json", exclude={"variants"})
+    return {**trajectory_causes(params, variant), "suspects": flips}
+
+
+def trajectory_causes(params: Params, variant: VariantData) -> dict[str, Any]:
+    """What of a trajectory the user chooses."""
     return {
         **training_causes(params, variant),
         **recording_causes(params),
         "epochs": list(params.recorded_epochs()),
-        "scores": params.evaluate.model_dump(mode="json")["scores"],
     }
 
 

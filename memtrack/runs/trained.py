@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from memtrack.config.json_files import read_json
 from memtrack.config.params import Params
@@ -18,14 +15,8 @@ from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.runs.causes import recording_causes, training_causes
 from memtrack.runs.metrics import METRICS, TrainMetrics
-from memtrack.terminal.progress import Progress
+from memtrack.runs.trained_networks import NearestSamples, TrainedNetworks
 from memtrack.tracking.reference import RunReference
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-BATCH = 256
-"""The number of samples that are measured at a time."""
 
 
 class TrainedRun:
@@ -51,12 +42,14 @@ class TrainedRun:
             raise kept.problem("epochs", "are others than record.epochs names")
         self.metrics = read_json(TrainMetrics, kept.file(f"../{METRICS}"))
         self.reference = read_json(RunReference, folder / "run.json")
+        self._evidence: dict[Need, Any] = {Need.EPOCHS: self.trajectory}
 
     def evidence(self, scores: Iterable[str]) -> Mapping[Need, Any]:
         """What the scores with these names are computed from."""
-        found: dict[Need, Any] = {Need.EPOCHS: self.trajectory}
-        if any(Need.NETWORKS in needs(name) for name in scores):
-            found[Need.NETWORKS] = CheckpointNetworks(
+        wanted = {need for name in scores for need in needs(name)}
+        found = self._evidence
+        if wanted & {Need.NETWORKS, Need.NEIGHBOURS} and Need.NETWORKS not in found:
+            networks = TrainedNetworks(
                 self._params,
                 self._data,
                 self._variant,
@@ -64,6 +57,7 @@ class TrainedRun:
                 self.trajectory.epochs,
                 self._remedy,
             )
+            found |= {Need.NETWORKS: networks, Need.NEIGHBOURS: NearestSamples(networks)}
         return found
 
 
@@ -84,54 +78,3 @@ def recorded_trajectory(params: Params, variant: VariantData, kept: KeptFolder) 
         if broken := trajectory.damaged(epoch):
             raise kept.problem(broken.relative_to(kept.folder).as_posix(), "is damaged")
     return trajectory
-
-
-class CheckpointNetworks:
-    """The networks of a training, for scores; see `memtrack.core.scores.registry.RecordedNetworks`."""
-
-    def __init__(
-        self,
-        params: Params,
-        data: PreparedData,
-        variant: VariantData,
-        folder: Path,
-        epochs: tuple[int, ...],
-        remedy: str,
-    ) -> None:
-        # these import torch, which takes seconds, and most scores do not need it
-        from memtrack.runs.checkpoints import trained_checkpoints
-        from memtrack.runs.networks import chosen_device
-
-        self.labels: NDArray[np.int64] = variant.given
-        self.shape = data.info.shape
-        self._data, self._variant, self._epochs, self._remedy = data, variant, epochs, remedy
-        self._train, self._device = params.train, chosen_device(params.train)
-        self._cache = params.compute.image_cache_bytes
-        self._checkpoints = trained_checkpoints(params, variant, folder, remedy=remedy)
-
-    def models(self) -> Iterator[nn.Module]:
-        """The networks after each recorded epoch.
-
-        Raises:
-            InputError: if a network is missing or damaged.
-        """
-        from memtrack.runs.checkpoints import trained_network
-
-        for epoch in Progress(self._epochs, "measure the networks of recorded epochs"):
-            chosen, info = self._train.model, self._data.info
-            model = trained_network(chosen, info, self._checkpoints, epoch, remedy=self._remedy)
-            yield model.to(self._device)
-
-    def batches(self, rows: NDArray[np.int64]) -> Iterable[tuple[Tensor, Tensor]]:
-        """The samples `rows`, in batches."""
-        from memtrack.data.batches import variant_batches
-
-        self._data.keep_decoded(self._cache)
-        return variant_batches(
-            self._data,
-            self._variant,
-            batch_size=BATCH,
-            device=self._device,
-            workers=self._train.workers,
-            rows=rows,
-        )

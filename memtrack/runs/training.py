@@ -40,6 +40,7 @@ def train(
     results: Path,
     *,
     run_name: str | None = None,
+    labels: NDArray[np.int64] | None = None,
     callbacks: Sequence[Callback] = (),
     world: World = ALONE,
 ) -> None:
@@ -47,6 +48,7 @@ def train(
 
     Args:
         run_name: the name of the MLflow run; None: the variant's name.
+        labels: train on these in place of the given labels, int64 (N,).
         callbacks: called at every step, in this order, before MLflow logs it.
         world: the processes that train together, each of which calls this function. The first one writes
             everything and calls the callbacks.
@@ -58,6 +60,8 @@ def train(
     data = PreparedData()
     data.keep_decoded(params.compute.image_cache_bytes)
     variant = VariantData(name, data)
+    if labels is not None:
+        variant = variant.flipped(labels)
     device = world.device or chosen_device(params.train)
     check_memory(
         params.train, data.info, len(variant.ids), device, record=params.record, processes=world.size

@@ -7,14 +7,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from memtrack.config.json_files import read_json, write_json
 from memtrack.config.params import Params
 from memtrack.config.paths import DUPLICATES_RESULTS, EVALUATE_RESULTS, TRAIN_RESULTS
 from memtrack.core.labels.duplicates import Pair, digests, exact_pairs, near_pairs, thumbnails
-from memtrack.core.recording.features import features
-from memtrack.data.batches import variant_batches
 from memtrack.data.image_cache import CHUNK
 from memtrack.data.neighbours import nearest_neighbours
 from memtrack.data.prepared import PreparedData
@@ -23,15 +20,12 @@ from memtrack.report.duplicates import draw_conflicts, duplicate_metrics, duplic
 from memtrack.report.metrics import DuplicatesMetrics
 from memtrack.report.sample_tables import read_scores, write_csv
 from memtrack.runs.causes import evaluation_causes
-from memtrack.runs.checkpoints import trained_checkpoints, trained_network
-from memtrack.runs.networks import chosen_device
+from memtrack.runs.trained_networks import TrainedNetworks
 from memtrack.stages import load_with_variant
 from memtrack.terminal.entry_point import entry_point
 from memtrack.terminal.progress import Progress
 from memtrack.tracking.reference import RunReference
 from memtrack.tracking.run import Run, check_store
-
-BATCH = 512
 
 
 @entry_point
@@ -66,7 +60,8 @@ def _pairs(params: Params, data: PreparedData, variant: VariantData, trained: Pa
         small.append(thumbnails(images))
     exact = exact_pairs(hashes)
     distinct = np.setdiff1d(np.arange(count), [pair.second for pair in exact])
-    seen = {"pixels": np.concatenate(small), "features": _features(params, data, variant, trained)}
+    networks = TrainedNetworks(params, data, variant, trained, (), f"run `dvc repro train@{variant.name}`")
+    seen = {"pixels": np.concatenate(small), "features": networks.features(params.train.epochs)}
     near: dict[tuple[int, int], Pair] = {}
     for by, vectors in seen.items():
         for pair in near_pairs(
@@ -74,18 +69,6 @@ def _pairs(params: Params, data: PreparedData, variant: VariantData, trained: Pa
         ):
             near.setdefault((pair.first, pair.second), pair)
     return [*exact, *near.values()]
-
-
-def _features(params: Params, data: PreparedData, variant: VariantData, trained: Path) -> NDArray[np.float32]:
-    """The features of the last epoch's network, (N, features)."""
-    device, last = chosen_device(params.train), params.train.epochs
-    remedy = f"run `dvc repro train@{variant.name}`"
-    checkpoints = trained_checkpoints(params, variant, trained, remedy=remedy)
-    model = trained_network(params.train.model, data.info, checkpoints, last, remedy=remedy)
-    workers = params.train.workers
-    batches = variant_batches(data, variant, batch_size=BATCH, device=device, workers=workers)
-    found = features(model.to(device), batches)
-    return np.concatenate(list(Progress(found, "features of the network", total=len(batches))))
 
 
 def _log(params: Params, reference: RunReference, folder: Path, metrics: DuplicatesMetrics) -> None:

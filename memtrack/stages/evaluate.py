@@ -12,14 +12,21 @@ import numpy as np
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.json_files import write_json
 from memtrack.config.params import Params
-from memtrack.config.paths import EVALUATE_RESULTS, TRAIN_RESULTS, repeat_results, repeat_training
-from memtrack.core.scores import SCORES, compute
+from memtrack.config.paths import (
+    EVALUATE_RESULTS,
+    SUSPECTS_RESULTS,
+    TRAIN_RESULTS,
+    repeat_results,
+    repeat_training,
+)
+from memtrack.core.scores import SCORES, Need, compute
+from memtrack.core.scores.suspicion import SUSPICION, suggested_labels
 from memtrack.data.manifest import write_manifest
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.report.evaluation import Evaluation
-from memtrack.report.sample_tables import TABLE
-from memtrack.runs.causes import evaluation_causes
+from memtrack.report.sample_tables import TABLE, read_suspects
+from memtrack.runs.causes import evaluation_causes, suspects_causes
 from memtrack.runs.trained import TrainedRun
 from memtrack.stages import load_variant, variant_parser
 from memtrack.terminal.entry_point import entry_point
@@ -37,7 +44,8 @@ def main() -> None:
     options = parser.parse_args()
     params, name = load_variant(options.variant), options.variant
     if options.seed is None:
-        evaluate(params, name, TRAIN_RESULTS / name, EVALUATE_RESULTS / name, f"train@{name}")
+        learned = SUSPECTS_RESULTS / name if name in params.suspects.variants else None
+        evaluate(params, name, TRAIN_RESULTS / name, EVALUATE_RESULTS / name, f"train@{name}", learned)
     elif options.seed not in params.repeat.seeds:
         raise params.repeat.mistake("seeds", message=f"{options.seed} is not among them: add it")
     else:
@@ -45,20 +53,41 @@ def main() -> None:
         evaluate(params.with_seed(options.seed), name, trained, folder, f"repeat@{name}-{options.seed}")
 
 
-def evaluate(params: Params, name: str, trained: Path, folder: Path, stage: str) -> None:
-    """Score the samples of the variant `name` by its training in `trained`; results go to `folder`."""
+def evaluate(
+    params: Params, name: str, trained: Path, folder: Path, stage: str, learned: Path | None = None
+) -> None:
+    """Score the samples of the variant `name` by its training in `trained`; results go to `folder`.
+
+    `learned`: where stage suspects left its results, if it has learned something for this training.
+    """
     check_store(params.tracking)
     folder.mkdir(parents=True, exist_ok=True)
     data = PreparedData()
     variant = VariantData(name, data)
     run = TrainedRun(params, data, variant, trained, stage)
-    chosen = params.evaluate.scores or tuple(key for key, score in SCORES.items() if not score.cost)
-    evidence = run.evidence(chosen)
+    chosen = params.evaluate.scores or tuple(key for key, score in SCORES.items() if score.by_default)
+    names = dict.fromkeys([SUSPICION, *chosen])
+    evidence = run.evidence(names)
     try:
-        scores = {key: compute(key, evidence) for key in chosen}
+        scores = {key: compute(key, evidence) for key in names}
     except LookupError as error:
         raise InputError([Problem(run.trajectory.folder, message=f"{error}: run `dvc repro`")]) from None
-    found = Evaluation(variant, run.trajectory, scores, run.metrics.test_accuracy, params.evaluate.confidence)
+    suggested, _ = suggested_labels(
+        evidence[Need.EPOCHS], evidence[Need.NEIGHBOURS], classes=len(variant.summary.classes)
+    )
+    probabilities = {}
+    if learned is not None:
+        probabilities = read_suspects(learned, variant, suspects_causes(params, variant))
+        scores[SUSPICION] = probabilities.pop(SUSPICION)
+    found = Evaluation(
+        variant,
+        run.trajectory,
+        scores,
+        suggested,
+        run.metrics.test_accuracy,
+        params.evaluate.confidence,
+        probabilities,
+    )
     found.write(folder)
     write_json(found.metrics, folder / "metrics.json")
     write_manifest(folder, evaluation_causes(params, variant), {TABLE: folder / TABLE})

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from memtrack.core.recording.trajectory import EpochArrays
 from memtrack.core.scores.registry import Values, score
@@ -47,10 +49,7 @@ def curvature_ranks(trajectory: EpochArrays) -> Values:
 
     Equal values share the mean of their ranks.
     """
-    total = np.zeros(())
-    for values in trajectory.each("curvature"):
-        total = total + _ranks(values)
-    return total / len(trajectory.epochs)
+    return mean_ranks(trajectory.each("curvature"))
 
 
 @score(title="curvature, weighted ranks")
@@ -68,7 +67,15 @@ def curvature_weighted(trajectory: EpochArrays) -> Values:
     return total / weights if weights else curvature_ranks(trajectory)
 
 
-def _ranks(values: Values) -> Values:
+def mean_ranks(several: Iterable[NDArray[np.generic]]) -> Values:
+    """The mean of the ranks of a sample in several arrays (N,), 1 for the smallest value; (N,)."""
+    total, count = np.zeros(()), 0
+    for values in several:
+        total, count = total + _ranks(values), count + 1
+    return total / count
+
+
+def _ranks(values: NDArray[np.generic]) -> Values:
     """The rank of each value (N,), 1 for the smallest. Equal values share the mean of their ranks."""
     _, level, counts = np.unique(values, return_inverse=True, return_counts=True)
     ranks: Values = (np.cumsum(counts) - (counts - 1) / 2)[level]

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn  # importing takes seconds, and checking a name does not need it
 
 Values = NDArray[np.float64]
+By = Literal["pixels", "features"]
 
 
 class Need(Enum):
@@ -28,6 +29,8 @@ class Need(Enum):
     """The recorded numbers of every recorded epoch: a `memtrack.core.recording.trajectory.EpochArrays`."""
     NETWORKS = "networks"
     """The networks after every recorded epoch and the training samples: a `RecordedNetworks`."""
+    NEIGHBOURS = "neighbours"
+    """The nearest neighbours of every training sample: a `Neighbourhoods`."""
 
 
 class RecordedNetworks(Protocol):
@@ -51,6 +54,24 @@ class RecordedNetworks(Protocol):
         ...
 
 
+class Neighbourhoods(Protocol):
+    """The nearest neighbours of the training samples.
+
+    Attributes:
+        labels: the given labels, int64 (N,).
+    """
+
+    labels: NDArray[np.int64]
+
+    def nearest(self, by: By, count: int) -> NDArray[np.int64]:
+        """The rows of the `count` nearest other samples of each sample, (N, count); -1 where there are fewer.
+
+        Args:
+            by: `pixels`, or `features` of the network early in its training.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Score:
     """A score.
@@ -59,7 +80,8 @@ class Score:
         name: the name in parameters, files and metrics. title: the name in pictures.
         needs: what `formula` takes, in the order of its arguments.
         formula: returns one number per sample, float64 (N,).
-        cost: the cost beyond training and recording, in words; empty for a score that is computed by default.
+        cost: the cost beyond training and recording, in words; empty if there is none.
+        by_default: whether it is computed unless `evaluate.scores` names others.
     """
 
     name: str
@@ -67,6 +89,7 @@ class Score:
     needs: tuple[Need, ...]
     formula: Callable[..., Values]
     cost: str
+    by_default: bool
 
     @property
     def windowed(self) -> bool:
@@ -88,13 +111,17 @@ WINDOW = re.compile(r"(?P<name>\w+)_epochs_(?P<first>\d+)_(?P<last>\d+)")
 
 
 def score(
-    *, title: str | None = None, needs: tuple[Need, ...] = (Need.EPOCHS,), cost: str = ""
+    *,
+    title: str | None = None,
+    needs: tuple[Need, ...] = (Need.EPOCHS,),
+    cost: str = "",
+    by_default: bool = True,
 ) -> Callable[[Callable[..., Values]], Callable[..., Values]]:
     """Register a score under its function's name; see `Score`."""
 
     def register(formula: Callable[..., Values]) -> Callable[..., Values]:
         name = formula.__name__
-        SCORES[name] = Score(name, title or name.replace("_", " "), needs, formula, cost)
+        SCORES[name] = Score(name, title or name.replace("_", " "), needs, formula, cost, by_default)
         return formula
 
     return register

@@ -21,6 +21,7 @@ MOMENTS = 2**27
     title="variance of gradients (VoG)",
     needs=(Need.NETWORKS,),
     cost="one gradient per recorded epoch and sample",
+    by_default=False,
 )
 def vog(networks: RecordedNetworks) -> Values:
     """VoG: the variance over recorded epochs of d f_y / d x, averaged over pixels, standardized per class.

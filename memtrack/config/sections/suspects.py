@@ -1,0 +1,25 @@
+"""Section `suspects`: which variants are trained once more, with labels flipped on purpose."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from memtrack.config.sections.base import Section, Seed, Share, VariantNames
+
+
+class SuspectsParams(Section):
+    """Trainings with labels flipped on purpose: they choose what `suspicion` is, and give probabilities."""
+
+    variants: VariantNames = Field((), description="The variants to do this for; []: none.")
+    share: Share = Field(0.1, description="The share of the samples whose labels are flipped.")
+    trusted: Share = Field(
+        0.7,
+        description="Labels are flipped among this share of the samples, the least suspect ones: a flip of a "
+        "wrong label could make it right.",
+    )
+    draws: Annotated[int, Field(ge=1, le=100)] = Field(
+        1, description="The number of trainings, each with other flips."
+    )
+    seed: Seed = Field(0, description="Seed of the flips.")

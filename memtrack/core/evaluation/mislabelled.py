@@ -1,0 +1,204 @@
+"""From labels that were flipped on purpose to the probability that a given label is wrong.
+
+A network is trained once more with some labels flipped. How the flips look there, and how the other samples
+look, is known without a clean label; a logistic regression learns the difference and is applied to the
+training on the given labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, logit
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
+
+from memtrack.core.evaluation.detection import auroc
+
+Values = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+FOLDS, PENALTY = 5, 0.1
+"""Cross-fitting, and the inverse strength of the penalty (`C` of scikit-learn) on the weights."""
+RESAMPLES, LEVEL = 100, 0.95
+CUT = 0.5
+"""Samples with a higher probability are taken to be mislabelled: more right than wrong calls are expected."""
+
+
+@dataclass(frozen=True)
+class FlippedTraining:
+    """A training with flipped labels: the features of its samples (N, K), which labels were flipped (N,), and
+    which might have been (N,)."""
+
+    features: Values
+    flipped: Flags
+    trusted: Flags
+
+
+@dataclass(frozen=True)
+class Mislabelled:
+    """What was learned from the flips.
+
+    Attributes:
+        suspicion: larger is more suspect, (N,). probability: that the given label is wrong, (N,).
+        weights: of each standardized feature, the mean over the trainings (K,).
+        auroc: how well the learned score tells flipped from trusted labels, by weights that other folds gave.
+        aurocs: the same of each feature alone, (K,).
+        wrong: the estimated number of wrong labels. low, high: its interval.
+    """
+
+    suspicion: Values
+    probability: Values
+    weights: Values
+    auroc: float
+    aurocs: Values
+    wrong: float
+    low: float
+    high: float
+
+    @property
+    def called(self) -> Flags:
+        """Which samples are taken to be mislabelled, (N,)."""
+        return self.probability > CUT
+
+    @property
+    def expected_precision(self) -> float | None:
+        """The expected share of wrong labels among the samples that are taken to be mislabelled; None if
+        there are none."""
+        return float(self.probability[self.called].mean()) if self.called.any() else None
+
+    @property
+    def expected_recall(self) -> float | None:
+        """The expected share of all wrong labels that are among them; None if none is expected."""
+        total = float(self.probability.sum())
+        return float(self.probability[self.called].sum()) / total if total else None
+
+
+def learned(features: Values, trainings: Sequence[FlippedTraining], *, seed: int = 0) -> Mislabelled:
+    """Learn from trainings with flipped labels which labels of the plain training are wrong.
+
+    Each training with flips has a classifier of its own, of flipped against other trusted labels. What they
+    say of the plain training is averaged. Its odds, calibrated by Platt's method, become probabilities of
+    the samples that were not flipped, by the share of wrong labels under which these are consistent (EM); an
+    isotonic regression carries them over to the plain training.
+
+    The interval of the number of wrong labels covers 95% of resamples, and the estimates from the training
+    with flips and from the plain one. They err in different directions: the network with more wrong labels
+    finds them harder.
+
+    Args:
+        features: of the plain training, (N, K).
+
+    Source: for the share of wrong labels Saerens, Latinne & Decaestecker, Neural Computation 2002, section
+    2.2.
+
+    Raises:
+        ValueError: if a training has fewer flipped, or fewer other trusted samples, than there are folds.
+    """
+    learners = [_Learner(training, features, seed) for training in trainings]
+    suspicion = np.mean([learner.plain for learner in learners], axis=0)
+    found = np.concatenate([learner.unflipped for learner in learners])
+    where = np.concatenate([suspicion[~learner.training.flipped] for learner in learners])
+    mapping = IsotonicRegression(out_of_bounds="clip").fit(where, found)
+    probability: Values = mapping.predict(suspicion)
+    shares = np.array([learner.shares(seed) for learner in learners])  # (trainings, resamples, 2)
+    tails = (1 - LEVEL) / 2
+    low, high = np.quantile(shares.mean(axis=0), [tails, 1 - tails], axis=0)
+    count = len(features)
+    return Mislabelled(
+        suspicion,
+        probability,
+        weights=np.mean([learner.weights for learner in learners], axis=0),
+        auroc=float(np.mean([learner.auroc for learner in learners])),
+        aurocs=np.mean([learner.aurocs for learner in learners], axis=0),
+        wrong=float(probability.sum()),
+        low=min(float(low.min()) * count, float(probability.sum())),
+        high=max(float(high.max()) * count, float(probability.sum())),
+    )
+
+
+class _Learner:
+    """The classifier of one training with flips.
+
+    Attributes:
+        plain: the calibrated log-odds of the samples in the plain training, at equal numbers of flips and
+            others, (N,). unflipped: the probability of each sample that was not flipped.
+    """
+
+    def __init__(self, training: FlippedTraining, features: Values, seed: int) -> None:
+        self.training = training
+        rows = np.flatnonzero(training.trusted | training.flipped)
+        flags = training.flipped[rows]
+        if min(flags.sum(), (~flags).sum()) < FOLDS:
+            raise ValueError(f"fewer than {FOLDS} flipped labels, or other trusted ones")
+        mean = training.features.mean(axis=0)
+        spread = training.features.std(axis=0)
+        inputs = _standardized(training.features, mean, spread)
+        folded = np.zeros(len(rows))
+        folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+        for fitted, left in folds.split(rows, flags):
+            classifier = _classifier().fit(inputs[rows[fitted]], flags[fitted])
+            folded[left] = classifier.decision_function(inputs[rows[left]])
+        classifier = _classifier().fit(inputs[rows], flags)
+        self.weights: Values = classifier.coef_[0]
+        self.auroc = auroc(flags, folded)
+        self.aurocs = np.array([auroc(flags, inputs[rows, column]) for column in range(inputs.shape[1])])
+        self._flags, self._folded = flags, folded
+        scores = classifier.decision_function(inputs)
+        scores[rows] = folded
+        self._scores = scores[~training.flipped]
+        self._plain = classifier.decision_function(_standardized(features, mean, spread))
+        calibrated = _calibration(flags, folded)
+        self.plain = calibrated(self._plain)
+        self.unflipped = _posterior(calibrated(self._scores))[1]
+
+    def shares(self, seed: int) -> list[tuple[float, float]]:
+        """The share of wrong labels in the training with flips and in the plain one, for resamples of the
+        samples."""
+        draw = np.random.default_rng(seed)
+        flipped, other = np.flatnonzero(self._flags), np.flatnonzero(~self._flags)
+        found = []
+        for _ in range(RESAMPLES):
+            rows = np.concatenate([draw.choice(flipped, len(flipped)), draw.choice(other, len(other))])
+            calibrated = _calibration(self._flags[rows], self._folded[rows])
+            shares = [
+                _posterior(calibrated(draw.choice(scores, len(scores))))[0]
+                for scores in (self._scores, self._plain)
+            ]
+            found.append((shares[0], shares[1]))
+        return found
+
+
+def _standardized(features: Values, mean: Values, spread: Values) -> Values:
+    return (features - mean) / np.where(spread > 0, spread, 1)
+
+
+def _classifier() -> LogisticRegression:
+    return LogisticRegression(C=PENALTY, class_weight="balanced", max_iter=1000)
+
+
+class _calibration:
+    """Platt's method: from scores to log-odds at equal numbers of flips and others."""
+
+    def __init__(self, flags: Flags, scores: Values) -> None:
+        unpenalized = LogisticRegression(C=1e3, class_weight="balanced", max_iter=1000)
+        self._fit = unpenalized.fit(scores[:, None], flags)
+
+    def __call__(self, scores: Values) -> Values:
+        return cast(Values, self._fit.decision_function(scores[:, None]))
+
+
+def _posterior(odds: Values) -> tuple[float, Values]:
+    """The share of wrong labels and the probability of each sample, (N,), given its log-odds at equal
+    numbers: the fixed point of EM."""
+    share = 0.5
+    for _ in range(1000):
+        probability = expit(odds + logit(np.clip(share, 1e-12, 1 - 1e-12)))
+        before, share = share, float(probability.mean())
+        if abs(share - before) < 1e-9:
+            break
+    return share, probability

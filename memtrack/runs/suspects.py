@@ -1,0 +1,113 @@
+"""Trainings with labels that are flipped on purpose, and what is learned from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memtrack.config.params import Params
+from memtrack.config.paths import TRAIN_RESULTS, flipped_training
+from memtrack.core.evaluation.mislabelled import FlippedTraining, Mislabelled, learned
+from memtrack.core.labels.flips import flipped
+from memtrack.core.recording.trajectory import EpochArrays
+from memtrack.core.scores import Need, compute, ranks
+from memtrack.core.scores.registry import Neighbourhoods
+from memtrack.core.scores.suspicion import SUSPICION, suggested_labels, suspicion_features
+from memtrack.core.training.distributed import World
+from memtrack.data.prepared import PreparedData
+from memtrack.data.variants import VariantData
+from memtrack.runs.trained import TrainedRun
+from memtrack.runs.training import train
+
+
+@dataclass(frozen=True)
+class Suspects:
+    """What was learned of a variant.
+
+    Attributes:
+        run: its training. found: suspicion and probabilities.
+        features: the names of the scores that suspicion is made of.
+        suggested: the label that is suggested in place of the given one, int64 (N,).
+        share: its share of the votes for other labels, (N,).
+    """
+
+    variant: VariantData
+    run: TrainedRun
+    found: Mislabelled
+    features: tuple[str, ...]
+    suggested: NDArray[np.int64]
+    share: NDArray[np.float64]
+
+
+def learn(params: Params, name: str, world: World) -> Suspects | None:
+    """Train on the variant `name` with flipped labels, as far as this is not done, and learn from it.
+
+    Args:
+        world: the processes that train together, each of which calls this function. The first one learns.
+
+    Raises:
+        InputError: as `train`, and if there is no training of the variant, or it has too few samples.
+    """
+    data = PreparedData()
+    variant = VariantData(name, data)
+    run = TrainedRun(params, data, variant, TRAIN_RESULTS / name, f"train@{name}")
+    trusted, draws = world.decided(lambda: _flips(params, variant, run))
+    for draw, labels in enumerate(draws):
+        train(
+            params,
+            name,
+            flipped_training(name, draw),
+            run_name=f"{name}, flipped labels {draw}",
+            labels=labels,
+            world=world,
+        )
+    if not world.is_first:
+        return None
+    names, features = _features(run)
+    trainings = []
+    for draw, labels in enumerate(draws):
+        other = TrainedRun(
+            params, data, variant.flipped(labels), flipped_training(name, draw), f"suspects@{name}"
+        )
+        trainings.append(FlippedTraining(_features(other)[1], labels != variant.given, trusted))
+    try:
+        found = learned(features, trainings, seed=params.suspects.seed)
+    except ValueError as error:
+        text = f"{name} has too few samples for {params.suspects.share:g}: {error}"
+        raise params.suspects.mistake("share", message=text) from None
+    suggested, share = suggested_labels(*_evidence(run), classes=len(variant.summary.classes))
+    return Suspects(variant, run, found, names, suggested, share)
+
+
+def _evidence(run: TrainedRun) -> tuple[EpochArrays, Neighbourhoods]:
+    evidence = run.evidence([SUSPICION])
+    return evidence[Need.EPOCHS], evidence[Need.NEIGHBOURS]
+
+
+def _features(run: TrainedRun) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+    """The names and the values (N, K) of the scores that suspicion is made of."""
+    found = suspicion_features(*_evidence(run))
+    return tuple(found), np.stack(list(found.values()), axis=1)
+
+
+def _flips(
+    params: Params, variant: VariantData, run: TrainedRun
+) -> tuple[NDArray[np.bool_], list[NDArray[np.int64]]]:
+    """Which samples may be flipped (N,), and the labels of each training (N,)."""
+    options = params.suspects
+    suspicion = compute(SUSPICION, run.evidence([SUSPICION]))
+    trusted = ranks(-suspicion) <= options.trusted * len(suspicion)
+    predicted = list(run.trajectory.each("predicted"))
+    return trusted, [
+        flipped(
+            variant.given,
+            [values.astype(np.int64) for values in predicted],
+            trusted,
+            classes=len(variant.summary.classes),
+            share=options.share,
+            seed=[options.seed, draw],
+        )
+        for draw in range(options.draws)
+    ]

@@ -1,0 +1,135 @@
+"""The networks of a finished training, and what they say of the samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memtrack.config.params import Params
+from memtrack.core.labels.duplicates import thumbnails
+from memtrack.data.image_cache import CHUNK
+from memtrack.data.neighbours import nearest_neighbours
+from memtrack.data.prepared import PreparedData
+from memtrack.data.variants import VariantData
+from memtrack.terminal.progress import Progress
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from memtrack.core.scores.registry import By
+
+BATCH = 256
+"""The number of samples that are measured at a time."""
+EARLY = 0.2
+"""Neighbours are compared by the network after this share of the epochs. Later networks have memorized
+labels, and put samples with the same wrong label side by side."""
+Vectors = NDArray[np.float32]
+
+
+class TrainedNetworks:
+    """The networks of a training; see `memtrack.core.scores.registry.RecordedNetworks`.
+
+    Args:
+        folder: the checkpoints. epochs: the recorded epochs. remedy: how an `InputError` about them ends.
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        data: PreparedData,
+        variant: VariantData,
+        folder: Path,
+        epochs: tuple[int, ...],
+        remedy: str,
+    ) -> None:
+        # these import torch, which takes seconds, and most scores do not need it
+        from memtrack.runs.checkpoints import trained_checkpoints
+        from memtrack.runs.networks import chosen_device
+
+        self.labels: NDArray[np.int64] = variant.given
+        self.shape = data.info.shape
+        self.epochs, self.variant = epochs, variant
+        self._data, self._remedy = data, remedy
+        self._train, self._device = params.train, chosen_device(params.train)
+        data.keep_decoded(params.compute.image_cache_bytes)
+        self._checkpoints = trained_checkpoints(params, variant, folder, remedy=remedy)
+
+    def model(self, epoch: int) -> nn.Module:
+        """The network after an epoch, on its device.
+
+        Raises:
+            InputError: if it is missing or damaged.
+        """
+        from memtrack.runs.checkpoints import trained_network
+
+        chosen, info = self._train.model, self._data.info
+        return trained_network(chosen, info, self._checkpoints, epoch, remedy=self._remedy).to(self._device)
+
+    def models(self) -> Iterator[nn.Module]:
+        """The networks after each recorded epoch."""
+        for epoch in Progress(self.epochs, "measure the networks of recorded epochs"):
+            yield self.model(epoch)
+
+    def batches(self, rows: NDArray[np.int64] | None = None) -> Iterable[tuple[Tensor, Tensor]]:
+        """The samples `rows`, or all, in batches."""
+        from memtrack.data.batches import variant_batches
+
+        return variant_batches(
+            self._data,
+            self.variant,
+            batch_size=BATCH,
+            device=self._device,
+            workers=self._train.workers,
+            rows=rows,
+        )
+
+    def features(self, epoch: int) -> Vectors:
+        """The features of the network after an epoch, (N, features)."""
+        from memtrack.core.recording.features import features
+
+        total = -(-len(self.labels) // BATCH)
+        found = features(self.model(epoch), self.batches())
+        return np.concatenate(list(Progress(found, "features of the network", total=total)))
+
+
+class NearestSamples:
+    """The nearest neighbours of the samples; see `memtrack.core.scores.registry.Neighbourhoods`."""
+
+    def __init__(self, networks: TrainedNetworks) -> None:
+        self.labels = networks.labels
+        self._networks = networks
+        self._found: dict[tuple[By, int], NDArray[np.int64]] = {}
+
+    def nearest(self, by: By, count: int) -> NDArray[np.int64]:
+        """The rows of the nearest other samples, (N, count), or fewer columns if there are fewer samples."""
+        if (by, count) not in self._found:
+            vectors = self._pixels() if by == "pixels" else self._features()
+            self._found[by, count] = others(vectors, count)
+        return self._found[by, count]
+
+    def _pixels(self) -> Vectors:
+        variant, starts = self._networks.variant, range(0, len(self.labels), CHUNK)
+        return np.concatenate([
+            thumbnails(variant.read(range(start, min(start + CHUNK, len(self.labels))))) for start in starts
+        ])  # fmt: skip
+
+    def _features(self) -> Vectors:
+        """Features minus their mean, with length 1."""
+        epochs = self._networks.epochs
+        early = min(epochs, key=lambda epoch: (abs(epoch - EARLY * epochs[-1]), epoch))
+        vectors = self._networks.features(early)
+        vectors = vectors - vectors.mean(axis=0)
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return np.ascontiguousarray(vectors / np.maximum(lengths, 1e-12), dtype=np.float32)
+
+
+def others(vectors: Vectors, count: int) -> NDArray[np.int64]:
+    """The rows of the nearest other vectors of each vector, nearest first, (N, count) or fewer columns."""
+    own = np.arange(len(vectors))[:, None]
+    _, found = nearest_neighbours(vectors, min(count + 1, len(vectors)))
+    order = np.argsort(found == own, axis=1, kind="stable")  # the vector itself goes to the end
+    return np.take_along_axis(found, order, axis=1)[:, :-1]

@@ -1,0 +1,100 @@
+"""Stage `suspects`: learn from labels flipped on purpose who is mislabelled, in results/suspects/NAME.
+
+It does nothing for a variant that is not in suspects.variants.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from memtrack.config.json_files import write_json
+from memtrack.config.params import Params
+from memtrack.config.paths import SUSPECTS_RESULTS
+from memtrack.data.manifest import write_manifest
+from memtrack.report.metrics import SuspectsMetrics
+from memtrack.report.sample_tables import SUSPECTS, write_csv
+from memtrack.runs.causes import suspects_causes
+from memtrack.runs.metrics import METRICS
+from memtrack.stages import load_with_variant
+from memtrack.terminal.entry_point import entry_point
+from memtrack.tracking.run import Run, check_store
+
+if TYPE_CHECKING:
+    from memtrack.core.training.distributed import World
+    from memtrack.runs.suspects import Suspects
+
+
+@entry_point
+def main() -> None:
+    """Run the stage for the variant named on the command line."""
+    params, name = load_with_variant(__doc__)
+    folder = SUSPECTS_RESULTS / name
+    (folder / "trainings").mkdir(parents=True, exist_ok=True)
+    if name in params.suspects.variants:
+        _learn(params, name)
+        return
+    for file in (SUSPECTS, "weights.csv"):
+        (folder / file).write_text("")
+    write_json(SuspectsMetrics(), folder / METRICS)
+    write_manifest(folder, {}, {})
+    print(f"{name}: is not in suspects.variants: nothing to do")
+
+
+def _learn(params: Params, name: str) -> None:
+    """Train with flipped labels, learn from them, and write the results."""
+    from memtrack.runs.processes import in_processes  # torch takes seconds, and most variants need none
+    from memtrack.runs.suspects import learn
+
+    def work(world: World) -> None:
+        suspects = learn(params, name, world)
+        if suspects is not None:
+            _write(params, name, suspects)
+
+    check_store(params.tracking)
+    in_processes(params, work, "memtrack.stages.suspects", name)
+
+
+def _write(params: Params, name: str, suspects: Suspects) -> None:
+    folder, variant, found = SUSPECTS_RESULTS / name, suspects.variant, suspects.found
+    names = np.asarray(variant.summary.classes, dtype=object)
+    table = pd.DataFrame(
+        {
+            "id": variant.ids,
+            "image": variant.images,
+            "given_label": names[variant.given],
+            "suspicion": found.suspicion,
+            "mislabelled": found.probability,
+            "suggested_label": names[suspects.suggested],
+            "suggested_probability": found.probability * suspects.share,
+        }
+    )
+    write_csv(table.sort_values("suspicion", ascending=False), folder / SUSPECTS)
+    weights = pd.DataFrame({"score": suspects.features, "weight": found.weights, "auroc": found.aurocs})
+    weights.to_csv(folder / "weights.csv", index=False)
+    corrupted = variant.corrupted if variant.flags_known else None
+    hits = 0 if corrupted is None else int((corrupted & found.called).sum())
+    metrics = SuspectsMetrics(
+        auroc_of_flips=found.auroc,
+        wrong=found.wrong,
+        wrong_low=found.low,
+        wrong_high=found.high,
+        called=int(found.called.sum()),
+        expected_precision=found.expected_precision,
+        expected_recall=found.expected_recall,
+        precision=None if corrupted is None or not found.called.any() else hits / int(found.called.sum()),
+        recall=None if corrupted is None else hits / int(corrupted.sum()),
+    )
+    write_json(metrics, folder / METRICS)
+    write_manifest(folder, suspects_causes(params, variant), {SUSPECTS: folder / SUSPECTS})
+    numbers = {f"suspects/{key}": value for key, value in metrics.model_dump(exclude_none=True).items()}
+    files = {f"suspects/{file}": folder / file for file in (SUSPECTS, "weights.csv", METRICS)}
+    Run.of_finished_training(params, suspects.run.reference, "suspects").results(files, numbers)
+    for text in metrics.in_words():
+        print(f"{name}: {text}")
+
+
+if __name__ == "__main__":
+    main()
