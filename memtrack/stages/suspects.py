@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from memtrack.core.training.distributed import World
     from memtrack.runs.suspects import Suspects
 
+COLUMNS = ["id", "image", "given_label", "suspicion", "mislabelled", "suggested_label",
+           "suggested_probability"]  # fmt: skip
+WEIGHTS, WEIGHTS_COLUMNS = "weights.csv", ["score", "weight", "auroc"]
+
 
 @entry_point
 def main() -> None:
@@ -36,8 +40,8 @@ def main() -> None:
     if name in params.suspects.variants:
         _learn(params, name)
         return
-    for file in (SUSPECTS, "weights.csv"):
-        (folder / file).write_text("")
+    for file, columns in ((SUSPECTS, COLUMNS), (WEIGHTS, WEIGHTS_COLUMNS)):
+        pd.DataFrame(columns=columns).to_csv(folder / file, index=False)
     write_json(SuspectsMetrics(), folder / METRICS)
     write_manifest(folder, {}, {})
     print(f"{name}: is not in suspects.variants: nothing to do")
@@ -60,20 +64,20 @@ def _learn(params: Params, name: str) -> None:
 def _write(params: Params, name: str, suspects: Suspects) -> None:
     folder, variant, found = SUSPECTS_RESULTS / name, suspects.variant, suspects.found
     names = np.asarray(variant.summary.classes, dtype=object)
-    table = pd.DataFrame(
-        {
-            "id": variant.ids,
-            "image": variant.images,
-            "given_label": names[variant.given],
-            "suspicion": found.suspicion,
-            "mislabelled": found.probability,
-            "suggested_label": names[suspects.suggested],
-            "suggested_probability": found.probability * suspects.share,
-        }
+    columns = (
+        variant.ids,
+        variant.images,
+        names[variant.given],
+        found.suspicion,
+        found.probability,
+        names[suspects.suggested],
+        found.probability * suspects.share,
     )
+    table = pd.DataFrame(dict(zip(COLUMNS, columns, strict=True)))
     write_csv(table.sort_values("suspicion", ascending=False), folder / SUSPECTS)
-    weights = pd.DataFrame({"score": suspects.features, "weight": found.weights, "auroc": found.aurocs})
-    weights.to_csv(folder / "weights.csv", index=False)
+    learned = (suspects.features, found.weights, found.aurocs)
+    weights = pd.DataFrame(dict(zip(WEIGHTS_COLUMNS, learned, strict=True)))
+    weights.to_csv(folder / WEIGHTS, index=False)
     corrupted = variant.corrupted if variant.flags_known else None
     hits = 0 if corrupted is None else int((corrupted & found.called).sum())
     metrics = SuspectsMetrics(
@@ -90,7 +94,7 @@ def _write(params: Params, name: str, suspects: Suspects) -> None:
     write_json(metrics, folder / METRICS)
     write_manifest(folder, suspects_causes(params, variant), {SUSPECTS: folder / SUSPECTS})
     numbers = {f"suspects/{key}": value for key, value in metrics.model_dump(exclude_none=True).items()}
-    files = {f"suspects/{file}": folder / file for file in (SUSPECTS, "weights.csv", METRICS)}
+    files = {f"suspects/{file}": folder / file for file in (SUSPECTS, WEIGHTS, METRICS)}
     Run.of_finished_training(params, suspects.run.reference, "suspects").results(files, numbers)
     for text in metrics.in_words():
         print(f"{name}: {text}")
