@@ -118,8 +118,9 @@ class CheckpointNetworks:
         from memtrack.runs.checkpoints import trained_network
 
         for epoch in Progress(self._epochs, "measure the networks of recorded epochs"):
-            chosen, info = self._train.model, self._data.info
-            model = trained_network(chosen, info, self._checkpoints, epoch, remedy=self._remedy)
+            model = trained_network(
+                self._train, self._data.info, self._checkpoints, epoch, remedy=self._remedy
+            )
             yield model.to(self._device)
 
     def batches(self, rows: NDArray[np.int64]) -> Iterable[tuple[Tensor, Tensor]]:

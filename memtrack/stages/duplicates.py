@@ -81,7 +81,7 @@ def _features(params: Params, data: PreparedData, variant: VariantData, trained:
     device, last = chosen_device(params.train), params.train.epochs
     remedy = f"run `dvc repro train@{variant.name}`"
     checkpoints = trained_checkpoints(params, variant, trained, remedy=remedy)
-    model = trained_network(params.train.model, data.info, checkpoints, last, remedy=remedy)
+    model = trained_network(params.train, data.info, checkpoints, last, remedy=remedy)
     workers = params.train.workers
     batches = variant_batches(data, variant, batch_size=BATCH, device=device, workers=workers)
     found = features(model.to(device), batches)
