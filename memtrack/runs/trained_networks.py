@@ -20,13 +20,8 @@ from memtrack.terminal.progress import Progress
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from memtrack.core.scores.registry import By
-
 BATCH = 256
 """The number of samples that are measured at a time."""
-EARLY = 0.2
-"""Neighbours are compared by the network after this share of the epochs. Later networks have memorized
-labels, and put samples with the same wrong label side by side."""
 Vectors = NDArray[np.float32]
 
 
@@ -66,8 +61,8 @@ class TrainedNetworks:
         """
         from memtrack.runs.checkpoints import trained_network
 
-        chosen, info = self._train.model, self._data.info
-        return trained_network(chosen, info, self._checkpoints, epoch, remedy=self._remedy).to(self._device)
+        model = trained_network(self._train, self._data.info, self._checkpoints, epoch, remedy=self._remedy)
+        return model.to(self._device)
 
     def models(self) -> Iterator[nn.Module]:
         """The networks after each recorded epoch."""
@@ -102,14 +97,14 @@ class NearestSamples:
     def __init__(self, networks: TrainedNetworks) -> None:
         self.labels = networks.labels
         self._networks = networks
-        self._found: dict[tuple[By, int], NDArray[np.int64]] = {}
+        self._found: dict[tuple[int, int | None], NDArray[np.int64]] = {}
 
-    def nearest(self, by: By, count: int) -> NDArray[np.int64]:
+    def nearest(self, count: int, epoch: int | None = None) -> NDArray[np.int64]:
         """The rows of the nearest other samples, (N, count), or fewer columns if there are fewer samples."""
-        if (by, count) not in self._found:
-            vectors = self._pixels() if by == "pixels" else self._features()
-            self._found[by, count] = others(vectors, count)
-        return self._found[by, count]
+        if (count, epoch) not in self._found:
+            vectors = self._pixels() if epoch is None else self._features(epoch)
+            self._found[count, epoch] = others(vectors, count)
+        return self._found[count, epoch]
 
     def _pixels(self) -> Vectors:
         variant, starts = self._networks.variant, range(0, len(self.labels), CHUNK)
@@ -117,11 +112,9 @@ class NearestSamples:
             thumbnails(variant.read(range(start, min(start + CHUNK, len(self.labels))))) for start in starts
         ])  # fmt: skip
 
-    def _features(self) -> Vectors:
+    def _features(self, epoch: int) -> Vectors:
         """Features minus their mean, with length 1."""
-        epochs = self._networks.epochs
-        early = min(epochs, key=lambda epoch: (abs(epoch - EARLY * epochs[-1]), epoch))
-        vectors = self._networks.features(early)
+        vectors = self._networks.features(epoch)
         vectors = vectors - vectors.mean(axis=0)
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         return np.ascontiguousarray(vectors / np.maximum(lengths, 1e-12), dtype=np.float32)

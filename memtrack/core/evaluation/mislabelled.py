@@ -183,18 +183,11 @@ def _classifier() -> LogisticRegression:
 
 
 class _calibration:
-    """Platt's method: from scores to log-odds at equal numbers of flips and others. His targets, a little off
-    0 and 1, keep the odds finite where no flip scores below another sample."""
+    """Platt's method: from scores to log-odds at equal numbers of flips and others."""
 
     def __init__(self, flags: Flags, scores: Values) -> None:
-        counts = np.bincount(flags, minlength=2)
-        targets = np.where(flags, (counts[1] + 1) / (counts[1] + 2), 1 / (counts[0] + 2))
-        equal = len(flags) / 2 / counts[flags.astype(int)]
-        self._fit = LogisticRegression(C=1e3, max_iter=1000).fit(
-            np.concatenate([scores, scores])[:, None],
-            np.repeat([True, False], len(scores)),
-            sample_weight=np.concatenate([equal * targets, equal * (1 - targets)]),
-        )
+        unpenalized = LogisticRegression(C=1e3, class_weight="balanced", max_iter=1000)
+        self._fit = unpenalized.fit(scores[:, None], flags)
 
     def __call__(self, scores: Values) -> Values:
         return cast(Values, self._fit.decision_function(scores[:, None]))

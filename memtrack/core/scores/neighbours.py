@@ -5,36 +5,37 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from memtrack.core.scores.registry import By, Need, Neighbourhoods, Values, score
+from memtrack.core.recording.trajectory import EpochArrays
+from memtrack.core.scores.registry import Need, Neighbourhoods, Values, score
+from memtrack.core.scores.telling_epochs import telling
 
 COUNT = 30
 """The number of neighbours. They vote on a label, so it may be large; all of them are near if classes are."""
 COST = "a search for the nearest neighbours of all samples"
 
 
-@score(title="neighbours by features", needs=(Need.NEIGHBOURS,), cost=COST)
-def neighbours(found: Neighbourhoods) -> Values:
+@score(title="neighbours by features", needs=(Need.EPOCHS, Need.NEIGHBOURS), cost=COST)
+def neighbours(trajectory: EpochArrays, found: Neighbourhoods) -> Values:
     """The share of the nearest neighbours with another given label. They are nearest by the features of the
-    network early in its training, before it has memorized labels.
+    network after the middle one of the `telling` epochs. A network that has memorized labels puts samples
+    with the same wrong label side by side.
 
     Source: the vote of the nearest neighbours, as in Zhu, Dong & Liu, ICML 2022 (SimiFeat), section 3.
     """
-    return disagreement(found, "features")
+    return disagreement(found, found.nearest(COUNT, telling(trajectory).middle))
 
 
 @score(title="neighbours by pixels", needs=(Need.NEIGHBOURS,), cost=COST)
 def neighbours_pixels(found: Neighbourhoods) -> Values:
-    """The same as `neighbours`, with neighbours that are nearest by their pixels."""
-    return disagreement(found, "pixels")
+    """The share of the nearest neighbours with another given label. They are nearest by their pixels.
+
+    Source: as `neighbours`.
+    """
+    return disagreement(found, found.nearest(COUNT))
 
 
-def disagreement(found: Neighbourhoods, by: By) -> Values:
-    """The share of the `COUNT` nearest neighbours with another given label, (N,); 0 if there are none."""
-    rows, labels = found.nearest(by, COUNT), found.labels
-    return shares(rows, labels[:, None] != labels[rows])
-
-
-def shares(rows: NDArray[np.int64], holds: NDArray[np.bool_]) -> Values:
-    """For how many of the neighbours (N, count) something holds, as a share, (N,)."""
+def disagreement(found: Neighbourhoods, rows: NDArray[np.int64]) -> Values:
+    """The share of the neighbours (N, count) with another given label, (N,); 0 if there are none."""
     there = rows >= 0
-    return (holds & there).sum(axis=1) / np.maximum(there.sum(axis=1), 1)
+    others = (found.labels[:, None] != found.labels[rows]) & there
+    return others.sum(axis=1) / np.maximum(there.sum(axis=1), 1)

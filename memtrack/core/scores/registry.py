@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn  # importing takes seconds, and checking a name does not need it
 
 Values = NDArray[np.float64]
-By = Literal["pixels", "features"]
 
 
 class Need(Enum):
@@ -63,11 +62,12 @@ class Neighbourhoods(Protocol):
 
     labels: NDArray[np.int64]
 
-    def nearest(self, by: By, count: int) -> NDArray[np.int64]:
-        """The rows of the `count` nearest other samples of each sample, (N, count); -1 where there are fewer.
+    def nearest(self, count: int, epoch: int | None = None) -> NDArray[np.int64]:
+        """The rows of the `count` nearest other samples of each sample, (N, count) or fewer columns; -1 where
+        there are fewer.
 
         Args:
-            by: `pixels`, or `features` of the network early in its training.
+            epoch: compare the features of the network after this recorded epoch; None: compare pixels.
         """
         ...
 

@@ -11,42 +11,45 @@ from memtrack.core.recording.trajectory import EpochArrays
 from memtrack.core.scores.from_trajectory import aum, csl, el2n, mean_ranks
 from memtrack.core.scores.neighbours import COST, COUNT, neighbours, neighbours_pixels
 from memtrack.core.scores.registry import Need, Neighbourhoods, Values, score
+from memtrack.core.scores.telling_epochs import telling
 
 SUSPICION = "suspicion"
 """The name of the score; tables and pictures of samples are in its order."""
 EARLY = 1 / 3
-"""`suspicion` looks at this share of the recorded epochs, before a network fits wrong labels, and at all."""
+"""The share of the recorded epochs that `suspicion_features` calls early."""
+PIXELS = 0.5
+"""The weight of the neighbours by pixels in `suspicion`; the other two parts have 1."""
 VOTED = 10_000
 """Votes are counted for so many samples at once."""
 
 
 @score(needs=(Need.EPOCHS, Need.NEIGHBOURS), cost=COST)
 def suspicion(trajectory: EpochArrays, found: Neighbourhoods) -> Values:
-    """The mean of three ranks: of EL2N over the first third of the recorded epochs, of EL2N over all of
-    them, and of `neighbours`. 1 for the sample that is the most suspect by all, and 1/N for the least.
+    """The mean rank of a sample, from 1/N to 1, by EL2N over the `telling` epochs, by `neighbours` and, with
+    half of the weight, by `neighbours_pixels`.
 
-    Source: our own. The parts and their number of epochs were chosen by benchmarks/detection.py.
+    Source: our own. The parts and their weights were chosen by benchmarks/detection.py.
     """
-    parts = [el2n(_early(trajectory)), el2n(trajectory), neighbours(found)]
-    return mean_ranks(parts) / len(found.labels)
-
-
-def _early(trajectory: EpochArrays) -> EpochArrays:
-    early = trajectory.epochs[: math.ceil(len(trajectory.epochs) * EARLY)]
-    return trajectory.between(early[0], early[-1])
+    until = trajectory.between(trajectory.epochs[0], telling(trajectory).last)
+    parts = [el2n(until), neighbours(trajectory, found)]
+    ranked = 2 * mean_ranks(parts) + PIXELS * mean_ranks([neighbours_pixels(found)])
+    return ranked / (2 + PIXELS) / len(found.labels)
 
 
 def suspicion_features(trajectory: EpochArrays, found: Neighbourhoods) -> dict[str, Values]:
     """The scores that may make up a learned suspicion, each (N,); see
     `memtrack.core.evaluation.mislabelled.learned`."""
-    early = _early(trajectory)
+    epochs = trajectory.epochs
+    early = trajectory.between(epochs[0], epochs[math.ceil(len(epochs) * EARLY) - 1])
+    until = trajectory.between(epochs[0], telling(trajectory).last)
     return {
         "csl": csl(trajectory),
         "aum": aum(trajectory),
         "el2n": el2n(trajectory),
-        "early aum": aum(early),
-        "early el2n": el2n(early),
-        "neighbours": neighbours(found),
+        "aum, early epochs": aum(early),
+        "el2n, early epochs": el2n(early),
+        "el2n, telling epochs": el2n(until),
+        "neighbours": neighbours(trajectory, found),
         "neighbours_pixels": neighbours_pixels(found),
     }
 
@@ -61,7 +64,7 @@ def suggested_labels(
         the classes (N,), and their share of the votes for other classes than the given one (N,); 0 if there
         are no such votes.
     """
-    labels, rows = found.labels, found.nearest("features", COUNT)
+    labels, rows = found.labels, found.nearest(COUNT, telling(trajectory).middle)
     predicted = [values.astype(np.int64) for values in trajectory.each("predicted")]
     suggested, shares = np.empty_like(labels), np.zeros(len(labels))
     for start in range(0, len(labels), VOTED):
