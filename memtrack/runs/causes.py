@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from memtrack.config.params import Params
+from memtrack.config.sections.robust import RobustParams
 from memtrack.config.sections.train import ModelParams, RecipeParams
 from memtrack.data.variants import VariantData
 from memtrack.runs.own_code import own_code
@@ -31,6 +32,9 @@ def training_causes(params: Params, variant: VariantData) -> dict[str, Any]:
     train = params.train.model_dump(
         mode="json", exclude={"workers": True, "device": True, "model": _NO_CAUSE}
     )
+    for name, off in RobustParams().model_dump(mode="json").items():
+        if train[name] == off:  # as if there were no such key
+            del train[name]
     return {**variant.causes, "train": train, **network_causes(params.train.model)}
 
 

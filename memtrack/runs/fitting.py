@@ -14,6 +14,7 @@ from memtrack.config.params import Params
 from memtrack.core.training.augmentation import Augmentation
 from memtrack.core.training.devices import compute_deterministically
 from memtrack.core.training.distributed import ALONE, World
+from memtrack.core.training.losses import build_loss
 from memtrack.core.training.trainer import Trainer
 from memtrack.data.batches import held_out_batches, variant_batches
 from memtrack.data.prepared import PreparedData
@@ -83,6 +84,9 @@ class Fitting:
             epochs=train.epochs,
             steps=len(self._fit),
             seed=train.seed,
+            loss=build_loss(
+                **train.loss.model_dump(), samples=len(variant.ids), classes=len(data.info.classes)
+            ),
             precision=chosen_precision(train, device),
             compiled=train.compile,
             world=world,
@@ -100,7 +104,7 @@ class Fitting:
             load_starting_weights(self.model, self._chosen)
         rate = self._trainer.learning_rate
         batches = self._fit.shuffled(seed=self._seed, epoch=epoch)
-        result = self._trainer.run_epoch(epoch, batches, self._fit.counts())
+        result = self._trainer.run_epoch(epoch, batches, self._fit.counts(), self._fit.cuts())
         return FittedEpoch(result.loss, result.accuracy, self._trainer.accuracy(self._test), rate)
 
     def state(self) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from memtrack.data.prepared import PreparedData
 from memtrack.data.sources import Collected, collect
 from memtrack.data.variants import VariantData
 from memtrack.runs import fingerprint
+from memtrack.runs.causes import training_causes
 from memtrack.runs.fingerprint import Fingerprint, recording_fingerprint, training_fingerprint
 
 Picture = Callable[..., Path]
@@ -50,6 +51,7 @@ PARAMS: dict[str, Any] = {
         "precision": "float32",
         "compile": False,
         "deterministic": True,
+        "loss": {"kind": "cross_entropy", "label_smoothing": 0.125},
     },
     "record": {"epochs": {"kind": "every"}},
     "curvature": {"perturbation_scale": 0.1, "probes": 2},
@@ -66,6 +68,9 @@ CHOICES: dict[str, list[dict[str, Any]]] = {
                **PRETRAINED}],
     "optimizer": [{"kind": "adamw", "lr": 0.05, "weight_decay": 0.125}],
     "schedule": [{"kind": "constant"}, {"kind": "cosine"}, {"kind": "one_cycle", "warmup": 0.25}],
+    "loss": [{"kind": "symmetric_cross_entropy", "alpha": 0.25, "beta": 0.5},
+             {"kind": "generalized_cross_entropy", "q": 0.5},
+             {"kind": "early_learning", "weight": 2.0, "momentum": 0.5}],
 }  # fmt: skip
 """The kinds of sections of `train` that PARAMS does not choose, with all their keys."""
 
@@ -194,6 +199,15 @@ def test_every_training_parameter_counts(monkeypatch: pytest.MonkeyPatch) -> Non
             found = training_fingerprint(params, data, variant, CPU).key
             assert tried.setdefault(found, changed) == changed
     assert len(tried) > 80
+
+
+@pytest.mark.usefixtures("data")
+def test_options_that_are_off_are_no_cause() -> None:
+    """What was trained before there were such options is still what these parameters ask for."""
+    plain = parameters("train", loss={"kind": "cross_entropy"})
+    causes = training_causes(plain, VariantData("clean", PreparedData()))
+    assert set(causes["train"]) == {"epochs", "batch_size", "seed", "model", "optimizer", "schedule",
+                                    "augment", "precision", "compile", "deterministic"}  # fmt: skip
 
 
 @pytest.mark.usefixtures("data", "no_networks")

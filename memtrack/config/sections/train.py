@@ -15,6 +15,7 @@ from pydantic import (
 
 from memtrack.config.sections.augment import Augment
 from memtrack.config.sections.base import Broken, Epochs, InputPath, Section, Seed, Share, inside_or_absolute
+from memtrack.config.sections.robust import RobustParams
 from memtrack.config.yaml_file import Loc
 
 Dropout = Annotated[float, Field(ge=0, lt=1)]
@@ -262,7 +263,7 @@ class RecipeParams(Section):
     schedule: ScheduleParams
 
 
-class TrainParams(RecipeParams):
+class TrainParams(RecipeParams, RobustParams):
     """How the network is trained."""
 
     seed: Seed = 0

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
-from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from memtrack.core.training.augmentation import Augmentation
 from memtrack.core.training.distributed import ALONE, World
+from memtrack.core.training.losses import CrossEntropy, Loss
 from memtrack.core.training.optimizers import build_optimizer, build_schedule
 from memtrack.core.training.precision import TrainingPrecision, training_precision
+from memtrack.core.training.steps import Batch, Step, Target
 
 
 @dataclass(frozen=True)
@@ -31,44 +31,42 @@ class EpochResult:
 
 
 def train_epoch(
-    model: nn.Module,
+    step: Step,
     batches: Iterable[tuple[Tensor, Tensor]],
-    optimizer: Optimizer,
     schedule: LRScheduler,
-    augment: Callable[[Tensor], Tensor] | None = None,
-    world: World = ALONE,
+    change: Callable[[Batch], Batch] | None = None,
+    *,
     counts: Iterable[int] | None = None,
+    rows: Iterable[Tensor | None] | None = None,
 ) -> EpochResult:
-    """Take one gradient step on each batch (inputs, labels); the batches are on the model's device.
+    """Take one step on each batch (inputs, labels); the batches are on the network's device.
 
     Nothing waits for the device before the end of the epoch.
 
     Args:
-        world: the processes that share each batch: `batches` has the parts of this one, and `model` is
-            `World.replicated`.
+        batches: with several processes, the parts of this one.
+        change: what is done to each batch before, at random for example.
         counts: the number of samples in each batch, with the parts of all processes.
+        rows: the numbers of the samples in each batch, if the loss asks for them.
 
     Raises:
         FloatingPointError: if the loss is not finite.
     """
-    model.train()
+    step.network.train()
     totals: Tensor | None = None
     seen = 0
-    for (inputs, labels), count in zip(batches, counts or repeat(0), strict=False):
-        whole = count or len(labels)
-        with world.whole_batch(whole):
-            logits = model(augment(inputs) if augment else inputs)
-        loss = cross_entropy(logits, labels)  # autocast computes it in float32
-        optimizer.zero_grad(set_to_none=True)
-        # with several processes the gradient is the mean over them, whatever their parts of the batch
-        torch.autograd.backward(loss if world.size == 1 else loss * (len(labels) * world.size / whole))
-        optimizer.step()
+    whole, numbers = counts or repeat(0), rows or repeat(None)
+    for (inputs, labels), count, places in zip(batches, whole, numbers, strict=False):
+        batch = Batch(inputs, (Target(labels, places),), count or len(labels))
+        if change is not None:
+            with step.world.whole_batch(batch.whole):
+                batch = change(batch)
+        loss, correct = step(batch)
         schedule.step()
-        correct = (logits.detach().argmax(1) == labels).sum()
-        batch = torch.stack([loss.detach() * len(labels), correct])
-        totals = batch if totals is None else totals + batch
-        seen += whole
-    loss_sum, correct_sum = (0.0, 0.0) if totals is None else world.total(totals).tolist()
+        sums = torch.stack([loss * len(labels), correct])
+        totals = sums if totals is None else totals + sums
+        seen += batch.whole
+    loss_sum, correct_sum = (0.0, 0.0) if totals is None else step.world.total(totals).tolist()
     if not math.isfinite(loss_sum):
         raise FloatingPointError(
             "the training loss is not finite: the training has diverged; a smaller learning rate usually "
@@ -87,6 +85,7 @@ class Trainer:
         model: a network on its device.
         optimizer, schedule: the arguments of `build_optimizer` and `build_schedule`, with `kind`.
         epochs: number of epochs of the whole training. steps: batches per epoch.
+        loss: the loss that is minimized; None: the cross entropy.
         precision: see `training_precision`. compiled: whether to compile the network (torch.compile).
         world: the processes that train the network together. shape: the shape of an input; needed if they are
             several.
@@ -102,6 +101,7 @@ class Trainer:
         epochs: int,
         steps: int,
         seed: int,
+        loss: Loss | None = None,
         precision: TrainingPrecision = "float32",
         compiled: bool = False,
         world: World = ALONE,
@@ -111,10 +111,12 @@ class Trainer:
         self._device = next(model.parameters()).device
         self._world = world
         replicated = world.replicated(model, shape)
-        self._network = cast(nn.Module, torch.compile(replicated)) if compiled else replicated
+        network = cast(nn.Module, torch.compile(replicated)) if compiled else replicated
         self._precision = precision
         self.optimizer = build_optimizer(model, **optimizer)
         self.schedule = build_schedule(self.optimizer, epochs=epochs, steps=steps, **schedule)
+        self._loss = (CrossEntropy() if loss is None else loss).to(self._device)
+        self._step = Step(network, self.optimizer, self._loss, world)
         self._augment = augment
         self._seed = seed
 
@@ -124,18 +126,36 @@ class Trainer:
         return float(self.optimizer.param_groups[0]["lr"])
 
     def run_epoch(
-        self, epoch: int, batches: Iterable[tuple[Tensor, Tensor]], counts: Iterable[int] | None = None
+        self,
+        epoch: int,
+        batches: Iterable[tuple[Tensor, Tensor]],
+        counts: Iterable[int] | None = None,
+        rows: Sequence[NDArray[np.int64]] | None = None,
     ) -> EpochResult:
-        """Train on `batches` once; see `train_epoch`."""
+        """Train on `batches` once; see `train_epoch`. `rows` are needed if the loss asks for them."""
         seed = int(np.random.SeedSequence([self._seed, epoch]).generate_state(1)[0])
         torch.manual_seed(seed)
-        augment = partial(self._augment, generator=torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
+
+        def change(batch: Batch) -> Batch:
+            return replace(batch, inputs=self._augment(batch.inputs, generator))
+
+        numbers = self._numbers(rows)
+        self._loss.start_epoch(epoch)
         with training_precision(self._precision, self._device):
-            result = train_epoch(
-                self._network, batches, self.optimizer, self.schedule, augment, self._world, counts
-            )
+            result = train_epoch(self._step, batches, self.schedule, change, counts=counts, rows=numbers)
+        self._loss.end_epoch(self._world, None if numbers is None else torch.cat(numbers))
         self._world.align(self.model)
         return result
+
+    def _numbers(self, rows: Sequence[NDArray[np.int64]] | None) -> list[Tensor] | None:
+        """The rows of the batches on the device, if the loss asks for them."""
+        if not self._loss.needs_rows:
+            return None
+        if rows is None:
+            raise ValueError("this loss needs the rows of the samples in each batch")
+        every = torch.from_numpy(np.concatenate(rows)).to(self._device)
+        return list(torch.split(every, [len(each) for each in rows]))
 
     def accuracy(self, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
         """See `accuracy`."""
@@ -144,17 +164,17 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """Everything that training resumes from: plain numbers, and tensors that further training changes."""
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-        }
+        return {name: part.state_dict() for name, part in self._parts().items()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Resume from the `state` of a trainer that was made with the same arguments."""
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+
+    def _parts(self) -> dict[str, Any]:
+        """What has a state."""
+        learning = {"loss": self._loss} if self._loss.state_dict() else {}
+        return {"model": self.model, "optimizer": self.optimizer, "schedule": self.schedule, **learning}
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from torch import Tensor, distributed, nn
 
 from memtrack.core.training.augmentation import Augmentation
 from memtrack.core.training.distributed import ALONE, ProcessGroup, World, _leaves_parameters_unused
+from memtrack.core.training.losses import EarlyLearning
 from memtrack.core.training.trainer import Trainer, accuracy
 
 SHAPE, CLASSES, SAMPLES = (2, 6, 6), 3, 47
@@ -68,8 +69,18 @@ def test_a_network_that_leaves_parameters_unused(probability: float, unused: boo
 
 
 def trained(world: World) -> dict[str, Any]:
-    """A training of three epochs, with all that a training may have, in float64."""
+    """Trainings of three epochs, with all that a training may have, in float64."""
     torch.set_default_dtype(torch.float64)
+    return {
+        "plain": training(world),
+        "robust": training(world, loss=EarlyLearning(SAMPLES, CLASSES)),
+        "in order": list(world.in_order([world.rank, -world.rank])),
+        "decided": world.decided(lambda: world.rank),
+    }
+
+
+def training(world: World, **options: Any) -> dict[str, Any]:
+    """What a training leaves."""
     torch.manual_seed(world.rank)  # the processes begin with the weights of the first
     model = nn.Sequential(
         nn.Conv2d(SHAPE[0], 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout2d(0.2), nn.Flatten(),
@@ -81,8 +92,9 @@ def trained(world: World) -> dict[str, Any]:
     images = torch.randn(SAMPLES, *SHAPE, generator=generator)
     labels = torch.randint(0, CLASSES, (SAMPLES,), generator=generator)
     cuts = np.split(np.arange(SAMPLES), [16, 32])
-    mine = [(images[rows], labels[rows]) for rows in world.of_each(cuts)]
-    training = Trainer(
+    ours = world.of_each(cuts)
+    mine = [(images[rows], labels[rows]) for rows in ours]
+    trainer = Trainer(
         model,
         optimizer={"kind": "sgd", "lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-3},
         schedule={"kind": "cosine"},
@@ -92,15 +104,19 @@ def trained(world: World) -> dict[str, Any]:
         seed=5,
         world=world,
         shape=SHAPE,
+        **options,
     )
-    results = [training.run_epoch(epoch, mine, [len(rows) for rows in cuts]) for epoch in (1, 2, 3)]
+    results = [trainer.run_epoch(epoch, mine, [len(rows) for rows in cuts], ours) for epoch in (1, 2, 3)]
     some = [(images[rows], labels[rows]) for rows in world.some_of(cuts)]
     return {
-        "weights": {name: tensor.numpy() for name, tensor in model.state_dict().items()},
+        "weights": {
+            f"{part} {name}": tensor.numpy()
+            for part, tensors in trainer.state().items()
+            if part not in ("optimizer", "schedule")
+            for name, tensor in tensors.items()
+        },
         "results": [(result.loss, result.accuracy) for result in results],
         "accuracy": accuracy(model, some, world),
-        "in order": list(world.in_order([world.rank, -world.rank])),
-        "decided": world.decided(lambda: world.rank),
     }
 
 
@@ -141,11 +157,13 @@ def test_training_differs_from_that_in_one_process_by_rounding(size: int) -> Non
     alone = trained(ALONE)
     answers = in_processes(size, trained)
     for answer in answers:
-        for name, expected in alone["weights"].items():
-            np.testing.assert_allclose(answer["weights"][name], expected, rtol=1e-10, atol=1e-12)
-            assert (answer["weights"][name] == answers[0]["weights"][name]).all()
-        np.testing.assert_allclose(answer["results"], alone["results"], rtol=1e-12)
-        assert answer["accuracy"] == alone["accuracy"]
+        for kind in ("plain", "robust"):
+            expected, found, first = alone[kind], answer[kind], answers[0][kind]
+            for name, weights in expected["weights"].items():
+                np.testing.assert_allclose(found["weights"][name], weights, rtol=1e-10, atol=1e-12)
+                assert (found["weights"][name] == first["weights"][name]).all()
+            np.testing.assert_allclose(found["results"], expected["results"], rtol=1e-12)
+            assert found["accuracy"] == expected["accuracy"]
         assert answer["decided"] == 0
     ranks = [number for rank in range(size) for number in (rank, -rank)]
     assert [answer["in order"] for answer in answers] == [ranks, *[[]] * (size - 1)]

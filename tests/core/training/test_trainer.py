@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -19,6 +20,8 @@ from memtrack.core.training.augmentation import Augmentation
 from memtrack.core.training.devices import pick_device
 from memtrack.core.training.optimizers import build_optimizer, build_schedule
 from memtrack.core.training.precision import fastest_precision, training_precision
+from memtrack.core.training.steps import Batch as Changed
+from memtrack.core.training.steps import Step
 from memtrack.core.training.trainer import Trainer, accuracy, train_epoch
 
 Batch = tuple[Tensor, Tensor]
@@ -233,7 +236,7 @@ class TestTrainEpoch:
         weight, bias = (each.detach().numpy().copy() for each in (model.weight, model.bias))
         optimizer = SGD(model.parameters(), lr=0.3)
         batch = (inputs.double(), labels)
-        train_epoch(model, [batch], optimizer, constant_schedule(optimizer))
+        train_epoch(Step(model, optimizer), [batch], constant_schedule(optimizer))
 
         points = inputs.double().numpy()
         powers = np.exp(points @ weight.T + bias)
@@ -247,7 +250,7 @@ class TestTrainEpoch:
         model = linear()
         optimizer = SGD(model.parameters(), lr=1e-12)
         batches = easy_batches()
-        found = train_epoch(model, batches, optimizer, constant_schedule(optimizer))
+        found = train_epoch(Step(model, optimizer), batches, constant_schedule(optimizer))
         inputs, labels = (torch.cat(parts).numpy() for parts in zip(*batches, strict=True))
         logits = inputs @ model.weight.detach().numpy().T + model.bias.detach().numpy()
         losses = np.log(np.exp(logits).sum(1)) - logits[np.arange(21), labels]
@@ -261,7 +264,7 @@ class TestTrainEpoch:
             model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2))
         optimizer = SGD(model.parameters(), lr=0.1)
         schedule = constant_schedule(optimizer)
-        results = [train_epoch(model, easy_batches(), optimizer, schedule) for _ in range(30)]
+        results = [train_epoch(Step(model, optimizer), easy_batches(), schedule) for _ in range(30)]
         assert results[-1].loss < 0.5 * results[0].loss
         assert results[-1].accuracy == 1
 
@@ -269,7 +272,7 @@ class TestTrainEpoch:
         model = linear()
         optimizer = SGD(model.parameters(), lr=0.4)
         schedule = build_schedule(optimizer, "cosine", epochs=2, steps=3)
-        train_epoch(model, easy_batches(), optimizer, schedule)
+        train_epoch(Step(model, optimizer), easy_batches(), schedule)
         assert optimizer.param_groups[0]["lr"] == pytest.approx(0.2)
 
     def test_augmented_inputs_are_trained_on(self) -> None:
@@ -278,7 +281,11 @@ class TestTrainEpoch:
         model.bias.data = torch.tensor([0.0, math.log(3)])
         optimizer = SGD(model.parameters(), lr=1e-12)
         schedule = constant_schedule(optimizer)
-        found = train_epoch(model, easy_batches(), optimizer, schedule, torch.zeros_like)
+
+        def zeros(batch: Changed) -> Changed:
+            return replace(batch, inputs=torch.zeros_like(batch.inputs))
+
+        found = train_epoch(Step(model, optimizer), easy_batches(), schedule, zeros)
         assert found.loss == pytest.approx((11 * math.log(4) + 10 * math.log(4 / 3)) / 21)
         assert found.accuracy == pytest.approx(10 / 21)
 
@@ -288,7 +295,7 @@ class TestTrainEpoch:
         for parameter in model.parameters():
             parameter.grad = torch.full_like(parameter, 1e15)
         before = model[1].weight.detach().clone()
-        train_epoch(model, easy_batches(), optimizer, constant_schedule(optimizer))
+        train_epoch(Step(model, optimizer), easy_batches(), constant_schedule(optimizer))
         torch.testing.assert_close(model[1].weight.detach(), before)
         assert all(module.training for module in model.modules())
         assert model[0].num_batches_tracked == 3
@@ -299,7 +306,7 @@ class TestTrainEpoch:
         optimizer = SGD(model.parameters(), lr=0.1)
         batches = [*easy_batches(), (torch.full((2, 4), value), torch.tensor([0, 1]))]
         with pytest.raises(FloatingPointError, match="diverged"):
-            train_epoch(model, batches, optimizer, constant_schedule(optimizer))
+            train_epoch(Step(model, optimizer), batches, constant_schedule(optimizer))
 
 
 OPTIMIZERS: dict[str, dict[str, Any]] = {
@@ -416,7 +423,7 @@ class TestTrainer:
         augmented = [(Augmentation(1, True)(images, draws), labels) for images, labels in image_batches(1)]
         found = training.run_epoch(1, image_batches(1))
         torch.manual_seed(seed)
-        expected = train_epoch(other.model, augmented, other.optimizer, other.schedule)
+        expected = train_epoch(Step(other.model, other.optimizer), augmented, other.schedule)
         assert found == expected
         assert plain(training.state()) == plain(other.state())
 
