@@ -93,10 +93,10 @@ class Trained:
 
     def model(self, epoch: int | None = None) -> nn.Module:
         """The network after an epoch; None: an untrained network."""
-        chosen, info = self.params.train.model, self.data.info
+        train, info = self.params.train, self.data.info
         if epoch is None:
-            return network(chosen, info)
-        return trained_network(chosen, info, self.checkpoints, epoch, remedy="train the variant again")
+            return network(train.model, info)
+        return trained_network(train, info, self.checkpoints, epoch, remedy="train the variant again")
 
     def batches(self, size: int) -> Batches:
         return variant_batches(self.data, self.variant, batch_size=size, device=torch.device("cpu"))

@@ -98,6 +98,10 @@ def cross_field_problems(params: Params) -> Broken:
     if any(out == root or root in out.parents or out in root.parents for out in OUTPUTS):
         found.append((("data", "root"), "should not contain, or be inside, a folder that the stages write"))
     found += schedule_problems(("train",), params.train)
+    alone, processes = params.train.alone(), params.compute.processes
+    if alone is not None and processes not in (1, None):
+        text = f"is for whole batches, and compute.processes is {processes}: choose 1, or leave out {alone}"
+        found.append((("train", alone), text))
     if params.memorization.recipe is not None:
         found += schedule_problems(("memorization", "recipe"), params.memorization.recipe)
     found += epochs_problems(("record", "epochs"), params.record.epochs, params.train.epochs)

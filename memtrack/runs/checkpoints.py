@@ -16,14 +16,14 @@ from torch import nn
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.json_files import StrictModel, read_json
 from memtrack.config.params import Params
-from memtrack.config.sections.train import ModelParams
+from memtrack.config.sections.train import TrainParams
 from memtrack.core.files import file_hash, whole_file
 from memtrack.core.kept_files import epochs_in, sealed, unsealed
 from memtrack.data.manifest import KeptFolder
 from memtrack.data.prepared import DatasetInfo
 from memtrack.data.variants import VariantData
 from memtrack.runs.causes import training_causes
-from memtrack.runs.networks import network
+from memtrack.runs.networks import training_network
 
 KEPT_STATES = 2
 
@@ -132,7 +132,7 @@ def trained_checkpoints(params: Params, variant: VariantData, folder: Path, *, r
 
 
 def trained_network(
-    chosen: ModelParams, info: DatasetInfo, checkpoints: Checkpoints, epoch: int, *, remedy: str
+    train: TrainParams, info: DatasetInfo, checkpoints: Checkpoints, epoch: int, *, remedy: str
 ) -> nn.Module:
     """The network after an epoch; `InputError`, ending with `remedy`, if its file is missing or damaged."""
     broken = checkpoints.damaged(epoch)
@@ -140,7 +140,7 @@ def trained_network(
         raise InputError([Problem(broken, message=f"is damaged: {remedy}")])
     if checkpoints.missing(epoch, weights=True):
         raise InputError([Problem(checkpoints.weights(epoch), message=f"is not there: {remedy}")])
-    model = network(chosen, info)
+    model = training_network(train.model, info, train)
     try:
         checkpoints.load(epoch, model)
     except (SafetensorError, RuntimeError):  # the weights of another network

@@ -9,17 +9,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from memtrack.config.params import Params
+from memtrack.config.sections.train import TrainParams
 from memtrack.core.training.augmentation import Augmentation
+from memtrack.core.training.co_training import JoCoR
 from memtrack.core.training.devices import compute_deterministically
 from memtrack.core.training.distributed import ALONE, World
-from memtrack.core.training.losses import build_loss
+from memtrack.core.training.losses import Loss, build_loss
 from memtrack.core.training.trainer import Trainer
 from memtrack.data.batches import held_out_batches, variant_batches
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
-from memtrack.runs.networks import chosen_precision, load_starting_weights, network
+from memtrack.runs.networks import chosen_precision, load_starting_weights, training_network
 from memtrack.runs.transforms import chosen_transforms
 
 TEST_BATCH = 512
@@ -36,14 +39,20 @@ class FittedEpoch:
     learning_rate: float
 
 
+def robust_options(train: TrainParams, samples: int, classes: int) -> dict[str, Any]:
+    """The arguments of a `Trainer` for training that resists wrong labels."""
+    if train.co_training is not None:
+        loss: Loss = JoCoR(**train.co_training.model_dump(exclude={"kind"}))
+    else:
+        loss = build_loss(**train.loss.model_dump(), samples=samples, classes=classes)
+    return {"loss": loss, "mixup": train.mixup, "average": train.average, "sam": train.sam}
+
+
 class Fitting:
     """The network of section `train`, and its training.
 
-    Attributes:
-        model: the network, on the device.
-
     Raises:
-        InputError: if a batch has fewer samples than `world` has processes.
+        InputError: if several processes cannot share the batches.
     """
 
     def __init__(
@@ -58,14 +67,16 @@ class Fitting:
         transforms = chosen_transforms(train, data.info)
         torch.manual_seed(train.seed)
         compute_deterministically(train.deterministic or device.type != "cuda")
-        self.model = network(train.model, data.info).to(device)
+        model = training_network(train.model, data.info, train).to(device)
         if device.type == "cuda":
-            self.model.to(memory_format=torch.channels_last)
+            model.to(memory_format=torch.channels_last)
         self._chosen, self._seed = train.model, train.seed
         self._fit = variant_batches(
             data, variant, batch_size=train.batch_size, device=device, workers=train.workers,
             transform=transforms, part=world.of_each,
         )  # fmt: skip
+        if world.size > 1 and (alone := train.alone()):
+            raise train.mistake(alone, message=f"is for whole batches, and there are {world.size} processes")
         fewest = min(self._fit.counts())
         if fewest < world.size:
             text = (
@@ -77,21 +88,24 @@ class Fitting:
             data, variant, batch_size=TEST_BATCH, device=device, workers=train.workers, part=world.some_of
         )
         self._trainer = Trainer(
-            self.model,
+            model,
             optimizer=train.optimizer.model_dump(),
             schedule=train.schedule.model_dump(),
             augment=Augmentation(train.augment.crop, train.augment.flip),
             epochs=train.epochs,
             steps=len(self._fit),
             seed=train.seed,
-            loss=build_loss(
-                **train.loss.model_dump(), samples=len(variant.ids), classes=len(data.info.classes)
-            ),
             precision=chosen_precision(train, device),
             compiled=train.compile,
             world=world,
             shape=data.info.shape,
+            **robust_options(train, len(variant.ids), len(data.info.classes)),
         )
+
+    @property
+    def model(self) -> nn.Module:
+        """The network that is recorded, on the device."""
+        return self._trainer.model
 
     def run_epoch(self, epoch: int) -> FittedEpoch:
         """Train for one epoch.
@@ -101,7 +115,7 @@ class Fitting:
             InputError: if the weights that the first epoch starts from cannot be loaded.
         """
         if epoch == 1:
-            load_starting_weights(self.model, self._chosen)
+            load_starting_weights(self._trainer.trained, self._chosen)
         rate = self._trainer.learning_rate
         batches = self._fit.shuffled(seed=self._seed, epoch=epoch)
         result = self._trainer.run_epoch(epoch, batches, self._fit.counts(), self._fit.cuts())

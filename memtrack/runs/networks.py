@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from memtrack.config.errors import InputError
 from memtrack.config.sections.record import RecordParams
+from memtrack.config.sections.robust import RobustParams
 from memtrack.config.sections.train import (
     Cnn,
     Library,
@@ -25,6 +26,7 @@ from memtrack.config.sections.train import (
     TrainParams,
 )
 from memtrack.core.training import models
+from memtrack.core.training.co_training import MeanOfTwo
 from memtrack.core.training.devices import free_on_gpu, pick_device
 from memtrack.core.training.memory import saved_bytes, weight_bytes
 from memtrack.core.training.models.finetuning import Finetuned, OtherWeights
@@ -82,8 +84,16 @@ def network(chosen: ModelParams, info: DatasetInfo) -> nn.Module:
     return model
 
 
+def training_network(chosen: ModelParams, info: DatasetInfo, robust: RobustParams) -> nn.Module:
+    """What a training trains: the network, or with co-training two of them with different random weights.
+    Raises what `network` does."""
+    first = network(chosen, info)
+    return first if robust.co_training is None else MeanOfTwo(first, network(chosen, info))
+
+
 def load_starting_weights(model: nn.Module, chosen: ModelParams) -> dict[str, Tensor]:
-    """Load the weights that `chosen` names into its network, if it names any; returns them.
+    """Load the weights that `chosen` names into its network, or into both of them, if it names any; returns
+    them.
 
     Raises:
         InputError: if they are not there, cannot be read, or are those of another network.
@@ -91,9 +101,11 @@ def load_starting_weights(model: nn.Module, chosen: ModelParams) -> dict[str, Te
     weights = starting_weights(chosen)
     if weights is None:
         return {}
-    assert isinstance(model, Finetuned)
+    networks = [module for module in model.modules() if isinstance(module, Finetuned)]
+    assert networks
     try:
-        model.load(weights)
+        for each in networks:
+            each.load(weights)
     except OtherWeights as error:
         text = f"are not those of this network: {error}"
         raise chosen.mistake("weights", message=text) from None
@@ -174,6 +186,7 @@ def check_memory(
     samples: int,
     device: torch.device,
     *,
+    robust: RobustParams | None = None,
     record: RecordParams | None = None,
     processes: int = 1,
     free: int | None = None,
@@ -184,7 +197,8 @@ def check_memory(
     keeps for the backward pass. A training that passes may need more.
 
     Args:
-        samples: the number of training samples. record: look at the batches of the sweep too.
+        samples: the number of training samples. robust: options of the training that need more.
+        record: look at the batches of the sweep too.
         processes: how many share each batch, and the memory if the device is the CPU.
         free: the bytes that the device has; None: those of now.
 
@@ -193,6 +207,9 @@ def check_memory(
     """
     optimizer, free = recipe.optimizer, free_bytes(device) if free is None else free
     copies = 4 if optimizer.kind == "adamw" else 2 + int(optimizer.momentum > 0)
+    robust = RobustParams() if robust is None else robust
+    copies += (robust.average is not None) + (robust.sam is not None)
+    networks = 1 if robust.co_training is None else 2
     batch = -(-min(recipe.batch_size, samples) // processes)
     free = free // processes if device.type == "cpu" else free
 
@@ -209,8 +226,8 @@ def check_memory(
             )
         raise recipe.mistake("model", message=f"{text}: choose a smaller network")
 
-    check(copies * _weights(recipe.model, info), 0)  # before the network is built
-    model = network(recipe.model, info)
+    check(networks * copies * _weights(recipe.model, info), 0)  # before the network is built
+    model = training_network(recipe.model, info, robust)
     trained = weight_bytes(model, trained=True)
     check(
         weight_bytes(model) + (copies - 1) * trained,

@@ -103,6 +103,7 @@ def finetuning(
 def network_facts(chosen: ModelParams, info: DatasetInfo, model: nn.Module) -> dict[str, Any]:
     """What a pretrained network starts from, gets and trains, for the user; empty for any other network."""
     how = finetuning(chosen, info)
+    model = next((module for module in model.modules() if isinstance(module, Finetuned)), model)
     if how is None or not isinstance(model, Finetuned) or not isinstance(chosen, Pretrainable):
         return {}
     own = offered(chosen)

@@ -66,8 +66,8 @@ class TrainedNetworks:
         """
         from memtrack.runs.checkpoints import trained_network
 
-        chosen, info = self._train.model, self._data.info
-        return trained_network(chosen, info, self._checkpoints, epoch, remedy=self._remedy).to(self._device)
+        train, info = self._train, self._data.info
+        return trained_network(train, info, self._checkpoints, epoch, remedy=self._remedy).to(self._device)
 
     def models(self) -> Iterator[nn.Module]:
         """The networks after each recorded epoch."""

@@ -64,8 +64,9 @@ def train(
         variant = variant.flipped(labels)
     device = world.device or chosen_device(params.train)
     check_memory(
-        params.train, data.info, len(variant.ids), device, record=params.record, processes=world.size
-    )
+        params.train, data.info, len(variant.ids), device,
+        robust=params.train, record=params.record, processes=world.size,
+    )  # fmt: skip
     fingerprint = training_fingerprint(params, data, variant, device, results / "checkpoints")
     recording = recording_fingerprint(params, fingerprint)
     _check_same(params, world, fingerprint, recording)

@@ -12,6 +12,7 @@ import numpy as np
 from memtrack.core.recording.recorder import ProbeNormRecorder
 from memtrack.core.training.augmentation import Augmentation
 from memtrack.core.training.trainer import Trainer
+from memtrack.runs.fitting import robust_options
 from memtrack.tune.trained_variant import TrainedVariant
 
 TIMED = 1024
@@ -24,7 +25,9 @@ def sweep_costs(trained: TrainedVariant) -> tuple[float, float]:
     It is measured on some of the samples.
     """
     train, last = trained.params.train, trained.checkpoints.epochs[-1]
-    fit = list(islice(trained.batches(train.batch_size), math.ceil(TIMED / train.batch_size)))
+    batches = trained.batches(train.batch_size)
+    fit = list(islice(batches, math.ceil(TIMED / train.batch_size)))
+    rows = batches.cuts()[: len(fit)]
     swept = list(trained.batches(trained.sweep_batch_size, np.arange(sum(len(labels) for _, labels in fit))))
     trainer = Trainer(
         trained.model(last),
@@ -34,6 +37,7 @@ def sweep_costs(trained: TrainedVariant) -> tuple[float, float]:
         epochs=max(train.epochs, 5),
         steps=len(fit),
         seed=0,
+        **robust_options(train, len(trained.variant.ids), len(trained.data.info.classes)),
     )
     model, estimator = trained.model(last), trained.estimator(1.0)
 
@@ -42,7 +46,7 @@ def sweep_costs(trained: TrainedVariant) -> tuple[float, float]:
 
     kept = recorder()
     jobs: list[Callable[[], object]] = [
-        lambda: trainer.run_epoch(1, fit), recorder, lambda: kept.probe_norms(estimator, [0]),
+        lambda: trainer.run_epoch(1, fit, rows=rows), recorder, lambda: kept.probe_norms(estimator, [0]),
     ]  # fmt: skip
     seconds = np.array([[_seconds(job) for job in jobs] for _ in range(4)])[1:]  # the first round warms up
     _, base, probe = np.median(seconds / seconds[:, :1], axis=0) / train.epochs

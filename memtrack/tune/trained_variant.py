@@ -104,8 +104,8 @@ class TrainedVariant:
 
     def model(self, epoch: int) -> nn.Module:
         """The network after an epoch; `InputError` if its file is not the one that `weights` names."""
-        chosen, info = self.params.train.model, self.data.info
-        model = trained_network(chosen, info, self.checkpoints, epoch, remedy=self.remedy)
+        train, info = self.params.train, self.data.info
+        model = trained_network(train, info, self.checkpoints, epoch, remedy=self.remedy)
         path = self.checkpoints.weights(epoch)
         if file_hash(path) != self.weights[epoch]:  # what was loaded is no newer than what is hashed here
             text = "was replaced since the search began: start it again"

@@ -133,6 +133,10 @@ def test_what_a_file_says_is_what_is_loaded() -> None:
                 "transforms": [{"name": "RandomResizedCrop", "scale": [0.5, 1]}, {"name": "RandAugment"}],
             },
             "loss": {"kind": "early_learning", "weight": 2.0, "momentum": 0.9},
+            "mixup": None,
+            "average": 0.99,
+            "sam": 0.05,
+            "co_training": None,
         },
         "record": {
             "epochs": {"kind": "list", "epochs": [20, 1, 10]},
@@ -303,6 +307,24 @@ def test_a_geometric_choice_of_one_epoch() -> None:
                     "loss: {kind: generalized_cross_entropy, q: 1}",
                 ),
                 ("loss: {kind: early_learning, momentum: 1}", "loss: {kind: early_learning, momentum: 0}"),
+                ("mixup: 0", "mixup: 1000"),
+                ("average: 1", "average: 0.999"),
+                ("sam: 0", "sam: 0.001"),
+                ("co_training: {kind: jocor, weight: 1.1}", "co_training: {kind: jocor, weight: 1}"),
+                ("co_training: {kind: jocor, forget_rate: 1}", "co_training: {kind: jocor, forget_rate: 0}"),
+                ("co_training: {kind: jocor, warmup: 0}", "co_training: {kind: jocor, warmup: 1}"),
+                (
+                    "co_training: {kind: jocor}\n  loss: {kind: early_learning}",
+                    "co_training: {kind: jocor}\n  loss: {kind: cross_entropy}",
+                ),
+                (
+                    "co_training: {kind: jocor}\n  loss: {kind: cross_entropy, label_smoothing: 0.1}",
+                    "co_training: {kind: jocor}\n  average: 0.9\n  sam: 0.1",
+                ),
+                (
+                    "co_training: {kind: jocor}\n  mixup: 1",
+                    "mixup: 1\n  loss: {kind: early_learning}\n  average: 0.9\n  sam: 0.1",
+                ),
             )
         ),
         (
@@ -315,6 +337,17 @@ def test_a_geometric_choice_of_one_epoch() -> None:
 def test_the_ends_of_the_ranges(change: str, wrong: str, right: str) -> None:
     assert len(problems(changed((change, wrong)))) == 1
     params.load(changed((change, right)))
+
+
+@pytest.mark.parametrize(
+    ("key", "option"), [("mixup", "mixup: 1"), ("co_training", "co_training: {kind: jocor}")]
+)
+def test_options_for_whole_batches_are_refused_with_several_processes(key: str, option: str) -> None:
+    chosen = ("epochs: 10", f"epochs: 10\n  {option}")
+    (said,) = problems(changed(chosen, ("data:", "compute: {processes: 4}\ndata:")))
+    assert f"train.{key}: " in said
+    assert said.endswith(f"is for whole batches, and compute.processes is 4: choose 1, or leave out {key}")
+    params.load(changed(chosen, ("data:", "compute: {processes: 1}\ndata:")))
 
 
 @pytest.mark.parametrize("rate", ["0", "0.0", "0.999"])
@@ -411,7 +444,7 @@ def test_a_suggestion_is_made_only_where_a_word_is_near() -> None:
     (far,) = problems(changed(("epochs: 10", "epochs: 10\n  zzz: 3")))
     assert "did you mean 'batch_size'?" in near
     assert "did you mean" not in far
-    assert "(allowed: augment, batch_size, " in far
+    assert "(allowed: augment, average, batch_size, " in far
 
 
 def test_more_than_fifty_problems_are_counted() -> None:

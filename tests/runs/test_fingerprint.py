@@ -52,6 +52,9 @@ PARAMS: dict[str, Any] = {
         "compile": False,
         "deterministic": True,
         "loss": {"kind": "cross_entropy", "label_smoothing": 0.125},
+        "mixup": 0.25,
+        "average": 0.75,
+        "sam": 0.125,
     },
     "record": {"epochs": {"kind": "every"}},
     "curvature": {"perturbation_scale": 0.1, "probes": 2},
@@ -73,6 +76,11 @@ CHOICES: dict[str, list[dict[str, Any]]] = {
              {"kind": "early_learning", "weight": 2.0, "momentum": 0.5}],
 }  # fmt: skip
 """The kinds of sections of `train` that PARAMS does not choose, with all their keys."""
+CO_TRAINING: dict[str, Any] = {
+    "co_training": {"kind": "jocor", "weight": 0.5, "forget_rate": 0.25, "warmup": 3},
+    "loss": {"kind": "cross_entropy"}, "mixup": None,
+}  # fmt: skip
+"""What section `train` has in their place with two networks."""
 
 
 def parameters(section: str | None = None, /, **changes: Any) -> Params:
@@ -114,7 +122,11 @@ def another(value: Any) -> Any:
 def each_changed(section: dict[str, Any], leave: set[tuple[str, ...]]) -> Iterator[dict[str, Any]]:
     """The section with one value changed, for each value."""
     for keys, value in leaves(section):
-        fixed = keys[-1] in ("kind", "weights_folder") or (keys[-1], value) == ("small_stem", False)
+        fixed = (
+            value is None
+            or keys[-1] in ("kind", "weights_folder")
+            or (keys[-1], value) == ("small_stem", False)
+        )
         if keys not in leave and not fixed:
             changed = copy.deepcopy(section)
             inner = changed
@@ -181,7 +193,7 @@ def test_the_sections_here_have_every_field() -> None:
                  for model in kinds(name)}  # fmt: skip
         assert here == there
     whole = parameters().train.model_dump(mode="json")
-    assert set(whole) == set(PARAMS["train"]) | {"workers", "device"}
+    assert set(whole) == set(PARAMS["train"]) | {"workers", "device", "co_training"}
     assert set(whole["augment"]) == set(PARAMS["train"]["augment"])
 
 
@@ -192,6 +204,7 @@ def test_every_training_parameter_counts(monkeypatch: pytest.MonkeyPatch) -> Non
     sections = [PARAMS["train"]]
     for name, choices in CHOICES.items():
         sections += [PARAMS["train"] | {name: choice} for choice in choices]
+    sections.append(PARAMS["train"] | CO_TRAINING)
     tried: dict[str, dict[str, Any]] = {}
     for section in sections:
         for changed in [section, *each_changed(section, leave=set())]:
@@ -204,7 +217,7 @@ def test_every_training_parameter_counts(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.usefixtures("data")
 def test_options_that_are_off_are_no_cause() -> None:
     """What was trained before there were such options is still what these parameters ask for."""
-    plain = parameters("train", loss={"kind": "cross_entropy"})
+    plain = parameters("train", loss={"kind": "cross_entropy"}, mixup=None, average=None, sam=None)
     causes = training_causes(plain, VariantData("clean", PreparedData()))
     assert set(causes["train"]) == {"epochs", "batch_size", "seed", "model", "optimizer", "schedule",
                                     "augment", "precision", "compile", "deterministic"}  # fmt: skip

@@ -13,6 +13,7 @@ from placed import placed
 
 from memtrack.config.errors import InputError
 from memtrack.config.sections.record import RecordParams
+from memtrack.config.sections.robust import JoCoR, RobustParams
 from memtrack.config.sections.train import RecipeParams
 from memtrack.data.prepared import DatasetInfo
 from memtrack.runs.networks import check_memory, free_bytes, network
@@ -62,6 +63,19 @@ def test_the_least_memory_by_hand(optimizer: dict[str, Any], copies: int) -> Non
     check_memory(params, INFO, 1000, CPU, free=needed)
     with pytest.raises(InputError, match=r"a training needs at least .* and cpu has .* free"):
         check_memory(params, INFO, 1000, CPU, free=needed - 1)
+
+
+def test_the_memory_of_options_that_resist_wrong_labels() -> None:
+    """The average and the weights before a step are one more copy each; two networks need all twice."""
+    needed = 3 * WEIGHTS + 4 * 64 * (64 + 16)
+    for robust, free in (
+        (RobustParams(average=0.9), needed + WEIGHTS),
+        (RobustParams(average=0.9, sam=0.1), needed + 2 * WEIGHTS),
+        (RobustParams(co_training=JoCoR(kind="jocor")), 6 * WEIGHTS + 4 * 64 * (64 + 32)),
+    ):
+        with pytest.raises(InputError, match="a training needs at least"):
+            check_memory(recipe(), INFO, 1000, CPU, robust=robust, free=free - 1)
+        check_memory(recipe(), INFO, 1000, CPU, robust=robust, free=free + 10_000)
 
 
 def test_the_key_to_lower_is_named() -> None:

@@ -327,7 +327,7 @@ def test_a_training_starts_from_the_file_and_leaves_frozen_layers_alone(trained:
     data = PreparedData()
     checkpoints = trained_checkpoints(trained, VariantData("noisy", data), RESULTS / "checkpoints", remedy="")
     Path("w.pth").rename("gone.pth")  # a trained network does not need it
-    made = trained_network(trained.train.model, data.info, checkpoints, 1, remedy="")
+    made = trained_network(trained.train, data.info, checkpoints, 1, remedy="")
     assert isinstance(made, Finetuned)
     given = torch.load("gone.pth", weights_only=True)
     own = made.network.state_dict()

@@ -81,7 +81,7 @@ def read(params: Params | None = None, results: Path = Path("results/train/noisy
     found.append(data.images(data.samples["image"].tolist()).tolist())
     for epoch in range(1, EPOCHS + 1):
         found += [run.trajectory.load(name, epoch).tolist() for name in QUANTITIES]
-        model = trained_network(params.train.model, data.info, checkpoints, epoch, remedy=remedy)
+        model = trained_network(params.train, data.info, checkpoints, epoch, remedy=remedy)
         found += [tensor.tolist() for tensor in model.state_dict().values()]
         found.append(checkpoints.metrics(epoch))
     return hashlib.sha256(repr(found).encode()).hexdigest()

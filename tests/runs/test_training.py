@@ -8,15 +8,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from mlflow import MlflowClient
 from prepared_noise import prepare_noise
 from torch import nn
+from torch.nn.functional import cross_entropy
 
+from memtrack.config.errors import InputError
 from memtrack.config.params import Params
+from memtrack.core.recording.trajectory import Trajectory
+from memtrack.core.training.distributed import World
+from memtrack.data.batches import variant_batches
 from memtrack.data.corruption import write_variant
+from memtrack.data.prepared import PreparedData
+from memtrack.data.variants import VariantData
 from memtrack.runs import precision
 from memtrack.runs.callbacks import Callback
+from memtrack.runs.checkpoints import trained_checkpoints, trained_network
+from memtrack.runs.fitting import Fitting
 from memtrack.runs.training import train
 from memtrack.tracking.run import Run
 
@@ -193,6 +204,50 @@ def test_an_error_in_a_hook_ends_the_training_and_the_next_one_goes_on(
     (run,) = logged()
     assert run["status"] == "FINISHED"
     assert [step for step, _ in run["points"]["train_loss"]] == list(range(1, EPOCHS + 1))
+
+
+CO_TRAINING = {"kind": "jocor", "forget_rate": 0.3, "warmup": 2}
+ROBUST = {
+    "early learning on mixtures": {"loss": {"kind": "early_learning"}, "mixup": 0.5},
+    "two networks, averaged": {"co_training": CO_TRAINING, "average": 0.8, "sam": 0.05},
+}
+
+
+@pytest.mark.parametrize("options", ROBUST.values(), ids=ROBUST.keys())
+def test_training_that_resists_wrong_labels_goes_on_after_an_end(
+    options: dict[str, Any], project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the networks of its checkpoints are those that were recorded."""
+    params = parameters(**options)
+    with monkeypatch.context() as patched:
+        shutil.copytree(project, project / "straight")
+        patched.chdir(project / "straight")
+        trained(params)
+        expected = content()
+    with pytest.raises(RuntimeError, match="ended by a hook"):
+        trained(params, [Hooks(("epoch end", 2))])
+    assert [epoch for hook, epoch in trained(params).called if hook == "trained"] == [3, 4]
+    assert content() == expected
+    data = PreparedData()
+    variant = VariantData("noisy", data)
+    checkpoints = trained_checkpoints(params, variant, RESULTS / "checkpoints", remedy="")
+    model = trained_network(params.train, data.info, checkpoints, EPOCHS, remedy="")
+    (batch,) = variant_batches(data, variant, batch_size=32, device=torch.device("cpu"))
+    losses = cross_entropy(model.eval()(batch[0]), batch[1], reduction="none").detach().numpy()
+    recorded = Trajectory(RESULTS / "trajectory").load("loss", EPOCHS)
+    np.testing.assert_allclose(recorded, losses, rtol=1e-5, atol=1e-6)
+
+
+def test_options_for_whole_batches_are_refused_in_one_of_several_processes() -> None:
+    data = PreparedData()
+    with pytest.raises(InputError, match=r"mixup: is for whole batches, and there are 2 processes"):
+        Fitting(parameters(mixup=1.0), data, VariantData("noisy", data), torch.device("cpu"), TwoProcesses())
+
+
+class TwoProcesses(World):
+    """The first of two processes, without the other."""
+
+    size = 2
 
 
 def test_a_training_that_diverges_names_the_key() -> None:

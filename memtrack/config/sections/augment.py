@@ -19,7 +19,7 @@ TRANSFORMS = (
 )  # fmt: skip
 """The transforms of torchvision.transforms.v2 that turn an image into another one of the same size."""
 REFUSED = {
-    "it mixes images with different labels, and here each sample has one label": ("CutMix", "MixUp"),
+    "it mixes images with different labels; train.mixup does that": ("CutMix", "MixUp"),
     "it makes several images of one": ("FiveCrop", "TenCrop"),
     "it changes the size of the images": (
         "CenterCrop", "Pad", "RandomResize", "RandomShortestSize", "RandomZoomOut", "Resize", "ScaleJitter",

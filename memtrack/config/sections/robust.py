@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from memtrack.config.sections.base import Rate, Section
+from memtrack.config.sections.base import Epochs, Fraction, Rate, Section
 
 Weight = Annotated[float, Field(ge=0, le=1000)]
 
@@ -51,6 +51,19 @@ LossParams = Annotated[
 ]
 
 
+class JoCoR(Section):
+    """Two networks that agree, trained on the samples with small losses (Wei et al., CVPR 2020)."""
+
+    kind: Literal["jocor"]
+    weight: Fraction = Field(
+        0.9, description="The weight of their agreement, lambda; that of the cross entropies is 1 - lambda."
+    )
+    forget_rate: Rate = Field(
+        0.2, description="The share of each batch that is left out; about the share of wrong labels."
+    )
+    warmup: Epochs = Field(10, description="The number of epochs in which this share rises from 0.")
+
+
 class RobustParams(Section):
     """What makes a training resist wrong labels. Each is off by default."""
 
@@ -58,3 +71,37 @@ class RobustParams(Section):
         default_factory=lambda: CrossEntropy(kind="cross_entropy"),
         description="What is minimized. What is recorded is always the cross entropy of the given label.",
     )
+    mixup: Annotated[float, Field(gt=0, le=1000)] | None = Field(
+        None,
+        description="Train on mixtures of two images each; their shares have the Beta(mixup, mixup) "
+        "distribution. 1: uniform. null: off.",
+    )
+    average: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None,
+        description="Record, test and keep the moving average of the weights; each step it keeps this "
+        "share of itself. null: off.",
+    )
+    sam: Annotated[float, Field(gt=0, le=1000)] | None = Field(
+        None,
+        description="Sharpness-aware minimization: the distance rho at which the gradient is taken. "
+        "null: off.",
+    )
+    co_training: JoCoR | None = Field(
+        None,
+        description="Train two networks together, and record, test and keep the mean of their "
+        "predictions. null: off.",
+    )
+
+    @model_validator(mode="after")
+    def _one_loss(self) -> RobustParams:
+        if self.co_training is None:
+            return self
+        if self.loss.model_dump() != CrossEntropy(kind="cross_entropy").model_dump():
+            raise ValueError("co_training has a loss of its own: leave out loss, or co_training")
+        if self.mixup is not None:
+            raise ValueError("co_training needs samples with one label: leave out mixup, or co_training")
+        return self
+
+    def alone(self) -> str | None:
+        """The key, if any, with which one process alone can train: it looks at whole batches."""
+        return next((key for key in ("mixup", "co_training") if getattr(self, key) is not None), None)

@@ -27,7 +27,7 @@ class RatedModule(nn.Module):
 def build_optimizer(model: nn.Module, kind: str, **options: Any) -> Optimizer:
     """The optimizer `sgd` or `adamw` for the model's parameters; on a GPU one kernel updates all of them.
 
-    If the model is a `RatedModule`, or wraps one, they have its rates.
+    If the model is a `RatedModule`, or wraps some, they have its rates.
     """
     kinds: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "adamw": AdamW}
     fused = all(parameter.is_cuda for parameter in model.parameters())
@@ -36,13 +36,15 @@ def build_optimizer(model: nn.Module, kind: str, **options: Any) -> Optimizer:
 
 def _groups(model: nn.Module, rate: float) -> Any:
     """The parameters of a model; if their rates differ, in a group for each rate, the highest first."""
-    rated = next((module for module in model.modules() if isinstance(module, RatedModule)), None)
-    if rated is None:
+    rated = [module for module in model.modules() if isinstance(module, RatedModule)]
+    if not rated:
         return list(model.parameters())
-    factors, parameters = rated.rates(), dict(rated.named_parameters())
+    parameters = [
+        (factor, module.get_parameter(name)) for module in rated for name, factor in module.rates().items()
+    ]
     return [
-        {"params": [parameters[name] for name in factors if factors[name] == factor], "lr": rate * factor}
-        for factor in sorted(set(factors.values()), reverse=True)
+        {"params": [own for mine, own in parameters if mine == factor], "lr": rate * factor}
+        for factor in sorted({factor for factor, _ in parameters}, reverse=True)
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import repeat
 from typing import Any, cast
 
@@ -15,10 +16,13 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from memtrack.core.training.augmentation import Augmentation
+from memtrack.core.training.average import WeightAverage
 from memtrack.core.training.distributed import ALONE, World
 from memtrack.core.training.losses import CrossEntropy, Loss
+from memtrack.core.training.mixup import Mixup
 from memtrack.core.training.optimizers import build_optimizer, build_schedule
 from memtrack.core.training.precision import TrainingPrecision, training_precision
+from memtrack.core.training.sharpness import SharpnessAwareStep
 from memtrack.core.training.steps import Batch, Step, Target
 
 
@@ -81,11 +85,15 @@ class Trainer:
     An epoch draws its random numbers (dropout, augmentation) from (seed, epoch) alone, so training that
     resumes from a saved `state` takes the same steps as training that was never interrupted.
 
+    Attributes:
+        trained: the network that takes the steps.
+
     Args:
         model: a network on its device.
         optimizer, schedule: the arguments of `build_optimizer` and `build_schedule`, with `kind`.
         epochs: number of epochs of the whole training. steps: batches per epoch.
-        loss: the loss that is minimized; None: the cross entropy.
+        loss: the loss that is minimized; None: the cross entropy. mixup: the alpha of `Mixup`.
+        average: the decay of `WeightAverage`. sam: the rho of `SharpnessAwareStep`. None: not used.
         precision: see `training_precision`. compiled: whether to compile the network (torch.compile).
         world: the processes that train the network together. shape: the shape of an input; needed if they are
             several.
@@ -102,12 +110,15 @@ class Trainer:
         steps: int,
         seed: int,
         loss: Loss | None = None,
+        mixup: float | None = None,
+        average: float | None = None,
+        sam: float | None = None,
         precision: TrainingPrecision = "float32",
         compiled: bool = False,
         world: World = ALONE,
         shape: tuple[int, ...] = (),
     ) -> None:
-        self.model = model
+        self.trained = model
         self._device = next(model.parameters()).device
         self._world = world
         replicated = world.replicated(model, shape)
@@ -116,9 +127,18 @@ class Trainer:
         self.optimizer = build_optimizer(model, **optimizer)
         self.schedule = build_schedule(self.optimizer, epochs=epochs, steps=steps, **schedule)
         self._loss = (CrossEntropy() if loss is None else loss).to(self._device)
-        self._step = Step(network, self.optimizer, self._loss, world)
-        self._augment = augment
+        make = Step if sam is None else partial(SharpnessAwareStep, rho=sam)
+        self._step = make(network, self.optimizer, self._loss, world)
+        self._average = None if average is None else WeightAverage(model, average)
+        if self._average is not None:
+            self.optimizer.register_step_post_hook(self._average.update)
+        self._augment, self._mixup = augment, None if mixup is None else Mixup(mixup)
         self._seed = seed
+
+    @property
+    def model(self) -> nn.Module:
+        """The network that the training is for: the trained one, or its average."""
+        return self.trained if self._average is None else self._average.model
 
     @property
     def learning_rate(self) -> float:
@@ -133,19 +153,23 @@ class Trainer:
         rows: Sequence[NDArray[np.int64]] | None = None,
     ) -> EpochResult:
         """Train on `batches` once; see `train_epoch`. `rows` are needed if the loss asks for them."""
-        seed = int(np.random.SeedSequence([self._seed, epoch]).generate_state(1)[0])
+        sequence = np.random.SeedSequence([self._seed, epoch])
+        seed = int(sequence.generate_state(1)[0])
         torch.manual_seed(seed)
-        generator = torch.Generator().manual_seed(seed)
+        generator, mixing = torch.Generator().manual_seed(seed), np.random.default_rng(sequence.spawn(1)[0])
 
         def change(batch: Batch) -> Batch:
-            return replace(batch, inputs=self._augment(batch.inputs, generator))
+            augmented = replace(batch, inputs=self._augment(batch.inputs, generator))
+            return augmented if self._mixup is None else self._mixup(augmented, mixing)
 
         numbers = self._numbers(rows)
         self._loss.start_epoch(epoch)
         with training_precision(self._precision, self._device):
             result = train_epoch(self._step, batches, self.schedule, change, counts=counts, rows=numbers)
         self._loss.end_epoch(self._world, None if numbers is None else torch.cat(numbers))
-        self._world.align(self.model)
+        self._world.align(self.trained)
+        if self._average is not None:
+            self._world.align(self._average.model)
         return result
 
     def _numbers(self, rows: Sequence[NDArray[np.int64]] | None) -> list[Tensor] | None:
@@ -173,8 +197,16 @@ class Trainer:
 
     def _parts(self) -> dict[str, Any]:
         """What has a state."""
-        learning = {"loss": self._loss} if self._loss.state_dict() else {}
-        return {"model": self.model, "optimizer": self.optimizer, "schedule": self.schedule, **learning}
+        parts: dict[str, Any] = {
+            "model": self.trained,
+            "optimizer": self.optimizer,
+            "schedule": self.schedule,
+        }
+        if self._loss.state_dict():
+            parts["loss"] = self._loss
+        if self._average is not None:
+            parts["average"] = self._average
+        return parts
 
 
 @torch.no_grad()

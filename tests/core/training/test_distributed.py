@@ -73,7 +73,7 @@ def trained(world: World) -> dict[str, Any]:
     torch.set_default_dtype(torch.float64)
     return {
         "plain": training(world),
-        "robust": training(world, loss=EarlyLearning(SAMPLES, CLASSES)),
+        "robust": training(world, loss=EarlyLearning(SAMPLES, CLASSES), average=0.7, sam=0.05),
         "in order": list(world.in_order([world.rank, -world.rank])),
         "decided": world.decided(lambda: world.rank),
     }
@@ -108,15 +108,19 @@ def training(world: World, **options: Any) -> dict[str, Any]:
     )
     results = [trainer.run_epoch(epoch, mine, [len(rows) for rows in cuts], ours) for epoch in (1, 2, 3)]
     some = [(images[rows], labels[rows]) for rows in world.some_of(cuts)]
+    state = trainer.state()
     return {
         "weights": {
             f"{part} {name}": tensor.numpy()
-            for part, tensors in trainer.state().items()
-            if part not in ("optimizer", "schedule")
+            for part, tensors in (
+                ("trained", state["model"]),
+                ("loss", state.get("loss", {})),
+                ("kept", trainer.model.state_dict()),
+            )
             for name, tensor in tensors.items()
         },
         "results": [(result.loss, result.accuracy) for result in results],
-        "accuracy": accuracy(model, some, world),
+        "accuracy": accuracy(trainer.model, some, world),
     }
 
 
