@@ -36,7 +36,9 @@ def training_precision(precision: TrainingPrecision, device: torch.device) -> It
     try:
         for backend in _TF32:
             backend.fp32_precision = "tf32" if precision == "tf32" else "ieee"
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+        half = precision == "bfloat16"
+        # autocast would keep the bfloat16 copy of each weight until its end, whatever the steps change
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half, cache_enabled=False):
             yield
     finally:
         for backend, value in zip(_TF32, before, strict=True):

@@ -471,6 +471,9 @@ class TestPrecision:
         assert nn.Linear(3, 2)(torch.zeros(1, 3)).dtype == torch.float32
 
     def test_bfloat16_trains_nearly_like_float32(self) -> None:
+        """Over many steps: each sees the weights that the one before has left."""
+        inputs, labels = samples(320, IMAGE)
+        batches = list(zip(inputs.float().split(32), labels.split(32), strict=True))
         weights = []
         for precision in ("float32", "bfloat16"):
             torch.manual_seed(0)
@@ -479,11 +482,10 @@ class TestPrecision:
             )
             trainer = Trainer(
                 model, optimizer={"kind": "sgd", "lr": 0.1}, schedule={"kind": "constant"},
-                augment=Augmentation(), epochs=1, steps=1, seed=0, precision=precision,
+                augment=Augmentation(), epochs=1, steps=10, seed=0, precision=precision,
             )  # fmt: skip
             before = model[1].weight.detach().clone()
-            inputs, labels = samples(32, IMAGE)
-            trainer.run_epoch(1, [(inputs.float(), labels)])
+            trainer.run_epoch(1, batches)
             assert model[1].weight.dtype == torch.float32
             weights.append(model[1].weight.detach() - before)
         error = float((weights[1] - weights[0]).norm() / weights[0].norm())
