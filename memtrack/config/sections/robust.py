@@ -56,7 +56,7 @@ class JoCoR(Section):
 
     kind: Literal["jocor"]
     weight: Fraction = Field(
-        0.9, description="The weight of their agreement, lambda; that of the cross entropies is 1 - lambda."
+        0.5, description="The weight of their agreement, lambda; that of the cross entropies is 1 - lambda."
     )
     forget_rate: Rate = Field(
         0.2, description="The share of each batch that is left out; about the share of wrong labels."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -18,9 +19,6 @@ from memtrack.core.training.augmentation import Augmentation
 from memtrack.core.training.co_training import JoCoR, MeanOfTwo
 from memtrack.core.training.losses import Loss, build_loss
 from memtrack.core.training.mixup import Mixup
-from memtrack.core.training.models.finetuning import Finetuning, finetuned
-from memtrack.core.training.models.mlp import mlp
-from memtrack.core.training.optimizers import build_optimizer
 from memtrack.core.training.sharpness import SharpnessAwareStep
 from memtrack.core.training.steps import Batch, Step, Target
 from memtrack.core.training.trainer import Trainer
@@ -60,6 +58,7 @@ def trainer(
     weights: int = 0,
     loss: dict[str, Any] | None = None,
     co_training: dict[str, Any] | None = None,
+    device: str = "cpu",
     **options: Any,
 ) -> Trainer:
     """On augmented images."""
@@ -68,7 +67,7 @@ def trainer(
         model = network() if co_training is None else MeanOfTwo(network(), network())
     made = build_loss(**(loss or {"kind": "cross_entropy"}), samples=SAMPLES, classes=CLASSES)
     return Trainer(
-        model,
+        model.to(device),
         optimizer={"kind": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-3},
         schedule={"kind": "one_cycle", "warmup": 0.4},
         augment=Augmentation(crop=1, flip=True),
@@ -123,6 +122,27 @@ def test_goes_on_from_a_file_as_if_it_had_not_stopped(name: str) -> None:
     assert bits(second.state()) == bits(whole.state())
     assert bits(second.model.state_dict()) == bits(whole.model.state_dict())
     assert second.learning_rate == whole.learning_rate
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_gpu_is_not_waited_for_within_an_epoch(name: str, precision: str) -> None:
+    training = trainer(device="cuda", precision=precision, **OPTIONS[name])
+    inputs, labels = samples(SAMPLES, IMAGE)
+    rows = order(1)
+    batches = [(inputs.float()[each].cuda(), labels[each].cuda()) for each in rows]
+
+    def watched() -> Iterator[tuple[Tensor, Tensor]]:
+        torch.cuda.set_sync_debug_mode("error")
+        yield from batches
+        torch.cuda.set_sync_debug_mode("default")
+
+    training.run_epoch(1, batches, rows=rows)  # warms up
+    try:
+        training.run_epoch(2, watched(), rows=rows)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -289,58 +309,3 @@ def test_statistics_of_batch_norms_are_those_of_the_first_pass() -> None:
         make(model, SGD(model.parameters(), lr=0.1))(batch)
     assert bits(dict(sharp.named_buffers())) == bits(dict(plain.named_buffers()))
     assert bits(dict(sharp.named_parameters())) != bits(dict(plain.named_parameters()))
-
-
-# --- co-training ---------------------------------------------------------------------------------
-
-
-def probabilities(logits: Tensor) -> NDArray[np.float64]:
-    powers = np.exp(logits.numpy())
-    return np.asarray(powers / powers.sum(-1, keepdims=True))
-
-
-@pytest.mark.parametrize(("epoch", "kept"), [(1, 10), (2, 9), (3, 8), (4, 7), (5, 6), (9, 6)])
-def test_the_loss_of_co_training_is_the_mean_over_the_smallest(epoch: int, kept: int) -> None:
-    """Of ten samples, four are left out after four epochs."""
-    both = 2 * torch.randn(2, 10, CLASSES, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    labels = torch.arange(10) % CLASSES
-    loss = JoCoR(weight=0.7, forget_rate=0.4, warmup=4)
-    loss.start_epoch(epoch)
-    found = loss(both.requires_grad_(), labels)
-    found.backward()
-    one, other = probabilities(both.detach())
-    losses = [
-        0.3 * (-np.log(p[label]) - np.log(q[label]))
-        + 0.7 * ((p * np.log(p / q)).sum() + (q * np.log(q / p)).sum())
-        for p, q, label in zip(one, other, labels, strict=True)
-    ]
-    assert found.item() == pytest.approx(np.sort(losses)[:kept].mean())
-    assert both.grad is not None
-    learned_from = both.grad.abs().sum((0, 2)) > 0
-    assert set(learned_from.nonzero()[:, 0].tolist()) == set(np.argsort(losses)[:kept].tolist())
-
-
-def test_the_mean_of_two_networks_is_that_of_their_probabilities() -> None:
-    model = MeanOfTwo(network(), network()).double()
-    inputs, _ = samples(5, IMAGE)
-    assert model.train()(inputs).shape == (2, 5, CLASSES)
-    with torch.no_grad():
-        logits = model.eval()(inputs)
-        one, other = (probabilities(part(inputs)) for part in (model.first, model.second))
-    np.testing.assert_allclose(np.exp(logits.numpy()), (one + other) / 2, rtol=1e-12)
-    assert torch.equal(model.train().eval()(inputs).detach(), logits)
-
-
-def test_both_networks_of_co_training_are_trained_with_their_rates() -> None:
-    def finetuned_() -> nn.Module:
-        how = Finetuning(mean=[0.5] * IMAGE[0], std=[0.2] * IMAGE[0], rate=0.1)
-        return finetuned(
-            lambda shape, classes: mlp(shape, classes, width=3, depth=1, dropout=0.0), IMAGE, CLASSES, how
-        )
-
-    model = MeanOfTwo(finetuned_(), finetuned_())
-    optimizer = build_optimizer(model, "sgd", lr=1.0)
-    held = {id(own): group["lr"] for group in optimizer.param_groups for own in group["params"]}
-    assert {id(own) for own in model.parameters()} == set(held)
-    for part in (model.first, model.second):
-        assert sorted(held[id(own)] for own in part.parameters()) == [0.1, 0.1, 1.0, 1.0]
