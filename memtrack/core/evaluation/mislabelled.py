@@ -13,8 +13,8 @@ from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 from scipy.special import expit, logit
-from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
@@ -81,14 +81,13 @@ class Mislabelled:
 def learned(features: Values, trainings: Sequence[FlippedTraining], *, seed: int = 0) -> Mislabelled:
     """Learn from trainings with flipped labels which labels of the plain training are wrong.
 
-    Each training with flips has a classifier of its own, of flipped against other trusted labels. What they
-    say of the plain training is averaged. Its odds, calibrated by Platt's method, become probabilities of
-    the samples that were not flipped, by the share of wrong labels under which these are consistent (EM); an
-    isotonic regression carries them over to the plain training.
+    Each training with flips has a classifier of its own, of flipped against other trusted labels. Its odds
+    are calibrated by Platt's method, and EM finds the share of wrong labels among the samples that were not
+    flipped under which their probabilities are consistent. The classifiers' odds in the plain training are
+    averaged, and shifted so that its probabilities have this share as their mean.
 
-    The interval of the number of wrong labels covers 95% of resamples, and the estimates from the training
-    with flips and from the plain one. They err in different directions: the network with more wrong labels
-    finds them harder.
+    The interval of the number of wrong labels covers 95% of the resamples, for the training with flips and
+    for the plain one, in which EM finds another share: their networks are not the same.
 
     Args:
         features: of the plain training, (N, K).
@@ -102,10 +101,8 @@ def learned(features: Values, trainings: Sequence[FlippedTraining], *, seed: int
     """
     learners = [_Learner(training, features, seed) for training in trainings]
     suspicion = np.mean([learner.plain for learner in learners], axis=0)
-    found = np.concatenate([learner.unflipped for learner in learners])
-    where = np.concatenate([suspicion[~learner.training.flipped] for learner in learners])
-    mapping = IsotonicRegression(out_of_bounds="clip").fit(where, found)
-    probability: Values = mapping.predict(suspicion)
+    share = float(np.mean([learner.share for learner in learners]))
+    probability = _with_mean(suspicion, share)
     shares = np.array([learner.shares(seed) for learner in learners])  # (trainings, resamples, 2)
     tails = (1 - LEVEL) / 2
     low, high = np.quantile(shares.mean(axis=0), [tails, 1 - tails], axis=0)
@@ -127,7 +124,7 @@ class _Learner:
 
     Attributes:
         plain: the calibrated log-odds of the samples in the plain training, at equal numbers of flips and
-            others, (N,). unflipped: the probability of each sample that was not flipped.
+            others, (N,). share: the share of wrong labels among the samples that were not flipped.
     """
 
     def __init__(self, training: FlippedTraining, features: Values, seed: int) -> None:
@@ -155,7 +152,7 @@ class _Learner:
         self._plain = classifier.decision_function(_standardized(features, mean, spread))
         calibrated = _calibration(flags, folded)
         self.plain = calibrated(self._plain)
-        self.unflipped = _posterior(calibrated(self._scores))[1]
+        self.share = _share(calibrated(self._scores))
 
     def shares(self, seed: int) -> list[tuple[float, float]]:
         """The share of wrong labels in the training with flips and in the plain one, for resamples of the
@@ -167,8 +164,7 @@ class _Learner:
             rows = np.concatenate([draw.choice(flipped, len(flipped)), draw.choice(other, len(other))])
             calibrated = _calibration(self._flags[rows], self._folded[rows])
             shares = [
-                _posterior(calibrated(draw.choice(scores, len(scores))))[0]
-                for scores in (self._scores, self._plain)
+                _share(calibrated(draw.choice(scores, len(scores)))) for scores in (self._scores, self._plain)
             ]
             found.append((shares[0], shares[1]))
         return found
@@ -193,13 +189,19 @@ class _calibration:
         return cast(Values, self._fit.decision_function(scores[:, None]))
 
 
-def _posterior(odds: Values) -> tuple[float, Values]:
-    """The share of wrong labels and the probability of each sample, (N,), given its log-odds at equal
-    numbers: the fixed point of EM."""
+def _share(odds: Values) -> float:
+    """The share of wrong labels, given the samples' log-odds at equal numbers: the fixed point of EM."""
     share = 0.5
     for _ in range(1000):
-        probability = expit(odds + logit(np.clip(share, 1e-12, 1 - 1e-12)))
-        before, share = share, float(probability.mean())
+        before, share = share, float(expit(odds + logit(np.clip(share, 1e-12, 1 - 1e-12))).mean())
         if abs(share - before) < 1e-9:
             break
-    return share, probability
+    return share
+
+
+def _with_mean(odds: Values, share: float) -> Values:
+    """The probabilities of log-odds, shifted so that their mean is `share`."""
+    inside = min(max(share, 1e-9), 1 - 1e-9)
+    ends = logit(inside) - odds.max() - 1, logit(inside) - odds.min() + 1
+    shift = brentq(lambda found: float(expit(odds + found).mean()) - inside, *ends)
+    return cast(Values, expit(odds + shift))
