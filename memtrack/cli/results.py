@@ -20,6 +20,7 @@ from memtrack.config.paths import (
     DUPLICATES_RESULTS,
     EVALUATE_RESULTS,
     MEMORIZATION_RESULTS,
+    SUSPECTS_RESULTS,
     UTILITY_RESULTS,
     repeat_results,
 )
@@ -28,6 +29,7 @@ from memtrack.report.metrics import (
     DuplicatesMetrics,
     EvaluateMetrics,
     MemorizationMetrics,
+    SuspectsMetrics,
     UtilityMetrics,
 )
 from memtrack.terminal.entry_point import entry_point
@@ -72,7 +74,9 @@ def main(argv: list[str] | None = None) -> int:
         agreement = agreements.get(name)
         _add(table, name, metrics, repeats if several else None, agreement)
         lines = [f"test accuracy {metrics.test_accuracy:.3f}", *metrics.in_words()]
-        with suppress(InputError):  # a separate stage, which may not have run
+        with suppress(InputError):  # separate stages, which may not have run
+            lines += read_json(SuspectsMetrics, SUSPECTS_RESULTS / name / "metrics.json").in_words()
+        with suppress(InputError):
             lines.append(read_json(DuplicatesMetrics, DUPLICATES_RESULTS / name / "metrics.json").in_words())
         with suppress(InputError):
             lines.append(

@@ -92,7 +92,13 @@ def test_scores_agree_with_the_arrays_and_scikit_learn(reproduced: Project) -> N
         assert judged["auroc"] == pytest.approx(roc_auc_score(table["corrupted"], table[score]))
     assert json.loads((folder / "evaluate/clean/metrics.json").read_text())["scores"] == {}
     pictures = {path.name for path in (folder / "evaluate/noisy/pictures").iterdir()}
-    assert pictures == {"roc.png", "histograms.png", "curvature.png", "highest_curvature.png", "highest_suspicion.png"}
+    assert pictures == {
+        "roc.png",
+        "histograms.png",
+        "curvature.png",
+        "highest_curvature.png",
+        "highest_suspicion.png",
+    }
 
 
 def test_mlflow_holds_the_run(reproduced: Project) -> None:
