@@ -9,7 +9,12 @@ from numpy.typing import NDArray
 
 from memtrack.config.params import Params
 from memtrack.config.paths import TRAIN_RESULTS, flipped_training
-from memtrack.core.evaluation.mislabelled import FlippedTraining, Mislabelled, learned
+from memtrack.core.evaluation.mislabelled import (
+    FlippedTraining,
+    Mislabelled,
+    check_flips,
+    learned,
+)
 from memtrack.core.labels.flips import flipped
 from memtrack.core.recording.trajectory import EpochArrays
 from memtrack.core.scores import Need, compute, ranks
@@ -54,6 +59,12 @@ def learn(params: Params, name: str, world: World) -> Suspects | None:
     variant = VariantData(name, data)
     run = TrainedRun(params, data, variant, TRAIN_RESULTS / name, f"train@{name}")
     trusted, draws = world.decided(lambda: _flips(params, variant, run))
+    try:
+        for labels in draws:
+            check_flips(labels != variant.given, trusted)
+    except ValueError as error:
+        text = f"{name} has too few samples for {params.suspects.share:g}: {error}"
+        raise params.suspects.mistake("share", message=text) from None
     for draw, labels in enumerate(draws):
         train(
             params,
@@ -72,11 +83,7 @@ def learn(params: Params, name: str, world: World) -> Suspects | None:
             params, data, variant.flipped(labels), flipped_training(name, draw), f"suspects@{name}"
         )
         trainings.append(FlippedTraining(_features(other)[1], labels != variant.given, trusted))
-    try:
-        found = learned(features, trainings, seed=params.suspects.seed)
-    except ValueError as error:
-        text = f"{name} has too few samples for {params.suspects.share:g}: {error}"
-        raise params.suspects.mistake("share", message=text) from None
+    found = learned(features, trainings, seed=params.suspects.seed)
     suggested, share = suggested_labels(*_evidence(run), classes=len(variant.summary.classes))
     return Suspects(variant, run, found, names, suggested, share)
 

@@ -5,6 +5,8 @@ It does nothing for a variant that is not in suspects.variants.
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,8 +38,9 @@ def main() -> None:
     """Run the stage for the variant named on the command line."""
     params, name = load_with_variant(__doc__)
     folder = SUSPECTS_RESULTS / name
-    (folder / "trainings").mkdir(parents=True, exist_ok=True)
-    if name in params.suspects.variants:
+    draws = params.suspects.draws if name in params.suspects.variants else 0
+    _keep_trainings(folder / "trainings", draws)
+    if draws:
         _learn(params, name)
         return
     for file, columns in ((SUSPECTS, COLUMNS), (WEIGHTS, WEIGHTS_COLUMNS)):
@@ -45,6 +48,15 @@ def main() -> None:
     write_json(SuspectsMetrics(), folder / METRICS)
     write_manifest(folder, {}, {})
     print(f"{name}: is not in suspects.variants: nothing to do")
+
+
+def _keep_trainings(folder: Path, count: int) -> None:
+    """Remove the trainings of an earlier run that are not among the first `count`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = {str(draw) for draw in range(count)}
+    for path in folder.iterdir():
+        if path.name not in kept:
+            shutil.rmtree(path)
 
 
 def _learn(params: Params, name: str) -> None:

@@ -38,7 +38,8 @@ def prepared(project: Project) -> Project:
 
 def scored(project: Project, name: str) -> tuple[pd.DataFrame, dict[str, Any]]:
     """scores.csv and metrics.json of a variant, made afresh."""
-    for stage in ("corrupt", "train", "evaluate"):
+    learned = ["suspects"] if name in project.params("suspects")["variants"] else []
+    for stage in ("corrupt", "train", *learned, "evaluate"):
         project.stage(stage, name)
     return read(project.folder / "results/evaluate" / name)
 
@@ -124,6 +125,7 @@ def test_randomized_pixels(prepared: Project) -> None:
 def test_no_score_sees_the_clean_labels(prepared: Project) -> None:
     """Other clean labels and flags beside the same given ones: other AUROCs, and not a bit of a score."""
     prepared.edit("evaluate.scores", list(SCORES))
+    prepared.edit("suspects", {"variants": ["noisy"], "share": 0.3})
     before, judged = scored(prepared, "noisy")
     labels = prepared.folder / "data/variants/noisy/labels.csv"
     table = pd.read_csv(labels)
@@ -132,13 +134,13 @@ def test_no_score_sees_the_clean_labels(prepared: Project) -> None:
     table["corrupted"] = (table["clean_label"] != table["given_label"]).astype(int)
     table.to_csv(labels, index=False)
     write_manifest(labels.parent, KeptFolder(labels.parent, "").made_from)  # as if they had been made so
-    prepared.stage("train", "noisy")
-    prepared.stage("evaluate", "noisy")
+    for stage in ("train", "suspects", "evaluate"):
+        prepared.stage(stage, "noisy")
     after, judged_again = read(prepared.folder / "results/evaluate/noisy")
     assert (before["corrupted"] != after["corrupted"]).any()
     assert judged["scores"]["curvature"]["auroc"] != judged_again["scores"]["curvature"]["auroc"]
-    for score in SCORES:
-        assert after[score].tolist() == before[score].tolist()
+    for column in (*SCORES, "mislabelled", "suggested_label", "suggested_probability"):
+        assert after[column].tolist() == before[column].tolist()
 
 
 def test_another_seed(prepared: Project) -> None:

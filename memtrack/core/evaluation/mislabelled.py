@@ -119,6 +119,12 @@ def learned(features: Values, trainings: Sequence[FlippedTraining], *, seed: int
     )
 
 
+def check_flips(flipped: Flags, trusted: Flags) -> None:
+    """`ValueError` if there are too few flipped labels, or other trusted ones, to learn from; both (N,)."""
+    if min(flipped.sum(), (trusted & ~flipped).sum()) < FOLDS:
+        raise ValueError(f"fewer than {FOLDS} flipped labels, or other trusted ones")
+
+
 class _Learner:
     """The classifier of one training with flips.
 
@@ -129,10 +135,9 @@ class _Learner:
 
     def __init__(self, training: FlippedTraining, features: Values, seed: int) -> None:
         self.training = training
+        check_flips(training.flipped, training.trusted)
         rows = np.flatnonzero(training.trusted | training.flipped)
         flags = training.flipped[rows]
-        if min(flags.sum(), (~flags).sum()) < FOLDS:
-            raise ValueError(f"fewer than {FOLDS} flipped labels, or other trusted ones")
         mean = training.features.mean(axis=0)
         spread = training.features.std(axis=0)
         inputs = _standardized(training.features, mean, spread)
