@@ -26,7 +26,7 @@ ALL = {
     "prepare",
     *(
         f"{stage}@{name}"
-        for stage in ("corrupt", "train", "evaluate", "duplicates")
+        for stage in ("corrupt", "train", "suspects", "evaluate", "duplicates")
         for name in ("clean", "noisy")
     ),
     *(f"{stage}@noisy" for stage in ("memorization", "agreement", "published", "utility")),
@@ -206,7 +206,8 @@ def test_a_new_score_concerns_those_alone_who_read_scores(reproduced: Project) -
     (package / "newcomer.py").write_text('"""A score that is new."""\n')
     status = json.loads(reproduced.run("dvc", "status", "--json"))
     (package / "newcomer.py").unlink()
-    assert set(status) == {"evaluate@clean", "evaluate@noisy", "agreement@noisy", "published@noisy"}
+    readers = {f"{stage}@{name}" for stage in ("suspects", "evaluate") for name in ("clean", "noisy")}
+    assert set(status) == {*readers, "agreement@noisy", "published@noisy"}
 
 
 def test_only_what_depends_on_a_change_runs(reproduced: Project) -> None:
@@ -214,8 +215,9 @@ def test_only_what_depends_on_a_change_runs(reproduced: Project) -> None:
     output = reproduced.run("dvc", "repro", "train@clean")
     assert reproduced.ran(output) == ["train@clean"]
     assert "clean: was trained before with these settings" in output
-    depending = {"evaluate@clean", "duplicates@clean"}
-    assert set(json.loads(reproduced.run("dvc", "status", "--json"))) == {*depending, "train@noisy"}
+    depending = {"suspects@clean", "evaluate@clean", "duplicates@clean"}
+    others = {"train@noisy", "suspects@noisy"}
+    assert set(json.loads(reproduced.run("dvc", "status", "--json"))) == depending | others
     reproduced.edit("curvature.probes", 1)
     depending |= {"train@clean"}
 
@@ -226,7 +228,7 @@ def test_only_what_depends_on_a_change_runs(reproduced: Project) -> None:
     rows.to_csv(labels, index=False)
     reproduced.edit("variants.people", {"kind": "from_file", "labels": str(labels)})
     output = reproduced.run("dvc", "repro", "evaluate@people")
-    stages = ("corrupt", "train", "evaluate")
+    stages = ("corrupt", "train", "suspects", "evaluate")
     assert reproduced.ran(output) == [f"{stage}@people" for stage in stages]
 
     reproduced.edit("memorization.models", 7)
