@@ -9,6 +9,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from multiprocessing.spawn import get_executable, set_executable
 from pathlib import Path
 
 import pytest
@@ -71,3 +73,12 @@ def pytest_configure(config: pytest.Config) -> None:
         shutil.rmtree(folder)
 
     config.add_cleanup(end)
+
+
+@pytest.fixture
+def warm_workers() -> Iterator[None]:
+    """Processes that multiprocessing spawns come from the warm process: they need not import torch."""
+    real = get_executable()
+    set_executable(str(Path(os.environ[WARM], "python")))
+    yield
+    set_executable(real)

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import partial
-from multiprocessing.spawn import get_executable, set_executable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ import psutil
 import pytest
 import torch
 from placed import placed
-from project_clone import WARM
 
 from memtrack.config.errors import InputError
 from memtrack.config.sections.compute import ComputeParams
@@ -75,15 +73,6 @@ def _by_number(results: Iterator[tuple[tuple[int, ...], Any]]) -> dict[int, tupl
             assert number not in found
             found[number] = row.tobytes(), held.tobytes()
     return found
-
-
-@pytest.fixture
-def warm_workers() -> Iterator[None]:
-    """Workers that the warm process of pipeline/warm.py starts."""
-    real = get_executable()
-    set_executable(str(Path(os.environ[WARM], "python")))
-    yield
-    set_executable(real)
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
-import sys
+import multiprocessing
 import threading
 from collections.abc import Callable, Generator, Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -262,20 +260,10 @@ class TestNumbersDoNotDependOnTheMachinery:
         for name in ("correct", "predicted"):
             np.testing.assert_array_equal(cut[name], whole[name], name)
 
-    def test_two_processes_with_half_of_the_samples_each(self, tmp_path: Path) -> None:
-        script = (
-            "import sys; sys.path[:0] = [sys.argv[1], sys.argv[1] + '/..']\n"
-            "import numpy, test_recorder\n"
-            "first = int(sys.argv[3])\n"
-            "numpy.savez(sys.argv[2], **test_recorder.record_in_eights(first, first + 24))\n"
-        )
-        folder = str(Path(__file__).parent)
-        workers = [
-            subprocess.Popen([sys.executable, "-c", script, folder, f"{tmp_path}/{first}.npz", str(first)])
-            for first in (0, 24)
-        ]
-        assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
-        halves = [dict(np.load(tmp_path / f"{first}.npz")) for first in (0, 24)]
+    @pytest.mark.usefixtures("warm_workers")
+    def test_two_processes_with_half_of_the_samples_each(self) -> None:
+        with multiprocessing.get_context("spawn").Pool(2) as pool:
+            halves = pool.starmap(record_in_eights, [(0, 24), (24, 48)], chunksize=1)
         whole = record_in_eights(0, 48)
         for name in QUANTITIES:
             np.testing.assert_array_equal(joined(halves)[name], whole[name], name)

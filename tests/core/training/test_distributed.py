@@ -155,6 +155,7 @@ def float32_afterwards() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
+@pytest.mark.usefixtures("warm_workers")
 @pytest.mark.parametrize("size", [3])
 def test_training_differs_from_that_in_one_process_by_rounding(size: int) -> None:
     """With batch norm, dropout, augmentation, and batches of which processes have unequal parts."""
