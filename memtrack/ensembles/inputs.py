@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +13,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from memtrack.config.errors import InputError, Problem
 from memtrack.config.params import Params
 from memtrack.core.kept_files import write_array
 from memtrack.core.memorization.stacked import Recipe
@@ -46,7 +47,7 @@ def decoded(folder: Path, data: PreparedData, variant: VariantData) -> Iterator[
     """Write the `Arrays` of a variant to a folder, so that workers share them; it is removed afterwards.
 
     Raises:
-        InputError: if the disk has too little space for them.
+        OSError: if the disk has too little space for them.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -54,8 +55,10 @@ def decoded(folder: Path, data: PreparedData, variant: VariantData) -> Iterator[
     size = (len(variant.ids) + len(held)) * math.prod(data.info.shape)
     free = shutil.disk_usage(folder).free
     if size > free:
-        text = f"the decoded images of {variant.name} need {size:,} bytes, but only {free:,} are free"
-        raise InputError([Problem(folder, message=f"{text}: free disk space, or choose smaller images")])
+        needed = (
+            f"{folder}, where the decoded images of {variant.name} need {size:,} bytes and {free:,} are free"
+        )
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), needed)
     test_images, change = held["image"].tolist(), variant.test_pixels
 
     def test(rows: range) -> NDArray[np.uint8]:
@@ -76,6 +79,9 @@ def _write_images(
     path: Path, count: int, data: PreparedData, read: Callable[[range], NDArray[np.uint8]]
 ) -> None:
     images = np.lib.format.open_memmap(path, "w+", np.uint8, (count, *data.info.shape))
+    if hasattr(os, "posix_fallocate"):  # or a disk that is full would end the process with SIGBUS
+        with path.open("rb+") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     for start in Progress(range(0, count, CHUNK), "read the images", inner=True):
         rows = range(start, min(start + CHUNK, count))
         images[start : rows.stop] = read(rows)

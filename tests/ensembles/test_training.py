@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ from memtrack.data.preparation import write_prepared
 from memtrack.data.prepared import PreparedData
 from memtrack.data.sources import Collected
 from memtrack.data.variants import VariantData
-from memtrack.ensembles import training
+from memtrack.ensembles import inputs, training
 from memtrack.ensembles.fingerprint import ensemble_fingerprint
 from memtrack.ensembles.group_trainer import GroupTrainer
 from memtrack.ensembles.network_folder import NetworkFolder
@@ -91,3 +93,19 @@ def test_a_number_that_was_asked_for_is_refused(monkeypatch: pytest.MonkeyPatch)
 
 def test_groups_of_the_size_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert trained(monkeypatch, dropout=0.0, together=5) == [5, 5, 2]
+
+
+def test_a_disk_without_room_for_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said with the bytes, before any is written; and no image is written into a hole of the file."""
+    with monkeypatch.context() as patch:
+        patch.setattr(inputs.shutil, "disk_usage", lambda _: SimpleNamespace(free=479))
+        with pytest.raises(OSError, match="clean need 480 bytes and 479 are free") as caught:
+            trained(monkeypatch, dropout=0, together=4)
+    assert caught.value.errno == errno.ENOSPC
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(inputs.os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
+        trained(monkeypatch, dropout=0, together=4)
