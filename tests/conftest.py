@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from multiprocessing.spawn import get_executable, set_executable
 from pathlib import Path
 
+import parsed_once
 import pytest
 from project_clone import WARM
 from warm import SOCKET
@@ -43,7 +44,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What is imported stays: the garbage collector need not look through it again."""
+    """What is imported stays as it is: its code is hashed once, and the garbage collector leaves it out."""
+    parsed_once.code()
     gc.collect()
     gc.freeze()
 

@@ -124,14 +124,16 @@ def test_files_with_other_labels(files: tuple[PreparedData, VariantData]) -> Non
         read(*files)
 
 
-@pytest.mark.parametrize("place", range(0, 900, 7))
-def test_no_byte_that_is_changed_is_a_traceback(place: int, arrays: tuple[PreparedData, VariantData]) -> None:
+def test_no_byte_that_is_changed_is_a_traceback(arrays: tuple[PreparedData, VariantData]) -> None:
     save()
-    content = bytearray(PATH.read_bytes())
-    content[-1 - place] ^= 255
-    PATH.write_bytes(bytes(content))
-    with contextlib.suppress(InputError):
-        read(*arrays)
+    content = PATH.read_bytes()
+    for place in range(0, 900, 7):
+        print("changed:", place)
+        changed = bytearray(content)
+        changed[-1 - place] ^= 255
+        PATH.write_bytes(bytes(changed))
+        with contextlib.suppress(InputError):
+            read(*arrays)
 
 
 def pickled() -> None:

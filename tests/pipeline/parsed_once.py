@@ -7,11 +7,18 @@ from __future__ import annotations
 
 import copy
 import functools
-from pathlib import Path
+import sys
 from typing import Any
 
 MIGRATES = "env.py"
 """The file of Alembic that does something when it is loaded."""
+HASH_CODE = [
+    "memtrack.ensembles.fingerprint",
+    "memtrack.runs.fingerprint",
+    "memtrack.tune.plan",
+    "memtrack.tune.trained_variant",
+]
+"""Modules that hash the code of others."""
 
 
 @functools.cache
@@ -43,9 +50,10 @@ def parameters_in_dvc() -> None:
 
 
 def code() -> None:
-    """memtrack parses its own code for its hashes."""
-    import memtrack
-    from memtrack.runs.code import _parsed
+    """memtrack parses and hashes its own code for its fingerprints."""
+    from memtrack.runs.code import code_hash
 
-    for path in Path(memtrack.__file__).parent.rglob("*.py"):
-        _parsed(path.read_text(encoding="utf-8"))
+    once = functools.cache(code_hash)
+    for name in HASH_CODE:
+        if name in sys.modules:
+            sys.modules[name].code_hash = once  # type: ignore[attr-defined]

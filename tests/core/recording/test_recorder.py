@@ -534,21 +534,25 @@ class TestStreaming:
 # --- single probes ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("keep", [True, False])
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_norms_of_single_probes_are_what_curvature_is_made_of(kind: str, method: Method, keep: bool) -> None:
+def test_norms_of_single_probes_are_what_curvature_is_made_of(kind: str, method: Method) -> None:
     if kind == "compiled" and method == "hessian":
         pytest.skip("what torch.compile makes cannot be differentiated twice")
     inputs, labels = samples(COUNT, IMAGE)
     batches = list(in_batches(inputs, labels, 5))
-    recorder = ProbeNormRecorder(NETWORKS[kind](), batches, "float32", epoch=EPOCH, keep=keep)
+    network = NETWORKS[kind]()
+    recorders = [
+        ProbeNormRecorder(network, batches, "float32", epoch=EPOCH, keep=keep) for keep in (True, False)
+    ]
     for scale in (SCALE, 3 * SCALE):
         estimator = ESTIMATORS[method](scale, 1, "plain", 8)
-        lengths = recorder.probe_norms(estimator, [0, 1, 2])
-        assert lengths.shape == (3, COUNT)
+        found = [probing.probe_norms(estimator, [0, 1, 2]) for probing in recorders]
         for norm, power in (("plain", 1), ("squared", 2)):
             whole = ESTIMATORS[method](scale, 3, norm, 8)  # type: ignore[arg-type]
-            record = joined(record_epoch(NETWORKS[kind](), batches, whole, epoch=EPOCH))
-            np.testing.assert_allclose((lengths**power).mean(axis=0), record["curvature"], rtol=1e-5)
-        np.testing.assert_array_equal(recorder.probe_norms(estimator, [2]), lengths[2:])
+            record = joined(record_epoch(network, batches, whole, epoch=EPOCH))
+            for lengths in found:
+                assert lengths.shape == (3, COUNT)
+                np.testing.assert_allclose((lengths**power).mean(axis=0), record["curvature"], rtol=1e-5)
+        for probing, lengths in zip(recorders, found, strict=True):
+            np.testing.assert_array_equal(probing.probe_norms(estimator, [2]), lengths[2:])
