@@ -24,6 +24,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 PIPELINE = Path(__file__).with_name("pipeline")
 
 
+ROOT = "PYTEST_DEBUG_TEMPROOT"
+"""In the environment: where pytest makes its temporary folders."""
+ROOM = 2**30
+"""The bytes that must be free there; the whole suite needs a fifth."""
 SLOW = [
     "test_pipeline",
     "test_store_away",
@@ -51,9 +55,34 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin the warm process of pipeline/warm.py, in the process that starts the others."""
+    """In the process that starts the others: choose a place in memory, and begin the warm process."""
     if hasattr(config, "workerinput"):
         return
+    keep_files_in_memory(config)
+    begin_warm_process(config)
+
+
+def keep_files_in_memory(config: pytest.Config) -> None:
+    """Have pytest's temporary folders in memory: on a disk, small files cost as much time as what is tested.
+
+    They are removed at the end, unless a test has failed. `--basetemp` chooses another place.
+    """
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or shutil.disk_usage(memory).free < ROOM or ROOT in os.environ:
+        return
+    os.environ[ROOT] = tempfile.mkdtemp(prefix="memtrack-", dir=memory)
+
+    def end() -> None:
+        folder = os.environ.pop(ROOT)
+        session = config.pluginmanager.get_plugin("session")
+        if not session or not session.testsfailed:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    config.add_cleanup(end)
+
+
+def begin_warm_process(config: pytest.Config) -> None:
+    """See pipeline/warm.py."""
     folder = Path(tempfile.mkdtemp(prefix="warm-"))
     program = (PIPELINE / "warm.py").read_text()
     for name in ("python", "dvc"):

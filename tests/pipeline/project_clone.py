@@ -137,6 +137,15 @@ class Project:
 
 
 @contextmanager
+def unlogged(project: Project) -> Iterator[None]:
+    """Inside this block, MLflow is sent nothing; nor is it afterwards."""
+    project.environment[CODE] += NO_STORE
+    yield
+    project.environment[CODE] = project.environment[CODE].replace(NO_STORE, "")
+    shutil.rmtree(project.folder / ".memtrack/mlflow", ignore_errors=True)
+
+
+@contextmanager
 def drawing(project: Project) -> Iterator[None]:
     """Inside this block, pictures are drawn."""
     project.environment[CODE] = project.environment[CODE].replace(NO_PICTURES, "")

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from project_clone import CODE, NO_MODEL, Project
+from project_clone import CODE, NO_MODEL, NO_STORE, Project
 
 EPOCHS = 7
 
@@ -30,7 +30,7 @@ def content(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def prepared(project: Project) -> Project:
     """Seven epochs with dropout and augmentation, on the second of two variants; labels are made."""
-    project.environment[CODE] += NO_MODEL
+    project.environment[CODE] += NO_MODEL + NO_STORE
     project.edit("train.epochs", EPOCHS)
     project.edit("train.model.dropout", 0.3)
     project.edit("train.augment", {"crop": 1, "flip": True})
@@ -56,6 +56,15 @@ def afresh(project: Project, reference: dict[str, bytes], empty_store: Path) -> 
     parameters = (project.folder / "params.yaml").read_text()
     yield
     (project.folder / "params.yaml").write_text(parameters)
+
+
+@pytest.fixture
+def logged(prepared: Project) -> Iterator[None]:
+    """MLflow gets what a training logs."""
+    code = prepared.environment[CODE]
+    prepared.environment[CODE] = code.replace(NO_STORE, "")
+    yield
+    prepared.environment[CODE] = code
 
 
 def results(project: Project) -> Path:
@@ -117,6 +126,7 @@ def interrupted(project: Project, after: int) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("logged")
 def test_killed_ten_times_at_random(project: Project, reference: dict[str, bytes]) -> None:
     start = time.monotonic()
     train(project)
@@ -138,6 +148,7 @@ def test_killed_ten_times_at_random(project: Project, reference: dict[str, bytes
     assert steps(project, newest_run(project)) == list(range(1, EPOCHS + 1))
 
 
+@pytest.mark.usefixtures("logged")
 def test_an_interrupt_is_resumed_in_the_same_mlflow_run(
     project: Project, reference: dict[str, bytes]
 ) -> None:
@@ -198,6 +209,7 @@ def test_other_recording_parameters_do_not_train(project: Project, reference: di
     assert content(results(project)) == reference
 
 
+@pytest.mark.usefixtures("logged")
 def test_going_on_with_other_epochs_or_another_store_is_another_run(
     project: Project, reference: dict[str, bytes]
 ) -> None:
@@ -230,6 +242,7 @@ def test_a_small_file_that_is_cut_off_is_made_again(
     assert content(results(project)) == reference
 
 
+@pytest.mark.usefixtures("logged")
 def test_killed_while_the_run_is_opened(project: Project) -> None:
     killing = "import memtrack.runs.mlflow_run as opening\nopening.write_json = lambda *_: os._exit(9)"
     train(project, code=killing, status=9)
@@ -280,6 +293,7 @@ def small_disk(project: Project) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
+@pytest.mark.usefixtures("logged")
 def test_a_full_disk_is_said_and_loses_nothing(
     project: Project, reference: dict[str, bytes], small_disk: Path
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 from numpy.typing import NDArray
-from project_clone import Project
+from project_clone import CODE, NO_STORE, Project
 from scipy.stats import pearsonr
 from scipy.stats import t as student
 from torch.nn.functional import cross_entropy
@@ -43,6 +44,7 @@ def scored(project: Project) -> Project:
     project.edit("memorization", {"variants": ["noisy"], "models": MODELS, "recipe": RECIPE, "published": {}})
     project.edit("utility", {"variants": ["noisy"], "models": 3, "thresholds": [0.3, 0.6]})
     project.edit("compute.workers", 2)
+    project.environment[CODE] += NO_STORE
     project.stage("prepare")
     for stage in ("corrupt", "train", "evaluate"):
         project.stage(stage, "noisy")
@@ -159,9 +161,13 @@ memorization.write_manifest = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 """Ends the stage when all is written but the manifest."""
 
 
-def test_killed_and_gone_on_with(estimated: dict[str, bytes], project: Project) -> None:
+def test_killed_and_gone_on_with(
+    estimated: dict[str, bytes], project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """kill -9 again and again, each time when a few more networks are there."""
     forget(project)
+    shutil.rmtree(project.folder / ".memtrack/mlflow")  # what was not sent
+    monkeypatch.setitem(project.environment, CODE, project.environment[CODE].replace(NO_STORE, ""))
     project.edit("compute", {"together": 2, "workers": 2})
     for wanted in (2, 20):
         project.stage("memorization", "noisy", code=DYING.format(wanted=wanted), status=-9)

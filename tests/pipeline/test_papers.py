@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from project_clone import NO_MODEL, REPOSITORY, Project
+from project_clone import NO_MODEL, NO_STORE, REPOSITORY, Project
 from project_fixtures import empty_store  # noqa: F401
 
 from benchmarks.papers import tables
@@ -58,7 +58,7 @@ def test_the_small_version(tmp_path: Path, empty_store: Path, capsys: pytest.Cap
     (folder / "memtrack").symlink_to(REPOSITORY / "memtrack")
 
     def stage(project: Path, name: str, *arguments: str) -> None:
-        Project(project).stage(name, *arguments, code=NO_MODEL)
+        Project(project).stage(name, *arguments, code=NO_MODEL + NO_STORE)
 
     command = [str(tmp_path), "--small", "--epochs", "1", "--every", "1", "--only", "symmetric20"]
     table = run(protocol, command, stage).read_text()

@@ -14,7 +14,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from project_clone import Project, drawing
+from project_clone import CODE, NO_MODEL, Project, drawing
 from safetensors.torch import load_model
 from sklearn.metrics import roc_auc_score
 
@@ -69,6 +69,7 @@ def reproduced(project: Project) -> Project:
     ran = project.ran(project.run("dvc", "repro", "corrupt@noisy"))
     ran += project.ran(project.run("dvc", "repro", "train@noisy", real=True))
     assert ran == ["prepare", "corrupt@noisy", "train@noisy"]
+    project.environment[CODE] += NO_MODEL
     with drawing(project):
         output = project.run("dvc", "repro")
     assert {*ran, *project.ran(output)} == ALL

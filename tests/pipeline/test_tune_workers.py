@@ -15,7 +15,7 @@ import psutil
 import pytest
 from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
-from project_clone import CODE, NO_MODEL, Project
+from project_clone import CODE, NO_MODEL, NO_STORE, Project
 
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -25,7 +25,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalW
 def trained(project: Project) -> Project:
     """Trained on the variant with known corruption; a trial takes half a second, and none finds the lengths
     that another one has measured."""
-    project.environment[CODE] += f"{NO_MODEL}import memtrack.tune.study\nmemtrack.tune.study.HEARTBEAT = 1\n"
+    project.environment[CODE] += NO_MODEL + NO_STORE
+    project.environment[CODE] += "import memtrack.tune.study\nmemtrack.tune.study.HEARTBEAT = 1\n"
     project.edit("train.epochs", 3)
     project.edit("tune", {
         "probes": {"low": 40, "high": 41}, "perturbation_scale": {"low": 0.01, "high": 0.03},
@@ -115,17 +116,17 @@ def workers_of(search: Search, project: Project) -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize("kind", ["default", "postgres"])
-def test_four_workers_one_of_which_is_killed(
+def test_three_workers_one_of_which_is_killed(
     kind: str, trained: Project, request: pytest.FixtureRequest
 ) -> None:
     storage = request.getfixturevalue("postgres") if kind == "postgres" else None
-    search = Search(trained, f"four-{kind}", storage, "--workers", "4", "--trials", "8")
-    search.wait_until({TrialState.RUNNING: 4})
+    search = Search(trained, f"three-{kind}", storage, "--workers", "3", "--trials", "6")
+    search.wait_until({TrialState.RUNNING: 3})
     workers = workers_of(search, trained)
-    assert len(workers) == 4
+    assert len(workers) == 3
     workers[1].kill()
     assert "ended with status -9; the others went on" in search.end()
-    check(search.trials, 8)
+    check(search.trials, 6)
     values: dict[tuple[object, ...], float | None] = {}
     for trial in search.trials:
         if trial.state is TrialState.COMPLETE:

@@ -29,6 +29,7 @@ from memtrack.runs.callbacks import Callback
 from memtrack.runs.checkpoints import trained_checkpoints, trained_network
 from memtrack.runs.fitting import Fitting
 from memtrack.runs.training import train
+from memtrack.tracking import store
 from memtrack.tracking.run import Run
 
 RESULTS = Path("results/train/noisy")
@@ -99,13 +100,30 @@ def data(empty_store: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.fixture
-def uninterrupted(project: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+def unlogged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow is sent nothing."""
+    monkeypatch.setattr(store, "upload", lambda *_, **__: 0)
+
+
+@pytest.fixture(scope="module")
+def straight() -> dict[str, bytes]:
+    """What `uninterrupted` has found, once it has."""
+    return {}
+
+
+@pytest.fixture
+def uninterrupted(
+    project: Path, straight: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> dict[str, bytes]:
     """What the training leaves that nothing ends, in another project."""
-    with monkeypatch.context() as patched:
-        shutil.copytree(project, project / "straight")
-        patched.chdir(project / "straight")
-        trained()
-        return content()
+    if not straight:
+        with monkeypatch.context() as patched:
+            shutil.copytree(project, project / "straight")
+            patched.chdir(project / "straight")
+            patched.setattr(store, "upload", lambda *_, **__: 0)
+            trained()
+            straight |= content()
+    return straight
 
 
 def parameters(section: str = "train", **changes: Any) -> Params:
@@ -284,7 +302,9 @@ class TestAutoPrecision:
     def arrays(self, params: Params) -> dict[str, bytes]:
         """What a training records, in results of its own."""
         shutil.rmtree(RESULTS, ignore_errors=True)
-        trained(params)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(store, "upload", lambda *_, **__: 0)
+            trained(params)
         return {name: array for name, array in content().items() if name.endswith(".npy")}
 
     def kept(self) -> Any:
@@ -327,6 +347,7 @@ class TestAutoPrecision:
         expected = self.arrays(parameters("record", precision="tf32"))
         assert {name: array for name, array in found.items() if name.endswith(".npy")} == expected
 
+    @pytest.mark.usefixtures("unlogged")
     def test_another_device_does_not_mix_precisions(
         self, card: list[Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -339,6 +360,7 @@ class TestAutoPrecision:
         assert found == self.arrays(parameters("record", precision="float32"))
         assert not (RESULTS / "trajectory/precision.json").exists()
 
+    @pytest.mark.usefixtures("unlogged")
     def test_measured_as_epochs_pass(self, card: list[Any]) -> None:
         epochs = {"kind": "list", "epochs": [1, 2, 3]}
         trained(parameters("record", precision="auto", epochs=epochs))
@@ -347,11 +369,13 @@ class TestAutoPrecision:
         assert card[3:] == [("bfloat16", 4), ("tf32", 4)]
         assert self.kept()["precision"] == "tf32"
 
+    @pytest.mark.usefixtures("unlogged")
     def test_a_step_that_is_too_small_is_not_measured(self, card: list[Any]) -> None:
         content = {**CONTENT, "curvature": {"perturbation_scale": 0.01, "probes": 1}}
         trained(Params.model_validate(content))
         assert card == [("tf32", 2), ("tf32", 4)]
 
+    @pytest.mark.usefixtures("unlogged")
     def test_a_damaged_choice_is_made_again(
         self, card: list[Any], capsys: pytest.CaptureFixture[str]
     ) -> None:
