@@ -17,12 +17,16 @@ COST = "a search for the nearest neighbours of all samples"
 @score(title="neighbours by features", needs=(Need.EPOCHS, Need.NEIGHBOURS), cost=COST)
 def neighbours(trajectory: EpochArrays, found: Neighbourhoods) -> Values:
     """The share of the nearest neighbours with another given label. They are nearest by the features of the
-    network after the middle one of the `telling` epochs. A network that has memorized labels puts samples
-    with the same wrong label side by side.
+    network; the mean over the early `telling` epochs. A network that has memorized labels puts samples with
+    the same wrong label side by side.
 
     Source: the vote of the nearest neighbours, as in Zhu, Dong & Liu, ICML 2022 (SimiFeat), section 3.
     """
-    return disagreement(found, found.nearest(COUNT, telling(trajectory).middle))
+    epochs = telling(trajectory).early
+    total = np.zeros(())
+    for epoch in epochs:
+        total = total + disagreement(found, found.nearest(COUNT, epoch))
+    return total / len(epochs)
 
 
 @score(title="neighbours by pixels", needs=(Need.NEIGHBOURS,), cost=COST)

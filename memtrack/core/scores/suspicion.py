@@ -64,7 +64,7 @@ def suggested_labels(
         the classes (N,), and their share of the votes for other classes than the given one (N,); 0 if there
         are no such votes.
     """
-    labels, rows = found.labels, found.nearest(COUNT, telling(trajectory).middle)
+    labels, rows = found.labels, found.nearest(COUNT, telling(trajectory).early[-1])
     predicted = [values.astype(np.int64) for values in trajectory.each("predicted")]
     suggested, shares = np.empty_like(labels), np.zeros(len(labels))
     for start in range(0, len(labels), VOTED):

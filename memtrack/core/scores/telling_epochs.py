@@ -8,29 +8,30 @@ import numpy as np
 
 from memtrack.core.recording.trajectory import EpochArrays
 
-SHARE = 0.9
+SHARE, EARLY = 0.9, 4
 
 
 class Telling(NamedTuple):
-    """Recorded epochs. last: the last one before the network has memorized labels. middle: half-way between
-    the most telling one and the last."""
+    """Recorded epochs. last: the last telling one. early: at most `EARLY`, evenly spaced from the first
+    telling one to the one half-way between the most telling one and the last."""
 
     last: int
-    middle: int
+    early: tuple[int, ...]
 
 
 def telling(trajectory: EpochArrays) -> Telling:
     """The epochs in which the samples differ most, by the standard deviation of EL2N over the samples.
 
     It is small while the network knows nothing, large when it knows the classes and contradicts wrong labels,
-    and small again once it has memorized these. It is averaged over three recorded epochs. The last telling
-    epoch is the last one with at least 90% of the largest.
+    and small again once it has memorized these. It is averaged over three recorded epochs. An epoch with at
+    least 90% of the largest is telling.
 
     Source: our own; see benchmarks/detection.py.
     """
     spread = np.array([values.std() for values in trajectory.each("error_norm")])
     padded = np.pad(spread, 1, constant_values=np.nan)
     smooth = np.nanmean([padded[:-2], padded[1:-1], padded[2:]], axis=0)
-    most = int(smooth.argmax())
-    last = int(np.flatnonzero(smooth >= SHARE * smooth[most])[-1])
-    return Telling(trajectory.epochs[last], trajectory.epochs[(most + last) // 2])
+    most, found = int(smooth.argmax()), np.flatnonzero(smooth >= SHARE * smooth.max())
+    early = np.linspace(found[0], (most + found[-1]) // 2, EARLY).round().astype(int)
+    epochs = np.array(trajectory.epochs)
+    return Telling(int(epochs[found[-1]]), tuple(np.unique(epochs[early]).tolist()))

@@ -29,7 +29,7 @@ class Found:
     rows = DRAW.integers(-1, N, (N, 30))
 
     def nearest(self, count: int, epoch: int | None = None) -> np.ndarray:
-        return self.rows[:, :count] if epoch is None else self.rows[::-1, :count]
+        return np.roll(self.rows, epoch or 0, axis=0)[:, :count]
 
 
 def recorded() -> InMemoryTrajectory:
@@ -43,19 +43,19 @@ def recorded() -> InMemoryTrajectory:
 
 
 def test_telling_epochs_end_where_the_samples_no_longer_differ() -> None:
-    assert telling(spread(SPREADS)) == (4, 4)
-    rising = {epoch: epoch / 10 for epoch in range(1, 9)}
-    assert telling(spread(rising)) == (8, 8)
+    assert telling(spread(SPREADS)) == (4, (4,))
+    rising = {epoch: epoch / 10 for epoch in range(1, 21)}  # the last two epochs have a mean of 1.95
+    assert telling(spread(rising)) == (20, (18, 19, 20))
     falling = {epoch: 0.8 ** (epoch - 1) for epoch in range(1, 9)}
-    assert telling(spread(falling)) == (2, 1)  # .9, .81, ...
-    flat = dict.fromkeys(range(1, 9), 0.4)
-    assert telling(spread(flat)) == (8, 4)
-    assert telling(spread({7: 0.4})) == (7, 7)
+    assert telling(spread(falling)) == (2, (1,))  # .9, .81, ...
+    flat = dict.fromkeys(range(1, 21), 0.4)
+    assert telling(spread(flat)) == (20, (1, 4, 7, 10))
+    assert telling(spread({7: 0.4})) == (7, (7,))
 
 
 def test_suspicion_is_the_weighted_mean_of_ranks() -> None:
     trajectory, found = recorded(), Found()
-    last, middle = telling(trajectory)
+    last, chosen = telling(trajectory)
     early = np.mean([trajectory.load("error_norm", e) for e in trajectory.epochs if e <= last], axis=0)
 
     def share(rows: np.ndarray) -> np.ndarray:
@@ -65,7 +65,8 @@ def test_suspicion_is_the_weighted_mean_of_ranks() -> None:
             values.append(np.mean([label != found.labels[sample] for label in labels]))
         return np.array(values)
 
-    parts = [rankdata(early), rankdata(share(found.nearest(30, middle))), rankdata(share(found.nearest(30)))]
+    by_features = np.mean([share(found.nearest(30, epoch)) for epoch in chosen], axis=0)
+    parts = [rankdata(early), rankdata(by_features), rankdata(share(found.nearest(30)))]
     expected = np.average(parts, axis=0, weights=[1, 1, 0.5]) / N
     values = compute("suspicion", {Need.EPOCHS: trajectory, Need.NEIGHBOURS: found})
     assert values == pytest.approx(expected)
@@ -74,7 +75,7 @@ def test_suspicion_is_the_weighted_mean_of_ranks() -> None:
 def test_the_suggested_label_has_the_most_votes() -> None:
     trajectory, found = recorded(), Found()
     labels, shares = suggested_labels(trajectory, found, classes=CLASSES)
-    rows = found.nearest(30, telling(trajectory).middle)
+    rows = found.nearest(30, telling(trajectory).early[-1])
     for sample in range(N):
         votes = np.zeros(CLASSES)
         for epoch in trajectory.epochs:
