@@ -39,7 +39,9 @@ def project(
     })  # fmt: skip
     made.edit("tune", {})
     made.edit("memorization.variants", [])
+    made.edit("suspects.variants", [])
     made.edit("train.epochs", 2)
+    made.edit("train.loss", {"kind": "cross_entropy"})
     made.edit("record.epochs", {"kind": "every"})
     made.edit("record.batch_size", 16)  # the fastest need not be found in each process
     made.edit("train.model", {"kind": "cnn", "width": 4, "depth": 1})
