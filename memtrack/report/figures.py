@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
+from sklearn.calibration import calibration_curve
 
 from memtrack.core.images.pixels import Pixels
 
@@ -93,6 +94,31 @@ def curvature_by_epoch(
     axes.set(xlabel="epoch", ylabel="curvature (median, middle half)", yscale="log")
     axes.set_title("Curvature during training")
     axes.legend()
+    _save(figure, path)
+
+
+def probabilities(probability: Values, corrupted: Flags | None, path: Path) -> None:
+    """Draw the distribution of the probability that a label is wrong, (N,). If the corrupted samples are
+    known, split it, and draw the share of them among the samples of each tenth beside it."""
+    figure, grid = plt.subplots(1, 1 if corrupted is None else 2, figsize=(9, 4), squeeze=False)
+    left, edges = grid[0, 0], np.linspace(0, 1, 21)
+    groups: list[tuple[str, str, Values]] = (
+        [("all samples", CLEAN, probability)]
+        if corrupted is None
+        else [("clean", CLEAN, probability[~corrupted]), ("corrupted", CORRUPTED, probability[corrupted])]
+    )
+    for label, colour, members in groups:
+        left.stairs(np.histogram(members, edges)[0], edges, fill=True, color=colour, alpha=0.7, label=label)
+    left.set(xlabel="probability that the label is wrong", ylabel="samples", yscale="log", ylim=(0.7, None))
+    left.set_title("Which labels are wrong?")
+    left.legend()
+    if corrupted is not None:
+        right = grid[0, 1]
+        share, said = calibration_curve(corrupted, probability, n_bins=10)
+        right.plot([0, 1], [0, 1], color="0.7", linestyle=":", linewidth=1)
+        right.plot(said, share, marker="o", color=CORRUPTED)
+        right.set(xlabel="probability that the label is wrong", ylabel="share of wrong labels")
+        right.set_title("Are the probabilities right?")
     _save(figure, path)
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ["id", "image", "given_label", "suspicion", "mislabelled", "suggested_label",
            "suggested_probability"]  # fmt: skip
+PICTURE = "pictures/probabilities.png"
 WEIGHTS, WEIGHTS_COLUMNS = "weights.csv", ["score", "weight", "auroc"]
 
 
@@ -40,9 +41,11 @@ def main() -> None:
     folder = SUSPECTS_RESULTS / name
     draws = params.suspects.draws if name in params.suspects.variants else 0
     _keep_trainings(folder / "trainings", draws)
+    (folder / PICTURE).parent.mkdir(exist_ok=True)
     if draws:
         _learn(params, name)
         return
+    (folder / PICTURE).unlink(missing_ok=True)
     for file, columns in ((SUSPECTS, COLUMNS), (WEIGHTS, WEIGHTS_COLUMNS)):
         pd.DataFrame(columns=columns).to_csv(folder / file, index=False)
     write_json(SuspectsMetrics(), folder / METRICS)
@@ -74,6 +77,8 @@ def _learn(params: Params, name: str) -> None:
 
 
 def _write(params: Params, name: str, suspects: Suspects) -> None:
+    from memtrack.report import figures  # matplotlib takes a second, too
+
     folder, variant, found = SUSPECTS_RESULTS / name, suspects.variant, suspects.found
     names = np.asarray(variant.summary.classes, dtype=object)
     columns = (
@@ -91,6 +96,7 @@ def _write(params: Params, name: str, suspects: Suspects) -> None:
     weights = pd.DataFrame(dict(zip(WEIGHTS_COLUMNS, learned, strict=True)))
     weights.to_csv(folder / WEIGHTS, index=False)
     corrupted = variant.corrupted if variant.flags_known else None
+    figures.probabilities(found.probability, corrupted, folder / PICTURE)
     hits = 0 if corrupted is None else int((corrupted & found.called).sum())
     metrics = SuspectsMetrics(
         auroc_of_flips=found.auroc,
@@ -107,6 +113,7 @@ def _write(params: Params, name: str, suspects: Suspects) -> None:
     write_manifest(folder, suspects_causes(params, variant), {SUSPECTS: folder / SUSPECTS})
     numbers = {f"suspects/{key}": value for key, value in metrics.model_dump(exclude_none=True).items()}
     files = {f"suspects/{file}": folder / file for file in (SUSPECTS, WEIGHTS, METRICS)}
+    files[PICTURE] = folder / PICTURE
     Run.of_finished_training(params, suspects.run.reference, "suspects").results(files, numbers)
     for text in metrics.in_words():
         print(f"{name}: {text}")
