@@ -32,12 +32,13 @@ class Suspects:
     """What was learned of a variant.
 
     Attributes:
-        run: its training. found: suspicion and probabilities.
+        params: with which it was learned. run: its training. found: suspicion and probabilities.
         features: the names of the scores that suspicion is made of.
         suggested: the label that is suggested in place of the given one, int64 (N,).
         share: its share of the votes for other labels, (N,).
     """
 
+    params: Params
     variant: VariantData
     run: TrainedRun
     found: Mislabelled
@@ -85,7 +86,7 @@ def learn(params: Params, name: str, world: World) -> Suspects | None:
         trainings.append(FlippedTraining(_features(other)[1], labels != variant.given, trusted))
     found = learned(features, trainings, seed=params.suspects.seed)
     suggested, share = suggested_labels(*_evidence(run), classes=len(variant.summary.classes))
-    return Suspects(variant, run, found, names, suggested, share)
+    return Suspects(params, variant, run, found, names, suggested, share)
 
 
 def _evidence(run: TrainedRun) -> tuple[EpochArrays, Neighbourhoods]:
