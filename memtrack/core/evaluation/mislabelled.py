@@ -82,12 +82,12 @@ def learned(features: Values, trainings: Sequence[FlippedTraining], *, seed: int
     """Learn from trainings with flipped labels which labels of the plain training are wrong.
 
     Each training with flips has a classifier of its own, of flipped against other trusted labels. Its odds
-    are calibrated by Platt's method, and EM finds the share of wrong labels among the samples that were not
-    flipped under which their probabilities are consistent. The classifiers' odds in the plain training are
-    averaged, and shifted so that its probabilities have this share as their mean.
+    are calibrated by Platt's method, and EM finds the share of wrong labels under which the probabilities are
+    consistent, once for the training with flips (without these) and once for the plain one. Their networks
+    are not the same, so the shares differ, and their mean is taken. The classifiers' odds in the plain
+    training are averaged, and shifted so that its probabilities have this share as their mean.
 
-    The interval of the number of wrong labels covers 95% of the resamples, for the training with flips and
-    for the plain one, in which EM finds another share: their networks are not the same.
+    The interval of the number of wrong labels covers 95% of the resamples, for each of the two shares.
 
     Args:
         features: of the plain training, (N, K).
@@ -130,7 +130,7 @@ class _Learner:
 
     Attributes:
         plain: the calibrated log-odds of the samples in the plain training, at equal numbers of flips and
-            others, (N,). share: the share of wrong labels among the samples that were not flipped.
+            others, (N,). share: the mean of the two shares of wrong labels.
     """
 
     def __init__(self, training: FlippedTraining, features: Values, seed: int) -> None:
@@ -157,7 +157,7 @@ class _Learner:
         self._plain = classifier.decision_function(_standardized(features, mean, spread))
         calibrated = _calibration(flags, folded)
         self.plain = calibrated(self._plain)
-        self.share = _share(calibrated(self._scores))
+        self.share = (_share(calibrated(self._scores)) + _share(self.plain)) / 2
 
     def shares(self, seed: int) -> list[tuple[float, float]]:
         """The share of wrong labels in the training with flips and in the plain one, for resamples of the
