@@ -15,6 +15,7 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from memtrack.config.paths import TRAIN_RESULTS
+from memtrack.core.evaluation.mislabelled import check_flips
 from memtrack.core.scores import Need
 from memtrack.core.scores.suspicion import SUSPICION
 from memtrack.data.prepared import PreparedData
@@ -33,8 +34,6 @@ from memtrack.tune.search import reproduce
 from memtrack.tune.study import KEY, NewStudy, sampler_seed, shared_study
 from memtrack.tune.trained_variant import check_labels
 
-FEWEST = 5
-"""With fewer flips, an AUROC says nothing."""
 SEEN, UNSEEN = 1, 2
 """Parts of the seed of the flips: those of the trials, and those that no trial sees."""
 
@@ -108,10 +107,11 @@ def open_recipe_search(options: Options, worker: int | None = None) -> RecipeSea
     *draws, unseen = drawn
     pixels = trained.evidence([SUSPICION])[Need.NEIGHBOURS]
     judged = Flips(data, variant, device, trusted, pixels)
-    flipped = int(judged.flags(unseen).sum())
-    if min(flipped, int(trusted.sum()) - flipped) < FEWEST:
-        text = f"{search.share:g} of {len(trusted)} samples are too few flips, or too few others are trusted"
-        raise options.mistake("recipe.share", text)
+    try:
+        check_flips(judged.flags(unseen), trusted)
+    except ValueError as error:
+        text = f"{name} has too few samples for {search.share:g}: {error}"
+        raise options.mistake("recipe.share", text) from None
     key = _key(options, space, variant, device, drawn)
     study_name = options.tune.study if "study" in options.overridden else None
     new = NewStudy(

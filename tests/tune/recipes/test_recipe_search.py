@@ -168,7 +168,11 @@ def test_a_training_that_diverges_is_left_out(opened: Open, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("recipe", "tune", "said"),
     [
-        ({"share": 0.01}, {}, r"tune.recipe.share: 0.01 of 96 samples are too few flips"),
+        (
+            {"share": 0.01},
+            {},
+            r"tune.recipe.share: noisy has too few samples for 0.01: fewer than 5 flipped labels",
+        ),
         ({}, {"sampler": "grid"}, r"tune.sampler: grid is for h and n"),
     ],
 )
