@@ -34,40 +34,20 @@ from memtrack.tune.setting import Setting
 from memtrack.tune.space import Space, pruner, sampler
 
 FOLDER = Path(".memtrack/tune")
-
-
 FINGERPRINT, FACTS, KEY = "memtrack_fingerprint", "memtrack_facts", "memtrack_key"
-
-
 HEARTBEAT = 5
 """In seconds. A trial whose worker sends no heartbeat for three times as long is run again."""
-
-
 RETRIES = 3
-
-
 STORAGES = (
     "give postgresql+psycopg://USER:PASSWORD@HOST/DATABASE (with `pip install 'memtrack[postgres]'`), "
     "sqlite:///FILE in a folder that exists, or null for a file in the project"
 )
-
-
 DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
 """The directions for the AUROC or correlation, and for the cost if it is an objective."""
-
-
 TITLES = {"auroc": "AUROC", "memorization": "correlation", "cost": "cost"}
-
-
 MACHINE = socket.gethostname()
-
-
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
-
-
 warnings.filterwarnings("ignore", category=ExperimentalWarning)
-
-
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
