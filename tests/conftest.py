@@ -34,6 +34,7 @@ SLOW = [
     "test_tune",
     "test_memorization_stages",
     "test_tune_workers",
+    "test_tune_recipe",
     "test_interrupted",
     "test_noise_kinds",
     "test_executors",

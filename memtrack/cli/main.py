@@ -9,7 +9,7 @@ import sys
 COMMANDS = {
     "check": ("memtrack.cli.check", "check params.yaml"),
     "results": ("memtrack.cli.results", "print the table of results"),
-    "tune": ("memtrack.tune.__main__", "search the perturbation scale and the number of probes"),
+    "tune": ("memtrack.tune.__main__", "search h and the number of probes, or the recipe"),
     "upload": ("memtrack.cli.upload", "send MLflow the data it missed while it was unreachable"),
 }
 """For each command, the module whose `main` takes its arguments, and a description."""

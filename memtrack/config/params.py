@@ -18,6 +18,7 @@ from memtrack.config.sections.data import OUTPUTS, DataParams
 from memtrack.config.sections.duplicates import DuplicatesParams
 from memtrack.config.sections.evaluate import EvaluateParams, window_problem
 from memtrack.config.sections.memorization import MemorizationParams
+from memtrack.config.sections.recipe_search import recipe_problems
 from memtrack.config.sections.record import RecordedEpochs, RecordParams, epochs_problems
 from memtrack.config.sections.repeat import RepeatParams
 from memtrack.config.sections.suspects import SuspectsParams
@@ -63,6 +64,10 @@ class Params(Section):
             name: getattr(self, name).model_copy(update={"seed": seed}) for name in ("train", "curvature")
         }
         return self.model_copy(update=changes)
+
+    def problems_with(self, train: TrainParams) -> Broken:
+        """The broken rules between sections if section `train` were another one."""
+        return cross_field_problems(self.model_copy(update={"train": train}))
 
     def training_run(self, variant: str) -> dict[str, Any]:
         """The parameters that a training on a variant depends on; its MLflow run logs them."""
@@ -157,4 +162,4 @@ def tune_problems(tune: TuneParams, params: Params) -> Broken:
     for key, name in (("variant", tune.variant), ("held_out", tune.held_out)):
         if name is not None and name not in params.variants:
             found.append(((key,), f"there is no such variant; there are: {', '.join(params.variants)}"))
-    return found
+    return [*found, *recipe_problems(tune.recipe, params.train, params.problems_with)]

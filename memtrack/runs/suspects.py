@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,7 +60,11 @@ def learn(params: Params, name: str, world: World) -> Suspects | None:
     data = PreparedData()
     variant = VariantData(name, data)
     run = TrainedRun(params, data, variant, TRAIN_RESULTS / name, f"train@{name}")
-    trusted, draws = world.decided(lambda: _flips(params, variant, run))
+    options = params.suspects
+    seeds = [[options.seed, draw] for draw in range(options.draws)]
+    trusted, draws = world.decided(
+        lambda: flips(variant, run, share=options.share, trusted=options.trusted, seeds=seeds)
+    )
     try:
         for labels in draws:
             check_flips(labels != variant.given, trusted)
@@ -100,22 +105,27 @@ def _features(run: TrainedRun) -> tuple[tuple[str, ...], NDArray[np.float64]]:
     return tuple(found), np.stack(list(found.values()), axis=1)
 
 
-def _flips(
-    params: Params, variant: VariantData, run: TrainedRun
+def flips(
+    variant: VariantData,
+    run: TrainedRun,
+    *,
+    share: float,
+    trusted: float,
+    seeds: Iterable[Sequence[int]],
 ) -> tuple[NDArray[np.bool_], list[NDArray[np.int64]]]:
-    """Which samples may be flipped (N,), and the labels of each training (N,)."""
-    options = params.suspects
+    """Flip labels of a variant on purpose, as its training `run` confuses them.
+
+    Args:
+        share: of the samples, whose labels are flipped. trusted: of the samples, among which they are drawn:
+            the least suspect ones. seeds: one for each draw.
+
+    Returns:
+        which samples may be flipped (N,), and the labels of each draw, int64 (N,).
+    """
     suspicion = compute(SUSPICION, run.evidence([SUSPICION]))
-    trusted = ranks(-suspicion) <= options.trusted * len(suspicion)
-    predicted = list(run.trajectory.each("predicted"))
-    return trusted, [
-        flipped(
-            variant.given,
-            [values.astype(np.int64) for values in predicted],
-            trusted,
-            classes=len(variant.summary.classes),
-            share=options.share,
-            seed=[options.seed, draw],
-        )
-        for draw in range(options.draws)
+    among = ranks(-suspicion) <= trusted * len(suspicion)
+    predicted = [values.astype(np.int64) for values in run.trajectory.each("predicted")]
+    classes = len(variant.summary.classes)
+    return among, [
+        flipped(variant.given, predicted, among, classes=classes, share=share, seed=seed) for seed in seeds
     ]

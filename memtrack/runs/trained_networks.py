@@ -102,7 +102,7 @@ class NearestSamples:
     def nearest(self, count: int, epoch: int | None = None) -> NDArray[np.int64]:
         """The rows of the nearest other samples, (N, count), or fewer columns if there are fewer samples."""
         if (count, epoch) not in self._found:
-            vectors = self._pixels() if epoch is None else self._features(epoch)
+            vectors = self._pixels() if epoch is None else directions(self._networks.features(epoch))
             self._found[count, epoch] = others(vectors, count)
         return self._found[count, epoch]
 
@@ -112,12 +112,12 @@ class NearestSamples:
             thumbnails(variant.read(range(start, min(start + CHUNK, len(self.labels))))) for start in starts
         ])  # fmt: skip
 
-    def _features(self, epoch: int) -> Vectors:
-        """Features minus their mean, with length 1."""
-        vectors = self._networks.features(epoch)
-        vectors = vectors - vectors.mean(axis=0)
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return np.ascontiguousarray(vectors / np.maximum(lengths, 1e-12), dtype=np.float32)
+
+def directions(features: Vectors) -> Vectors:
+    """Features (N, features) minus their mean, with length 1."""
+    vectors = features - features.mean(axis=0)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.ascontiguousarray(vectors / np.maximum(lengths, 1e-12), dtype=np.float32)
 
 
 def others(vectors: Vectors, count: int) -> NDArray[np.int64]:

@@ -25,6 +25,7 @@ from memtrack.core.files import whole_file
 
 OVERRIDES = ("variant", "held_out", "trials", "timeout", "study", "storage", "seed", "workers", "sampler",
              "pruner", "objectives", "standard_error")  # fmt: skip
+NOT_FOR_RECIPE = {"held_out", "objectives", "standard_error"}
 MAY_BE_NONE = ("variant", "held_out", "study", "storage")
 """Options for which `none` on the command line means null."""
 
@@ -36,6 +37,7 @@ class Options:
     Attributes:
         tune: the section or the search file, with values from the command line in their place.
         file: the file of these two that is used. overridden: the keys given on the command line.
+        recipe: search the recipe. show: run no trial.
     """
 
     params: Params
@@ -44,18 +46,29 @@ class Options:
     overridden: frozenset[str]
     repro: bool
     write: bool
+    recipe: bool = False
+    show: bool = False
+
+    @property
+    def trials(self) -> int:
+        """The number of finished trials that the study is to have."""
+        return self.tune.recipe.trials if self.recipe else self.tune.trials
 
     def mistake(self, key: str, message: str) -> InputError:
-        """An error in a key of `tune`, with the place where the key was given."""
+        """An error in a key of `tune` (with a dot: a key in `recipe`), with the place where it was given."""
         if key in self.overridden:
             return InputError([Problem(Path("command line"), None, (key,), message)])
-        where = ("tune", key) if self.file.path == PARAMS_FILE else (key,)
+        keys = tuple(key.split("."))
+        where = ("tune", *keys) if self.file.path == PARAMS_FILE else keys
         return InputError([Problem(self.file.path, self.file.line(where), where, message)])
 
 
 def read(argv: list[str] | None) -> Options:
     """Read the command line and the files; `InputError` lists all errors."""
-    given = vars(parser().parse_args(argv))
+    command = parser()
+    given = vars(command.parse_args(argv))
+    if given["show"] and not given["recipe"]:
+        command.error("--show is for --recipe")
     own = read_yaml(PARAMS_FILE)
     loaded = params.checked(own, tune=True)
     file = read_yaml(given["search"]) if given["search"] else own
@@ -71,9 +84,28 @@ def read(argv: list[str] | None) -> Options:
     if given["all_samples"]:
         overrides["standard_error"] = None
     if overrides:
-        merged = SourceFile(Path("command line"), {**section, **overrides}, {})
+        changed = dict(overrides)
+        if given["recipe"]:
+            changed |= _for_recipe(changed, section)
+        merged = SourceFile(Path("command line"), {**section, **changed}, {})
         tune = validate(TuneParams, merged, problems)
-    return Options(loaded, tune, file, frozenset(overrides), given["repro"], given["write"])
+    flags = (given[name] for name in ("repro", "write", "recipe", "show"))
+    return Options(loaded, tune, file, frozenset(overrides), *flags)
+
+
+def _for_recipe(overrides: dict[str, Any], section: Mapping[str, Any]) -> dict[str, Any]:
+    """What options on the command line mean with --recipe: its number of trials is in tune.recipe.
+
+    Raises:
+        InputError: if one is given that is for the other search.
+    """
+    if wrong := sorted(overrides.keys() & NOT_FOR_RECIPE):
+        text = "has no effect with --recipe: leave it out"
+        raise InputError([Problem(Path("command line"), None, (key,), text) for key in wrong])
+    trials = overrides.pop("trials", None)
+    if trials is None:
+        return {}
+    return {"recipe": {**(section.get("recipe") or {}), "trials": trials}}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -83,7 +115,8 @@ def parser() -> argparse.ArgumentParser:
         prog="memtrack tune",
         description="Search the perturbation scale h and the number of probes n that find known corruption "
         "best, or agree best with memorization. The search uses the checkpoints of a training: nothing is "
-        "trained again. Options that are not given here come from the section `tune` of params.yaml, whose "
+        "trained again. With --recipe, search instead how to train so that wrong labels are found best: each "
+        "trial trains. Options that are not given here come from the section `tune` of params.yaml, whose "
         "keys are explained in memtrack/params.schema.json.",
         epilog="Exit status: 0 done, 1 no trial was run to its end, 2 bad input, 130 interrupted (run the "
         "same command to continue).",
@@ -122,6 +155,10 @@ def parser() -> argparse.ArgumentParser:
     )
     subset.add_argument("--standard-error", type=float, metavar="SE", help=text)
     subset.add_argument("--all-samples", action="store_true", help="trials see all samples")
+    made.add_argument("--recipe", action="store_true", help="search the recipe of the training, on labels "
+                      "flipped on purpose (tune.recipe)")  # fmt: skip
+    made.add_argument("--show", action="store_true", help="with --recipe: print what the study has found, "
+                      "and run no trial")  # fmt: skip
     made.add_argument("--repro", action="store_true", help="first run `dvc repro` for what the search reads")
     made.add_argument("--write", action="store_true", help="write a winner that is better beyond the noise "
                       "to params.yaml")  # fmt: skip

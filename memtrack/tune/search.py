@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,7 +74,7 @@ def open_search(options: Options, worker: int | None = None) -> Search:
     """
     torch.use_deterministic_algorithms(True, warn_only=True)
     if options.repro and worker is None:
-        _reproduce(options)
+        reproduce(needed_stages(options))
     plan = make_plan(options)
 
     def facts() -> StudyFacts:
@@ -91,9 +91,9 @@ def open_search(options: Options, worker: int | None = None) -> Search:
     )
 
 
-def _reproduce(options: Options) -> None:
-    """Run `dvc repro` for the stages that the search reads."""
-    for stage in needed_stages(options):
+def reproduce(stages: Sequence[str]) -> None:
+    """Run `dvc repro` for stages that a search reads."""
+    for stage in stages:
         command = ["dvc", "repro", stage]
         print(f"running {' '.join(command)}", flush=True)
         if subprocess.run([sys.executable, "-m", *command], check=False).returncode:

@@ -20,7 +20,8 @@ from memtrack.tune.study import complete, cost_of, finished
 BEST = 10
 
 
-def _print(table: Table) -> None:
+def print_table(table: Table) -> None:
+    """Print a table, 100 columns wide where the output is no terminal."""
     Console(width=None if sys.stdout.isatty() else 100).print(table)
 
 
@@ -52,7 +53,7 @@ def trials(search: Search) -> None:
         cells = [f"{value:g}" if isinstance(value, float) else str(value) for value in setting(trial)]
         cost = cost_of(search.space.setting(trial.params), study)
         table.add_row(str(trial.number), *cells, f"{trial.values[0]:.4f}", f"{cost:.2f}x")
-    _print(table)
+    print_table(table)
     print("cost: time of training and recording, in trainings without recording")
 
 
@@ -64,7 +65,7 @@ def outcome(found: Outcome, title: str) -> None:
         table.add_column(heading, justify="right")
     _row(table, f"the samples it was chosen on (by {found.looked} trials)", found.chosen)
     _row(table, f"samples it was not chosen on ({found.held_out})", found.confirmed)
-    _print(table)
+    print_table(table)
     winner = found.winner
     print(f"winner: h = {winner.perturbation_scale:g}, n = {winner.probes}, norm {winner.norm}, score "
           f"{winner.score}; cost {found.cost:.2f}x, params.yaml {found.default_cost:.2f}x")  # fmt: skip

@@ -7,15 +7,18 @@ import socket
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
 from filelock import FileLock
 from optuna.exceptions import ExperimentalWarning, OptunaError
+from optuna.pruners import BasePruner
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -31,40 +34,20 @@ from memtrack.tune.setting import Setting
 from memtrack.tune.space import Space, pruner, sampler
 
 FOLDER = Path(".memtrack/tune")
-
-
 FINGERPRINT, FACTS, KEY = "memtrack_fingerprint", "memtrack_facts", "memtrack_key"
-
-
 HEARTBEAT = 5
 """In seconds. A trial whose worker sends no heartbeat for three times as long is run again."""
-
-
 RETRIES = 3
-
-
 STORAGES = (
     "give postgresql+psycopg://USER:PASSWORD@HOST/DATABASE (with `pip install 'memtrack[postgres]'`), "
     "sqlite:///FILE in a folder that exists, or null for a file in the project"
 )
-
-
 DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
 """The directions for the AUROC or correlation, and for the cost if it is an objective."""
-
-
 TITLES = {"auroc": "AUROC", "memorization": "correlation", "cost": "cost"}
-
-
 MACHINE = socket.gethostname()
-
-
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
-
-
 warnings.filterwarnings("ignore", category=ExperimentalWarning)
-
-
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
@@ -107,6 +90,24 @@ class StudyFacts:
         return self.corrupted, self.clean
 
 
+@dataclass(frozen=True)
+class NewStudy:
+    """How a study begins.
+
+    Attributes:
+        objectives: the keys of what its trials measure, as in `TITLES`.
+        measure: measures facts that are kept with it.
+        first: the parameters of its first trials, and attributes of each.
+        different: what other studies were made with, in words.
+    """
+
+    objectives: Sequence[str]
+    pruner: BasePruner
+    measure: Callable[[], dict[str, Any]]
+    first: Sequence[tuple[dict[str, Any], dict[str, Any]]]
+    different: str
+
+
 def open_study(
     options: Options,
     space: Space,
@@ -124,11 +125,39 @@ def open_study(
         worker: the number of this process, for the sampler's seed.
 
     Raises:
+        InputError: as `shared_study`.
+    """
+    first = space.values(space.default)
+    new = NewStudy(
+        space.tune.objectives,
+        pruner(space.tune),
+        lambda: asdict(measure()),
+        [] if first is None else [(first, {})],
+        "checkpoints, samples, objectives or choices (norm, score, epochs)",
+    )
+    study = shared_study(options, name, fingerprint, new, partial(_damage, space=space))
+    study.sampler = sampler(space, sampler_seed(space.tune, worker, len(study.get_trials(deepcopy=False))))
+    return study, StudyFacts(**study.user_attrs[FACTS])
+
+
+def shared_study(
+    options: Options,
+    name: str,
+    fingerprint: str,
+    new: NewStudy,
+    damage: Callable[[Study], str | None],
+) -> Study:
+    """Open the study `name`, or make it.
+
+    Args:
+        fingerprint: the key of what its trials measure.
+        damage: says what in a study this program cannot have written, or None.
+
+    Raises:
         InputError: if the storage cannot be used, or if it has a study of this name that measures something
             else.
     """
-    tune = space.tune
-    url = storage_url(tune)
+    url = storage_url(options.tune)
     try:
         address = shown(url)
     except (SQLAlchemyError, ValueError):
@@ -139,32 +168,30 @@ def open_study(
         raise options.mistake("storage", problem)
     with _lock():
         with _storage_errors(options, url):
-            study = _open(url, name, tune)
+            study = _open(url, name, new)
             known = study.user_attrs.get(FINGERPRINT)
-            new = known is None and not study.get_trials(deepcopy=False, states=DONE)
-        if new:
-            facts = measure()
+            is_new = known is None and not study.get_trials(deepcopy=False, states=DONE)
+        if is_new:
+            facts = new.measure()
             with _storage_errors(options, url):
-                study.set_metric_names([TITLES[objective] for objective in tune.objectives])
+                study.set_metric_names([TITLES[objective] for objective in new.objectives])
                 study.set_user_attr(KEY, uuid.uuid4().hex)
-                study.set_user_attr(FACTS, asdict(facts))
-                first = space.values(space.default)
-                if first is not None:
-                    study.enqueue_trial(first, skip_if_exists=True)
+                study.set_user_attr(FACTS, facts)
+                for params, attributes in new.first:
+                    study.enqueue_trial(params, attributes, skip_if_exists=True)
                 study.set_user_attr(FINGERPRINT, fingerprint)  # last, because it marks the study as complete
             known = fingerprint
     if known != fingerprint:
         text = (
-            f"the study {name!r} in {address} was made with other checkpoints, samples, objectives or "
-            "choices (norm, score, epochs): its trials cannot be compared with new ones; choose another name"
+            f"the study {name!r} in {address} was made with other {new.different}: its trials cannot be "
+            "compared with new ones; choose another name"
         )
         raise options.mistake("study", text)
-    if why := _damage(study, space):
+    if why := damage(study):
         raise options.mistake(
             "study", f"the study {name!r} in {address} is damaged ({why}): choose another name"
         )
-    study.sampler = sampler(space, _sampler_seed(tune, worker, len(study.get_trials(deepcopy=False))))
-    return study, StudyFacts(**study.user_attrs[FACTS])
+    return study
 
 
 def _damage(study: Study, space: Space) -> str | None:
@@ -209,7 +236,7 @@ def _storage_errors(options: Options, url: str) -> Iterator[None]:
         raise options.mistake("storage", text) from None
 
 
-def _sampler_seed(tune: TuneParams, worker: int, trials: int) -> int:
+def sampler_seed(tune: TuneParams, worker: int, trials: int) -> int:
     """A different seed for each worker, and each time that a study is continued.
 
     A grid or a sequence always gets the same seed, because all workers share its order.
@@ -226,7 +253,7 @@ def _lock() -> FileLock:
     return FileLock(folder / "lock")
 
 
-def _open(url: str, name: str, tune: TuneParams, attempts: int = 3) -> Study:
+def _open(url: str, name: str, new: NewStudy, attempts: int = 3) -> Study:
     arguments = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
     try:
         storage = RDBStorage(
@@ -234,14 +261,14 @@ def _open(url: str, name: str, tune: TuneParams, attempts: int = 3) -> Study:
             heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(RETRIES),
         )  # fmt: skip
         return optuna.create_study(
-            storage=storage, study_name=name, load_if_exists=True, pruner=pruner(tune),
-            directions=DIRECTIONS[: len(tune.objectives)],
+            storage=storage, study_name=name, load_if_exists=True, pruner=new.pruner,
+            directions=DIRECTIONS[: len(new.objectives)],
         )  # fmt: skip
     except SQLAlchemyError:
         if attempts == 1:
             raise
     time.sleep(1)  # another process may be creating the tables
-    return _open(url, name, tune, attempts - 1)
+    return _open(url, name, new, attempts - 1)
 
 
 def cost_of(setting: Setting, study: Study) -> float:

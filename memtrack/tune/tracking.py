@@ -8,30 +8,38 @@ from pathlib import Path
 from typing import Any
 
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_SOURCE_NAME
+from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from memtrack.config.json_files import read_json
 from memtrack.config.paths import TRAIN_RESULTS, project_root
 from memtrack.tracking.reference import RunReference
 from memtrack.tracking.run import Run
-from memtrack.tune.search import Search
+from memtrack.tune.options import Options
 from memtrack.tune.study import FOLDER, KEY, MACHINE, shown, storage_url
 
 
 class StudyRuns:
-    """Logs a study to MLflow. If the store is unreachable, the search continues and all is sent later."""
+    """Logs a study to MLflow. If the store is unreachable, the search continues and all is sent later.
 
-    def __init__(self, search: Search) -> None:
-        tune, study, variant = search.options.tune, search.study, search.plan.trained.name
-        self._tracking, self._variant, self._study = search.options.params.tracking, variant, study
+    Args:
+        variant: the name of the variant that is searched on. measured: the key of a trial's value.
+        fixed: what is the same in all trials.
+    """
+
+    def __init__(
+        self, options: Options, study: Study, *, variant: str, measured: str, fixed: Mapping[str, Any]
+    ) -> None:
+        tune = options.tune
+        self._tracking, self._variant, self._study = options.params.tracking, variant, study
         self._key = str(study.user_attrs[KEY])
-        self._measured = search.choosing.truth.key
+        self._measured = measured
         self._shown_url = shown(storage_url(tune))
         self._logged = project_root() / FOLDER / f"{self._key}.logged"
         training = read_json(RunReference, TRAIN_RESULTS / variant / "run.json")
         # what may change when a study is continued is logged as tags: parameters of a run cannot change
         tags = {f"tune.{name}": str(value) for name, value in tune.model_dump(exclude={"storage"}).items()}
-        self._run = self._open(f"tune {study.study_name}", search.space.fixed, {}, self._key)
+        self._run = self._open(f"tune {study.study_name}", fixed, {}, self._key)
         self._run.log(tags=tags, status="RUNNING")
         self._run.log(links={"training_run": training.key})
         trained = Run.open(

@@ -26,7 +26,7 @@ from memtrack.runs.precision import SweepPrecision
 from memtrack.runs.recording import estimator, sweep_batch_size
 
 
-def _check_labels(params: Params, variant: VariantData) -> None:
+def check_labels(params: Params, variant: VariantData) -> None:
     """`InputError` if the labels were made with other parameters than those in force."""
     made, now = variant.summary.made_from, params.variants[variant.name].model_dump(mode="json")
     for key in now:
@@ -74,7 +74,7 @@ class TrainedVariant:
             changed = ", ".join(sorted(others))
             text = f"was trained before what is in force now was changed ({changed}): {self.remedy}"
             raise InputError([Problem(folder, message=text)])
-        _check_labels(params, self.variant)
+        check_labels(params, self.variant)
         self.causes = {
             "data": now.causes["data"], "labels": now.causes["labels"], "pixels": now.causes["pixels"],
             "model": params.train.model.model_dump(mode="json"), **network_causes(params.train.model),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Generator, Iterator
 from types import FrameType
@@ -70,11 +71,11 @@ class HeldBack:
             self._before[number](number, frame)
 
 
-class Worker:
+class TrialLoop(ABC):
     """Runs trials of a study until it has enough."""
 
-    def __init__(self, study: Study, space: Space, evaluator: SettingEvaluator) -> None:
-        self.study, self.space, self.evaluator = study, space, evaluator
+    def __init__(self, study: Study) -> None:
+        self.study = study
         self._lock = _lock()
         self._seen: set[int] = set()
 
@@ -136,6 +137,37 @@ class Worker:
             if begun is not None:
                 self._lock.acquire()
 
+    @abstractmethod
+    def objective(self, trial: Trial, held_back: HeldBack) -> float | tuple[float, float]:
+        """The value of a trial. It computes within `held_back.let_through`."""
+
+    def _exhausted(self) -> bool:
+        grid = self.study.sampler
+        return isinstance(grid, GridSampler) and grid.is_exhausted(self.study)
+
+    def _taken_over(self, trial: Trial) -> bool:
+        """Whether other workers considered this worker dead and queued the trial again."""
+        history = RetryHeartbeatStaleTrialCallback.retry_history
+        known = self.study.get_trials(deepcopy=False)
+        return any(history(other)[-1:] == [trial.number] for other in known)
+
+    def _put_back(self, trial: Trial) -> None:
+        """Queue a trial that was interrupted, or failed, to be run again."""
+        storage = self.study._storage
+        if storage.get_trial(trial._trial_id).state is TrialState.RUNNING:
+            storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        frozen = storage.get_trial(trial._trial_id)
+        if frozen.state is TrialState.FAIL:
+            RetryHeartbeatStaleTrialCallback(RETRIES)(self.study, frozen)
+
+
+class Worker(TrialLoop):
+    """Runs trials of the search for h and n."""
+
+    def __init__(self, study: Study, space: Space, evaluator: SettingEvaluator) -> None:
+        super().__init__(study)
+        self.space, self.evaluator = space, evaluator
+
     def objective(self, trial: Trial, held_back: HeldBack) -> float | tuple[float, float]:
         """The value of a trial, reported after each checkpoint, and its cost if that is an objective."""
         setting = self.space.suggest(trial)
@@ -156,22 +188,3 @@ class Worker:
         if all(other.params != trial.params for other in finished(self.study)):
             attach(trial, values, truth.flags, f"{truth.title} {value:.4f}")
         return value if single else (value, cost)
-
-    def _exhausted(self) -> bool:
-        grid = self.study.sampler
-        return isinstance(grid, GridSampler) and grid.is_exhausted(self.study)
-
-    def _taken_over(self, trial: Trial) -> bool:
-        """Whether other workers considered this worker dead and queued the trial again."""
-        history = RetryHeartbeatStaleTrialCallback.retry_history
-        known = self.study.get_trials(deepcopy=False)
-        return any(history(other)[-1:] == [trial.number] for other in known)
-
-    def _put_back(self, trial: Trial) -> None:
-        """Queue a trial that was interrupted, or failed, to be run again."""
-        storage = self.study._storage
-        if storage.get_trial(trial._trial_id).state is TrialState.RUNNING:
-            storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-        frozen = storage.get_trial(trial._trial_id)
-        if frozen.state is TrialState.FAIL:
-            RetryHeartbeatStaleTrialCallback(RETRIES)(self.study, frozen)

@@ -8,30 +8,35 @@ import sys
 import time
 from collections.abc import Generator, Iterator
 from multiprocessing.process import BaseProcess
+from typing import TYPE_CHECKING
 
 import torch
+from optuna.study import Study
 
 from memtrack.terminal.entry_point import entry_point
 from memtrack.tune.options import Options
 from memtrack.tune.search import Search, open_search
 from memtrack.tune.study import finished
 
+if TYPE_CHECKING:
+    from memtrack.tune.recipes.search import RecipeSearch
 
-def run_trials(search: Search, deadline: float) -> Generator[None, None, None]:
+
+def run_trials(options: Options, study: Study, deadline: float) -> Generator[None, None, None]:
     """Run the trials of a search in `tune.workers` processes; yields for each finished trial.
 
     If all of them ended with an error, this process exits with the status of one of them.
     """
     processes: list[BaseProcess] = []
-    counted = len(finished(search.study))
+    counted = len(finished(study))
     try:
-        for process in _workers(search.options, deadline):
+        for process in _workers(options, deadline):
             process.start()
             processes.append(process)
         running = True
         while running:
             running = any(process.is_alive() for process in processes)
-            now = len(finished(search.study))
+            now = len(finished(study))
             yield from [None] * (now - counted)
             counted = now
             time.sleep(0.2 * running)
@@ -67,9 +72,17 @@ def _work(options: Options, number: int, threads: int, deadline: float) -> int:
     torch.set_num_threads(threads)
     parent = multiprocessing.parent_process()
     try:
-        for _ in open_search(options, worker=number).run_trials(deadline):
+        for _ in _opened(options, number).run_trials(deadline):
             if parent is not None and not parent.is_alive():
                 break
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _opened(options: Options, worker: int) -> Search | RecipeSearch:
+    if not options.recipe:
+        return open_search(options, worker)
+    from memtrack.tune.recipes.search import open_recipe_search
+
+    return open_recipe_search(options, worker)

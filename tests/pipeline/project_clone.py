@@ -122,6 +122,7 @@ class Project:
     def edit(self, key: str, value: object) -> None:
         """Set a dotted key of params.yaml, comments kept."""
         yaml, path = YAML(), self.folder / "params.yaml"
+        yaml.width = 4096  # a long path stays on its line, as `memtrack tune --write` leaves it
         content = yaml.load(path)
         *parents, last = key.split(".")
         section = content

@@ -11,6 +11,7 @@ from pydantic import (
 
 from memtrack.config.sections.base import Choices, Name, Scale, Section, Seed, StandardError, VariantName
 from memtrack.config.sections.curvature import Probes
+from memtrack.config.sections.recipe_search import RecipeSearchParams
 from memtrack.config.sections.record import RecordedEpochs
 
 DEFAULT_STORAGE = "sqlite:///.memtrack/tune/study.db"
@@ -98,6 +99,10 @@ class TuneParams(Section):
     cache_gb: Annotated[float, Field(gt=0, le=1_000_000)] = Field(
         2.0,
         description="Measured probe norms are kept in .memtrack for later trials, up to this many gigabytes.",
+    )
+
+    recipe: RecipeSearchParams = Field(
+        default_factory=RecipeSearchParams, description="What `memtrack tune --recipe` searches."
     )
 
     @model_validator(mode="after")

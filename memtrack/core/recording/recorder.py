@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from memtrack.core.recording.curvature import Estimator
 from memtrack.core.recording.eval_mode import (
@@ -28,6 +27,7 @@ from memtrack.core.recording.eval_mode import (
     frozen_eval,
     loss_gradient,
 )
+from memtrack.core.recording.logits import from_logits
 from memtrack.core.recording.precision import Precision
 from memtrack.core.recording.quantities import QUANTITIES, SampleArrays
 
@@ -83,7 +83,7 @@ def record_epoch(
         classes = logits.shape[1]
         known = existing(labels, classes)
         measured = {
-            **_from_logits(logits, known),
+            **from_logits(logits, known),
             "input_gradient_norm": gradient.flatten(1).norm(dim=1),
             "curvature": estimator.estimate(network, inputs, labels, gradient, directions),
         }
@@ -327,19 +327,3 @@ def _check_finite(arrays: SampleArrays, epoch: int, inputs: Tensor) -> None:
             raise FloatingPointError(
                 f"epoch {epoch}: {name} is not finite for {count} samples of a batch: {reason}"
             )
-
-
-def _from_logits(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    index = labels[:, None]
-    given = index == torch.arange(logits.shape[1], device=logits.device)  # one-hot
-    own, others = logits.gather(1, index), logits.masked_fill(given, -torch.inf)
-    loss = cross_entropy(logits, labels, reduction="none")
-    predicted = logits.argmax(1)
-    return {
-        "loss": loss,
-        "probability": torch.exp(-loss),
-        "margin": (own - others.max(1, keepdim=True).values).squeeze(1),
-        "correct": (predicted == labels).float(),
-        "predicted": predicted,
-        "error_norm": (logits.softmax(1) - given.to(logits.dtype)).norm(dim=1),
-    }

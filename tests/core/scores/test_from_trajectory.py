@@ -13,7 +13,7 @@ from aum import AUMCalculator
 from cleanlab.rank import get_label_quality_scores
 from numpy.typing import NDArray
 
-from memtrack.core.recording.recorder import _from_logits
+from memtrack.core.recording.logits import from_logits
 from memtrack.core.recording.trajectory import QUANTITIES, InMemoryTrajectory, Trajectory
 from memtrack.core.scores.registry import SCORES, ranks
 
@@ -203,7 +203,7 @@ def test_mean_margin_is_the_aum_package(tmp_path: Path) -> None:
     margins = {}
     for epoch, batch in enumerate(logits, start=1):
         calculator.update(batch, labels, [str(sample) for sample in range(10)])
-        margins[epoch] = _from_logits(batch, labels)["margin"].numpy()
+        margins[epoch] = from_logits(batch, labels)["margin"].numpy()
     calculator.finalize()
     theirs = pd.read_csv(tmp_path / "aum_values.csv", dtype={"sample_id": int}).set_index("sample_id")["aum"]
     found = SCORES["aum"].formula(InMemoryTrajectory({"margin": margins}))
@@ -213,7 +213,7 @@ def test_mean_margin_is_the_aum_package(tmp_path: Path) -> None:
 def test_inconfidence_is_cleanlabs_self_confidence() -> None:
     logits, labels = torch.randn(50, 5), torch.arange(50) % 5
     found = SCORES["inconfidence"].formula(
-        InMemoryTrajectory({"probability": {3: _from_logits(logits, labels)["probability"].numpy()}})
+        InMemoryTrajectory({"probability": {3: from_logits(logits, labels)["probability"].numpy()}})
     )
     theirs = get_label_quality_scores(labels.numpy(), logits.softmax(1).numpy(), method="self_confidence")
     assert found == pytest.approx(1 - theirs, abs=1e-6)
@@ -221,7 +221,7 @@ def test_inconfidence_is_cleanlabs_self_confidence() -> None:
 
 def test_el2n_is_its_definition() -> None:
     logits, labels = torch.randn(2, 30, 4), torch.arange(30) % 4
-    arrays = {epoch: _from_logits(batch, labels)["error_norm"].numpy() for epoch, batch in enumerate(logits)}
+    arrays = {epoch: from_logits(batch, labels)["error_norm"].numpy() for epoch, batch in enumerate(logits)}
     brute = []
     for sample in range(30):
         norms = []

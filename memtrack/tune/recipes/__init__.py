@@ -1,0 +1,1 @@
+"""`memtrack tune --recipe`: search how to train so that wrong labels are found best."""
