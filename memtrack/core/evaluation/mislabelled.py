@@ -24,7 +24,7 @@ Values = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 FOLDS, PENALTY = 5, 0.1
 """Cross-fitting, and the inverse strength of the penalty (`C` of scikit-learn) on the weights."""
-RESAMPLES, LEVEL = 100, 0.95
+RESAMPLES, LEVEL = 50, 0.95
 CUT = 0.5
 """Samples with a higher probability are taken to be mislabelled: more right than wrong calls are expected."""
 
@@ -82,12 +82,13 @@ def learned(features: Values, trainings: Sequence[FlippedTraining], *, seed: int
     """Learn from trainings with flipped labels which labels of the plain training are wrong.
 
     Each training with flips has a classifier of its own, of flipped against other trusted labels. Its odds
-    are calibrated by Platt's method, and EM finds the share of wrong labels under which the probabilities are
-    consistent, once for the training with flips (without these) and once for the plain one. Their networks
-    are not the same, so the shares differ, and their mean is taken. The classifiers' odds in the plain
-    training are averaged, and shifted so that its probabilities have this share as their mean.
+    are calibrated by Platt's method, and EM finds the share of wrong labels among the samples that were not
+    flipped under which their probabilities are consistent. The classifiers' odds in the plain training are
+    averaged, and shifted so that its probabilities have this share as their mean.
 
-    The interval of the number of wrong labels covers 95% of the resamples, for each of the two shares.
+    The interval of the number of wrong labels covers 95% of the resamples of four such shares: those of the
+    training with flips and of the plain one, whose networks are not the same, each calibrated with Platt's
+    targets and with 0 and 1.
 
     Args:
         features: of the plain training, (N, K).
@@ -103,7 +104,7 @@ def learned(features: Values, trainings: Sequence[FlippedTraining], *, seed: int
     suspicion = np.mean([learner.plain for learner in learners], axis=0)
     share = float(np.mean([learner.share for learner in learners]))
     probability = _with_mean(suspicion, share)
-    shares = np.array([learner.shares(seed) for learner in learners])  # (trainings, resamples, 2)
+    shares = np.array([learner.shares(seed) for learner in learners])  # (trainings, resamples, 4)
     tails = (1 - LEVEL) / 2
     low, high = np.quantile(shares.mean(axis=0), [tails, 1 - tails], axis=0)
     count = len(features)
@@ -130,7 +131,7 @@ class _Learner:
 
     Attributes:
         plain: the calibrated log-odds of the samples in the plain training, at equal numbers of flips and
-            others, (N,). share: the mean of the two shares of wrong labels.
+            others, (N,). share: the share of wrong labels among the samples that were not flipped.
     """
 
     def __init__(self, training: FlippedTraining, features: Values, seed: int) -> None:
@@ -155,23 +156,26 @@ class _Learner:
         scores[rows] = folded
         self._scores = scores[~training.flipped]
         self._plain = classifier.decision_function(_standardized(features, mean, spread))
-        calibrated = _calibration(flags, folded)
+        calibrated = _Calibration(flags, folded)
         self.plain = calibrated(self._plain)
-        self.share = (_share(calibrated(self._scores)) + _share(self.plain)) / 2
+        self.share = _share(calibrated(self._scores))
 
-    def shares(self, seed: int) -> list[tuple[float, float]]:
-        """The share of wrong labels in the training with flips and in the plain one, for resamples of the
-        samples."""
+    def shares(self, seed: int) -> list[list[float]]:
+        """The four shares of wrong labels, for resamples of the samples."""
         draw = np.random.default_rng(seed)
         flipped, other = np.flatnonzero(self._flags), np.flatnonzero(~self._flags)
         found = []
         for _ in range(RESAMPLES):
             rows = np.concatenate([draw.choice(flipped, len(flipped)), draw.choice(other, len(other))])
-            calibrated = _calibration(self._flags[rows], self._folded[rows])
-            shares = [
-                _share(calibrated(draw.choice(scores, len(scores)))) for scores in (self._scores, self._plain)
-            ]
-            found.append((shares[0], shares[1]))
+            drawn = [draw.choice(scores, len(scores)) for scores in (self._scores, self._plain)]
+            found.append(
+                [
+                    _share(calibrated(scores))
+                    for smooth in (True, False)
+                    for calibrated in [_Calibration(self._flags[rows], self._folded[rows], smooth=smooth)]
+                    for scores in drawn
+                ]
+            )
         return found
 
 
@@ -183,12 +187,21 @@ def _classifier() -> LogisticRegression:
     return LogisticRegression(C=PENALTY, class_weight="balanced", max_iter=1000)
 
 
-class _calibration:
-    """Platt's method: from scores to log-odds at equal numbers of flips and others."""
+class _Calibration:
+    """Platt's method: from scores to log-odds at equal numbers of flips and others. His targets, a little off
+    0 and 1, keep the odds from exploding where no flip scores below another sample; `smooth` takes them."""
 
-    def __init__(self, flags: Flags, scores: Values) -> None:
-        unpenalized = LogisticRegression(C=1e3, class_weight="balanced", max_iter=1000)
-        self._fit = unpenalized.fit(scores[:, None], flags)
+    def __init__(self, flags: Flags, scores: Values, *, smooth: bool = True) -> None:
+        counts = np.bincount(flags, minlength=2)
+        targets = np.where(flags, (counts[1] + 1) / (counts[1] + 2), 1 / (counts[0] + 2))
+        if not smooth:
+            targets = flags.astype(float)
+        equal = len(flags) / 2 / counts[flags.astype(int)]
+        self._fit = LogisticRegression(C=1e3, max_iter=1000).fit(
+            np.concatenate([scores, scores])[:, None],
+            np.repeat([True, False], len(scores)),
+            sample_weight=np.concatenate([equal * targets, equal * (1 - targets)]),
+        )
 
     def __call__(self, scores: Values) -> Values:
         return cast(Values, self._fit.decision_function(scores[:, None]))
