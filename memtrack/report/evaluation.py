@@ -38,7 +38,7 @@ SHEET = 50
 @dataclass(frozen=True)
 class Evaluation:
     """The scores of a variant, each (N,), the label that is suggested for each sample in place of the given
-    one, int64 (N,), and everything that they are evaluated with."""
+    one, int64 (N,) (-1: none), and everything that they are evaluated with."""
 
     variant: VariantData
     trajectory: EpochArrays
@@ -118,7 +118,7 @@ class Evaluation:
             "given_label": names[variant.given],
             "clean_label": names[variant.clean] if known else "",
             "predicted_label": names[self.trajectory.last("predicted")],
-            "suggested_label": names[self.suggested],
+            "suggested_label": suggested_names(self.suggested, names),
             "corrupted": variant.corrupted.astype(int) if known else "",
             **self.probabilities,
         }
@@ -190,16 +190,22 @@ class Evaluation:
     def _draw_highest(self, key: str, path: Path) -> None:
         """Draw the samples of the highest score, with their given and their suggested labels."""
         variant, names = self.variant, self.variant.summary.classes
+        suggested = suggested_names(self.suggested, np.asarray(names, dtype=object))
         top = np.argsort(-self.scores[key], kind="stable")[:SHEET]
         captions = [
             caption(
                 variant.ids[row],
                 f"given {names[variant.given[row]]}",
-                f"suggested {names[self.suggested[row]]}",
+                f"suggested {suggested[row] or 'none'}",
             )
             for row in top
         ]
         figures.contact_sheet(variant.read(top), captions, variant.corrupted[top].tolist(), path)
+
+
+def suggested_names(suggested: NDArray[np.int64], names: NDArray[np.object_]) -> NDArray[np.object_]:
+    """The names of suggested classes (N,); empty for -1, where nothing is suggested."""
+    return np.where(suggested < 0, "", names[suggested])
 
 
 def _behind(found: Difference | None) -> dict[str, float]:

@@ -99,8 +99,8 @@ class SuspectsMetrics(StrictModel):
         if self.wrong is None:
             return []
         text = (
-            f"about {self.wrong:.0f} labels are wrong [{self.wrong_low:.0f}, {self.wrong_high:.0f}]; "
-            f"{self.called} are probably wrong"
+            f"about {self.wrong:.0f} labels are wrong [{self.wrong_low:.0f}, {self.wrong_high:.0f}] (learned "
+            f"from flips, found with AUROC {self.auroc_of_flips:.3f}); {self.called} are probably wrong"
         )
         if self.expected_precision is not None and self.expected_recall is not None:
             text += (

@@ -10,6 +10,7 @@ import pandas as pd
 from memtrack.config.json_files import write_json
 from memtrack.data.manifest import write_manifest
 from memtrack.report import figures
+from memtrack.report.evaluation import suggested_names
 from memtrack.report.metrics import SuspectsMetrics
 from memtrack.report.sample_tables import SUSPECTS, write_csv
 from memtrack.runs.causes import suspects_causes
@@ -29,7 +30,7 @@ def write(suspects: Suspects, folder: Path) -> SuspectsMetrics:
             "given_label": names[variant.given],
             "suspicion": found.suspicion,
             "mislabelled": found.probability,
-            "suggested_label": names[suspects.suggested],
+            "suggested_label": suggested_names(suspects.suggested, names),
             "suggested_probability": found.probability * suspects.share,
         }
     )

@@ -27,6 +27,9 @@ from memtrack.data.variants import VariantData
 from memtrack.runs.trained import TrainedRun
 from memtrack.runs.training import train
 
+LEAST = 0.7
+"""The AUROC of the flips below which nothing is learned: probabilities would follow from chance."""
+
 
 @dataclass(frozen=True)
 class Suspects:
@@ -69,7 +72,10 @@ def learn(params: Params, name: str, world: World) -> Suspects | None:
         for labels in draws:
             check_flips(labels != variant.given, trusted)
     except ValueError as error:
-        text = f"{name} has too few samples for {params.suspects.share:g}: {error}"
+        text = (
+            f"{error}: {params.suspects.share:g} of the {len(trusted)} samples of {name} are flipped: raise "
+            "it, or remove the variant from suspects.variants"
+        )
         raise params.suspects.mistake("share", message=text) from None
     for draw, labels in enumerate(draws):
         train(
@@ -90,6 +96,12 @@ def learn(params: Params, name: str, world: World) -> Suspects | None:
         )
         trainings.append(FlippedTraining(_features(other)[1], labels != variant.given, trusted))
     found = learned(features, trainings, seed=params.suspects.seed)
+    if found.auroc < LEAST:
+        text = (
+            f"nothing can be learned of {name}: its flipped labels are told from the others with an AUROC of "
+            f"{found.auroc:.2f}, and {LEAST} is needed; train it in another way, or remove it here"
+        )
+        raise params.suspects.mistake("variants", message=text)
     suggested, share = suggested_labels(*_evidence(run), classes=len(variant.summary.classes))
     return Suspects(params, variant, run, found, names, suggested, share)
 

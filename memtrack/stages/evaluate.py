@@ -65,6 +65,9 @@ def evaluate(
     data = PreparedData()
     variant = VariantData(name, data)
     run = TrainedRun(params, data, variant, trained, stage)
+    probabilities = {}
+    if learned is not None:
+        probabilities = read_suspects(learned, variant, suspects_causes(params, variant))
     chosen = params.evaluate.scores or tuple(key for key, score in SCORES.items() if score.by_default)
     names = dict.fromkeys([SUSPICION, *chosen])
     evidence = run.evidence(names)
@@ -75,9 +78,7 @@ def evaluate(
     suggested, _ = suggested_labels(
         evidence[Need.EPOCHS], evidence[Need.NEIGHBOURS], classes=len(variant.summary.classes)
     )
-    probabilities = {}
-    if learned is not None:
-        probabilities = read_suspects(learned, variant, suspects_causes(params, variant))
+    if probabilities:
         scores[SUSPICION] = probabilities.pop(SUSPICION)
     found = Evaluation(
         variant,

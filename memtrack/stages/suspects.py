@@ -41,8 +41,8 @@ def _keep_trainings(folder: Path, count: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     kept = {str(draw) for draw in range(count)}
     for path in folder.iterdir():
-        if path.name not in kept:
-            shutil.rmtree(path)
+        if path.is_dir() and path.name not in kept:
+            shutil.rmtree(path, ignore_errors=True)  # other processes of the training may remove it, too
 
 
 def _write_nothing(folder: Path) -> None:

@@ -126,6 +126,8 @@ def test_no_score_sees_the_clean_labels(prepared: Project) -> None:
     """Other clean labels and flags beside the same given ones: other AUROCs, and not a bit of a score."""
     prepared.edit("evaluate.scores", list(SCORES))
     prepared.edit("suspects", {"variants": ["noisy"], "share": 0.3})
+    prepared.edit("train.epochs", 12)
+    prepared.edit("train.batch_size", 8)
     before, judged = scored(prepared, "noisy")
     labels = prepared.folder / "data/variants/noisy/labels.csv"
     table = pd.read_csv(labels)

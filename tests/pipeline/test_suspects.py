@@ -18,6 +18,8 @@ def learned(project: Project) -> Project:
     """A project that has learned from two trainings with flips."""
     project.environment[CODE] += NO_MODEL + NO_STORE
     project.edit("suspects", {"variants": ["noisy"], "share": 0.3, "draws": 2, "seed": 5})
+    project.edit("train.epochs", 12)
+    project.edit("train.batch_size", 8)
     for stage in (("prepare",), ("corrupt", "noisy"), ("train", "noisy"), ("suspects", "noisy")):
         project.stage(*stage)
     return project
@@ -87,7 +89,8 @@ def test_too_few_samples_to_learn_from(learned: Project) -> None:
     learned.edit("suspects.share", 0.1)
     learned.edit("suspects.draws", 1)
     output = learned.stage("suspects", "noisy", status=2)
-    assert "suspects.share: noisy has too few samples for 0.1: fewer than 5 flipped labels" in output
+    assert "suspects.share: there are fewer than 5 flipped labels" in output
+    assert "0.1 of the 32 samples of noisy are flipped: raise it, or remove the variant" in output
 
 
 def test_it_does_nothing_unless_it_is_asked_to(learned: Project) -> None:
@@ -99,3 +102,11 @@ def test_it_does_nothing_unless_it_is_asked_to(learned: Project) -> None:
     assert "mislabelled" not in scores
     assert (scores["suspicion"] <= 1).all()
     assert "labels are wrong" not in learned.run("python", "-m", "memtrack.results")
+
+
+def test_flips_that_cannot_be_told_teach_nothing(learned: Project) -> None:
+    learned.edit("train.epochs", 1)
+    learned.edit("train.optimizer.lr", 1e-9)
+    learned.stage("train", "noisy")
+    output = learned.stage("suspects", "noisy", status=2)
+    assert "suspects.variants: nothing can be learned of noisy" in output

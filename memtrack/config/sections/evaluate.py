@@ -41,7 +41,7 @@ class EvaluateParams(Section):
     """The scores, and the intervals of what is measured of them."""
 
     scores: Choices[ScoreName] | None = Field(
-        None, description="The names of the scores; null: all that need nothing beyond the recorded epochs."
+        None, description="The names of the scores; null: all but vog. `suspicion` is always computed."
     )
     bootstrap: Annotated[int, Field(ge=10, le=100_000)] = Field(
         1000,

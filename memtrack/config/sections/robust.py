@@ -27,6 +27,12 @@ class SymmetricCrossEntropy(Section):
     alpha: Weight = Field(0.1, description="The weight of the cross entropy.")
     beta: Weight = Field(1.0, description="The weight of the reverse cross entropy, 4 (1 - p_y).")
 
+    @model_validator(mode="after")
+    def _something_is_minimized(self) -> SymmetricCrossEntropy:
+        if self.alpha == self.beta == 0:
+            raise ValueError("alpha or beta should be above 0")
+        return self
+
 
 class GeneralizedCrossEntropy(Section):
     """(1 - p_y^q) / q (Zhang & Sabuncu, NeurIPS 2018)."""

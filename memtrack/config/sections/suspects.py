@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from memtrack.config.sections.base import Section, Seed, Share, VariantNames
 
@@ -23,3 +23,9 @@ class SuspectsParams(Section):
         1, description="The number of trainings, each with other flips."
     )
     seed: Seed = Field(0, description="Seed of the flips.")
+
+    @model_validator(mode="after")
+    def _some_trusted_labels_stay(self) -> SuspectsParams:
+        if self.share >= self.trusted:
+            raise ValueError("share should be below trusted: the other trusted labels stay as they are")
+        return self

@@ -123,7 +123,7 @@ def learned(features: Values, trainings: Sequence[FlippedTraining], *, seed: int
 def check_flips(flipped: Flags, trusted: Flags) -> None:
     """`ValueError` if there are too few flipped labels, or other trusted ones, to learn from; both (N,)."""
     if min(flipped.sum(), (trusted & ~flipped).sum()) < FOLDS:
-        raise ValueError(f"fewer than {FOLDS} flipped labels, or other trusted ones")
+        raise ValueError(f"there are fewer than {FOLDS} flipped labels, or other trusted ones")
 
 
 class _Learner:

@@ -15,7 +15,7 @@ from memtrack.core.scores.telling_epochs import telling
 
 SUSPICION = "suspicion"
 """The name of the score; tables and pictures of samples are in its order."""
-EARLY = 1 / 3
+FIRST = 1 / 3
 """The share of the recorded epochs that `suspicion_features` calls early."""
 PIXELS = 0.5
 """The weight of the neighbours by pixels in `suspicion`; the other two parts have 1."""
@@ -40,7 +40,7 @@ def suspicion_features(trajectory: EpochArrays, found: Neighbourhoods) -> dict[s
     """The scores that may make up a learned suspicion, each (N,); see
     `memtrack.core.evaluation.mislabelled.learned`."""
     epochs = trajectory.epochs
-    early = trajectory.between(epochs[0], epochs[math.ceil(len(epochs) * EARLY) - 1])
+    early = trajectory.between(epochs[0], epochs[math.ceil(len(epochs) * FIRST) - 1])
     until = trajectory.between(epochs[0], telling(trajectory).last)
     return {
         "csl": csl(trajectory),
@@ -61,8 +61,8 @@ def suggested_labels(
     nearest neighbours vote for; each of the two has half of the votes. The lowest class of equals.
 
     Returns:
-        the classes (N,), and their share of the votes for other classes than the given one (N,); 0 if there
-        are no such votes.
+        the classes (N,), and their share of the votes for other classes than the given one (N,); -1 and 0 if
+        there are no such votes.
     """
     labels, rows = found.labels, found.nearest(COUNT, telling(trajectory).early[-1])
     predicted = [values.astype(np.int64) for values in trajectory.each("predicted")]
@@ -81,6 +81,5 @@ def suggested_labels(
         votes[own, labels[part]] = 0
         most, total = votes.max(axis=1), votes.sum(axis=1)
         np.divide(most, total, out=shares[part], where=total > 0)
-        votes[own, labels[part]] = -1
-        suggested[part] = votes.argmax(axis=1)
+        suggested[part] = np.where(total > 0, votes.argmax(axis=1), -1)
     return suggested, shares

@@ -8,11 +8,11 @@ import numpy as np
 
 from memtrack.core.recording.trajectory import EpochArrays
 
-SHARE, EARLY = 0.9, 4
+SHARE, VOTING = 0.9, 4
 
 
 class Telling(NamedTuple):
-    """Recorded epochs. last: the last telling one. early: at most `EARLY`, evenly spaced from the first
+    """Recorded epochs. last: the last telling one. early: at most `VOTING`, evenly spaced from the first
     telling one to the one half-way between the most telling one and the last."""
 
     last: int
@@ -32,6 +32,6 @@ def telling(trajectory: EpochArrays) -> Telling:
     padded = np.pad(spread, 1, constant_values=np.nan)
     smooth = np.nanmean([padded[:-2], padded[1:-1], padded[2:]], axis=0)
     most, found = int(smooth.argmax()), np.flatnonzero(smooth >= SHARE * smooth.max())
-    early = np.linspace(found[0], (most + found[-1]) // 2, EARLY).round().astype(int)
+    early = np.linspace(found[0], (most + found[-1]) // 2, VOTING).round().astype(int)
     epochs = np.array(trajectory.epochs)
     return Telling(int(epochs[found[-1]]), tuple(np.unique(epochs[early]).tolist()))

@@ -96,7 +96,7 @@ def test_nobody_votes_for_another_label() -> None:
     trajectory = recorded()
     trajectory.arrays = {**trajectory.arrays, "predicted": dict.fromkeys(trajectory.epochs, found.labels)}
     labels, shares = suggested_labels(trajectory, found, classes=CLASSES)
-    assert (labels == 1).all()
+    assert (labels == -1).all()
     assert (shares == 0).all()
 
 
