@@ -45,6 +45,8 @@ from memtrack.core.memorization.estimates import INFLUENTIAL, SURE, Counts, infl
 from memtrack.core.memorization.subsets import subset
 from memtrack.core.recording.trajectory import EpochArrays
 from memtrack.core.scores import SCORES, Need, compute
+from memtrack.core.scores.neighbours import COUNT, MANY
+from memtrack.core.scores.telling_epochs import VOTING
 from memtrack.data.corruption import write_variant
 from memtrack.data.image_cache import CHUNK
 from memtrack.data.manifest import write_manifest
@@ -58,6 +60,7 @@ from memtrack.report.duplicates import draw_conflicts, duplicate_table
 from memtrack.report.evaluation import Evaluation
 from memtrack.report.memorization import MemorizationReport
 from memtrack.report.sample_tables import TABLE, read_scores, write_csv
+from memtrack.runs.trained_networks import others
 
 RESULTS = Path(__file__).parent / "results" / "scale"
 VARIANT, CLASSES, EPOCHS, NETWORKS, SHARE = "noisy", 10, 10, 500, 0.7
@@ -377,6 +380,22 @@ def duplicates(samples: int) -> Mapping[str, Any]:
         draw_conflicts(
             found, duplicate_table(found, [*exact, *near.values()], table), Path("conflicting.png")
         )
+
+    return measured(search)
+
+
+@step("evaluate: neighbours by pixels and 64 features")
+def neighbours(samples: int) -> Mapping[str, Any]:
+    found, draw = variant(), np.random.default_rng(7)
+
+    def search() -> None:
+        small = [
+            thumbnails(found.read(range(start, min(start + CHUNK, samples))))
+            for start in range(0, samples, CHUNK)
+        ]
+        others(np.concatenate(small), COUNT)
+        for _ in range(VOTING if samples <= MANY else 1):
+            others(draw.normal(size=(samples, 64)).astype(np.float32), COUNT)
 
     return measured(search)
 

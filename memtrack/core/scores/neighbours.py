@@ -11,18 +11,21 @@ from memtrack.core.scores.telling_epochs import telling
 
 COUNT = 30
 """The number of neighbours. They vote on a label, so it may be large; all of them are near if classes are."""
+MANY = 100_000
+"""Of more samples, neighbours are searched in one epoch alone: with a million each search takes minutes."""
 COST = "a search for the nearest neighbours of all samples"
 
 
 @score(title="neighbours by features", needs=(Need.EPOCHS, Need.NEIGHBOURS), cost=COST)
 def neighbours(trajectory: EpochArrays, found: Neighbourhoods) -> Values:
     """The share of the nearest neighbours with another given label. They are nearest by the features of the
-    network; the mean over the early `telling` epochs. A network that has memorized labels puts samples with
-    the same wrong label side by side.
+    network; the mean over the early `telling` epochs, or the first of them if there are more than `MANY`
+    samples. A network that has memorized labels puts samples with the same wrong label side by side.
 
     Source: the vote of the nearest neighbours, as in Zhu, Dong & Liu, ICML 2022 (SimiFeat), section 3.
     """
-    epochs = telling(trajectory).early
+    early = telling(trajectory).early
+    epochs = early if len(found.labels) <= MANY else early[:1]
     total = np.zeros(())
     for epoch in epochs:
         total = total + disagreement(found, found.nearest(COUNT, epoch))

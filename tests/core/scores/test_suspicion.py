@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import rankdata
 
 from memtrack.core.recording.trajectory import InMemoryTrajectory
-from memtrack.core.scores import Need, compute
+from memtrack.core.scores import Need, compute, neighbours
 from memtrack.core.scores.suspicion import suggested_labels, suspicion_features
 from memtrack.core.scores.telling_epochs import telling
 
@@ -70,6 +70,13 @@ def test_suspicion_is_the_weighted_mean_of_ranks() -> None:
     expected = np.average(parts, axis=0, weights=[1, 1, 0.5]) / N
     values = compute("suspicion", {Need.EPOCHS: trajectory, Need.NEIGHBOURS: found})
     assert values == pytest.approx(expected)
+
+
+def test_of_many_samples_the_first_telling_epoch_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "MANY", N - 1)
+    found, flat = Found(), spread(dict.fromkeys(range(1, 21), 0.4))
+    values = compute("neighbours", {Need.EPOCHS: flat, Need.NEIGHBOURS: found})
+    assert values.tolist() == neighbours.disagreement(found, found.nearest(30, 1)).tolist()
 
 
 def test_the_suggested_label_has_the_most_votes() -> None:
