@@ -24,12 +24,17 @@ def neighbours(trajectory: EpochArrays, found: Neighbourhoods) -> Values:
 
     Source: the vote of the nearest neighbours, as in Zhu, Dong & Liu, ICML 2022 (SimiFeat), section 3.
     """
-    early = telling(trajectory).early
-    epochs = early if len(found.labels) <= MANY else early[:1]
+    epochs = voting_epochs(trajectory, found)
     total = np.zeros(())
     for epoch in epochs:
         total = total + disagreement(found, found.nearest(COUNT, epoch))
     return total / len(epochs)
+
+
+def voting_epochs(trajectory: EpochArrays, found: Neighbourhoods) -> tuple[int, ...]:
+    """The epochs in which neighbours are searched by features."""
+    early = telling(trajectory).early
+    return early if len(found.labels) <= MANY else early[:1]
 
 
 @score(title="neighbours by pixels", needs=(Need.NEIGHBOURS,), cost=COST)

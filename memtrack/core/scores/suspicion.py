@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from memtrack.core.recording.trajectory import EpochArrays
 from memtrack.core.scores.from_trajectory import aum, csl, el2n, mean_ranks
-from memtrack.core.scores.neighbours import COST, COUNT, neighbours, neighbours_pixels
+from memtrack.core.scores.neighbours import COST, COUNT, neighbours, neighbours_pixels, voting_epochs
 from memtrack.core.scores.registry import Need, Neighbourhoods, Values, score
 from memtrack.core.scores.telling_epochs import telling
 
@@ -64,7 +64,7 @@ def suggested_labels(
         the classes (N,), and their share of the votes for other classes than the given one (N,); -1 and 0 if
         there are no such votes.
     """
-    labels, rows = found.labels, found.nearest(COUNT, telling(trajectory).early[-1])
+    labels, rows = found.labels, found.nearest(COUNT, voting_epochs(trajectory, found)[-1])
     predicted = [values.astype(np.int64) for values in trajectory.each("predicted")]
     suggested, shares = np.empty_like(labels), np.zeros(len(labels))
     for start in range(0, len(labels), VOTED):
