@@ -171,7 +171,7 @@ def test_a_training_that_diverges_is_left_out(opened: Open, monkeypatch: pytest.
         (
             {"share": 0.01},
             {},
-            r"tune.recipe.share: noisy has too few samples for 0.01: fewer than 5 flipped labels",
+            r"tune.recipe.share: noisy has too few samples for 0.01: there are fewer than 5 flipped labels",
         ),
         ({}, {"sampler": "grid"}, r"tune.sampler: grid is for h and n"),
     ],
