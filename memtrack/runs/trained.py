@@ -47,8 +47,7 @@ class TrainedRun:
     def evidence(self, scores: Iterable[str]) -> Mapping[Need, Any]:
         """What the scores with these names are computed from."""
         wanted = {need for name in scores for need in needs(name)}
-        found = self._evidence
-        if wanted & {Need.NETWORKS, Need.NEIGHBOURS} and Need.NETWORKS not in found:
+        if wanted & {Need.NETWORKS, Need.NEIGHBOURS} and Need.NETWORKS not in self._evidence:
             networks = TrainedNetworks(
                 self._params,
                 self._data,
@@ -57,8 +56,8 @@ class TrainedRun:
                 self.trajectory.epochs,
                 self._remedy,
             )
-            found |= {Need.NETWORKS: networks, Need.NEIGHBOURS: NearestSamples(networks)}
-        return found
+            self._evidence |= {Need.NETWORKS: networks, Need.NEIGHBOURS: NearestSamples(networks)}
+        return self._evidence
 
 
 def recorded_trajectory(params: Params, variant: VariantData, kept: KeptFolder) -> Trajectory:

@@ -65,21 +65,17 @@ def evaluate(
     data = PreparedData()
     variant = VariantData(name, data)
     run = TrainedRun(params, data, variant, trained, stage)
-    probabilities = {}
-    if learned is not None:
-        probabilities = read_suspects(learned, variant, suspects_causes(params, variant))
+    known = {} if learned is None else read_suspects(learned, variant, suspects_causes(params, variant))
     chosen = params.evaluate.scores or tuple(key for key, score in SCORES.items() if score.by_default)
     names = dict.fromkeys([SUSPICION, *chosen])
     evidence = run.evidence(names)
     try:
-        scores = {key: compute(key, evidence) for key in names}
+        scores = {key: known[key] if key in known else compute(key, evidence) for key in names}
     except LookupError as error:
         raise InputError([Problem(run.trajectory.folder, message=f"{error}: run `dvc repro`")]) from None
     suggested, _ = suggested_labels(
         evidence[Need.EPOCHS], evidence[Need.NEIGHBOURS], classes=len(variant.summary.classes)
     )
-    if probabilities:
-        scores[SUSPICION] = probabilities.pop(SUSPICION)
     found = Evaluation(
         variant,
         run.trajectory,
@@ -87,7 +83,7 @@ def evaluate(
         suggested,
         run.metrics.test_accuracy,
         params.evaluate.confidence,
-        probabilities,
+        {key: values for key, values in known.items() if key not in scores},
     )
     found.write(folder)
     write_json(found.metrics, folder / "metrics.json")

@@ -94,8 +94,7 @@ def learned(features: Values, trainings: Sequence[FlippedTraining], *, seed: int
         features: of the plain training, (N, K).
 
     Source: for the calibration Platt, Advances in Large Margin Classifiers, 1999, section 2.2; for the share
-    of wrong labels Saerens, Latinne & Decaestecker, Neural Computation 2002, section
-    2.2.
+    of wrong labels Saerens, Latinne & Decaestecker, Neural Computation 2002, section 2.2.
 
     Raises:
         ValueError: if a training has fewer flipped, or fewer other trusted samples, than there are folds.
@@ -135,7 +134,6 @@ class _Learner:
     """
 
     def __init__(self, training: FlippedTraining, features: Values, seed: int) -> None:
-        self.training = training
         check_flips(training.flipped, training.trusted)
         rows = np.flatnonzero(training.trusted | training.flipped)
         flags = training.flipped[rows]
@@ -168,14 +166,10 @@ class _Learner:
         for _ in range(RESAMPLES):
             rows = np.concatenate([draw.choice(flipped, len(flipped)), draw.choice(other, len(other))])
             drawn = [draw.choice(scores, len(scores)) for scores in (self._scores, self._plain)]
-            found.append(
-                [
-                    _share(calibrated(scores))
-                    for smooth in (True, False)
-                    for calibrated in [_Calibration(self._flags[rows], self._folded[rows], smooth=smooth)]
-                    for scores in drawn
-                ]
-            )
+            calibrations = [
+                _Calibration(self._flags[rows], self._folded[rows], smooth=smooth) for smooth in (True, False)
+            ]
+            found.append([_share(calibrated(scores)) for calibrated in calibrations for scores in drawn])
         return found
 
 

@@ -25,10 +25,11 @@ VOTED = 10_000
 
 @score(needs=(Need.EPOCHS, Need.NEIGHBOURS), cost=COST)
 def suspicion(trajectory: EpochArrays, found: Neighbourhoods) -> Values:
-    """The mean rank of a sample, from 1/N to 1, by EL2N over the `telling` epochs, by `neighbours` and, with
-    half of the weight, by `neighbours_pixels`.
+    """The mean rank of a sample, from 1/N to 1, by EL2N until the last of the `telling` epochs, by
+    `neighbours` and, with half of the weight, by `neighbours_pixels`.
 
-    Source: our own. The parts and their weights were chosen by benchmarks/detection.py.
+    Source: our own. The parts and their weights were chosen on digits and CIFAR-10; benchmarks/detection.py
+    measures them.
     """
     until = trajectory.between(trajectory.epochs[0], telling(trajectory).last)
     parts = [el2n(until), neighbours(trajectory, found)]

@@ -26,7 +26,7 @@ def telling(trajectory: EpochArrays) -> Telling:
     and small again once it has memorized these. It is averaged over three recorded epochs. An epoch with at
     least 90% of the largest is telling.
 
-    Source: our own; see benchmarks/detection.py.
+    Source: our own, chosen on digits and CIFAR-10.
     """
     spread = np.array([values.std() for values in trajectory.each("error_norm")])
     padded = np.pad(spread, 1, constant_values=np.nan)
