@@ -19,12 +19,12 @@ from memtrack.core.evaluation.mislabelled import (
 from memtrack.core.labels.flips import flipped
 from memtrack.core.recording.trajectory import EpochArrays
 from memtrack.core.scores import Need, compute, ranks
-from memtrack.core.scores.registry import Neighbourhoods
 from memtrack.core.scores.suspicion import SUSPICION, suggested_labels, suspicion_features
 from memtrack.core.training.distributed import World
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.runs.trained import TrainedRun
+from memtrack.runs.trained_networks import NearestSamples
 from memtrack.runs.training import train
 
 LEAST = 0.7
@@ -92,7 +92,12 @@ def learn(params: Params, name: str, world: World) -> Suspects | None:
     trainings = []
     for draw, labels in enumerate(draws):
         other = TrainedRun(
-            params, data, variant.flipped(labels), flipped_training(name, draw), f"suspects@{name}"
+            params,
+            data,
+            variant.flipped(labels),
+            flipped_training(name, draw),
+            f"suspects@{name}",
+            pixels=_evidence(run)[1].pixels,
         )
         trainings.append(FlippedTraining(_features(other)[1], labels != variant.given, trusted))
     found = learned(features, trainings, seed=params.suspects.seed)
@@ -106,7 +111,7 @@ def learn(params: Params, name: str, world: World) -> Suspects | None:
     return Suspects(params, variant, run, found, names, suggested, share)
 
 
-def _evidence(run: TrainedRun) -> tuple[EpochArrays, Neighbourhoods]:
+def _evidence(run: TrainedRun) -> tuple[EpochArrays, NearestSamples]:
     evidence = run.evidence([SUSPICION])
     return evidence[Need.EPOCHS], evidence[Need.NEIGHBOURS]
 

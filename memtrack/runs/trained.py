@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from memtrack.config.json_files import read_json
 from memtrack.config.params import Params
@@ -15,7 +19,7 @@ from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.runs.causes import recording_causes, training_causes
 from memtrack.runs.metrics import METRICS, TrainMetrics
-from memtrack.runs.trained_networks import NearestSamples, TrainedNetworks
+from memtrack.runs.trained_networks import NearestSamples, TrainedNetworks, nearest_by_pixels
 from memtrack.tracking.reference import RunReference
 
 
@@ -26,15 +30,25 @@ class TrainedRun:
         trajectory: the recorded numbers. metrics: the content of metrics.json.
         reference: the MLflow run of the training.
 
+    Args:
+        pixels: finds the samples that are nearest by pixels, if this is known; see `NearestSamples`.
+
     Raises:
         InputError: if the trajectory is damaged, or was recorded on another variant or with other parameters.
     """
 
     def __init__(
-        self, params: Params, data: PreparedData, variant: VariantData, folder: Path, stage: str
+        self,
+        params: Params,
+        data: PreparedData,
+        variant: VariantData,
+        folder: Path,
+        stage: str,
+        pixels: Callable[[int], NDArray[np.int64]] | None = None,
     ) -> None:
         self._remedy = f"run `dvc repro {stage}`"
         self._params, self._data, self._variant, self._folder = params, data, variant, folder
+        self._pixels = pixels
         kept = KeptFolder(folder / "trajectory", self._remedy)
         kept.require(**recording_causes(params))
         self.trajectory = recorded_trajectory(params, variant, kept)
@@ -56,7 +70,9 @@ class TrainedRun:
                 self.trajectory.epochs,
                 self._remedy,
             )
-            self._evidence |= {Need.NETWORKS: networks, Need.NEIGHBOURS: NearestSamples(networks)}
+            pixels = self._pixels or partial(nearest_by_pixels, self._variant)
+            nearest = NearestSamples(self._variant.given, networks.features, pixels)
+            self._evidence |= {Need.NETWORKS: networks, Need.NEIGHBOURS: nearest}
         return self._evidence
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,25 +93,35 @@ class TrainedNetworks:
 
 
 class NearestSamples:
-    """The nearest neighbours of the samples; see `memtrack.core.scores.registry.Neighbourhoods`."""
+    """The nearest neighbours of the samples; see `memtrack.core.scores.registry.Neighbourhoods`.
 
-    def __init__(self, networks: TrainedNetworks) -> None:
-        self.labels = networks.labels
-        self._networks = networks
-        self._found: dict[tuple[int, int | None], NDArray[np.int64]] = {}
+    Args:
+        labels: the given labels, int64 (N,).
+        features: the features of the network after an epoch, (N, features).
+        pixels: finds so many nearest by pixels, the same for all labels; see `nearest_by_pixels`.
+    """
+
+    def __init__(
+        self,
+        labels: NDArray[np.int64],
+        features: Callable[[int], Vectors],
+        pixels: Callable[[int], NDArray[np.int64]],
+    ) -> None:
+        self.labels = labels
+        self.pixels = cache(pixels)
+        self._by_features = cache(lambda count, epoch: others(directions(features(epoch)), count))
 
     def nearest(self, count: int, epoch: int | None = None) -> NDArray[np.int64]:
         """The rows of the nearest other samples, (N, count), or fewer columns if there are fewer samples."""
-        if (count, epoch) not in self._found:
-            vectors = self._pixels() if epoch is None else directions(self._networks.features(epoch))
-            self._found[count, epoch] = others(vectors, count)
-        return self._found[count, epoch]
+        return self.pixels(count) if epoch is None else self._by_features(count, epoch)
 
-    def _pixels(self) -> Vectors:
-        variant, starts = self._networks.variant, range(0, len(self.labels), CHUNK)
-        return np.concatenate([
-            thumbnails(variant.read(range(start, min(start + CHUNK, len(self.labels))))) for start in starts
-        ])  # fmt: skip
+
+def nearest_by_pixels(variant: VariantData, count: int) -> NDArray[np.int64]:
+    """The rows of the samples that are nearest by pixels; see `others`."""
+    samples = len(variant.ids)
+    starts = range(0, samples, CHUNK)
+    images = (variant.read(range(start, min(start + CHUNK, samples))) for start in starts)
+    return others(np.concatenate([thumbnails(part) for part in images]), count)
 
 
 def directions(features: Vectors) -> Vectors:

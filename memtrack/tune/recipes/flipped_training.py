@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from memtrack.config.params import Params
 from memtrack.core.evaluation.detection import auroc
 from memtrack.core.scores import Need, compute
-from memtrack.core.scores.registry import Neighbourhoods
 from memtrack.core.scores.suspicion import SUSPICION
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.runs.light_training import LightTraining
-from memtrack.runs.trained_networks import directions, others
+from memtrack.runs.trained_networks import NearestSamples
 from memtrack.terminal.progress import Progress
 from memtrack.tune.recipes.space import SO_FAR, TRIED, scores_of
 
@@ -36,14 +35,14 @@ class Flips:
     Attributes:
         variant: the samples with the labels that are given.
         trusted: the samples that may be flipped, (N,).
-        pixels: the nearest samples by pixels; see `Neighbourhoods`.
+        pixels: finds the samples that are nearest by pixels; see `NearestSamples`.
     """
 
     data: PreparedData
     variant: VariantData
     device: torch.device
     trusted: NDArray[np.bool_]
-    pixels: Neighbourhoods
+    pixels: Callable[[int], NDArray[np.int64]]
 
     def auroc(self, labels: NDArray[np.int64], scores: Values) -> float:
         """How well scores (N,) tell the flips in `labels` (N,) from the other trusted samples."""
@@ -84,28 +83,9 @@ class FlippedTraining:
                 yield quarter, max(flips.auroc(self._labels, compute(name, known)) for name in SO_FAR)
         evidence = {
             Need.EPOCHS: training.trajectory,
-            Need.NEIGHBOURS: _Neighbours(self._labels, flips.pixels, training.features),
+            Need.NEIGHBOURS: NearestSamples(self._labels, training.features, flips.pixels),
         }
         names = scores_of(self._params)
         if training.keeps_networks:
             names[SUSPICION] = SUSPICION
         self.scores = {title: compute(names[title], evidence) for title in TRIED if title in names}
-
-
-class _Neighbours:
-    """The nearest neighbours in a training with flips: by pixels they are those of every training."""
-
-    def __init__(
-        self,
-        labels: NDArray[np.int64],
-        pixels: Neighbourhoods,
-        features: Callable[[int], NDArray[np.float32]],
-    ) -> None:
-        self.labels = labels
-        self._pixels, self._features = pixels, features
-
-    def nearest(self, count: int, epoch: int | None = None) -> NDArray[np.int64]:
-        """See `Neighbourhoods`."""
-        if epoch is None:
-            return self._pixels.nearest(count)
-        return others(directions(self._features(epoch)), count)

@@ -105,7 +105,7 @@ def open_recipe_search(options: Options, worker: int | None = None) -> RecipeSea
         seeds=[*seeds, [options.tune.seed, UNSEEN, 0]],
     )
     *draws, unseen = drawn
-    pixels = trained.evidence([SUSPICION])[Need.NEIGHBOURS]
+    pixels = trained.evidence([SUSPICION])[Need.NEIGHBOURS].pixels
     judged = Flips(data, variant, device, trusted, pixels)
     try:
         check_flips(judged.flags(unseen), trusted)
