@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 from placed import placed
-from prepared_noise import prepare_noise
+from prepared_noise import prepare_noise, project_in
 from safetensors.torch import save_file
 from sklearn.datasets import load_sample_image
 from torch import Tensor, nn
@@ -295,10 +295,7 @@ RESULTS = Path("results/train/noisy")
 def finished(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
     """A project with a training that started from a file."""
     folder = tmp_path_factory.mktemp("finished")
-    with pytest.MonkeyPatch.context() as patched:
-        patched.chdir(folder)
-        patched.setattr(Run, "model", lambda *_: None)
-        shutil.copy(empty_store, "mlflow.db")
+    with project_in(folder, empty_store):
         data = prepare_noise(20, side=4)
         params = Params.model_validate(CONTENT)
         write_variant("noisy", params.variants["noisy"], data)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from prepared_noise import prepare_noise
+from prepared_noise import prepare_noise, project_in
 
 from memtrack.config.errors import InputError
 from memtrack.config.params import Params
@@ -25,7 +25,6 @@ from memtrack.data.variants import VariantData
 from memtrack.runs.checkpoints import trained_checkpoints, trained_network
 from memtrack.runs.trained import TrainedRun, recorded_trajectory
 from memtrack.runs.training import train
-from memtrack.tracking.run import Run
 
 EPOCHS = 2
 CONTENT: dict[str, Any] = {
@@ -52,10 +51,7 @@ def parameters(section: str = "train", **changes: Any) -> Params:
 def finished(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
     """Two variants, each trained; `repeat` is `noisy` with another seed."""
     folder = tmp_path_factory.mktemp("finished")
-    with pytest.MonkeyPatch.context() as patched:
-        patched.chdir(folder)
-        patched.setattr(Run, "model", lambda *_: None)
-        shutil.copy(empty_store, "mlflow.db")
+    with project_in(folder, empty_store):
         data = prepare_noise(20, side=2)
         for name in ("noisy", "other"):
             write_variant(name, parameters().variants[name], data)

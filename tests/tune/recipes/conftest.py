@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prepared_noise import prepare_noise
+from prepared_noise import prepare_noise, project_in
 
 from memtrack.config.params import Params
 from memtrack.config.yaml_file import SourceFile
 from memtrack.data.corruption import write_variant
 from memtrack.runs.training import train
-from memtrack.tracking.run import Run
 from memtrack.tune import study
 from memtrack.tune.options import Options
 from memtrack.tune.recipes.judge import RecipeOutcome, judge, write_outcome
@@ -41,10 +40,7 @@ RECIPE = {
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
     folder = tmp_path_factory.mktemp("finished")
-    with pytest.MonkeyPatch.context() as patched:
-        patched.chdir(folder)
-        patched.setattr(Run, "model", lambda *_: None)
-        shutil.copy(empty_store, "mlflow.db")
+    with project_in(folder, empty_store):
         params = Params.model_validate(CONTENT)
         write_variant("noisy", params.variants["noisy"], prepare_noise(120, side=3))
         train(params, "noisy", Path("results/train/noisy"))
