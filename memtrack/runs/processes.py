@@ -16,7 +16,6 @@ from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_st
 from datetime import timedelta
 from multiprocessing.spawn import get_executable
 from pathlib import Path
-from typing import NoReturn
 
 import torch
 from torch import distributed
@@ -212,9 +211,10 @@ def _end_in_order() -> None:
     heard, told = socket.socketpair()
     told.setblocking(False)
 
-    def leave(*_: object) -> NoReturn:
+    def leave(*_: object) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        sys.exit(ENDED_WITH_OTHERS)
+        if sys.exc_info()[0] is None:  # else an error is ending it: the MLflow run is being closed
+            sys.exit(ENDED_WITH_OTHERS)
 
     def wait() -> None:
         while heard.recv(1) != bytes([signal.SIGTERM]):

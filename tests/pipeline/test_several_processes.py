@@ -32,6 +32,16 @@ Fitting.run_epoch = run_epoch
 """
 """Code that does something in the second process, at the beginning of the third epoch."""
 
+SLOW_END = """
+import time
+from memtrack.tracking.run import Run
+def end(*arguments, end=Run.end, **options):
+    time.sleep(0.3)
+    end(*arguments, **options)
+Run.end = end
+"""
+"""Code that closes an MLflow run slowly: the launcher's signal comes meanwhile."""
+
 
 @pytest.fixture(scope="module")
 def prepared(project: Project) -> Project:
@@ -114,6 +124,7 @@ def test_a_checkpoint_gives_the_same_arrays(prepared: Project, alone: Path, proc
 
 
 def test_a_killed_process_ends_all_and_others_go_on(prepared: Project, alone: Path) -> None:
+    prepared.environment[CODE] += SLOW_END
     (line,) = said(train(prepared, 2, "os.kill(os.getpid(), signal.SIGKILL)", status=1))
     assert line.startswith("process 2 of 2 was ended by SIGKILL, perhaps because memory ran out: ")
     assert line.endswith("run the same command again to continue from there")
