@@ -82,8 +82,8 @@ def learned(features: Values, trainings: Sequence[FlippedTraining], *, seed: int
     """Learn from trainings with flipped labels which labels of the plain training are wrong.
 
     Each training with flips has a classifier of its own, of flipped against other trusted labels. Its odds
-    are calibrated by Platt's method, and EM finds the share of wrong labels among the samples that were not
-    flipped under which their probabilities are consistent. The classifiers' odds in the plain training are
+    are calibrated by Platt's method, which gives the most likely share of wrong labels among the samples that
+    were not flipped. The classifiers' odds in the plain training are
     averaged, and shifted so that its probabilities have this share as their mean.
 
     The interval of the number of wrong labels covers 95% of the resamples of four such shares: those of the
@@ -202,13 +202,18 @@ class _Calibration:
 
 
 def _share(odds: Values) -> float:
-    """The share of wrong labels, given the samples' log-odds at equal numbers: the fixed point of EM."""
-    share = 0.5
-    for _ in range(1000):
-        before, share = share, float(expit(odds + logit(np.clip(share, 1e-12, 1 - 1e-12))).mean())
-        if abs(share - before) < 1e-9:
-            break
-    return share
+    """The most likely share of wrong labels, given the samples' log-odds at equal numbers.
+
+    It is where EM ends: the likelihood is concave, and this is the zero of its slope, or an end of [0, 1].
+    """
+    ratios = np.exp(np.clip(odds, -50, 50))
+
+    def slope(share: float) -> float:
+        return float(((ratios - 1) / (1 - share + share * ratios)).mean())
+
+    if slope(0) <= 0:
+        return 0.0
+    return 1.0 if slope(1) >= 0 else float(brentq(slope, 0, 1, xtol=1e-9))
 
 
 def _with_mean(odds: Values, share: float) -> Values:
