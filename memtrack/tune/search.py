@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from optuna.study import Study
 
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.paths import TRAIN_RESULTS
 from memtrack.core.evaluation.detection import samples_needed
 from memtrack.core.scores import Need, compute
+from memtrack.core.training.devices import compute_deterministically
 from memtrack.data.manifest import KeptFolder
 from memtrack.runs.trained import recorded_trajectory
 from memtrack.tune.costs import sweep_costs
@@ -72,7 +72,7 @@ def open_search(options: Options, worker: int | None = None) -> Search:
     Raises:
         InputError: if the options do not fit what is trained, or if the storage cannot be used.
     """
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    compute_deterministically()
     if options.repro and worker is None:
         reproduce(needed_stages(options))
     plan = make_plan(options)

@@ -31,8 +31,9 @@ def migrations() -> None:
     alembic.util.load_python_file = lambda folder, name: (load if name == MIGRATES else kept)(folder, name)
 
 
-def parameters_in_dvc() -> None:
-    """DVC parses params.yaml for each stage that reads it."""
+def files_of_dvc() -> None:
+    """DVC parses params.yaml for each stage that reads it, and dvc.lock twice for each stage that it ran: the
+    second time slowly, to keep comments, which dvc.lock does not have."""
     from dvc.utils import strictyaml
     from dvc.utils.serialize import _yaml
 
@@ -46,7 +47,11 @@ def parameters_in_dvc() -> None:
             parsed[text] = parse(text, path, typ)
         return copy.deepcopy(parsed[text])
 
+    def parse_for_update(text: str, path: str) -> Any:
+        return parse_once(text, path, "safe" if path.endswith("dvc.lock") else "rt")
+
     _yaml.parse_yaml = strictyaml.parse_yaml = parse_once
+    _yaml.parse_yaml_for_update = parse_for_update
 
 
 def code() -> None:

@@ -136,7 +136,7 @@ def load() -> dict[str, bytes]:
             importlib.import_module(found.name)
     assert memtrack.__file__ == str(REPOSITORY / "memtrack/__init__.py")
     parsed_once.migrations()
-    parsed_once.parameters_in_dvc()
+    parsed_once.files_of_dvc()
     parsed_once.code()
     name_no_callers()
     do_once()
@@ -169,7 +169,7 @@ def do_once() -> None:
     from mlflow.utils.requirements_utils import _init_packages_to_modules_map
     from sklearn.metrics import roc_auc_score
 
-    from memtrack.runs import fingerprint
+    from memtrack.runs.code import closure
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
@@ -183,8 +183,7 @@ def do_once() -> None:
 
     roc_auc_score([0, 1], [0, 1])  # scikit-learn looks for plugins
 
-    fingerprint.code_hash("memtrack.runs.fitting")
-    fingerprint.code_hash("memtrack.runs.recording")
+    closure(*(name for name in sys.modules if name.startswith("memtrack.")), left_out={})  # parses them
 
     _init_packages_to_modules_map()  # MLflow looks through all packages before it exports a network
     torch.export.export(torch.nn.Linear(1, 1), (torch.zeros(2, 1),))

@@ -26,9 +26,14 @@ def free_on_gpu(device: torch.device) -> int:
 def compute_deterministically(on: bool = True) -> None:
     """Make torch give the same numbers for the same seed, or let it choose the fastest way, in this process.
 
-    Operations without a deterministic version warn."""
+    Operations without a deterministic version warn. The compiler is not told; see `compile_likewise`."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
-    torch.use_deterministic_algorithms(on, warn_only=True)
+    torch.set_deterministic_debug_mode("warn" if on else "default")
     # this debugging aid takes time
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = not on
+
+
+def compile_likewise() -> None:
+    """Make torch.compile as deterministic as operations are. It takes seconds to load the compiler."""
+    torch.use_deterministic_algorithms(torch.are_deterministic_algorithms_enabled(), warn_only=True)

@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from memtrack.core.training.augmentation import Augmentation
 from memtrack.core.training.average import WeightAverage
+from memtrack.core.training.devices import compile_likewise
 from memtrack.core.training.distributed import ALONE, World
 from memtrack.core.training.losses import CrossEntropy, Loss
 from memtrack.core.training.mixup import Mixup
@@ -122,7 +123,10 @@ class Trainer:
         self._device = next(model.parameters()).device
         self._world = world
         replicated = world.replicated(model, shape)
-        network = cast(nn.Module, torch.compile(replicated)) if compiled else replicated
+        network = replicated
+        if compiled:
+            compile_likewise()
+            network = cast(nn.Module, torch.compile(replicated))
         self._precision = precision
         self.optimizer = build_optimizer(model, **optimizer)
         self.schedule = build_schedule(self.optimizer, epochs=epochs, steps=steps, **schedule)

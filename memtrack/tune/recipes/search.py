@@ -18,6 +18,7 @@ from memtrack.config.paths import TRAIN_RESULTS
 from memtrack.core.evaluation.mislabelled import check_flips
 from memtrack.core.scores import Need
 from memtrack.core.scores.suspicion import SUSPICION
+from memtrack.core.training.devices import compute_deterministically
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.runs.causes import trajectory_causes
@@ -82,7 +83,7 @@ def open_recipe_search(options: Options, worker: int | None = None) -> RecipeSea
     Raises:
         InputError: if the options do not fit what is trained, or if the storage cannot be used.
     """
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    compute_deterministically()
     params, name, search = options.params, pick_variant(options), options.tune.recipe
     if options.repro and worker is None:
         reproduce([f"train@{name}"])
