@@ -22,7 +22,6 @@ from memtrack.config.sections.compute import ComputeParams
 from memtrack.core.memorization.stacked import Group, Recipe, StackedTraining
 from memtrack.core.memorization.subsets import Flags, subset
 from memtrack.core.training import models
-from memtrack.ensembles.executors.base import Executor
 from memtrack.ensembles.executors.processes import Processes
 from memtrack.ensembles.executors.ray import Ray
 from memtrack.ensembles.group_trainer import Arrays, GroupTrainer
@@ -61,12 +60,8 @@ class Dying(GroupTrainer):
         raise AssertionError
 
 
-def gathered(engine: Executor) -> dict[int, tuple[bytes, bytes]]:
+def by_number(results: Iterator[tuple[tuple[int, ...], Any]]) -> dict[int, tuple[bytes, bytes]]:
     """The bits of each network."""
-    return _by_number(engine.run("train", GROUPS))
-
-
-def _by_number(results: Iterator[tuple[tuple[int, ...], Any]]) -> dict[int, tuple[bytes, bytes]]:
     found: dict[int, tuple[bytes, bytes]] = {}
     for numbers, (train, test) in results:
         for number, row, held in zip(numbers, train, test, strict=True):
@@ -105,7 +100,7 @@ def test_processes_train_what_one_trains_though_one_is_killed(
                 time.sleep(0.5)  # the pool knows of it before it is asked for more
             yield result
 
-    assert _by_number(killing()) == alone
+    assert by_number(killing()) == alone
 
 
 @pytest.mark.usefixtures("warm_workers")
@@ -130,7 +125,7 @@ def test_less_at_a_time_where_memory_is_short(
     monkeypatch.setattr(StackedTraining, "train", train)
     found = task(arrays()).train(0, 1, 2, 3, 4)
     assert sizes == [5, 2, 3, 1, 2]
-    assert _by_number(iter([((0, 1, 2, 3, 4), found)])) == {number: alone[number] for number in range(5)}
+    assert by_number(iter([((0, 1, 2, 3, 4), found)])) == {number: alone[number] for number in range(5)}
 
 
 @pytest.mark.usefixtures("warm_workers")
@@ -179,7 +174,6 @@ def test_a_ray_cluster_trains_what_one_trains_though_a_machine_dies(
 ) -> None:
     engine = Ray(task(arrays()), options(cluster.address))
     assert engine.workers == 2
-    assert gathered(engine) == alone
     results = engine.run("train", GROUPS)
 
     def killing() -> Iterator[tuple[tuple[int, ...], Any]]:
@@ -189,7 +183,7 @@ def test_a_ray_cluster_trains_what_one_trains_though_a_machine_dies(
             yield result
 
     try:
-        assert _by_number(killing()) == alone
+        assert by_number(killing()) == alone
         until = time.monotonic() + 30  # Ray takes its time to notice, also when all is done
         while sum(node["Alive"] for node in engine._ray.nodes()) > 1:
             assert time.monotonic() < until
