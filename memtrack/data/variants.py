@@ -105,6 +105,18 @@ class VariantData:
         found._flips = {"flips": hashlib.sha256(labels.tobytes()).hexdigest()}
         return found
 
+    def only(self, rows: NDArray[np.int64], labels: NDArray[np.int64]) -> VariantData:
+        """Some of the samples, with other given labels, both int64 (M,), of a variant without copies and
+        changed pixels. What was given before counts as clean, as in `flipped`."""
+        found = self.flipped(self.given)
+        found.clean, found.given = self.given[rows], labels
+        found.ids, found.images = [self.ids[row] for row in rows], [self.images[row] for row in rows]
+        found.copy_of, found.originals = [""] * len(rows), np.arange(len(rows))
+        found.row = {sample: number for number, sample in enumerate(found.ids)}
+        content = rows.tobytes() + labels.tobytes()
+        found._flips = {"chosen": hashlib.sha256(content).hexdigest()}
+        return found
+
     def seen(self, images: Pixels, rows: Sequence[int] | NDArray[np.int64]) -> Pixels:
         """What a network sees of `images` (B, channels, H, W) of `rows`; a copy changes like its original."""
         return (

@@ -188,6 +188,19 @@ def utility_curves(table: pd.DataFrame, accuracy: float, path: Path) -> None:
     _save(figure, path)
 
 
+def accuracy_by_labels(table: pd.DataFrame, path: Path) -> None:
+    """Draw test accuracy for each set of labels (the columns of `table`), with a line for each seed (row)."""
+    figure, axes = _figure(5, 3.8)
+    places = range(len(table.columns))
+    for _, row in table.iterrows():
+        axes.plot(places, row, ".-", color="0.7", linewidth=0.8)
+    axes.plot(places, table.mean(), "o", color=CORRUPTED, label=f"mean of {len(table)} seeds")
+    axes.set_xticks(list(places), [f"{name} labels" for name in table.columns], fontsize="small")
+    axes.set(ylabel="test accuracy")
+    axes.legend(fontsize="small")
+    _save(figure, path)
+
+
 def value_over_scale(
     points: pd.DataFrame, key: str, label: str, default: float, winner: tuple[float, int], path: Path
 ) -> None:

@@ -155,6 +155,60 @@ class MemorizationMetrics(StrictModel):
         )
 
 
+class CleaningMetrics(StrictModel):
+    """metrics.json of stage clean. relabelled, removed: samples whose label was changed, or that were
+    removed; decided: those that were looked at. If some labels are known to be wrong: how many were before,
+    and how many are among the samples that stay; right_lost: right labels that were changed or removed."""
+
+    samples: int
+    decided: int
+    relabelled: int
+    removed: int
+    wrong_before: int | None = None
+    wrong_after: int | None = None
+    right_lost: int | None = None
+
+    def in_words(self) -> str:
+        """The numbers in a sentence."""
+        text = f"{self.relabelled} of {self.samples} labels changed, {self.removed} samples removed"
+        if self.wrong_before is not None:
+            text += (
+                f"; {self.wrong_after} labels are wrong, before {self.wrong_before} were, and "
+                f"{self.right_lost} right ones were changed or removed"
+            )
+        return text
+
+
+class BenefitMetrics(StrictModel):
+    """metrics.json of stage benefit: mean test accuracies over the seeds with the given labels, the cleaned
+    ones, without as many random samples as cleaning changed, and with the right labels if they are known.
+    gain: cleaned minus given; over_random: cleaned minus random; each with its paired interval over seeds,
+    which needs two of them."""
+
+    seeds: int
+    changed: int
+    given: Fraction
+    cleaned: Fraction
+    random: Fraction
+    true: Fraction | None
+    gain: float
+    gain_low: float | None
+    gain_high: float | None
+    over_random: float
+    over_random_low: float | None
+    over_random_high: float | None
+
+    def in_words(self) -> str:
+        """The numbers in a sentence."""
+        best = "" if self.true is None else f", with the right labels {self.true:.4f}"
+        interval = "" if self.gain_low is None else f" [{self.gain_low:+.4f}, {self.gain_high:+.4f}]"
+        return (
+            f"test accuracy with the given labels {self.given:.4f}, with the cleaned ones {self.cleaned:.4f} "
+            f"({self.gain:+.4f}{interval}), without as many random samples {self.random:.4f}{best} "
+            f"(means over {self.seeds} seeds)"
+        )
+
+
 class UtilityMetrics(StrictModel):
     """metrics.json of stage utility. test_accuracy: with all samples, the mean over the networks;
     largest_difference: the accuracy without random samples minus that without memorized ones, the largest of

@@ -110,8 +110,17 @@ def read_suspects(
 ) -> dict[str, NDArray[np.float64]]:
     """The suspicion and the probabilities that stage suspects learned, each (N,), from suspects.csv in
     `folder`. It should be made from `made_from`, see `suspects_causes`."""
-    table = _Table(folder, SUSPECTS, made_from, variant.ids, f"run `dvc repro suspects@{variant.name}`")
+    table = _suspects(folder, variant, made_from)
     return {name: table.numbers(name).astype(np.float64) for name in LEARNED}
+
+
+def read_suspected_labels(folder: Path, variant: VariantData, made_from: Mapping[str, Any]) -> list[str]:
+    """The names of the labels (N,) that stage suspects suggests; as `read_suspects`."""
+    return _suspects(folder, variant, made_from).text("suggested_label").tolist()
+
+
+def _suspects(folder: Path, variant: VariantData, made_from: Mapping[str, Any]) -> _Table:
+    return _Table(folder, SUSPECTS, made_from, variant.ids, f"run `dvc repro suspects@{variant.name}`")
 
 
 def score_names(table: pd.DataFrame) -> list[str]:

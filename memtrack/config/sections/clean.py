@@ -1,0 +1,50 @@
+"""Sections `clean` and `benefit`: variants with mended labels, and what mending them is worth."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from memtrack.config.sections.base import Choices, InputPath, Section, Seed, Share, VariantName, VariantNames
+
+
+class Cleaning(Section):
+    """How a variant is cleaned."""
+
+    decisions: InputPath = Field(
+        description="The table of a person's decisions, as the page exports it, or "
+        "results/suspects/NAME/suspects.csv: then the probability that a label is wrong decides."
+    )
+    above: Share = Field(
+        0.5, description="With suspects.csv: labels that are wrong with a probability above this are changed."
+    )
+    then: Literal["relabel", "remove"] = Field(
+        "relabel", description="With suspects.csv: whether these samples get the suggested label, or go."
+    )
+    ambiguous: Literal["keep", "remove"] = Field(
+        "keep", description="With decisions: whether samples that a person calls ambiguous stay, or go."
+    )
+
+    def by_probability(self, name: str) -> bool:
+        """Whether stage suspects decides about the variant `name`, and not a person."""
+        return PurePosixPath(self.decisions) == PurePosixPath(f"results/suspects/{name}/suspects.csv")
+
+
+class CleanParams(Section):
+    """Variants whose labels are mended or left out, by a person or by their probability."""
+
+    variants: dict[VariantName, Cleaning] = Field(
+        default_factory=dict, description="The variants to clean; {}: none."
+    )
+
+
+class BenefitParams(Section):
+    """What cleaning is worth: networks trained on the given and on the cleaned labels, and without as many
+    random samples as cleaning changed."""
+
+    variants: VariantNames = Field((), description="Some of clean.variants; []: none.")
+    seeds: Choices[Annotated[Seed, Field()]] = Field(
+        (0, 1, 2, 3, 4), description="Seeds of the networks; each trains on every set of labels."
+    )

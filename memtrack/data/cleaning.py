@@ -1,0 +1,121 @@
+"""Cleaned labels of a variant, in results/clean/NAME.
+
+labels.csv has a row for each sample of the variant, its id and its label, or `LEFT_OUT`: a variant of kind
+from_file reads it. changes.csv has a row for each decision: what was decided, and why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from memtrack.config.errors import InputError, Problem
+from memtrack.config.sections.clean import Cleaning
+from memtrack.data.decisions import Decision
+from memtrack.data.tables import guarded, read_table, required_columns
+from memtrack.data.variants import VariantData
+
+LEFT_OUT = "(removed)"
+LABELS, CHANGES = "labels.csv", "changes.csv"
+
+
+def check_cleanable(variant: VariantData, options: Cleaning) -> None:
+    """Raise an `InputError` if a table of labels cannot hold what the variant is."""
+    if any(variant.copy_of) or variant.pixels is not None:
+        what = "has copies of samples" if any(variant.copy_of) else "has changed pixels"
+        text = f"{variant.name} {what}, which a table of labels cannot hold: remove it from clean.variants"
+        raise options.mistake(message=text)
+    if LEFT_OUT in variant.summary.classes:
+        raise options.mistake(message=f"a class is called {LEFT_OUT!r}, the mark of samples that are removed")
+
+
+def decided_by_probability(
+    variant: VariantData, probability: NDArray[np.float64], suggested: list[str], options: Cleaning
+) -> dict[str, Decision]:
+    """Decide by the probability (N,) that a label is wrong, and by the names of the suggested labels (N,)."""
+    found = {}
+    for row in np.flatnonzero(probability > options.above):
+        reason = f"wrong with probability {probability[row]:.3f}"
+        label = suggested[row] if options.then == "relabel" else ""
+        found[variant.ids[row]] = Decision(options.then, label, reason)
+    return found
+
+
+def cleaned_labels(
+    variant: VariantData, decisions: Mapping[str, Decision], options: Cleaning
+) -> NDArray[np.int64]:
+    """The class numbers after the decisions, int64 (N,); -1: the sample is removed.
+
+    Raises:
+        InputError: if no sample stays.
+    """
+    labels = variant.given.copy()
+    for sample, decision in decisions.items():
+        row = variant.row[sample]
+        if decision.what == "relabel":
+            labels[row] = variant.summary.classes.index(decision.label)
+        elif decision.what == "remove" or (decision.what == "ambiguous" and options.ambiguous == "remove"):
+            labels[row] = -1
+    if (labels < 0).all():
+        raise InputError([Problem(Path(options.decisions), message="removes every sample: keep some")])
+    return labels
+
+
+def write_cleaned(
+    folder: Path, variant: VariantData, decisions: Mapping[str, Decision], labels: NDArray[np.int64]
+) -> None:
+    """Write labels.csv and changes.csv to `folder`."""
+    names = np.array([*variant.summary.classes, LEFT_OUT], dtype=object)
+    folder.mkdir(parents=True, exist_ok=True)
+    given = names[variant.given]
+    rows = [(sample, given[variant.row[sample]], decision) for sample, decision in decisions.items()]
+    changes = pd.DataFrame(
+        {
+            "id": [sample for sample, _, _ in rows],
+            "given_label": [label for _, label, _ in rows],
+            "decision": [decision.what for _, _, decision in rows],
+            "label": [decision.label for _, _, decision in rows],
+            "reason": [decision.reason for _, _, decision in rows],
+        }
+    )
+    changes.map(guarded).to_csv(folder / CHANGES, index=False)
+    pd.DataFrame({"id": variant.ids, "label": names[labels]}).to_csv(folder / LABELS, index=False)
+
+
+def cleaning_counts(
+    variant: VariantData, decisions: Mapping[str, Decision], labels: NDArray[np.int64]
+) -> dict[str, int]:
+    """How many labels (N,) were changed; if some are known to be wrong, how many were and are."""
+    changed, removed = labels != variant.given, labels < 0
+    found = {
+        "samples": len(labels),
+        "decided": len(decisions),
+        "relabelled": int((changed & ~removed).sum()),
+        "removed": int(removed.sum()),
+    }
+    if variant.flags_known:
+        found["wrong_before"] = int(variant.corrupted.sum())
+        found["wrong_after"] = int(((labels != variant.clean) & ~removed).sum())
+        found["right_lost"] = int((changed & ~variant.corrupted).sum())
+    return found
+
+
+def read_cleaned(folder: Path, variant: VariantData) -> NDArray[np.int64]:
+    """The class numbers that labels.csv in `folder` gives the samples, int64 (N,); -1: removed.
+
+    Raises:
+        InputError: if the table is not that of this variant.
+    """
+    path = folder / LABELS
+    table = read_table(path)
+    required_columns(table, ["id", "label"], path)
+    numbers = {name: number for number, name in enumerate(variant.summary.classes)} | {LEFT_OUT: -1}
+    labels = [numbers.get(label) for label in table["label"]]
+    if table["id"].tolist() != variant.ids or None in labels:
+        remedy = f"run `dvc repro clean@{variant.name}`"
+        raise InputError([Problem(path, message=f"is not that of {variant.name} as it is now: {remedy}")])
+    return np.array(labels, dtype=np.int64)

@@ -1,0 +1,80 @@
+"""A person's decisions about the labels of a variant: decisions.csv, as the page exports it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from memtrack.config.errors import InputError, Problem
+from memtrack.config.validation import nearest
+from memtrack.data.tables import composed, read_table, required_columns, row_name, spellings, unguarded
+from memtrack.data.variants import VariantData
+
+What = Literal["keep", "relabel", "ambiguous", "remove"]
+WHATS: tuple[What, ...] = get_args(What)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What happens to a sample, and why. label: its new class if it is relabelled, else ''."""
+
+    what: What
+    label: str = ""
+    reason: str = ""
+
+
+def read_decisions(path: Path, variant: VariantData) -> dict[str, Decision]:
+    """The decisions of a table, by sample.
+
+    It has the columns id and decision, and label if there is one to relabel. The other columns of the page's
+    export may be there: given_label is compared with the variant, and a note is kept.
+
+    Raises:
+        InputError: with the row of every id, decision or label that cannot be followed.
+    """
+    table = read_table(path)
+    columns = [str(name) for name in table.columns]
+    relabels = "decision" in columns and "relabel" in table["decision"].tolist()
+    required_columns(table, ["id", "decision", *(["label"] if relabels else [])], path)
+    given = dict(zip(variant.ids, (variant.summary.classes[number] for number in variant.given), strict=True))
+    known = {composed(sample): sample for sample in given} | {sample: sample for sample in given}
+    found: dict[str, Decision] = {}
+    problems: list[Problem] = []
+    for row, cells in zip(table.index, table.to_dict("records"), strict=True):
+        cells = {str(name): str(cell).strip() for name, cell in cells.items()}
+        sample = next((known[way] for way in _ways(cells["id"]) if way in known), None)
+        if sample is None:
+            wrong = f"{variant.name} has no sample {cells['id']!r} (ids look like {variant.ids[0]!r})"
+        elif sample in found:
+            wrong = f"the id {sample!r} appears twice: leave one of the two decisions"
+        else:
+            what = cells["decision"].lower()
+            label = unguarded(cells.get("label", ""))
+            wrong = _mistake(
+                what, label, cells.get("given_label", ""), given[sample], variant.summary.classes
+            )
+            if not wrong:
+                found[sample] = Decision(what, label, cells.get("note", ""))
+        if wrong:
+            problems.append(Problem(path, message=f"{row_name(path, row)}: {wrong}"))
+    if problems:
+        raise InputError(problems)
+    return found
+
+
+def _ways(text: str) -> list[str]:
+    return [form for way in spellings(text) for form in (way, composed(way))]
+
+
+def _mistake(what: str, label: str, before: str, given: str, classes: list[str]) -> str:
+    """Why a decision cannot be followed, or ''."""
+    if what not in WHATS:
+        return f"{what!r} is not a decision{nearest(what, WHATS)} ({', '.join(WHATS)})"
+    if before and unguarded(before) != given:
+        return f"was decided about the label {before!r}, but it is {given!r} now: look at the sample again"
+    if what != "relabel":
+        return f"{what} takes no label, but there is {label!r}: write relabel, or no label" if label else ""
+    if label not in classes:
+        return f"{label!r} is not among the classes{nearest(label, classes)} ({', '.join(classes)})"
+    return f"{label!r} is its label already: write keep" if label == given else ""
