@@ -205,7 +205,7 @@ class BenefitMetrics(StrictModel):
         return (
             f"test accuracy with the given labels {self.given:.4f}, with the cleaned ones {self.cleaned:.4f} "
             f"({self.gain:+.4f}{interval}), without as many random samples {self.random:.4f}{best} "
-            f"(means over {self.seeds} seeds)"
+            f"({'one seed' if self.seeds == 1 else f'means over {self.seeds} seeds'})"
         )
 
 

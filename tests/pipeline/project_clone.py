@@ -24,6 +24,8 @@ WARM = "MEMTRACK_TEST_WARM"
 
 NO_MODEL = "from memtrack.tracking.run import Run\nRun.model = lambda *_: None\n"
 """Code that keeps a training from exporting its network for MLflow, which takes a second."""
+NO_TRAINING = "from memtrack.runs.fitting import Fitting\nFitting.run_epoch = None\n"
+"""Code with which a training fails."""
 NO_STORE = "from memtrack.tracking import store\nstore.upload = lambda *_, **__: 0\n"
 """Code that sends MLflow nothing: everything stays in the outbox."""
 NO_PICTURES = """

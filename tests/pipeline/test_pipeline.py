@@ -14,7 +14,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from project_clone import CODE, NO_MODEL, Project, drawing
+from project_clone import CODE, NO_MODEL, NO_TRAINING, Project, drawing
 from safetensors.torch import load_model
 from sklearn.metrics import roc_auc_score
 
@@ -31,8 +31,6 @@ ALL = {
     ),
     *(f"{stage}@noisy" for stage in ("memorization", "agreement", "published", "utility")),
 }
-NO_TRAINING = "from memtrack.runs.fitting import Fitting\nFitting.run_epoch = None\n"
-"""Code with which a training fails."""
 
 
 def runs(project: Project, variant: str) -> list[Run]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from project_clone import CODE, NO_MODEL, NO_STORE, Project
+from project_clone import CODE, NO_MODEL, NO_STORE, NO_TRAINING, Project
 
 pytestmark = pytest.mark.usefixtures("parameters_kept")
 
@@ -63,6 +63,41 @@ def test_evaluate_takes_what_was_learned(learned: Project) -> None:
         assert scores[column].tolist() == table[column].tolist()
     output = learned.run("python", "-m", "memtrack.results")
     assert f"about {metrics(learned)['wrong']:.0f} labels are wrong" in output
+
+
+def test_labels_are_mended_and_what_it_is_worth(learned: Project) -> None:
+    seed = learned.params("train.seed")
+    decisions = "results/suspects/noisy/suspects.csv"
+    learned.edit("clean.variants", {"noisy": {"decisions": decisions, "above": 0.3}})
+    learned.edit("benefit", {"variants": ["noisy"], "seeds": [seed, seed + 1]})
+    mended = {"kind": "from_file", "labels": "results/clean/noisy/labels.csv", "leave_out": "(removed)"}
+    learned.edit("variants", learned.params("variants") | {"mended": mended})
+    learned.stage("clean", "noisy")
+    table = pd.read_csv(results(learned) / "suspects.csv").set_index("id")
+    changes = pd.read_csv(learned.folder / "results/clean/noisy/changes.csv").set_index("id")
+    assert set(changes.index) == set(table.index[table["mislabelled"] > 0.3])
+    assert (changes["label"] == table.loc[changes.index, "suggested_label"]).all()
+    labels = pd.read_csv(learned.folder / "results/clean/noisy/labels.csv").set_index("id")["label"]
+    given = table["given_label"]
+    assert (labels[labels.index.isin(changes.index)] != given[changes.index]).all()
+    others = given.index.difference(changes.index)
+    assert (labels[others] == given[others]).all()
+
+    learned.stage("benefit", "noisy")
+    accuracies = pd.read_csv(learned.folder / "results/benefit/noisy/benefit.csv").set_index("seed")
+    assert list(accuracies.columns) == ["given", "cleaned", "random", "true"]
+    learned.stage("corrupt", "mended")
+    for variant, column in (("noisy", "given"), ("mended", "cleaned")):  # the networks of stage train
+        learned.stage("train", variant)
+        trained = json.loads((learned.folder / f"results/train/{variant}/metrics.json").read_text())
+        assert accuracies.loc[seed, column] == trained["test_accuracy"]
+    found = json.loads((learned.folder / "results/benefit/noisy/metrics.json").read_text())
+    assert found["gain"] == pytest.approx((accuracies["cleaned"] - accuracies["given"]).mean())
+    assert found["changed"] == len(changes)
+
+    learned.edit("benefit.seeds", [seed])
+    output = learned.stage("benefit", "noisy", code=NO_TRAINING)
+    assert "(one seed)" in output
 
 
 def test_a_second_run_trains_nothing(learned: Project) -> None:
