@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from statistics import mean, stdev
 
 from rich.console import Console
@@ -17,6 +18,8 @@ from memtrack.config.errors import InputError
 from memtrack.config.json_files import read_json
 from memtrack.config.paths import (
     AGREEMENT_RESULTS,
+    BENEFIT_RESULTS,
+    CLEAN_RESULTS,
     DUPLICATES_RESULTS,
     EVALUATE_RESULTS,
     MEMORIZATION_RESULTS,
@@ -26,6 +29,8 @@ from memtrack.config.paths import (
 )
 from memtrack.report.metrics import (
     AgreementMetrics,
+    BenefitMetrics,
+    CleaningMetrics,
     DuplicatesMetrics,
     EvaluateMetrics,
     MemorizationMetrics,
@@ -34,6 +39,22 @@ from memtrack.report.metrics import (
 )
 from memtrack.terminal.entry_point import entry_point
 from memtrack.tracking.address import located, tracking_uri
+
+SENTENCES: dict[
+    Path,
+    type[DuplicatesMetrics]
+    | type[CleaningMetrics]
+    | type[BenefitMetrics]
+    | type[MemorizationMetrics]
+    | type[UtilityMetrics],
+] = {
+    DUPLICATES_RESULTS: DuplicatesMetrics,
+    CLEAN_RESULTS: CleaningMetrics,
+    BENEFIT_RESULTS: BenefitMetrics,
+    MEMORIZATION_RESULTS: MemorizationMetrics,
+    UTILITY_RESULTS: UtilityMetrics,
+}
+"""The stages whose results are a sentence, and where they are."""
 
 
 @entry_point
@@ -76,14 +97,9 @@ def main(argv: list[str] | None = None) -> int:
         lines = [f"test accuracy {metrics.test_accuracy:.3f}", *metrics.in_words()]
         with suppress(InputError):  # separate stages, which may not have run
             lines += read_json(SuspectsMetrics, SUSPECTS_RESULTS / name / "metrics.json").in_words()
-        with suppress(InputError):
-            lines.append(read_json(DuplicatesMetrics, DUPLICATES_RESULTS / name / "metrics.json").in_words())
-        with suppress(InputError):
-            lines.append(
-                read_json(MemorizationMetrics, MEMORIZATION_RESULTS / name / "metrics.json").in_words()
-            )
-        with suppress(InputError):
-            lines.append(read_json(UtilityMetrics, UTILITY_RESULTS / name / "metrics.json").in_words())
+        for folder, kind in SENTENCES.items():
+            with suppress(InputError):
+                lines.append(read_json(kind, folder / name / "metrics.json").in_words())
         if (published := theirs.get(name)) is not None:
             shown = " (shown in the table)" if agreement is published else ""
             lines.append(f"the published memorization: {published.in_words()}{shown}")

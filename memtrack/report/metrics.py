@@ -170,7 +170,7 @@ class CleaningMetrics(StrictModel):
 
     def in_words(self) -> str:
         """The numbers in a sentence."""
-        text = f"{self.relabelled} of {self.samples} labels changed, {self.removed} samples removed"
+        text = f"cleaned: {self.relabelled} of {self.samples} labels changed, {self.removed} samples removed"
         if self.wrong_before is not None:
             text += (
                 f"; {self.wrong_after} labels are wrong, before {self.wrong_before} were, and "
