@@ -18,6 +18,7 @@ from memtrack.core.evaluation.detection import (
     auroc,
     auroc_by_class,
     compare,
+    found_after,
     roc_points,
 )
 from memtrack.core.recording.trajectory import EpochArrays
@@ -31,6 +32,8 @@ from memtrack.report.sample_tables import TABLE, write_csv
 Scores = Mapping[str, NDArray[np.float64]]
 CORNERS = 1000
 """The largest number of points that are kept of a ROC curve."""
+LOOKED_AT = (100, 200, 500, 1000)
+"""Numbers of samples that review.csv has in any case."""
 SHEET = 50
 """The number of images on the contact sheet."""
 
@@ -165,12 +168,28 @@ class Evaluation:
             curves.append(points.iloc[shown])
         return pd.concat(curves)
 
+    @cached_property
+    def review_table(self) -> pd.DataFrame:
+        """review.csv: how many corrupted samples somebody finds who looks at so many, in the best possible
+        order, in a random one, and in that of each score. It has no rows if they are not known."""
+        columns = ["looked_at", "best", "random", *self.scores]
+        if self.corrupted is None:
+            return pd.DataFrame(columns=columns)
+        count, wrong = len(self.corrupted), int(self.corrupted.sum())
+        steps = np.geomspace(10, max(count, 10), 30).round().astype(int)
+        looked = np.unique(np.concatenate([steps, LOOKED_AT, [count]]))
+        looked = looked[looked <= count]
+        orders = {key: found_after(self.corrupted, values, looked) for key, values in self.scores.items()}
+        best, random = np.minimum(looked, wrong), looked * wrong / count
+        return pd.DataFrame({"looked_at": looked, "best": best, "random": random, **orders})
+
     def write(self, folder: Path) -> None:
         """Write the tables and the pictures to `folder`."""
         write_csv(self.score_table(), folder / TABLE)
         self.difference_table().to_csv(folder / "differences.csv", index=False)
         write_csv(self.class_table(), folder / "classes.csv")
         self.roc_table.to_csv(folder / "roc.csv", index=False)
+        self.review_table.to_csv(folder / "review.csv", index=False)
         self._draw(folder / "pictures")
 
     def _draw(self, folder: Path) -> None:
@@ -179,6 +198,7 @@ class Evaluation:
         if corrupted is not None:
             aurocs = {key: judged.auroc for key, judged in self.metrics.scores.items()}
             figures.roc_curves(self.roc_table, aurocs, titles, folder / "roc.png")
+            figures.review_curves(self.review_table, aurocs, titles, folder / "review.png")
         titled = {titles[key]: values for key, values in self.scores.items()}
         figures.histograms(titled, corrupted, folder / "histograms.png")
         curvature = self.trajectory.each("curvature")

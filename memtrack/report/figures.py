@@ -48,6 +48,22 @@ def roc_curves(
     _save(figure, path)
 
 
+def review_curves(
+    table: pd.DataFrame, aurocs: Mapping[str, float], titles: Mapping[str, str], path: Path
+) -> None:
+    """Draw how many corrupted samples are found over how many are looked at (review.csv), in the order of
+    the ten best scores."""
+    figure, axes = _figure(5.5, 4)
+    looked = table["looked_at"]
+    axes.plot(looked, table["best"], color="0.4", linestyle="--", linewidth=1, label="best possible")
+    axes.plot(looked, table["random"], color="0.7", linestyle=":", linewidth=1, label="random")
+    for name in sorted(aurocs, key=lambda score: -aurocs[score])[:10]:
+        axes.plot(looked, table[name], label=titles[name])
+    axes.set(xscale="log", xlabel="samples looked at", ylabel="corrupted samples found")
+    axes.legend(fontsize="small")
+    _save(figure, path)
+
+
 def histograms(scores: Mapping[str, Values], corrupted: Flags | None, path: Path) -> None:
     """Draw the distribution of each score, by title, split into clean and corrupted if this is known."""
     columns = min(3, len(scores))

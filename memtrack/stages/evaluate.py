@@ -96,7 +96,9 @@ def evaluate(
 def _log(params: Params, trained: TrainedRun, folder: Path, found: Evaluation) -> None:
     """Add the results to the MLflow run that training opened."""
     drawn = {f"pictures/{path.name}": path for path in sorted((folder / "pictures").glob("*.png"))}
-    tables = {f"scores/{name}": folder / name for name in (TABLE, "differences.csv", "classes.csv")}
+    tables = {
+        f"scores/{name}": folder / name for name in (TABLE, "differences.csv", "classes.csv", "review.csv")
+    }
     numbers = {
         f"{measure}/{key}": value
         for key, judged in found.metrics.scores.items()

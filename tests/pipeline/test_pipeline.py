@@ -98,6 +98,7 @@ def test_scores_agree_with_the_arrays_and_scikit_learn(reproduced: Project) -> N
     pictures = {path.name for path in (folder / "evaluate/noisy/pictures").iterdir()}
     assert pictures == {
         "roc.png",
+        "review.png",
         "histograms.png",
         "curvature.png",
         "highest_curvature.png",

@@ -203,3 +203,14 @@ def roc_points(corrupted: Flags, values: Values) -> tuple[Values, Values]:
     """False and true positive rates at the corners of the ROC curve (scikit-learn)."""
     false_positive, true_positive, _ = roc_curve(corrupted, values)
     return false_positive, true_positive
+
+
+def found_after(corrupted: Flags, values: Values, looked_at: NDArray[np.int64]) -> Values:
+    """How many corrupted samples are among the `looked_at` (K,) samples with the highest values, (K,).
+
+    Samples of the same value are looked at in random order; the number is that expected.
+    """
+    levels, group = np.unique(-values, return_inverse=True)
+    ends = np.cumsum(np.bincount(group, minlength=len(levels)))
+    found = np.cumsum(np.bincount(group, weights=corrupted, minlength=len(levels)))
+    return np.interp(looked_at, np.concatenate([[0], ends]), np.concatenate([[0], found]))

@@ -17,6 +17,7 @@ from memtrack.core.evaluation.detection import (
     aurocs,
     compare,
     detection,
+    found_after,
     paired_difference,
     roc_points,
     samples_needed,
@@ -323,3 +324,17 @@ class TestSamplesNeeded:
     def test_one_corrupted_sample(self) -> None:
         values = np.random.default_rng(3).normal(size=500)
         assert samples_needed(np.arange(500) == 3, values, 0.01)[0] == 1
+
+
+def test_found_after_looking_at_so_many_is_the_mean_over_all_orders_of_ties() -> None:
+    corrupted = np.array([True, False, True, False, True])
+    values = np.array([2.0, 3.0, 2.0, 2.0, 1.0])
+    orders = [
+        order
+        for order in itertools.permutations(range(5))
+        if all(values[one] >= values[other] for one, other in itertools.pairwise(order))
+    ]
+    assert len(orders) == 6
+    looked = np.arange(1, 6)
+    expected = np.mean([np.cumsum(corrupted[list(order)]) for order in orders], axis=0)
+    np.testing.assert_allclose(found_after(corrupted, values, looked), expected)
