@@ -20,6 +20,7 @@ from memtrack.config.sections.variants import (
     Pair,
     PixelNoise,
     RandomLabels,
+    SeededVariant,
     Symmetric,
     VariantParams,
     base_variant,
@@ -45,26 +46,28 @@ def write_variant(name: str, params: VariantParams, data: PreparedData) -> Varia
     if base is not None:
         start = VariantData(base, data)
         clean, given, pixels, read = start.clean, start.given, start.summary.pixels, start.read
+        draws = [int(start.kept.files[LABELS][:8], 16)]  # the same seed draws other samples than the base did
         rows = pd.DataFrame({"id": start.ids, "image": start.images, "copy_of": start.copy_of})
     else:
-        train, pixels = data.split("train").reset_index(drop=True), None
+        train, pixels, draws = data.split("train").reset_index(drop=True), None, []
         clean = given = data.codes(train["label"])
         rows = train[["id", "image"]].assign(copy_of="")
 
         def read(rows: Sequence[int] | NDArray[np.int64]) -> Pixels:
             return data.images(train["image"].iloc[np.asarray(rows)].tolist())
 
+    seed = [params.seed, *draws] if isinstance(params, SeededVariant) else []
     match params:
         case NoNoise():
             pass
         case Symmetric():
-            given = noise.symmetric(given, classes=len(classes), rate=params.rate, seed=params.seed)
+            given = noise.symmetric(given, classes=len(classes), rate=params.rate, seed=seed)
         case Pair():
             partners = _partners(params, classes)
-            given = noise.pair(given, partners=partners, rate=params.rate, seed=params.seed)
+            given = noise.pair(given, partners=partners, rate=params.rate, seed=seed)
         case Confusion():
             matrix = confusion_matrix(params, classes)
-            given = noise.confusion(given, matrix=matrix, seed=params.seed)
+            given = noise.confusion(given, matrix=matrix, seed=seed)
         case InstanceDependent():
 
             def images() -> Iterator[Pixels]:
@@ -72,14 +75,14 @@ def write_variant(name: str, params: VariantParams, data: PreparedData) -> Varia
                     yield read(range(first, min(first + CHUNK, len(rows))))
 
             distances = noise.class_distances(images, given, classes=len(classes))
-            given = noise.instance_dependent(given, distances, rate=params.rate, seed=params.seed)
+            given = noise.instance_dependent(given, distances, rate=params.rate, seed=seed)
         case RandomLabels():
-            given = noise.random_labels(given, classes=len(classes), seed=params.seed)
+            given = noise.random_labels(given, classes=len(classes), seed=seed)
         case ConflictingDuplicates():
             # only samples that have no copy yet are copied
             uncopied = np.flatnonzero((rows["copy_of"] == "") & ~rows["id"].isin(rows["copy_of"]))
             chosen, labels = noise.conflicting_duplicates(
-                given[uncopied], classes=len(classes), rate=params.rate, seed=params.seed
+                given[uncopied], classes=len(classes), rate=params.rate, seed=seed
             )
             copies = rows.iloc[uncopied[chosen]]
             copies = copies.assign(copy_of=copies["id"], id=copies["id"] + COPY)

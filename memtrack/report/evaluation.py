@@ -49,6 +49,8 @@ class Evaluation:
     suggested: NDArray[np.int64]
     test_accuracy: float
     confidence: float
+    kinds: NDArray[np.object_]
+    """What each sample seems to be, (N,); see `memtrack.core.scores.suspicion.kinds`."""
     probabilities: Scores = field(default_factory=dict)
     """Columns of scores.csv with probabilities; see `memtrack.report.sample_tables.LEARNED`."""
 
@@ -122,6 +124,7 @@ class Evaluation:
             "clean_label": names[variant.clean] if known else "",
             "predicted_label": names[self.trajectory.last("predicted")],
             "suggested_label": suggested_names(self.suggested, names),
+            "kind": self.kinds,
             "corrupted": variant.corrupted.astype(int) if known else "",
             **self.probabilities,
         }

@@ -25,6 +25,7 @@ TEXT_COLUMNS = (
     "clean_label",
     "predicted_label",
     "suggested_label",
+    "kind",
     "corrupted",
 )
 

@@ -27,7 +27,7 @@ def label_sets(variant: VariantData, cleaned: NDArray[np.int64], seed: int) -> d
     every = np.arange(len(cleaned))
     stay = np.flatnonzero(cleaned >= 0)
     changed = int((cleaned != variant.given).sum())
-    drawn = np.random.default_rng(seed).permutation(len(cleaned))[changed:]
+    drawn = np.random.default_rng([seed, 1]).permutation(len(cleaned))[changed:]  # noise is drawn by the seed
     left = np.sort(drawn)
     found = {
         GIVEN: variant,

@@ -20,7 +20,7 @@ from memtrack.config.paths import (
     repeat_training,
 )
 from memtrack.core.scores import SCORES, Need, compute
-from memtrack.core.scores.suspicion import SUSPICION, suggested_labels
+from memtrack.core.scores.suspicion import SUSPICION, kinds, suggested_labels
 from memtrack.data.manifest import write_manifest
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
@@ -73,9 +73,12 @@ def evaluate(
         scores = {key: known[key] if key in known else compute(key, evidence) for key in names}
     except LookupError as error:
         raise InputError([Problem(run.trajectory.folder, message=f"{error}: run `dvc repro`")]) from None
-    suggested, _ = suggested_labels(
-        evidence[Need.EPOCHS], evidence[Need.NEIGHBOURS], classes=len(variant.summary.classes)
+    epochs, neighbours, classes = (
+        evidence[Need.EPOCHS],
+        evidence[Need.NEIGHBOURS],
+        len(variant.summary.classes),
     )
+    suggested, _ = suggested_labels(epochs, neighbours, classes=classes)
     found = Evaluation(
         variant,
         run.trajectory,
@@ -83,6 +86,7 @@ def evaluate(
         suggested,
         run.metrics.test_accuracy,
         params.evaluate.confidence,
+        kinds(epochs, neighbours, classes=classes),
         {key: values for key, values in known.items() if key not in scores},
     )
     found.write(folder)

@@ -30,6 +30,7 @@ from memtrack.data.preparation import write_prepared
 from memtrack.data.prepared import PreparedData
 from memtrack.data.sources import Collected
 from memtrack.data.variants import VariantData
+from memtrack.runs.benefit import label_sets
 
 CLASSES = ("ant", "bee", "=cat")
 FOLDER = Path("results/clean/noisy")
@@ -200,6 +201,24 @@ def test_a_table_of_another_variant_is_refused(data: PreparedData, noisy: Varian
     (FOLDER / "labels.csv").write_text(table.replace(",ant", ",dog"))
     with pytest.raises(InputError, match=r"run `dvc repro clean@plain`"):
         read_cleaned(FOLDER, VariantData("plain", data))
+
+
+def test_random_samples_are_not_those_that_the_noise_has_drawn(data: PreparedData) -> None:
+    """Also where all seeds are the same one."""
+    gone = []
+    for seed in range(40):
+        params = Symmetric(kind="symmetric", labels="data/prepared", rate=0.25, seed=seed)
+        write_variant("noisy", params, data)
+        noisy = VariantData("noisy", data)
+        sets = label_sets(noisy, noisy.clean, seed)
+        assert {name: len(labels.ids) for name, labels in sets.items()} == {
+            "given": 12, "cleaned": 12, "random": 9, "true": 12,
+        }  # fmt: skip
+        np.testing.assert_array_equal(sets["cleaned"].given, noisy.clean)
+        stay = [noisy.row[sample] for sample in sets["random"].ids]
+        np.testing.assert_array_equal(sets["random"].given, noisy.given[stay])
+        gone.append(3 - int(noisy.corrupted[stay].sum()))
+    assert np.mean(gone) == pytest.approx(3 * 3 / 12, abs=0.35)  # the standard error is 0.11
 
 
 def test_only_some_samples(noisy: VariantData) -> None:

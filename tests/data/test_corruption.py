@@ -346,6 +346,18 @@ def test_a_table_of_labels_that_was_cut_off(data: PreparedData) -> None:
         VariantData("noisy", data)
 
 
+def test_noise_on_noise_of_the_same_seed_draws_other_samples(data: PreparedData) -> None:
+    both = []
+    for seed in range(20):
+        write_variant("first", symmetric(0.3, seed=seed), data)
+        write_variant("second", symmetric(0.3, "data/variants/first", seed), data)
+        before, after = written("first"), written("second")
+        changed = before["id"][before["given_label"] != after["given_label"]]
+        both.append(len({*changed} & {*before["id"][before["corrupted"] == "1"]}))
+        assert len(changed) == 14
+    assert np.mean(both) == pytest.approx(14 * 14 / 46, abs=1.5)
+
+
 # --- labels from a file -------------------------------------------------------------------------
 
 

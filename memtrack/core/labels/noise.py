@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,10 @@ from memtrack.core.images.pixels import Pixels
 
 Labels = NDArray[np.int64]
 Distances = NDArray[np.float64]
+Seed = int | Sequence[int]
 
 
-def symmetric(labels: Labels, *, classes: int, rate: float, seed: int) -> Labels:
+def symmetric(labels: Labels, *, classes: int, rate: float, seed: Seed) -> Labels:
     """Give round(rate N) samples a label drawn uniformly from the other classes.
 
     The samples are drawn without replacement, so the count is exact. The same seed gives the same
@@ -25,7 +26,7 @@ def symmetric(labels: Labels, *, classes: int, rate: float, seed: int) -> Labels
         labels: int64 (N,), from 0 to classes - 1, in id order.
         classes: >= 2.
         rate: share of the samples in [0, 1).
-        seed: >= 0.
+        seed: >= 0, or several numbers >= 0.
 
     Returns:
         int64 (N,), a new array.
@@ -41,7 +42,7 @@ def symmetric(labels: Labels, *, classes: int, rate: float, seed: int) -> Labels
     return given
 
 
-def pair(labels: Labels, *, partners: Labels, rate: float, seed: int) -> Labels:
+def pair(labels: Labels, *, partners: Labels, rate: float, seed: Seed) -> Labels:
     """Give round(rate M) samples the label of their class's partner. M samples have a class with a partner.
 
     Args:
@@ -61,7 +62,7 @@ def pair(labels: Labels, *, partners: Labels, rate: float, seed: int) -> Labels:
     return given
 
 
-def confusion(labels: Labels, *, matrix: NDArray[np.float64], seed: int) -> Labels:
+def confusion(labels: Labels, *, matrix: NDArray[np.float64], seed: Seed) -> Labels:
     """Draw each sample's label independently from its class's row of `matrix`.
 
     Args:
@@ -82,7 +83,7 @@ def confusion(labels: Labels, *, matrix: NDArray[np.float64], seed: int) -> Labe
     return (drawn[:, None] >= below[labels]).sum(axis=1).astype(np.int64)
 
 
-def random_labels(labels: Labels, *, classes: int, seed: int) -> Labels:
+def random_labels(labels: Labels, *, classes: int, seed: Seed) -> Labels:
     """Give every sample a label drawn uniformly from all classes, including its own.
 
     Source: Zhang et al., ICLR 2017, section 2.1 ("random labels").
@@ -90,7 +91,7 @@ def random_labels(labels: Labels, *, classes: int, seed: int) -> Labels:
     return np.random.Generator(np.random.PCG64(seed)).integers(0, classes, len(labels))
 
 
-def instance_dependent(labels: Labels, distances: NDArray[np.float64], *, rate: float, seed: int) -> Labels:
+def instance_dependent(labels: Labels, distances: NDArray[np.float64], *, rate: float, seed: Seed) -> Labels:
     """Give round(rate N) samples the label of the nearest other class. Harder samples are drawn more often.
 
     A sample is harder the nearer it lies to the mean of another class, compared with the mean of its own.
@@ -158,7 +159,7 @@ def _shrunk(images: Pixels) -> NDArray[np.int64]:
     return (sums // area).reshape(len(images), -1)
 
 
-def conflicting_duplicates(labels: Labels, *, classes: int, rate: float, seed: int) -> tuple[Labels, Labels]:
+def conflicting_duplicates(labels: Labels, *, classes: int, rate: float, seed: Seed) -> tuple[Labels, Labels]:
     """Copy round(rate N) samples under another label, drawn uniformly from the other classes.
 
     Returns:

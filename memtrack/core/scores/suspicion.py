@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,9 @@ FIRST = 1 / 3
 """The share of the recorded epochs that `suspicion_features` calls early."""
 PIXELS = 0.5
 """The weight of the neighbours by pixels in `suspicion`; the other two parts have 1."""
+MISLABELLED, RARE = "mislabelled", "rare"
+USUAL = 0.9
+"""A sample whose given label has this share of the votes is neither."""
 VOTED = 10_000
 """Votes are counted for so many samples at once."""
 
@@ -65,22 +69,48 @@ def suggested_labels(
         the classes (N,), and their share of the votes for other classes than the given one (N,); -1 and 0 if
         there are no such votes.
     """
+    suggested, shares = np.empty_like(found.labels), np.zeros(len(found.labels))
+    for part, votes in _votes(trajectory, found, trajectory.epochs[-1], classes):
+        votes[np.arange(len(votes)), found.labels[part]] = 0
+        most, total = votes.max(axis=1), votes.sum(axis=1)
+        np.divide(most, total, out=shares[part], where=total > 0)
+        suggested[part] = np.where(total > 0, votes.argmax(axis=1), -1)
+    return suggested, shares
+
+
+def kinds(trajectory: EpochArrays, found: Neighbourhoods, *, classes: int) -> NDArray[np.object_]:
+    """What a suspect seems to be, (N,): "mislabelled" if another class has more votes than the given label;
+    else "rare" if the given label has less than `USUAL` of them; else "". The recorded epochs until the last
+    of the `telling` ones vote, and the nearest neighbours; each of the two has half of the votes.
+
+    Source: our own.
+    """
+    kind = np.full(len(found.labels), "", dtype=object)
+    for part, votes in _votes(trajectory, found, telling(trajectory).last, classes):
+        own = np.arange(len(votes))
+        given, total = votes[own, found.labels[part]], votes.sum(axis=1)
+        votes[own, found.labels[part]] = 0
+        rare = np.where(given < USUAL * total, RARE, "")
+        kind[part] = np.where(votes.max(axis=1) > given, MISLABELLED, rare)
+    return kind
+
+
+def _votes(
+    trajectory: EpochArrays, found: Neighbourhoods, last: int, classes: int
+) -> Iterator[tuple[slice, Values]]:
+    """The votes of some samples at a time for each class, (len(part), classes): of the predictions until the
+    epoch `last`, and of the nearest neighbours' labels."""
     labels, rows = found.labels, found.nearest(COUNT, voting_epochs(trajectory, found)[-1])
-    predicted = [values.astype(np.int64) for values in trajectory.each("predicted")]
-    suggested, shares = np.empty_like(labels), np.zeros(len(labels))
+    until = trajectory.between(trajectory.epochs[0], last)
+    predicted = [values.astype(np.int64) for values in until.each("predicted")]
     for start in range(0, len(labels), VOTED):
         part = slice(start, start + VOTED)
-        count = len(labels[part])
-        own = np.arange(count)
-        votes = np.zeros((count, classes))
+        own = np.arange(len(labels[part]))
+        votes = np.zeros((len(own), classes))
         for values in predicted:
             votes[own, values[part]] += 1 / len(predicted)
         near = rows[part]
         there = near >= 0
         weights = there / np.maximum(there.sum(axis=1, keepdims=True), 1)
         np.add.at(votes, (own[:, None], labels[near]), weights)
-        votes[own, labels[part]] = 0
-        most, total = votes.max(axis=1), votes.sum(axis=1)
-        np.divide(most, total, out=shares[part], where=total > 0)
-        suggested[part] = np.where(total > 0, votes.argmax(axis=1), -1)
-    return suggested, shares
+        yield part, votes

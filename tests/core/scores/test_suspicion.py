@@ -8,7 +8,7 @@ from scipy.stats import rankdata
 
 from memtrack.core.recording.trajectory import InMemoryTrajectory
 from memtrack.core.scores import Need, compute, neighbours
-from memtrack.core.scores.suspicion import suggested_labels, suspicion_features
+from memtrack.core.scores.suspicion import kinds, suggested_labels, suspicion_features
 from memtrack.core.scores.telling_epochs import telling
 
 N, CLASSES = 40, 4
@@ -96,6 +96,22 @@ def test_the_suggested_label_has_the_most_votes() -> None:
         assert shares[sample] == pytest.approx(votes.max() / votes.sum())
 
 
+def test_what_a_suspect_seems_to_be() -> None:
+    trajectory, found = recorded(), Found()
+    rows, last = found.nearest(30, telling(trajectory).early[-1]), telling(trajectory).last
+    until = [epoch for epoch in trajectory.epochs if epoch <= last]
+    for sample, kind in enumerate(kinds(trajectory, found, classes=CLASSES)):
+        near = [found.labels[other] for other in rows[sample] if other >= 0]
+        predicted = [trajectory.load("predicted", epoch)[sample] for epoch in until]
+        votes = [
+            np.mean([one == label for one in predicted]) + np.mean([one == label for one in near])
+            for label in range(CLASSES)
+        ]
+        given = votes.pop(found.labels[sample])
+        usual = given >= 0.9 * (given + sum(votes)) - 1e-9
+        assert kind == ("mislabelled" if max(votes) > given + 1e-9 else "" if usual else "rare")
+
+
 def test_nobody_votes_for_another_label() -> None:
     """All predictions and neighbours agree with the given labels, which are all the same."""
     found = Found()
@@ -105,6 +121,7 @@ def test_nobody_votes_for_another_label() -> None:
     labels, shares = suggested_labels(trajectory, found, classes=CLASSES)
     assert (labels == -1).all()
     assert (shares == 0).all()
+    assert (kinds(trajectory, found, classes=CLASSES) == "").all()
 
 
 def test_each_feature_is_one_number_a_sample() -> None:
