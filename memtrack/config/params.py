@@ -22,6 +22,7 @@ from memtrack.config.sections.memorization import MemorizationParams
 from memtrack.config.sections.recipe_search import recipe_problems
 from memtrack.config.sections.record import RecordedEpochs, RecordParams, epochs_problems
 from memtrack.config.sections.repeat import RepeatParams
+from memtrack.config.sections.report import ReportParams
 from memtrack.config.sections.suspects import SuspectsParams
 from memtrack.config.sections.tracking import TrackingParams
 from memtrack.config.sections.train import RecipeParams, TrainParams, schedule_problems
@@ -45,6 +46,7 @@ class Params(Section):
     duplicates: DuplicatesParams = Field(default_factory=DuplicatesParams)
     clean: CleanParams = Field(default_factory=CleanParams)
     benefit: BenefitParams = Field(default_factory=BenefitParams)
+    report: ReportParams = Field(default_factory=ReportParams)
     repeat: RepeatParams = Field(default_factory=RepeatParams)
     memorization: MemorizationParams = Field(default_factory=MemorizationParams)
     utility: UtilityParams = Field(default_factory=UtilityParams)

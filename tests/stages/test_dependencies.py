@@ -60,7 +60,7 @@ class TestStage:
 
 def test_a_new_score_is_a_dependency_of_those_alone_who_read_scores() -> None:
     readers = {name for name, stage in stages().items() if "memtrack/core/scores" in stage["deps"]}
-    assert readers == {"suspects", "evaluate", "evaluate_repeat", "agreement", "published"}
+    assert readers == {"suspects", "evaluate", "evaluate_repeat", "report", "agreement", "published"}
 
 
 def test_every_stage_is_a_module_of_its_own_name() -> None:

@@ -1,0 +1,279 @@
+"""What the page of a variant shows, as plain data."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from memtrack.config.sections.report import ReportParams
+from memtrack.core.scores import title
+from memtrack.report.page.results import Results
+from memtrack.report.page.sentences import Learning, conflict_sentences, neighbour_sentence
+from memtrack.report.page.sprites import COLUMNS, PER_SHEET, sprites
+from memtrack.report.sample_tables import score_names
+
+NEAREST = 3
+"""How many neighbours of a sample are shown."""
+OTHERS = 5000
+"""How many neighbours that are not themselves on the page are shown with their image."""
+EPOCHS = 40
+"""The largest number of epochs that a trajectory on the page has."""
+CURVES, POINTS = 5, 200
+"""The ROC curves that are shown, those of the best scores, and the points of each."""
+BINS = 40
+SUSPECTED = 0.05
+"""The share of the samples, the most suspect ones, that are called suspected without probabilities."""
+CLASSES, PAIRS = 20, 30
+"""Up to so many classes have a confusion matrix; of more, so many pairs of classes are listed."""
+Flags = NDArray[np.bool_]
+
+
+def content(results: Results, options: ReportParams, shape: Sequence[int]) -> dict[str, Any]:
+    """The content of the page, ready for JSON. `shape`: of an image, (channels, height, width)."""
+    variant, table = results.variant, results.scores
+    order = score_names(table)[0]
+    shown = np.argsort(table[f"{order}_rank"].to_numpy(), kind="stable")[: options.samples]
+    numbers, others = _numbered(shown, results.neighbours)
+    pictured = np.concatenate([shown, others[:OTHERS]])
+    drawn = sprites(variant.read, pictured.tolist(), shape, options.thumbnail)
+    epochs = _some(results.trajectory.epochs, EPOCHS)
+    suspected, called = _suspected(results, order)
+    return {
+        "variant": variant.name,
+        "storage": f"memtrack {variant.name} {_identity(variant.causes)}",
+        "samples": len(variant.ids),
+        "settings": [list(pair) for pair in results.settings],
+        "found": _found(results),
+        "classes": list(variant.summary.classes),
+        "aurocs": _aurocs(results),
+        "roc": _roc(results),
+        "histogram": _histogram(results, order, suspected),
+        "curvature": _curvature(results, suspected),
+        "confusion": {"among": called, **_confusion(results, suspected)},
+        "epochs": list(epochs),
+        "usual": {name: _medians(results, name, epochs) for name in ("margin", "curvature")},
+        "scores": [{"key": key, "title": title(key)} for key in score_names(table)],
+        "others": {
+            "ids": [variant.ids[row] for row in others],
+            "given": _packed(variant.given[others], "<i4"),
+            "pictured": min(len(others), OTHERS),
+        },
+        "shown": _samples(results, shown, numbers, epochs),
+        "sprites": {**asdict(drawn), "columns": COLUMNS, "per_sheet": PER_SHEET},
+    }
+
+
+def _samples(
+    results: Results, shown: NDArray[np.int64], numbers: NDArray[np.int64], epochs: Sequence[int]
+) -> dict[str, Any]:
+    """The samples on the page; most of their numbers as arrays in base64, little-endian."""
+    variant, table = results.variant, results.scores
+    names = score_names(table)
+    classes = {name: number for number, name in enumerate(variant.summary.classes)}
+    suggested = table["suggested_label"].map(lambda name: classes.get(name, -1)).to_numpy()
+    known = variant.flags_known
+    group = np.zeros(len(variant.ids), dtype=np.int64)
+    conflicting = np.zeros(len(variant.ids), dtype=bool)
+    if results.duplicates is not None:
+        rows = [variant.row[sample] for sample in results.duplicates["id"]]
+        group[rows] = results.duplicates["group"]
+        conflicting[rows] = results.duplicates["conflicting"]
+    return {
+        "ids": [variant.ids[row] for row in shown],
+        "given": _packed(variant.given[shown], "<i4"),
+        "suggested": _packed(suggested[shown], "<i4"),
+        "clean": _packed(variant.clean[shown], "<i4") if known else None,
+        "mislabelled": _column(table, "mislabelled", shown),
+        "suggested_probability": _column(table, "suggested_probability", shown),
+        "scores": [_column(table, name, shown) for name in names],
+        "ranks": [_packed(table[f"{name}_rank"].to_numpy()[shown], "<i4") for name in names],
+        "margin": _trajectories(results, "margin", shown, epochs),
+        "curvature": _trajectories(results, "curvature", shown, epochs),
+        "neighbours": _packed(numbers, "<i4"),
+        "group": None if results.duplicates is None else _packed(group[shown], "<i4"),
+        "conflicting": None if results.duplicates is None else _packed(conflicting[shown], "u1"),
+        "why": _sentences(results, shown),
+    }
+
+
+def _sentences(results: Results, shown: NDArray[np.int64]) -> list[str]:
+    variant, names = results.variant, results.variant.summary.classes
+    given = variant.given
+    learning = Learning(results.trajectory, given)
+    predicted = np.stack(
+        [results.trajectory.load("predicted", epoch)[shown] for epoch in results.trajectory.epochs]
+    )
+    conflicts = (
+        {}
+        if results.duplicates is None
+        else conflict_sentences(results.duplicates, variant.row, given, names, variant.read)
+    )
+    found = []
+    for number, row in enumerate(shown.tolist()):
+        near = results.neighbours[row]
+        facts = (
+            conflicts.get(row, ""),
+            learning.sentence(row, int(given[row]), predicted[:, number].astype(np.int64), names),
+            neighbour_sentence(given[near[near >= 0]], int(given[row]), names),
+        )
+        found.append(" ".join(fact for fact in facts if fact))
+    return found
+
+
+def _numbered(
+    shown: NDArray[np.int64], neighbours: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The nearest neighbours of the shown samples by number, (n, NEAREST): those that are shown have the
+    numbers from 0, the others the numbers after them, and -1 is none; and the rows of the others."""
+    near = neighbours[shown, :NEAREST]
+    near = np.pad(near, ((0, 0), (0, NEAREST - near.shape[1])), constant_values=-1)
+    number = {row: place for place, row in enumerate(shown.tolist())}
+    others = [row for row in dict.fromkeys(near.ravel().tolist()) if row >= 0 and row not in number]
+    number |= {row: place for place, row in enumerate(others, start=len(shown))}
+    found = np.array([number.get(row, -1) for row in near.ravel().tolist()], dtype=np.int64)
+    return found.reshape(near.shape), np.array(others, dtype=np.int64)
+
+
+def _suspected(results: Results, order: str) -> tuple[Flags, str]:
+    """The samples that are called suspected, (N,), and what they are in words."""
+    table = results.scores
+    if "mislabelled" in table:
+        found = table["mislabelled"].to_numpy() > 0.5
+        return found, f"the {found.sum()} samples that are mislabelled with a probability above 1/2"
+    count = max(1, round(SUSPECTED * len(table)))
+    found = table[f"{order}_rank"].to_numpy() <= count
+    return found, f"the {count} most suspect samples ({SUSPECTED:.0%})"
+
+
+def _groups(results: Results, suspected: Flags) -> list[tuple[str, Flags]]:
+    """The two groups that plots compare; only those with samples."""
+    if results.variant.flags_known:
+        wrong = results.variant.corrupted
+        groups = [("not corrupted", ~wrong), ("corrupted", wrong)]
+    else:
+        groups = [("not suspected", ~suspected), ("suspected", suspected)]
+    return [(name, members) for name, members in groups if members.any()]
+
+
+def _found(results: Results) -> list[str]:
+    """What was found, in sentences: those that the stages print."""
+    metrics = results.evaluated
+    first = f"{metrics.samples} training samples in {len(results.variant.summary.classes)} classes"
+    if results.variant.flags_known:
+        first += f"; {metrics.corrupted} labels are known to be corrupted"
+    lines = [first, f"test accuracy {metrics.test_accuracy:.1%}"]
+    if metrics.scores:
+        best = max(metrics.scores.items(), key=lambda item: item[1].auroc)
+        lines.append(
+            f"{title(best[0])} finds the corrupted samples best: AUROC {best[1].auroc:.4f} "
+            f"[{best[1].auroc_low:.4f}, {best[1].auroc_high:.4f}]"
+        )
+    lines += [*metrics.in_words(), *results.learned.in_words()]
+    if not results.learned.in_words():
+        lines.append("probabilities were not learned: stage suspects does it for suspects.variants")
+    lines.append(
+        "nobody has looked for duplicates yet"
+        if results.duplicated is None
+        else results.duplicated.in_words()
+    )
+    return [f"{line[0].upper()}{line[1:]}." for line in lines]
+
+
+def _aurocs(results: Results) -> list[dict[str, Any]]:
+    """The scores with their AUROC, the best first."""
+    ordered = sorted(results.evaluated.scores.items(), key=lambda item: -item[1].auroc)
+    kept = {"auroc", "auroc_low", "auroc_high", "average_precision", "precision_first_5"}
+    return [{"title": title(key), **judged.model_dump(include=kept)} for key, judged in ordered]
+
+
+def _roc(results: Results) -> list[dict[str, Any]]:
+    """The curves of the best scores."""
+    ordered = sorted(results.evaluated.scores.items(), key=lambda item: -item[1].auroc)[:CURVES]
+    curves = []
+    for key, judged in ordered:
+        points = results.roc[results.roc["score"] == key]
+        points = points.iloc[np.unique(np.linspace(0, len(points) - 1, POINTS).round().astype(int))]
+        axes = {"x": points["false_positive_rate"], "y": points["true_positive_rate"]}
+        rounded = {name: values.round(5).tolist() for name, values in axes.items()}
+        curves.append({"title": title(key), "auroc": judged.auroc, **rounded})
+    return curves
+
+
+def _histogram(results: Results, order: str, suspected: Flags) -> dict[str, Any]:
+    values = results.scores[order].to_numpy()
+    finite = np.isfinite(values)
+    edges = np.histogram_bin_edges(values[finite], bins=BINS)
+    return {
+        "title": title(order),
+        "edges": edges.tolist(),
+        "groups": [
+            {"name": name, "counts": np.histogram(values[members & finite], edges)[0].tolist()}
+            for name, members in _groups(results, suspected)
+        ],
+    }
+
+
+def _curvature(results: Results, suspected: Flags) -> list[dict[str, Any]]:
+    """The quartiles of the curvature in each recorded epoch, for each group."""
+    groups = _groups(results, suspected)
+    found = [
+        [np.quantile(values[members], [0.25, 0.5, 0.75]) for _, members in groups]
+        for values in results.trajectory.each("curvature")
+    ]
+    return [
+        {
+            "name": name,
+            "samples": int(members.sum()),
+            "epochs": list(results.trajectory.epochs),
+            **dict(zip(("low", "middle", "high"), np.transpose(quartiles).tolist(), strict=True)),
+        }
+        for (name, members), quartiles in zip(groups, zip(*found, strict=True), strict=True)
+    ]
+
+
+def _confusion(results: Results, suspected: Flags) -> dict[str, Any]:
+    """How many of the suspected samples have which given and which suggested label: all counts of few
+    classes, the largest ones of many."""
+    table = results.scores[suspected & (results.scores["suggested_label"] != "").to_numpy()]
+    names = results.variant.summary.classes
+    number = {name: place for place, name in enumerate(names)}
+    counts = Counter(zip(table["given_label"].map(number), table["suggested_label"].map(number), strict=True))
+    pairs = [[int(given), int(other), count] for (given, other), count in counts.most_common()]
+    return {"matrix": len(names) <= CLASSES, "pairs": pairs if len(names) <= CLASSES else pairs[:PAIRS]}
+
+
+def _medians(results: Results, quantity: str, epochs: Sequence[int]) -> list[float]:
+    return [float(np.median(results.trajectory.load(quantity, epoch).astype(np.float64))) for epoch in epochs]
+
+
+def _trajectories(results: Results, quantity: str, shown: NDArray[np.int64], epochs: Sequence[int]) -> str:
+    found = [results.trajectory.load(quantity, epoch)[shown] for epoch in epochs]
+    return _packed(np.stack(found, axis=1), "<f4")
+
+
+def _some(epochs: Sequence[int], most: int) -> tuple[int, ...]:
+    """At most so many of the epochs, evenly chosen, the first and the last among them."""
+    chosen = np.unique(np.linspace(0, len(epochs) - 1, most).round().astype(int))
+    return tuple(epochs[place] for place in chosen)
+
+
+def _column(table: pd.DataFrame, name: str, shown: NDArray[np.int64]) -> str | None:
+    return _packed(table[name].to_numpy()[shown], "<f4") if name in table else None
+
+
+def _packed(values: NDArray[Any], kind: str) -> str:
+    return base64.b64encode(np.ascontiguousarray(values, dtype=kind).tobytes()).decode()
+
+
+def _identity(causes: dict[str, Any]) -> str:
+    """A hash of the images and the labels: marks of people belong to them."""
+    return hashlib.sha256(json.dumps(causes, sort_keys=True).encode()).hexdigest()[:16]

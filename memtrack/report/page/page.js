@@ -1,0 +1,728 @@
+"use strict";
+// The page of a variant: an overview, and a gallery in which people decide on samples. Names from the data
+// reach the document as text only (textContent, attributes), never as markup.
+
+const byId = (id) => document.getElementById(id);
+const data = JSON.parse(byId("data").textContent);
+const shown = data.shown;
+const total = shown.ids.length;
+
+function numbers(text, Kind) {
+  if (text === null) return null;
+  const bytes = atob(text), found = new Uint8Array(bytes.length);
+  for (let at = 0; at < bytes.length; at++) found[at] = bytes.charCodeAt(at);
+  return Kind === Uint8Array ? found : new Kind(found.buffer);
+}
+
+const given = numbers(shown.given, Int32Array);
+const suggested = numbers(shown.suggested, Int32Array);
+const clean = numbers(shown.clean, Int32Array);
+const mislabelled = numbers(shown.mislabelled, Float32Array);
+const suggestedProbability = numbers(shown.suggested_probability, Float32Array);
+const neighbours = numbers(shown.neighbours, Int32Array);
+const group = numbers(shown.group, Int32Array);
+const conflicting = numbers(shown.conflicting, Uint8Array);
+const trajectories = { margin: numbers(shown.margin, Float32Array), curvature: numbers(shown.curvature, Float32Array) };
+const otherGiven = numbers(data.others.given, Int32Array);
+const NEAREST = neighbours.length / total;
+const scores = data.scores.map((score, at) => ({
+  ...score,
+  values: numbers(shown.scores[at], Float32Array),
+  ranks: numbers(shown.ranks[at], Int32Array),
+}));
+if (mislabelled) scores.push({ key: "mislabelled", title: "probability that the label is wrong", values: mislabelled, ranks: null });
+const first = scores[0];
+
+// ---- making elements
+
+function element(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key === "text") made.textContent = value;
+    else made.setAttribute(key, value);
+  }
+  made.append(...children);
+  return made;
+}
+
+function drawn(name, attributes = {}, text = null) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  if (text !== null) made.textContent = text;
+  return made;
+}
+
+const whole = new Intl.NumberFormat("en");
+function short(value) {
+  if (value === null || Number.isNaN(value)) return "not known";
+  const size = Math.abs(value);
+  if (value === 0 || (size >= 0.001 && size < 1e5)) return String(Number(value.toPrecision(4)));
+  return value.toExponential(2);
+}
+function percent(value) {
+  if (Number.isNaN(value)) return "not known";
+  return value > 0.995 && value < 1 ? ">99%" : `${Math.round(100 * value)}%`;
+}
+const labelled = (number) => (number < 0 ? "none" : data.classes[number]);
+
+// ---- overview
+
+function axes(svg, box, x, y, labels) {
+  const ticks = (scale, count) => {
+    if (scale.log) {
+      const found = [];
+      for (let power = Math.ceil(scale.low); power <= Math.floor(scale.high); power++) found.push([power, power >= -2 && power <= 5 ? whole.format(10 ** power) : `1e${power}`]);
+      const step = Math.ceil(found.length / count);
+      return found.filter((_, at) => at % step === 0);
+    }
+    const rough = (scale.high - scale.low) / count || 1, power = 10 ** Math.floor(Math.log10(rough));
+    const step = [1, 2, 5, 10].map((by) => by * power).find((size) => size >= rough);
+    const found = [];
+    for (let at = Math.ceil(scale.low / step - 1e-9) * step; at <= scale.high + 1e-9 * step; at += step) {
+      found.push([at, Number(at.toPrecision(6)).toString()]);
+    }
+    return found;
+  };
+  for (const [at, text] of ticks(x, 5)) {
+    svg.append(drawn("text", { x: x.place(at), y: box.bottom + 15, "text-anchor": "middle" }, text));
+    svg.append(drawn("path", { class: "axis", d: `M${x.place(at)} ${box.bottom}v4` }));
+  }
+  for (const [at, text] of ticks(y, 5)) {
+    svg.append(drawn("text", { x: box.left - 6, y: y.place(at) + 4, "text-anchor": "end" }, text));
+    svg.append(drawn("path", { class: "axis", d: `M${box.left} ${y.place(at)}H${box.right}` }));
+  }
+  svg.append(drawn("path", { class: "axis", d: `M${box.left} ${box.top}V${box.bottom}H${box.right}` }));
+  svg.append(drawn("text", { x: (box.left + box.right) / 2, y: box.bottom + 32, "text-anchor": "middle" }, labels[0]));
+  svg.append(drawn("text", { x: box.left - 38, y: box.top - 8 }, labels[1]));
+}
+
+function scale(low, high, from, to, log = false) {
+  return { low, high, log, place: (value) => Number((from + ((value - low) / (high - low || 1)) * (to - from)).toFixed(2)) };
+}
+
+const line = (points) => points.map(([x, y], at) => `${at ? "L" : "M"}${x} ${y}`).join("");
+
+function figure(title, ...content) {
+  const made = element("figure", {}, element("figcaption", {}, element("h3", { text: title })), ...content);
+  byId("overview").append(made);
+  return made;
+}
+
+function chart(label) {
+  const box = { left: 48, right: 352, top: 22, bottom: 200 };
+  return [drawn("svg", { viewBox: "0 0 360 236", role: "img", "aria-label": label }), box];
+}
+
+const legend = (names, kind = "") =>
+  element("ul", { class: `legend ${kind}` }, ...names.map((name, at) => element("li", { class: `c${at}`, text: name })));
+
+function table(head, rows, kind = "") {
+  const cells = (row, name) => row.map((cell) => (cell instanceof Node ? element(name, {}, cell) : element(name, { text: cell })));
+  return element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": head[0] }, element("table", { class: kind },
+    element("thead", {}, element("tr", {}, ...head.slice(1).map((text) => element("th", { scope: "col", text, title: text })))),
+    element("tbody", {}, ...rows.map((row) => element("tr", {},
+      element("th", { scope: "row", text: row[0], title: row[0] }), ...cells(row.slice(1), "td"))))));
+}
+
+function drawRoc() {
+  const [svg, box] = chart("ROC curves of the best scores; the AUROC of each is in the legend");
+  const x = scale(0, 1, box.left, box.right), y = scale(0, 1, box.bottom, box.top);
+  axes(svg, box, x, y, ["clean samples flagged (share)", "corrupted samples found (share)"]);
+  data.roc.forEach((curve, at) => {
+    const points = curve.x.map((value, place) => [x.place(value), y.place(curve.y[place])]);
+    svg.append(drawn("path", { class: `curve c${at}`, d: line(points) }));
+  });
+  figure("Which score finds the corrupted labels?", svg, legend(data.roc.map((curve) => `${curve.title}: ${curve.auroc.toFixed(4)}`)));
+}
+
+function drawHistogram() {
+  const { title, edges, groups } = data.histogram;
+  const [svg, box] = chart(`Histogram of ${title}: ${groups.map((one) => one.name).join(" and ")}`);
+  const most = Math.max(1, ...groups.flatMap((one) => one.counts));
+  const x = scale(edges[0], edges.at(-1), box.left, box.right);
+  const y = scale(-0.15, Math.log10(most) + 0.05, box.bottom, box.top, true);
+  axes(svg, box, x, y, [title, "samples"]);
+  groups.forEach((one, at) => {
+    const bars = one.counts.map((count, bin) => count === 0 ? "" :
+      `M${x.place(edges[bin])} ${box.bottom}V${y.place(Math.log10(count))}H${x.place(edges[bin + 1])}V${box.bottom}Z`);
+    svg.append(drawn("path", { class: `bars c${at}`, d: bars.join("") }));
+  });
+  figure(`How the samples differ in ${title}`, svg, legend(groups.map((one) => one.name), "areas"));
+}
+
+function drawCurvature() {
+  const groups = data.curvature;
+  const [svg, box] = chart(`Curvature over epochs: ${groups.map((one) => one.name).join(" and ")}`);
+  const positive = groups.flatMap((one) => [...one.low, ...one.middle, ...one.high]).filter((value) => value > 0);
+  const least = Math.log10(Math.min(...positive, 1)), most = Math.log10(Math.max(...positive, 1));
+  const log = (value) => Math.max(least, Math.log10(value));
+  const epochs = groups[0].epochs;
+  const x = scale(epochs[0], epochs.at(-1), box.left, box.right), y = scale(least, most, box.bottom, box.top, true);
+  axes(svg, box, x, y, ["epoch", "curvature (median, middle half)"]);
+  groups.forEach((one, at) => {
+    const points = (values) => values.map((value, place) => [x.place(epochs[place]), y.place(log(value))]);
+    svg.append(drawn("path", { class: `band c${at}`, d: `${line([...points(one.low), ...points(one.high).reverse()])}Z` }));
+    svg.append(drawn("path", { class: `curve c${at}`, d: line(points(one.middle)) }));
+  });
+  figure("Curvature during training", svg, legend(groups.map((one) => `${one.name} (${whole.format(one.samples)})`)));
+}
+
+function drawAurocs() {
+  const rows = data.aurocs.map((row) => [row.title, row.auroc.toFixed(4), `${row.auroc_low.toFixed(4)} to ${row.auroc_high.toFixed(4)}`,
+    row.average_precision.toFixed(3), percent(row.precision_first_5)]);
+  figure("AUROC of each score", table(["AUROC of each score", "score", "AUROC", "interval", "average precision",
+    "precision, first 5%"], rows)).className = "broad";
+}
+
+function drawConfusion() {
+  const { among, matrix, pairs } = data.confusion;
+  const button = ([one, other, count]) => {
+    const made = element("button", { type: "button", text: whole.format(count),
+      title: `show the samples given as ${labelled(one)} for which ${labelled(other)} is suggested` });
+    made.addEventListener("click", () => {
+      form.reset();
+      form.elements.given.value = String(one);
+      form.elements.suggested.value = String(other);
+      filter();
+      byId("review").focus();
+    });
+    return made;
+  };
+  let made;
+  if (matrix) {
+    const cells = new Map(pairs.map((pair) => [`${pair[0]} ${pair[1]}`, pair]));
+    const rows = data.classes.map((name, one) => [name, ...data.classes.map((_, other) => {
+      const pair = cells.get(`${one} ${other}`);
+      return pair ? button(pair) : "";
+    })]);
+    made = table(["Given against suggested labels", "given", ...data.classes], rows, "matrix");
+  } else {
+    made = table(["Given against suggested labels", "given", "suggested", "samples"],
+      pairs.map((pair) => [labelled(pair[0]), labelled(pair[1]), button(pair)]));
+  }
+  const note = `${matrix ? "Rows: given, columns: suggested label" : "The most frequent pairs"}, of ${among}. A number shows its samples on this page.`;
+  figure("Given against suggested labels", element("p", { class: "quiet", text: note }), made);
+}
+
+function overview() {
+  const rest = total < data.samples ? `, the most suspect ones; the other ${whole.format(data.samples - total)} are in scores.csv` : "";
+  byId("shown").textContent = `This page shows ${whole.format(total)} of ${whole.format(data.samples)} training samples${rest}.`;
+  byId("found").append(...data.found.map((text) => element("li", { text })));
+  byId("settings").append(...data.settings.flatMap(([name, value]) => [element("dt", { text: name }), element("dd", { text: value })]));
+  if (data.aurocs.length) {
+    drawAurocs();
+    drawRoc();
+  }
+  drawHistogram();
+  drawCurvature();
+  drawConfusion();
+}
+
+// ---- images
+
+const sheets = new Map();
+function sheet(number) {
+  if (!sheets.has(number)) {
+    const bytes = numbers(data.sprites.sheets[number], Uint8Array);
+    sheets.set(number, URL.createObjectURL(new Blob([bytes], { type: "image/webp" })));
+  }
+  return sheets.get(number);
+}
+
+/** The image with a number; of those from `total` on, the neighbours, only some are on the page. */
+function picture(number, side) {
+  const { width, height, across, down, columns, per_sheet: perSheet } = data.sprites;
+  if (number >= total + data.others.pictured) return element("span", { text: "·" });
+  const fits = side / Math.max(width, height), by = fits > 1 ? Math.floor(fits) : fits;
+  const place = number % perSheet;
+  const made = element("span", { class: by > 1 ? "sprite pixels" : "sprite" });
+  made.style.width = `${width * by}px`;
+  made.style.height = `${height * by}px`;
+  made.style.backgroundImage = `url(${sheet(Math.floor(number / perSheet))})`;
+  made.style.backgroundSize = `${columns * across * by}px auto`;
+  made.style.backgroundPosition = `${-(place % columns) * across * by}px ${-Math.floor(place / columns) * down * by}px`;
+  return made;
+}
+
+// ---- marks: decision, label and note of a sample, by id
+
+const marks = new Map();
+const numberOf = new Map(shown.ids.map((id, at) => [id, at]));
+const undoable = [];
+let kept = true;
+
+function store() {
+  try {
+    localStorage.setItem(data.storage, JSON.stringify([...marks].map(([id, mark]) => [id, mark.decision, mark.label, mark.note])));
+  } catch {
+    kept = false;
+  }
+  byId("notice").hidden = kept;
+}
+
+function restore() {
+  try {
+    for (const [id, decision, label, note] of JSON.parse(localStorage.getItem(data.storage) ?? "[]")) {
+      if (numberOf.has(id)) marks.set(id, { decision, label, note });
+    }
+  } catch {
+    kept = false;
+  }
+  byId("notice").textContent = "This viewer keeps no marks, and may not save files: download index.html and open it in a browser to decide.";
+  byId("notice").hidden = kept;
+}
+
+const nothing = { decision: "", label: "", note: "" };
+const markOf = (number) => marks.get(shown.ids[number]) ?? nothing;
+
+function set(changes) {
+  undoable.push(changes.map(([number]) => [number, markOf(number)]));
+  put(changes);
+}
+
+function put(changes) {
+  for (const [number, mark] of changes) {
+    if (mark.decision || mark.note) marks.set(shown.ids[number], mark);
+    else marks.delete(shown.ids[number]);
+  }
+  store();
+}
+
+function say(text) {
+  const decided = [...marks.values()].filter((mark) => mark.decision).length;
+  byId("status").textContent = `${text ? `${text} ` : ""}${whole.format(decided)} decided.`;
+}
+
+function decide(decision, label = "") {
+  if (!list.length) return;
+  const number = list[current];
+  set([[number, { ...markOf(number), decision, label }]]);
+  say(`${shown.ids[number]}: ${decision}${label ? ` to ${label}` : ""}.`);
+  const before = list.length;
+  filter(number);
+  if (list.length === before && list[current] === number) select(Math.min(current + 1, list.length - 1));
+}
+
+function undo() {
+  const changes = undoable.pop();
+  if (!changes) return say("Nothing to undo.");
+  put(changes);
+  filter(changes[0][0]);
+  say(changes.length === 1 ? `Undone: ${shown.ids[changes[0][0]]}.` : `Undone: ${changes.length} samples.`);
+}
+
+// ---- decisions.csv
+
+const HEADER = ["id", "given_label", "decision", "label", "note"];
+const DECISIONS = ["keep", "relabel", "ambiguous", "remove"];
+
+function csv() {
+  const cell = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+  const rows = [...marks].filter(([, mark]) => mark.decision).map(([id, mark]) => [numberOf.get(id), mark]);
+  rows.sort((one, other) => first.ranks[one[0]] - first.ranks[other[0]]);
+  const lines = rows.map(([number, mark]) => [shown.ids[number], labelled(given[number]), mark.decision, mark.label, mark.note]);
+  return [HEADER, ...lines].map((row) => `${row.map(cell).join(",")}\n`).join("");
+}
+
+function download() {
+  const link = element("a", { download: "decisions.csv" });
+  link.href = URL.createObjectURL(new Blob([csv()], { type: "text/csv" }));
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  say("decisions.csv was exported.");
+}
+
+/** The rows of a CSV file (RFC 4180), each with the line that it begins in; a quote that stays open throws. */
+function rowsOf(text) {
+  const rows = [];
+  let cells = [], cell = "", quoted = false, at = 0, lineNumber = 1, begins = 1;
+  const end = () => {
+    cells.push(cell);
+    if (cells.length > 1 || cell) rows.push({ cells, line: begins });
+    [cells, cell, begins] = [[], "", lineNumber + 1];
+  };
+  for (text = text.replace(/^\ufeff/, ""); at < text.length; at++) {
+    const sign = text[at];
+    if (quoted) {
+      if (sign === '"' && text[at + 1] === '"') cell += text[at++];
+      else if (sign === '"') quoted = false;
+      else cell += sign;
+    } else if (sign === '"' && cell === "") quoted = true;
+    else if (sign === ",") [cells, cell] = [[...cells, cell], ""];
+    else if (sign === "\n") end();
+    else if (sign !== "\r" || text[at + 1] !== "\n") cell += sign;
+    if (sign === "\n") lineNumber++;
+  }
+  if (quoted) throw new Error(`Line ${begins}: a quote is not closed.`);
+  if (cell || cells.length) end();
+  return rows;
+}
+
+/** The changes that a decisions.csv asks for; throws an error with a sentence about the first mistake. */
+function changesOf(text) {
+  const rows = rowsOf(text), head = rows.shift()?.cells ?? [];
+  const places = HEADER.map((name) => head.indexOf(name));
+  const missing = HEADER.filter((_, at) => places[at] < 0);
+  if (missing.length) throw new Error(`Line 1: the column ${missing[0]} is missing; expected ${HEADER.join(",")}.`);
+  const seen = new Map();
+  return rows.map(({ cells, line: at }) => {
+    const mistake = (what) => new Error(`Line ${at}: ${what}.`);
+    if (cells.length !== head.length) throw mistake(`${cells.length} cells, but the header has ${head.length}`);
+    const [id, was, decision, label, note] = places.map((place) => cells[place]);
+    const number = numberOf.get(id);
+    if (number === undefined) throw mistake(`there is no sample “${id}” on this page`);
+    if (seen.has(id)) throw mistake(`“${id}” is decided in line ${seen.get(id)} already`);
+    seen.set(id, at);
+    if (!DECISIONS.includes(decision)) throw mistake(`the decision “${decision}” is none of ${DECISIONS.join(", ")}`);
+    if (was !== labelled(given[number])) throw mistake(`“${id}” is labelled “${labelled(given[number])}” here, not “${was}”`);
+    if (decision === "relabel" && !data.classes.includes(label)) throw mistake(`there is no label “${label}”`);
+    if (decision === "relabel" && label === was) throw mistake(`“${id}” has the label “${label}” already`);
+    if (decision !== "relabel" && label) throw mistake(`a label needs the decision relabel, not ${decision}`);
+    return [number, { decision, label, note }];
+  });
+}
+
+async function read(file) {
+  try {
+    const changes = changesOf(await file.text());
+    if (changes.length) set(changes);
+    filter(list[current]);
+    say(`${whole.format(changes.length)} decisions were imported from ${file.name}.`);
+  } catch (error) {
+    say(`Nothing was imported. ${error.message}`);
+  }
+}
+
+// ---- order and filters
+
+const form = byId("filters");
+let list = [], current = 0, order = first;
+
+function options(select, names) {
+  select.append(...names.map(([value, text]) => element("option", { value, text })));
+}
+
+function fillFilters() {
+  const { elements } = form;
+  options(elements.order, scores.map((score, at) => [String(at), score.title]));
+  const classes = data.classes.map((name, at) => [String(at), name]);
+  options(elements.given, [["", "all"], ...classes]);
+  options(elements.suggested, [["", "all"], ["-1", "none"], ...classes]);
+  elements.corrupted.closest("label").hidden = !clean;
+  elements.duplicates.closest("label").hidden = !group;
+}
+
+/** Apply the order and the filters; select the sample `number`, or else what has taken its place. */
+function filter(number = null) {
+  const { elements } = form, value = (name) => elements[name].value;
+  order = scores[Number(value("order"))];
+  const bound = (name, other) => (value(name) === "" ? other : Number(value(name)));
+  const least = bound("least", -Infinity), most = bound("most", Infinity), text = value("id").toLowerCase();
+  const bounded = least > -Infinity || most < Infinity;
+  const fits = (at) => {
+    if (value("given") !== "" && given[at] !== Number(value("given"))) return false;
+    if (value("suggested") !== "" && suggested[at] !== Number(value("suggested"))) return false;
+    if (bounded && !(order.values[at] >= least && order.values[at] <= most)) return false;
+    if (clean && value("corrupted") !== "" && (given[at] !== clean[at]) !== (value("corrupted") === "1")) return false;
+    if (group && value("duplicates") !== "") {
+      const wanted = { group: group[at] > 0, conflict: conflicting[at] > 0, none: group[at] === 0 };
+      if (!wanted[value("duplicates")]) return false;
+    }
+    if (value("decision") !== "") {
+      const { decision } = markOf(at);
+      if (value("decision") === "none" ? decision : value("decision") === "any" ? !decision : decision !== value("decision")) return false;
+    }
+    return !text || shown.ids[at].toLowerCase().includes(text);
+  };
+  list = [...shown.ids.keys()].filter(fits);
+  const { values } = order;
+  if (order !== first) {
+    const size = (at) => (Number.isNaN(values[at]) ? -Infinity : values[at]);
+    list.sort((one, other) => size(other) - size(one) || one - other);
+  }
+  byId("count").textContent = `${whole.format(list.length)} of ${whole.format(total)} samples`;
+  const place = number === null ? -1 : list.indexOf(number);
+  current = place >= 0 ? place : number === null ? 0 : Math.min(current, Math.max(0, list.length - 1));
+  layout();
+  if (number !== null) select(current);
+}
+
+// ---- gallery: only the cards near the window exist
+
+const gallery = byId("gallery");
+const NARROWEST = 296, CARD = 268, GAP = 10;
+let columns = 1, cards = new Map(), waiting = false;
+
+function layout() {
+  const width = gallery.clientWidth;
+  columns = Math.max(1, Math.floor((width + GAP) / (NARROWEST + GAP)));
+  gallery.style.height = `${Math.max(1, Math.ceil(list.length / columns)) * (CARD + GAP)}px`;
+  for (const made of cards.values()) made.remove();
+  cards = new Map();
+  show();
+}
+
+function show() {
+  waiting = false;
+  const above = -gallery.getBoundingClientRect().top, high = CARD + GAP;
+  const from = Math.max(0, (Math.floor(above / high) - 1) * columns);
+  const until = Math.min(list.length, (Math.ceil((above + window.innerHeight) / high) + 1) * columns);
+  const wanted = (place) => (place >= from && place < until) || place === current;
+  for (const [place, made] of cards) {
+    if (!wanted(place)) {
+      made.remove();
+      cards.delete(place);
+    }
+  }
+  for (let place = from; place < until; place++) add(place);
+  if (list.length) add(current);
+  mark();
+}
+
+function add(place) {
+  if (cards.has(place)) return;
+  const made = card(place), width = (gallery.clientWidth - GAP * (columns - 1)) / columns;
+  made.style.width = `${width}px`;
+  made.style.left = `${(place % columns) * (width + GAP)}px`;
+  made.style.top = `${Math.floor(place / columns) * (CARD + GAP)}px`;
+  cards.set(place, made);
+  gallery.append(made);
+}
+
+function mark() {
+  for (const [place, made] of cards) made.setAttribute("aria-selected", String(place === current));
+  if (list.length) gallery.setAttribute("aria-activedescendant", `card-${list[current]}`);
+  else gallery.removeAttribute("aria-activedescendant");
+  const other = list.length ? suggested[list[current]] : -1;
+  byId("suggestion").textContent = labelled(other);
+  document.querySelector("[data-action=relabel]").setAttribute("aria-disabled", String(other < 0));
+}
+
+function select(place) {
+  if (!list.length) return;
+  current = Math.max(0, Math.min(place, list.length - 1));
+  const top = gallery.getBoundingClientRect().top + Math.floor(current / columns) * (CARD + GAP);
+  const low = window.innerHeight - byId("actions").offsetHeight - GAP;
+  if (top < GAP) window.scrollBy(0, top - GAP);
+  else if (top + CARD > low) window.scrollBy(0, Math.min(top + CARD - low, top - GAP));
+  show();
+}
+
+function badge({ decision, label }) {
+  return element("span", { class: `badge ${decision}`, text: decision === "relabel" ? `wrong: ${label}` : decision });
+}
+
+function suggestion(number) {
+  if (suggested[number] < 0) return "no other label is suggested";
+  const chance = suggestedProbability ? `, ${percent(suggestedProbability[number])}` : "";
+  return `suggested ${labelled(suggested[number])}${chance}`;
+}
+
+function rank(number) {
+  return `#${whole.format(first.ranks[number])}`;
+}
+
+function card(place) {
+  const number = list[place], id = shown.ids[number], decided = markOf(number);
+  const facts = [
+    element("div", {}, element("strong", { text: rank(number) }), ` ${id}`),
+    element("div", { class: "labels" }, "given ", element("strong", { text: labelled(given[number]) })),
+    element("div", { text: suggestion(number) }),
+  ];
+  facts[0].title = id;
+  if (mislabelled) facts.push(element("div", { text: `label wrong: ${percent(mislabelled[number])}` }));
+  if (clean) {
+    facts.push(element("div", { class: "quiet", text: given[number] === clean[number] ? "not corrupted" : `corrupted, was ${labelled(clean[number])}` }));
+  }
+  if (order !== first || !mislabelled) facts.push(element("div", { class: "quiet", text: `${order.title} ${short(order.values[number])}` }));
+  return element("div", {
+    class: "card", id: `card-${number}`, role: "option", "data-place": place,
+    "aria-setsize": list.length, "aria-posinset": place + 1, "aria-selected": "false",
+    "aria-label": `${rank(number)}, ${id}, given ${labelled(given[number])}, ${suggestion(number)}. ${shown.why[number]}` +
+      (decided.decision ? ` Decided: ${decided.decision} ${decided.label}` : ""),
+  },
+  element("div", { class: "top" }, element("div", { class: "frame" }, picture(number, 96), ...(decided.decision ? [badge(decided)] : [])), element("div", { class: "facts" }, ...facts)),
+  element("div", { class: "middle" }, spark("margin", number), spark("curvature", number), nearest(number, 32)),
+  element("div", { class: "why", text: shown.why[number] }));
+}
+
+const spans = Object.fromEntries(Object.entries(trajectories).map(([name, values]) => {
+  const some = [], step = Math.max(1, Math.floor(values.length / 4000));
+  for (let at = 0; at < values.length; at += step) some.push(levelled(name, values[at]));
+  some.push(...data.usual[name].map((value) => levelled(name, value)));
+  some.sort((one, other) => one - other);
+  const cut = (share) => some[Math.round(share * (some.length - 1))];
+  return [name, name === "margin" ? [Math.min(cut(0.01), -1), Math.max(cut(0.99), 1)] : [cut(0.01), cut(0.99)]];
+}));
+
+function levelled(name, value) {
+  return name === "margin" ? value : Math.log10(Math.max(value, 1e-12));
+}
+
+/** A small plot of a quantity over the recorded epochs; dotted is the median of all samples. */
+function spark(name, number) {
+  const count = data.epochs.length, [low, high] = spans[name];
+  const x = scale(data.epochs[0], data.epochs.at(-1), 2, 98), y = scale(low, high, 42, 2);
+  const points = (values) => line(values.map((value, at) => [x.place(data.epochs[at]),
+    Math.max(1, Math.min(43, y.place(levelled(name, value))))]));
+  const own = Array.from(trajectories[name].subarray(number * count, (number + 1) * count));
+  const svg = drawn("svg", { viewBox: "0 0 100 44", preserveAspectRatio: "none", "aria-hidden": "true" });
+  if (name === "margin") svg.append(drawn("path", { class: "axis", d: `M0 ${y.place(0)}H100` }));
+  svg.append(drawn("path", { class: "usual", d: points(data.usual[name]) }));
+  svg.append(drawn("path", { class: `curve ${name === "margin" ? "c0" : "c2"}`, d: points(own) }));
+  return element("div", { class: "spark" }, name, svg);
+}
+
+function nearest(number, side) {
+  const made = element("div", { class: "near" });
+  made.style.setProperty("--side", `${side}px`);
+  for (let at = 0; at < NEAREST; at++) {
+    const other = neighbours[number * NEAREST + at];
+    if (other < 0) continue;
+    const label = other < total ? given[other] : otherGiven[other - total];
+    const id = other < total ? shown.ids[other] : data.others.ids[other - total];
+    const name = element("div", { text: labelled(label) });
+    if (label !== given[number]) name.className = "other";
+    made.append(element("div", { title: `${id}: ${labelled(label)}` }, element("div", { class: "frame" }, picture(other, side)), name));
+  }
+  return made;
+}
+
+// ---- dialogs
+
+function openChoice() {
+  if (!list.length) return;
+  const number = list[current], labels = byId("labels");
+  labels.replaceChildren(...data.classes.map((name, at) => {
+    const made = element("option", { value: String(at), text: name });
+    made.disabled = at === given[number];
+    return made;
+  }));
+  const start = suggested[number] >= 0 ? suggested[number] : given[number] === 0 ? 1 : 0;
+  labels.value = String(start);
+  byId("choice-of").textContent = `${shown.ids[number]}, given ${labelled(given[number])}`;
+  byId("choice").returnValue = "";
+  byId("choice").showModal();
+  labels.focus();
+}
+
+function openDetails(note = false) {
+  if (!list.length) return;
+  const number = list[current];
+  byId("details-heading").textContent = `${rank(number)} ${shown.ids[number]}`;
+  const rows = scores.map((score) => [score.title, short(score.values[number]),
+    score.ranks ? whole.format(score.ranks[number]) : ""]);
+  const facts = [`given ${labelled(given[number])}; ${suggestion(number)}`, shown.why[number]];
+  if (clean) facts.push(given[number] === clean[number] ? "The label is not corrupted." : `The label is corrupted; it was ${labelled(clean[number])}.`);
+  const decided = markOf(number);
+  byId("details-body").replaceChildren(
+    element("div", { class: "wide" }, element("div", { class: "frame big" }, picture(number, window.innerWidth < 640 ? 120 : 200)),
+      spark("margin", number), spark("curvature", number), nearest(number, 72)),
+    ...facts.map((text) => element("p", { text })),
+    element("p", {}, ...(decided.decision ? [badge(decided)] : ["Not decided yet."])));
+  byId("details-scores").replaceChildren(table(["Scores of this sample", "score", "value", "rank"], rows));
+  byId("note").value = decided.note;
+  byId("details").showModal();
+  byId("details").scrollTop = 0;
+  if (note) byId("note").focus();
+}
+
+byId("choice").addEventListener("close", () => {
+  if (byId("choice").returnValue === "ok" && byId("labels").value !== "") decide("relabel", labelled(Number(byId("labels").value)));
+  gallery.focus({ preventScroll: true });
+});
+byId("labels").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter") return;
+  event.preventDefault();
+  byId("choice").close("ok");
+});
+byId("labels").addEventListener("dblclick", () => byId("choice").close("ok"));
+byId("details").addEventListener("close", () => {
+  const number = list[current], before = markOf(number), note = byId("note").value.trim();
+  if (note !== before.note) {
+    set([[number, { ...before, note }]]);
+    say(`${shown.ids[number]}: the note is kept${before.decision ? "" : ", and exported once there is a decision"}.`);
+  }
+  gallery.focus({ preventScroll: true });
+});
+
+// ---- keys and buttons
+
+const actions = {
+  keep: () => decide("keep"),
+  relabel: () => {
+    const other = list.length ? suggested[list[current]] : -1;
+    if (other < 0) say("No other label is suggested: choose one with l.");
+    else decide("relabel", labelled(other));
+  },
+  choose: openChoice,
+  ambiguous: () => decide("ambiguous"),
+  remove: () => decide("remove"),
+  undo,
+  details: () => openDetails(),
+  note: () => openDetails(true),
+};
+const KEYS = { k: "keep", w: "relabel", l: "choose", a: "ambiguous", r: "remove", u: "undo", n: "note" };
+const page = () => Math.max(1, Math.floor(window.innerHeight / (CARD + GAP)) - 1) * columns;
+const MOVES = {
+  ArrowLeft: () => current - 1, ArrowRight: () => current + 1, ArrowUp: () => current - columns, ArrowDown: () => current + columns,
+  Home: () => 0, End: () => list.length - 1, PageUp: () => current - page(), PageDown: () => current + page(),
+};
+
+byId("review").addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, summary")) return;
+  const move = MOVES[event.key], action = KEYS[event.key.toLowerCase()];
+  if (move) {
+    const place = move();
+    if (event.key.startsWith("Arrow") && (place < 0 || place >= list.length)) {
+      event.preventDefault();
+      return;
+    }
+    select(place);
+  } else if (event.key === "Enter" && event.target === gallery) actions.details();
+  else if (action) actions[action]();
+  else return;
+  event.preventDefault();
+  if (event.target === byId("review")) gallery.focus({ preventScroll: true });
+});
+byId("buttons").addEventListener("click", (event) => {
+  const button = event.target.closest("button");
+  if (button) actions[button.dataset.action]();
+});
+gallery.addEventListener("click", (event) => {
+  const chosen = event.target.closest(".card");
+  if (chosen) select(Number(chosen.dataset.place));
+  gallery.focus({ preventScroll: true });
+});
+gallery.addEventListener("dblclick", () => actions.details());
+form.addEventListener("input", () => filter());
+form.addEventListener("submit", (event) => event.preventDefault());
+form.addEventListener("reset", () => setTimeout(filter));
+byId("export").addEventListener("click", download);
+byId("import").addEventListener("click", () => byId("file").click());
+byId("file").addEventListener("change", () => {
+  const [file] = byId("file").files;
+  if (file) read(file);
+  byId("file").value = "";
+});
+window.addEventListener("scroll", () => {
+  if (!waiting) requestAnimationFrame(show);
+  waiting = true;
+}, { passive: true });
+new ResizeObserver(() => {
+  if (gallery.clientWidth !== laidOut) {
+    laidOut = gallery.clientWidth;
+    layout();
+  }
+}).observe(gallery);
+let laidOut = gallery.clientWidth;
+window.addEventListener("beforeunload", (event) => {
+  if (!kept && marks.size) event.preventDefault();
+});
+
+if (window.innerWidth < 640) byId("filter-box").open = false;
+overview();
+restore();
+fillFilters();
+filter();
+say("");

@@ -1,0 +1,127 @@
+"""The results of the earlier stages that the page of a variant shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from memtrack.config.errors import InputError, Problem
+from memtrack.config.json_files import read_json
+from memtrack.config.params import Params
+from memtrack.config.paths import DUPLICATES_RESULTS, EVALUATE_RESULTS, SUSPECTS_RESULTS
+from memtrack.core.recording.trajectory import EpochArrays
+from memtrack.core.scores import Need
+from memtrack.core.scores.neighbours import COUNT, voting_epochs
+from memtrack.core.scores.suspicion import SUSPICION
+from memtrack.data.tables import unguarded
+from memtrack.data.variants import VariantData
+from memtrack.report.metrics import DuplicatesMetrics, EvaluateMetrics, SuspectsMetrics
+from memtrack.report.sample_tables import read_scores
+from memtrack.runs.causes import evaluation_causes
+from memtrack.runs.trained import TrainedRun
+
+
+@dataclass(frozen=True)
+class Results:
+    """What is known of a variant with N samples.
+
+    Attributes:
+        settings: the main parameters, as pairs of a name and its value in words.
+        scores: scores.csv, in the order of the samples; the first score orders them.
+        trajectory: the recorded numbers.
+        neighbours: the rows of the nearest other samples of each sample, nearest first, int64 (N, K); -1
+            where there are fewer.
+        evaluated, learned, duplicated: metrics.json of the stages evaluate, suspects and duplicates.
+        roc: roc.csv; without rows if the corrupted samples are not known.
+        duplicates: id, group and conflicting of each sample that has a duplicate; None if nobody looked.
+    """
+
+    variant: VariantData
+    settings: Sequence[tuple[str, str]]
+    scores: pd.DataFrame
+    trajectory: EpochArrays
+    neighbours: NDArray[np.int64]
+    evaluated: EvaluateMetrics
+    learned: SuspectsMetrics
+    duplicated: DuplicatesMetrics | None
+    roc: pd.DataFrame
+    duplicates: pd.DataFrame | None
+
+
+def read_results(params: Params, variant: VariantData, run: TrainedRun) -> Results:
+    """The results of the stages for a variant and its training.
+
+    Raises:
+        InputError: if those of evaluate are missing, damaged or made from other parameters, or those of
+            duplicates belong to other samples.
+    """
+    evaluated = EVALUATE_RESULTS / variant.name
+    learned = SUSPECTS_RESULTS / variant.name / "metrics.json"
+    found = DUPLICATES_RESULTS / variant.name
+    scores = read_scores(evaluated, variant, evaluation_causes(params, variant))
+    nearest = run.evidence([SUSPICION])[Need.NEIGHBOURS]
+    looked = (found / "duplicates.csv").exists()
+    return Results(
+        variant,
+        _settings(params, variant.name),
+        scores,
+        run.trajectory,
+        nearest.nearest(COUNT, voting_epochs(run.trajectory, nearest)[-1]),
+        read_json(EvaluateMetrics, evaluated / "metrics.json"),
+        read_json(SuspectsMetrics, learned) if learned.exists() else SuspectsMetrics(),
+        read_json(DuplicatesMetrics, found / "metrics.json") if looked else None,
+        pd.read_csv(evaluated / "roc.csv"),
+        _duplicates(found / "duplicates.csv", variant) if looked else None,
+    )
+
+
+def _duplicates(path: Path, variant: VariantData) -> pd.DataFrame:
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    try:
+        found = pd.DataFrame(
+            {
+                "id": table["id"].map(unguarded),
+                "group": table["group"].astype(int),
+                "conflicting": table["conflicting"] == "True",
+            }
+        )
+        if not set(found["id"]) <= variant.row.keys():
+            raise ValueError("other samples")
+    except (KeyError, ValueError):
+        text = f"is damaged, or belongs to other samples: run `dvc repro duplicates@{variant.name}`"
+        raise InputError([Problem(path, message=text)]) from None
+    return found
+
+
+def _settings(params: Params, name: str) -> list[tuple[str, str]]:
+    """The main parameters in words."""
+    train, curvature = params.train, params.curvature
+    chosen: dict[str, Any] = {
+        "data": f"{params.data.kind}, {params.data.root}",
+        "variant": params.variants[name],
+        "network": train.model,
+        "training": f"{train.epochs} epochs, batch size {train.batch_size}, seed {train.seed}",
+        "optimizer": train.optimizer,
+        "schedule": train.schedule,
+        "loss": train.loss,
+        "recorded epochs": ", ".join(map(str, params.recorded_epochs())),
+        "curvature": f"{curvature.method}, h {curvature.perturbation_scale:g}, probes {curvature.probes}, "
+        f"norm {curvature.norm}",
+    }
+    if name in params.suspects.variants:
+        flips = params.suspects
+        chosen["flipped labels"] = f"{flips.share:.0%} of the labels, draws {flips.draws}, seed {flips.seed}"
+    return [(key, value if isinstance(value, str) else _words(value)) for key, value in chosen.items()]
+
+
+def _words(section: Any) -> str:
+    """A section in words, its kind first."""
+    content = section.model_dump(mode="json", exclude_none=True)
+    kind = content.pop("kind", "")
+    return ", ".join([kind, *(f"{key.replace('_', ' ')} {value}" for key, value in content.items())])

@@ -1,0 +1,45 @@
+"""Stage `report`: the page on which people look at the suspects and decide, in
+results/report/NAME/index.html.
+"""
+
+from __future__ import annotations
+
+from memtrack.config.params import Params
+from memtrack.config.paths import REPORT_RESULTS, TRAIN_RESULTS
+from memtrack.data.prepared import PreparedData
+from memtrack.data.variants import VariantData
+from memtrack.report.page.content import content
+from memtrack.report.page.page import write_page
+from memtrack.report.page.results import read_results
+from memtrack.runs.trained import TrainedRun
+from memtrack.stages import load_with_variant
+from memtrack.terminal.entry_point import entry_point
+from memtrack.tracking.run import Run, check_store
+
+PAGE = "index.html"
+
+
+@entry_point
+def main() -> None:
+    """Run the stage for the variant named on the command line."""
+    params, name = load_with_variant(__doc__)
+    check_store(params.tracking)
+    report(params, name)
+
+
+def report(params: Params, name: str) -> None:
+    """Write the page of a variant, and add it to the MLflow run of its training."""
+    data = PreparedData()
+    data.keep_decoded(params.compute.image_cache_bytes)
+    variant = VariantData(name, data)
+    run = TrainedRun(params, data, variant, TRAIN_RESULTS / name, f"train@{name}")
+    found = content(read_results(params, variant, run), params.report, data.info.shape)
+    path = REPORT_RESULTS / name / PAGE
+    write_page(found, path)
+    Run.of_finished_training(params, run.reference, "report").results({f"report/{PAGE}": path}, {})
+    shown, samples = len(found["shown"]["ids"]), found["samples"]
+    print(f"{name}: {path} shows {shown} of {samples} samples ({path.stat().st_size / 1e6:.1f} MB)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,265 @@
+"""The page in Chromium: people filter, mark by keyboard, export and import, and it stays theirs after a reload."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from reviewed import CLASSES, reviewed
+
+from memtrack.config.sections.report import ReportParams
+from memtrack.report.page.content import content
+from memtrack.report.page.page import write_page
+
+api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+RESULTS = reviewed()
+TABLE = RESULTS.scores.sort_values("suspicion_rank")
+IDS = TABLE["id"].tolist()
+GIVEN = dict(zip(TABLE["id"], TABLE["given_label"], strict=True))
+SUGGESTED = dict(zip(TABLE["id"], TABLE["suggested_label"], strict=True))
+HEADER = "id,given_label,decision,label,note\n"
+
+
+def quoted(text: str) -> str:
+    """A cell as RFC 4180 has it."""
+    return '"' + text.replace('"', '""') + '"' if set(text) & set('",\n') else text
+
+
+def row(place: int, decision: str, label: str = "", note: str = "") -> str:
+    """The line of decisions.csv for the sample at a place of the ranking, from 0."""
+    sample = IDS[place]
+    return ",".join(map(quoted, (sample, GIVEN[sample], decision, label, note))) + "\n"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with api.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "index.html"
+    write_page(content(RESULTS, ReportParams(), (1, 8, 8)), path)
+    return path
+
+
+@pytest.fixture
+def page(browser: Any, path: Path) -> Iterator[Any]:
+    """The page, opened from disk by somebody who has not seen it; an error in its script fails the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(5000)
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("request", lambda request: errors.append(request.url) if request.url.startswith("http") else None)
+    page.goto(path.as_uri())
+    yield page
+    context.close()
+    assert errors == []
+
+
+def press(page: Any, *keys: str) -> None:
+    page.focus("#gallery")
+    for key in keys:
+        page.keyboard.press(key)
+
+
+def selected(page: Any) -> str:
+    return page.locator("[role=option][aria-selected=true]").get_attribute("id").removeprefix("card-")
+
+
+def exported(page: Any) -> str:
+    with page.expect_download() as download:
+        page.click("#export")
+    assert download.value.suggested_filename == "decisions.csv"
+    return Path(download.value.path()).read_bytes().decode()
+
+
+def brought(page: Any, text: str) -> str:
+    """Import a decisions.csv; what the page says."""
+    file = {"name": "decisions.csv", "mimeType": "text/csv", "buffer": text.encode()}
+    page.locator("#file").set_input_files(file)
+    page.wait_for_function("/imported/.test(document.getElementById('status').textContent)")
+    return page.inner_text("#status")
+
+
+def test_it_shows_what_was_found_and_the_first_sample(page: Any) -> None:
+    assert "60 of 60 training samples" in page.inner_text("header")
+    assert "12 labels are known to be corrupted" in page.inner_text("#found")
+    assert page.locator("figure").count() == 5
+    card = page.locator("#card-0")
+    assert IDS[0] in card.inner_text()
+    assert f"given {GIVEN[IDS[0]]}" in card.inner_text()
+    assert f"suggested {SUGGESTED[IDS[0]]}, 80%" in card.inner_text()
+    assert card.locator("svg path.curve").count() == 2
+    assert card.locator(".near > div").count() == 3
+
+
+def test_names_are_text(page: Any) -> None:
+    assert page.locator("script").count() == 2
+    assert page.locator("#gallery b").count() == 0
+    assert (
+        page.locator("#filters select[name=given] option", has_text="<script>alert(1)</script>").count() == 1
+    )
+
+
+def test_filters(page: Any) -> None:
+    count = page.locator("#count")
+    page.select_option("select[name=given]", label=CLASSES[1])
+    expected = int((TABLE["given_label"] == CLASSES[1]).sum())
+    assert count.inner_text() == f"{expected} of 60 samples"
+    page.select_option("select[name=corrupted]", "1")
+    expected = int((TABLE["suggested_label"].ne("") & (TABLE["given_label"] == CLASSES[1])).sum())
+    assert count.inner_text() == f"{expected} of 60 samples"
+    page.click("text=Clear filters")
+    api.expect(count).to_have_text("60 of 60 samples")
+    page.select_option("select[name=duplicates]", "conflict")
+    assert count.inner_text() == "2 of 60 samples"
+    page.click("text=Clear filters")
+    api.expect(count).to_have_text("60 of 60 samples")
+    page.select_option("select[name=order]", label="cumulative loss (CSL)")
+    page.fill("input[name=least]", "0.5")
+    ordered = TABLE[TABLE["csl"] >= 0.5].sort_values("csl", ascending=False)
+    assert count.inner_text() == f"{len(ordered)} of 60 samples"
+    assert IDS[int(selected(page))] == ordered["id"].iloc[0]
+    page.fill("input[name=id]", "no such id")
+    assert count.inner_text() == "0 of 60 samples"
+    press(page, "k", "w", "l", "r", "Enter", "ArrowDown", "u")
+    assert exported(page) == HEADER
+
+
+def test_marks_by_keyboard_survive_a_reload_and_are_exported(page: Any) -> None:
+    press(page, "k", "w", "a", "r", "ArrowRight", "r", "u")
+    assert selected(page) == "5"
+    press(page, "l")
+    page.keyboard.press("Home")
+    other = page.locator("#labels option:checked").inner_text()
+    page.keyboard.press("Enter")
+    press(page, "ArrowLeft", "n")
+    page.keyboard.type('sees "two", of them')
+    page.keyboard.press("Enter")
+    assert "5 decided" in page.inner_text("#status")
+    expected = HEADER + row(0, "keep") + row(1, "relabel", SUGGESTED[IDS[1]]) + row(2, "ambiguous")
+    expected += row(3, "remove") + row(5, "relabel", other, 'sees "two", of them')
+    assert exported(page) == expected
+    page.reload()
+    assert exported(page) == expected
+    page.select_option("select[name=decision]", "relabel")
+    assert page.inner_text("#count") == "2 of 60 samples"
+    page.select_option("select[name=decision]", "none")
+    press(page, "k")
+    assert page.inner_text("#count") == "54 of 60 samples"
+
+
+def test_moving(page: Any) -> None:
+    press(page, "ArrowDown")
+    columns = int(selected(page))
+    assert columns > 1
+    press(page, "ArrowUp", "ArrowUp", "ArrowLeft")
+    assert selected(page) == "0"
+    press(page, "End")
+    assert selected(page) == "59"
+    assert page.locator("[role=option]").count() < 60
+    box = page.locator("[aria-selected=true]").bounding_box()
+    assert box["y"] >= 0
+    assert box["y"] + box["height"] <= page.locator("#actions").bounding_box()["y"]
+
+
+def test_the_selected_sample_stays_in_place_if_the_decision_is_undone(page: Any) -> None:
+    press(page, "ArrowRight", "r")
+    assert selected(page) == "2"
+    press(page, "u")
+    assert selected(page) == "1"
+    assert exported(page) == HEADER
+    press(page, "u")
+    assert "Nothing to undo" in page.inner_text("#status")
+
+
+def test_decisions_are_imported(page: Any) -> None:
+    text = HEADER + row(7, "relabel", CLASSES[1] if GIVEN[IDS[7]] != CLASSES[1] else "cat", "two\nlines")
+    text += row(2, "keep")
+    assert "2 decisions were imported" in brought(page, "\ufeff" + text.replace("\n", "\r\n", 1))
+    lines = HEADER + row(2, "keep") + text.removeprefix(HEADER).removesuffix(row(2, "keep"))
+    assert exported(page) == lines
+    assert "Nothing was imported" in brought(page, HEADER + row(1, "keep") + "nobody,cat,keep,,\n")
+    assert exported(page) == lines
+    press(page, "u")
+    assert exported(page) == HEADER
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("id,decision\n", "Line 1: the column given_label is missing"),
+        (HEADER + "nobody,cat,keep,,\n", "Line 2: there is no sample “nobody” on this page"),
+        (HEADER + row(0, "delete"), "the decision “delete” is none of keep, relabel, ambiguous, remove"),
+        (HEADER + row(0, "relabel", "cow"), "Line 2: there is no label “cow”"),
+        (HEADER + row(0, "relabel", GIVEN[IDS[0]]), "already"),
+        (HEADER + row(0, "keep", "cat"), "a label needs the decision relabel"),
+        (HEADER + row(1, "keep", "", "a\nb") + row(1, "keep"), "Line 4: “"),
+        (HEADER + row(0, "keep").replace(",keep", "x,keep"), "not “"),
+        (HEADER + "a,b\n", "Line 2: 2 cells, but the header has 5"),
+        (HEADER + '"a', "a quote is not closed"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_a_sentence(page: Any, text: str, said: str) -> None:
+    answer = brought(page, text)
+    assert answer.startswith("Nothing was imported. Line ")
+    assert said in answer
+
+
+def test_an_empty_decisions_file_changes_nothing(page: Any) -> None:
+    assert "0 decisions were imported" in brought(page, HEADER)
+
+
+def test_a_viewer_without_storage_is_said(browser: Any, path: Path) -> None:
+    """MLflow shows HTML in a frame that may run scripts and nothing else."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto("about:blank")
+    page.evaluate(
+        """html => {
+            const frame = document.createElement("iframe");
+            frame.setAttribute("sandbox", "allow-scripts");
+            frame.src = URL.createObjectURL(new Blob([html], {type: "text/html"}));
+            frame.style = "width: 1000px; height: 600px";
+            document.body.append(frame);
+        }""",
+        path.read_text(encoding="utf-8"),
+    )
+    frame = page.frame_locator("iframe")
+    api.expect(frame.locator("#count")).to_have_text("60 of 60 samples")
+    frame.locator("#card-0").click()
+    page.keyboard.press("k")
+    assert "1 decided" in frame.locator("#status").inner_text()
+    assert "keeps no marks" in frame.locator("#notice").inner_text()
+    context.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (360, "dark")])
+def test_nothing_is_hard_to_read_or_to_reach(browser: Any, path: Path, width: int, scheme: Any) -> None:
+    """axe finds no serious problem, and the page does not scroll sideways."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
+    context = browser.new_context(viewport={"width": width, "height": 740}, color_scheme=scheme)
+    page = context.new_page()
+    page.goto(path.as_uri())
+    press(page, "k", "w")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for key, opened in (("", ""), ("Enter", "#details"), ("l", "#choice")):
+        if key:
+            press(page, key)
+            assert page.locator(opened).is_visible()
+        found = axe.Axe().run(page).response["violations"]
+        serious = [one for one in found if one["impact"] in ("serious", "critical")]
+        assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in serious] == []
+        page.keyboard.press("Escape")
+    context.close()

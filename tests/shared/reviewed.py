@@ -1,0 +1,85 @@
+"""Results for the page of a small variant, made without a training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from memtrack.core.evaluation.detection import compare, roc_points
+from memtrack.core.recording.trajectory import InMemoryTrajectory
+from memtrack.core.scores import ranks
+from memtrack.report.metrics import DuplicatesMetrics, EvaluateMetrics, ScoreMetrics, SuspectsMetrics
+from memtrack.report.page.results import Results
+
+CLASSES = ["cat", "<script>alert(1)</script>", 'd,"og"']
+BEHIND = {"behind_best": 0.0, "behind_best_low": 0.0, "behind_best_high": 0.0}
+
+
+def reviewed(
+    samples: int = 60,
+    *,
+    known: bool = True,
+    learned: bool = True,
+    duplicates: bool = True,
+    epochs: Sequence[int] = (2, 4, 6),
+    channels: int = 1,
+    **changed: Any,
+) -> Results:
+    """Results of random scores. Every fifth label is wrong: its sample is predicted as its clean class. The
+    first two samples have the same pixels. `changed`: columns of the table of scores."""
+    draw = np.random.default_rng(0)
+    clean = np.arange(samples) % 3
+    wrong = np.arange(samples) % 5 == 0
+    given = np.where(wrong, (clean + 1) % 3, clean)
+    ids = [f'{number:03d} <b>&"x", {"é" if number % 2 else "y"}.png' for number in range(samples)]
+    images = draw.integers(0, 256, (samples, channels, 8, 8), dtype=np.uint8)
+    images[1] = images[0]
+    variant: Any = SimpleNamespace(
+        name="noisy", ids=ids, row={sample: row for row, sample in enumerate(ids)}, given=given,
+        clean=clean if known else given, corrupted=wrong if known else wrong & False, flags_known=known,
+        causes={"data": "1", "labels": "2"}, summary=SimpleNamespace(classes=CLASSES),
+        read=lambda rows: images[np.asarray(rows)],
+    )  # fmt: skip
+    names = np.array(CLASSES, dtype=object)
+    scores = {"suspicion": wrong + draw.random(samples), "csl": draw.random(samples)}
+    table = pd.DataFrame({"id": ids, "given_label": names[given],
+                          "suggested_label": np.where(wrong, names[clean], "")})  # fmt: skip
+    if learned:
+        table["mislabelled"] = np.where(wrong, 0.9, 0.1)
+        table["suggested_probability"] = np.where(wrong, 0.8, 0.0)
+    for name, values in scores.items():
+        table[name], table[f"{name}_rank"] = values, ranks(values)
+    trajectory = InMemoryTrajectory({
+        "predicted": dict.fromkeys(epochs, clean),
+        "margin": {epoch: draw.normal(size=samples).astype(np.float32) for epoch in epochs},
+        "curvature": {epoch: draw.lognormal(size=samples).astype(np.float32) for epoch in epochs},
+    })  # fmt: skip
+    judged = compare(wrong, scores, 0.95)[0] if known else {}
+    curves = []
+    for name, values in scores.items():
+        false, true = roc_points(wrong, values)
+        curves.append(pd.DataFrame({"score": name, "false_positive_rate": false, "true_positive_rate": true}))
+    group = pd.DataFrame({"id": ids[:2], "group": 1, "conflicting": True})
+    return Results(
+        variant,
+        [("network", "cnn, width 4"), ("loss", "cross_entropy")],
+        table.assign(**changed),
+        trajectory,
+        (np.arange(samples)[:, None] + np.array([3, 6, 9, 12])) % samples,
+        EvaluateMetrics(
+            samples=samples, corrupted=int(wrong.sum()) if known else 0, test_accuracy=0.75,
+            scores={name: ScoreMetrics(**vars(found), **BEHIND) for name, found in judged.items()},
+        ),
+        SuspectsMetrics(auroc_of_flips=0.9, wrong=12.0, wrong_low=10.0, wrong_high=14.0, called=12)
+        if learned
+        else SuspectsMetrics(),
+        DuplicatesMetrics(exact_pairs=1, near_pairs=0, groups=1, conflicting_groups=1)
+        if duplicates
+        else None,
+        pd.concat(curves),
+        group if duplicates else None,
+    )  # fmt: skip
