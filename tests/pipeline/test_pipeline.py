@@ -26,7 +26,7 @@ ALL = {
     "prepare",
     *(
         f"{stage}@{name}"
-        for stage in ("corrupt", "train", "suspects", "evaluate", "duplicates")
+        for stage in ("corrupt", "train", "suspects", "evaluate", "duplicates", "report")
         for name in ("clean", "noisy")
     ),
     *(f"{stage}@noisy" for stage in ("memorization", "agreement", "published", "utility")),
@@ -211,7 +211,9 @@ def test_a_new_score_concerns_those_alone_who_read_scores(reproduced: Project) -
     (package / "newcomer.py").write_text('"""A score that is new."""\n')
     status = json.loads(reproduced.run("dvc", "status", "--json"))
     (package / "newcomer.py").unlink()
-    readers = {f"{stage}@{name}" for stage in ("suspects", "evaluate") for name in ("clean", "noisy")}
+    readers = {
+        f"{stage}@{name}" for stage in ("suspects", "evaluate", "report") for name in ("clean", "noisy")
+    }
     assert set(status) == {*readers, "agreement@noisy", "published@noisy"}
 
 
@@ -220,7 +222,7 @@ def test_only_what_depends_on_a_change_runs(reproduced: Project) -> None:
     output = reproduced.run("dvc", "repro", "train@clean")
     assert reproduced.ran(output) == ["train@clean"]
     assert "clean: was trained before with these settings" in output
-    depending = {"suspects@clean", "evaluate@clean", "duplicates@clean"}
+    depending = {"suspects@clean", "evaluate@clean", "duplicates@clean", "report@clean"}
     others = {"train@noisy", "suspects@noisy"}
     assert set(json.loads(reproduced.run("dvc", "status", "--json"))) == depending | others
     reproduced.edit("curvature.probes", 1)
@@ -238,7 +240,7 @@ def test_only_what_depends_on_a_change_runs(reproduced: Project) -> None:
 
     reproduced.edit("memorization.models", 7)
     assert reproduced.ran(reproduced.run("dvc", "repro", "memorization@noisy")) == ["memorization@noisy"]
-    depending |= {"agreement@noisy", "utility@noisy", "duplicates@people"}
+    depending |= {"agreement@noisy", "utility@noisy", "duplicates@people", "report@people"}
     assert set(json.loads(reproduced.run("dvc", "status", "--json"))) == depending
 
     rows.loc[3, "label"] = "right"
