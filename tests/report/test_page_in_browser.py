@@ -11,6 +11,8 @@ import pytest
 from reviewed import CLASSES, reviewed
 
 from memtrack.config.sections.report import ReportParams
+from memtrack.data.decisions import Decision, read_decisions
+from memtrack.data.tables import guarded
 from memtrack.report.page.content import content
 from memtrack.report.page.page import write_page
 
@@ -26,7 +28,8 @@ HEADER = "id,given_label,decision,label,note\n"
 
 
 def quoted(text: str) -> str:
-    """A cell as RFC 4180 has it."""
+    """A cell as RFC 4180 has it; an apostrophe keeps spreadsheets from taking it as a formula."""
+    text = guarded(text)
     return '"' + text.replace('"', '""') + '"' if set(text) & set('",\n') else text
 
 
@@ -153,6 +156,11 @@ def test_marks_by_keyboard_survive_a_reload_and_are_exported(page: Any) -> None:
     expected = HEADER + row(0, "keep") + row(1, "relabel", SUGGESTED[IDS[1]]) + row(2, "ambiguous")
     expected += row(3, "remove") + row(5, "relabel", other, 'sees "two", of them')
     assert exported(page) == expected
+    Path("decisions.csv").write_text(expected, encoding="utf-8")
+    decided = read_decisions(Path("decisions.csv"), RESULTS.variant)
+    assert [one.what for one in decided.values()] == ["keep", "relabel", "ambiguous", "remove", "relabel"]
+    assert list(decided) == [IDS[place] for place in (0, 1, 2, 3, 5)]
+    assert decided[IDS[5]] == Decision("relabel", other, 'sees "two", of them')
     page.reload()
     assert exported(page) == expected
     page.select_option("select[name=decision]", "relabel")

@@ -35,7 +35,7 @@ def reviewed(
     clean = np.arange(samples) % 3
     wrong = np.arange(samples) % 5 == 0
     given = np.where(wrong, (clean + 1) % 3, clean)
-    ids = [f'{number:03d} <b>&"x", {"é" if number % 2 else "y"}.png' for number in range(samples)]
+    ids = [f'={number:03d} <b>&"x", {"é" if number % 2 else "y"}.png' for number in range(samples)]
     images = draw.integers(0, 256, (samples, channels, 8, 8), dtype=np.uint8)
     images[1] = images[0]
     variant: Any = SimpleNamespace(

@@ -299,15 +299,16 @@ function decide(decision, label = "") {
   set([[number, { ...markOf(number), decision, label }]]);
   say(`${shown.ids[number]}: ${decision}${label ? ` to ${label}` : ""}.`);
   const before = list.length;
-  filter(number);
-  if (list.length === before && list[current] === number) select(Math.min(current + 1, list.length - 1));
+  refresh(number);
+  if (list.length === before && list[current] === number) select(current + 1);
 }
 
 function undo() {
   const changes = undoable.pop();
   if (!changes) return say("Nothing to undo.");
   put(changes);
-  filter(changes[0][0]);
+  if (changes.length === 1) refresh(changes[0][0]);
+  else filter(list[current]);
   say(changes.length === 1 ? `Undone: ${shown.ids[changes[0][0]]}.` : `Undone: ${changes.length} samples.`);
 }
 
@@ -316,8 +317,12 @@ function undo() {
 const HEADER = ["id", "given_label", "decision", "label", "note"];
 const DECISIONS = ["keep", "relabel", "ambiguous", "remove"];
 
+// As in the other tables of memtrack, an apostrophe goes before what a spreadsheet would take as a formula.
+const guarded = (text) => (/^[=+\-@\t\r'\uff1d\uff0b\uff0d\uff20]/.test(text) ? `'${text}` : text);
+const unguarded = (text) => text.replace(/^'/, "");
+
 function csv() {
-  const cell = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+  const cell = (text) => (/[",\r\n]/.test(text) ? `"${guarded(text).replaceAll('"', '""')}"` : guarded(text));
   const rows = [...marks].filter(([, mark]) => mark.decision).map(([id, mark]) => [numberOf.get(id), mark]);
   rows.sort((one, other) => first.ranks[one[0]] - first.ranks[other[0]]);
   const lines = rows.map(([number, mark]) => [shown.ids[number], labelled(given[number]), mark.decision, mark.label, mark.note]);
@@ -368,7 +373,7 @@ function changesOf(text) {
   return rows.map(({ cells, line: at }) => {
     const mistake = (what) => new Error(`Line ${at}: ${what}.`);
     if (cells.length !== head.length) throw mistake(`${cells.length} cells, but the header has ${head.length}`);
-    const [id, was, decision, label, note] = places.map((place) => cells[place]);
+    const [id, was, decision, label, note] = places.map((place) => unguarded(cells[place]));
     const number = numberOf.get(id);
     if (number === undefined) throw mistake(`there is no sample “${id}” on this page`);
     if (seen.has(id)) throw mistake(`“${id}” is decided in line ${seen.get(id)} already`);
@@ -445,6 +450,15 @@ function filter(number = null) {
   current = place >= 0 ? place : number === null ? 0 : Math.min(current, Math.max(0, list.length - 1));
   layout();
   if (number !== null) select(current);
+}
+
+/** Show the new mark of a sample; it may no longer fit the filters. */
+function refresh(number) {
+  const place = list.indexOf(number);
+  if (form.elements.decision.value !== "" || place < 0) return filter(number);
+  cards.get(place)?.remove();
+  cards.delete(place);
+  select(place);
 }
 
 // ---- gallery: only the cards near the window exist
