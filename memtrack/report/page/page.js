@@ -235,7 +235,7 @@ function picture(number, side) {
   if (number >= total + data.others.pictured) return element("span", { text: "·" });
   const fits = side / Math.max(width, height), by = fits > 1 ? Math.floor(fits) : fits;
   const place = number % perSheet;
-  const made = element("span", { class: by > 1 ? "sprite pixels" : "sprite" });
+  const made = element("span", { class: by > 1 && Math.max(width, height) <= 32 ? "sprite pixels" : "sprite" });
   made.style.width = `${width * by}px`;
   made.style.height = `${height * by}px`;
   made.style.backgroundImage = `url(${sheet(Math.floor(number / perSheet))})`;

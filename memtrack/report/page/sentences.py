@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
@@ -60,7 +61,7 @@ class Learning:
         if late and most != given:
             return f"{late}: {said}."
         if late:
-            return f"{late}, after {earlier:.0%} of the others."
+            return f"{late}, after {math.floor(100 * earlier)}% of the others."
         return f"{said[0].upper()}{said[1:]}." if most != given else ""
 
 
