@@ -84,6 +84,13 @@ def test_plots_and_tables_agree_with_numpy_and_scikit_learn() -> None:
     assert found["aurocs"][1]["auroc"] == pytest.approx(roc_auc_score(wrong, scores["csl"]))
     first, last = found["roc"][0]["x"][0], found["roc"][0]["y"][-1]
     assert (first, last) == (0, 1)
+    curves = {
+        "best possible": [10, 12],
+        "suspicion": [9, 12],
+        "cumulative loss (CSL)": [9, 12],
+        "random": [2, 12],
+    }
+    assert found["review"] == {"looked_at": [10, 60], "found": curves}
     groups = found["histogram"]["groups"]
     assert [(one["name"], sum(one["counts"])) for one in groups] == [("not corrupted", 48), ("corrupted", 12)]
     edges = np.array(found["histogram"]["edges"])

@@ -100,7 +100,7 @@ def brought(page: Any, text: str) -> str:
 def test_it_shows_what_was_found_and_the_first_sample(page: Any) -> None:
     assert "60 of 60 training samples" in page.inner_text("header")
     assert "12 labels are known to be corrupted" in page.inner_text("#found")
-    assert page.locator("figure").count() == 5
+    assert page.locator("figure").count() == 6
     card = page.locator("#card-0")
     assert IDS[0] in card.inner_text()
     assert f"given {GIVEN[IDS[0]]}" in card.inner_text()
@@ -204,11 +204,13 @@ def test_decisions_are_imported(page: Any) -> None:
     assert exported(page) == lines
     press(page, "u")
     assert exported(page) == HEADER
+    assert "1 decisions were imported" in brought(page, f"decision,id,by\nremove,{quoted(IDS[3])},me\n")
+    assert exported(page) == HEADER + row(3, "remove")
 
 
 def test_a_wrong_file_is_refused_with_a_sentence(page: Any) -> None:
     wrong = {
-        "id,decision\n": "Line 1: the column given_label is missing",
+        "id,label\n": "Line 1: the column decision is missing",
         HEADER + "nobody,cat,keep,,\n": "Line 2: there is no sample “nobody” on this page",
         HEADER + row(0, "delete"): "the decision “delete” is none of keep, relabel, ambiguous, remove",
         HEADER + row(0, "relabel", "cow"): "Line 2: there is no label “cow”",

@@ -56,6 +56,7 @@ def content(results: Results, options: ReportParams, shape: Sequence[int]) -> di
         "classes": list(variant.summary.classes),
         "aurocs": _aurocs(results),
         "roc": _roc(results),
+        "review": _review(results),
         "histogram": _histogram(results, order, suspected),
         "curvature": _curvature(results, suspected),
         "confusion": {"among": called, **_confusion(results, suspected)},
@@ -192,20 +193,28 @@ def _aurocs(results: Results) -> list[dict[str, Any]]:
     """The scores with their AUROC, the best first."""
     ordered = sorted(results.evaluated.scores.items(), key=lambda item: -item[1].auroc)
     kept = {"auroc", "auroc_low", "auroc_high", "average_precision", "precision_first_5"}
-    return [{"title": title(key), **judged.model_dump(include=kept)} for key, judged in ordered]
+    return [{"key": key, "title": title(key), **judged.model_dump(include=kept)} for key, judged in ordered]
 
 
 def _roc(results: Results) -> list[dict[str, Any]]:
     """The curves of the best scores."""
-    ordered = sorted(results.evaluated.scores.items(), key=lambda item: -item[1].auroc)[:CURVES]
     curves = []
-    for key, judged in ordered:
-        points = results.roc[results.roc["score"] == key]
+    for judged in _aurocs(results)[:CURVES]:
+        points = results.roc[results.roc["score"] == judged["key"]]
         points = points.iloc[np.unique(np.linspace(0, len(points) - 1, POINTS).round().astype(int))]
         axes = {"x": points["false_positive_rate"], "y": points["true_positive_rate"]}
         rounded = {name: values.round(5).tolist() for name, values in axes.items()}
-        curves.append({"title": title(key), "auroc": judged.auroc, **rounded})
+        curves.append({"title": judged["title"], "auroc": judged["auroc"], **rounded})
     return curves
+
+
+def _review(results: Results) -> dict[str, Any]:
+    """How many corrupted samples are found by how many that are looked at: the best possible order, a random
+    one, and those of the best scores."""
+    best = [row["key"] for row in _aurocs(results)[: CURVES - 2]]
+    chosen = {"best possible": "best", **{title(key): key for key in best}, "random": "random"}
+    found = {name: results.review[key].astype(float).round(1).tolist() for name, key in chosen.items()}
+    return {"looked_at": results.review["looked_at"].astype(int).tolist(), "found": found}
 
 
 def _histogram(results: Results, order: str, suspected: Flags) -> dict[str, Any]:

@@ -135,6 +135,19 @@ function drawRoc() {
   figure("Which score finds the corrupted labels?", svg, legend(data.roc.map((curve) => `${curve.title}: ${curve.auroc.toFixed(4)}`)));
 }
 
+function drawReview() {
+  const { looked_at: looked, found } = data.review, curves = Object.entries(found);
+  const [svg, box] = chart("Corrupted samples found over samples looked at, for several orders");
+  const log = (value) => Math.log10(Math.max(value, 1));
+  const x = scale(log(looked[0]), log(looked.at(-1)), box.left, box.right, true);
+  const y = scale(0, Math.max(1, ...curves.flatMap(([, values]) => values)), box.bottom, box.top);
+  axes(svg, box, x, y, ["samples looked at", "corrupted samples found"]);
+  curves.forEach(([, values], at) => {
+    svg.append(drawn("path", { class: `curve c${at}`, d: line(values.map((value, place) => [x.place(log(looked[place])), y.place(value)])) }));
+  });
+  figure("How many are found by looking", svg, legend(curves.map(([name]) => name)));
+}
+
 function drawHistogram() {
   const { title, edges, groups } = data.histogram;
   const [svg, box] = chart(`Histogram of ${title}: ${groups.map((one) => one.name).join(" and ")}`);
@@ -212,6 +225,7 @@ function overview() {
   if (data.aurocs.length) {
     drawAurocs();
     drawRoc();
+    drawReview();
   }
   drawHistogram();
   drawCurvature();
@@ -367,21 +381,22 @@ function rowsOf(text) {
 function changesOf(text) {
   const rows = rowsOf(text), head = rows.shift()?.cells ?? [];
   const places = HEADER.map((name) => head.indexOf(name));
-  const missing = HEADER.filter((_, at) => places[at] < 0);
-  if (missing.length) throw new Error(`Line 1: the column ${missing[0]} is missing; expected ${HEADER.join(",")}.`);
+  for (const name of ["id", "decision"]) {
+    if (!head.includes(name)) throw new Error(`Line 1: the column ${name} is missing; expected ${HEADER.join(",")}.`);
+  }
   const seen = new Map();
   return rows.map(({ cells, line: at }) => {
     const mistake = (what) => new Error(`Line ${at}: ${what}.`);
     if (cells.length !== head.length) throw mistake(`${cells.length} cells, but the header has ${head.length}`);
-    const [id, was, decision, label, note] = places.map((place) => unguarded(cells[place]));
+    const [id, was, decision, label, note] = places.map((place) => unguarded(cells[place] ?? ""));
     const number = numberOf.get(id);
     if (number === undefined) throw mistake(`there is no sample “${id}” on this page`);
     if (seen.has(id)) throw mistake(`“${id}” is decided in line ${seen.get(id)} already`);
     seen.set(id, at);
     if (!DECISIONS.includes(decision)) throw mistake(`the decision “${decision}” is none of ${DECISIONS.join(", ")}`);
-    if (was !== labelled(given[number])) throw mistake(`“${id}” is labelled “${labelled(given[number])}” here, not “${was}”`);
+    if (was && was !== labelled(given[number])) throw mistake(`“${id}” is labelled “${labelled(given[number])}” here, not “${was}”`);
     if (decision === "relabel" && !data.classes.includes(label)) throw mistake(`there is no label “${label}”`);
-    if (decision === "relabel" && label === was) throw mistake(`“${id}” has the label “${label}” already`);
+    if (decision === "relabel" && label === labelled(given[number])) throw mistake(`“${id}” has the label “${label}” already`);
     if (decision !== "relabel" && label) throw mistake(`a label needs the decision relabel, not ${decision}`);
     return [number, { decision, label, note }];
   });

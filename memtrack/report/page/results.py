@@ -38,7 +38,7 @@ class Results:
         neighbours: the rows of the nearest other samples of each sample, nearest first, int64 (N, K); -1
             where there are fewer.
         evaluated, learned, duplicated: metrics.json of the stages evaluate, suspects and duplicates.
-        roc: roc.csv; without rows if the corrupted samples are not known.
+        roc, review: roc.csv and review.csv; without rows if the corrupted samples are not known.
         duplicates: id, group and conflicting of each sample that has a duplicate; None if nobody looked.
     """
 
@@ -51,6 +51,7 @@ class Results:
     learned: SuspectsMetrics
     duplicated: DuplicatesMetrics | None
     roc: pd.DataFrame
+    review: pd.DataFrame
     duplicates: pd.DataFrame | None
 
 
@@ -77,6 +78,7 @@ def read_results(params: Params, variant: VariantData, run: TrainedRun) -> Resul
         read_json(SuspectsMetrics, learned) if learned.exists() else SuspectsMetrics(),
         read_json(DuplicatesMetrics, found / "metrics.json") if looked else None,
         pd.read_csv(evaluated / "roc.csv"),
+        pd.read_csv(evaluated / "review.csv"),
         _duplicates(found / "duplicates.csv", variant) if looked else None,
     )
 
