@@ -28,7 +28,7 @@ OTHERS = 5000
 EPOCHS = 40
 """The largest number of epochs that a trajectory on the page has."""
 CURVES, POINTS = 5, 200
-"""The ROC curves that are shown, those of the best scores, and the points of each."""
+"""The curves in a plot, and the points of a ROC curve."""
 BINS = 40
 SUSPECTED = 0.05
 """The share of the samples, the most suspect ones, that are called suspected without probabilities."""
@@ -196,10 +196,17 @@ def _aurocs(results: Results) -> list[dict[str, Any]]:
     return [{"key": key, "title": title(key), **judged.model_dump(include=kept)} for key, judged in ordered]
 
 
+def _drawn(results: Results, count: int) -> list[dict[str, Any]]:
+    """So many of the scores, as in `_aurocs`: the one that orders the samples, and the best others."""
+    order, found = score_names(results.scores)[0], _aurocs(results)
+    best = [judged["key"] for judged in found if judged["key"] != order][: count - 1]
+    return [judged for judged in found if judged["key"] in (order, *best)]
+
+
 def _roc(results: Results) -> list[dict[str, Any]]:
-    """The curves of the best scores."""
+    """The curves of some scores."""
     curves = []
-    for judged in _aurocs(results)[:CURVES]:
+    for judged in _drawn(results, CURVES):
         points = results.roc[results.roc["score"] == judged["key"]]
         points = points.iloc[np.unique(np.linspace(0, len(points) - 1, POINTS).round().astype(int))]
         axes = {"x": points["false_positive_rate"], "y": points["true_positive_rate"]}
@@ -210,9 +217,9 @@ def _roc(results: Results) -> list[dict[str, Any]]:
 
 def _review(results: Results) -> dict[str, Any]:
     """How many corrupted samples are found by how many that are looked at: the best possible order, a random
-    one, and those of the best scores."""
-    best = [row["key"] for row in _aurocs(results)[: CURVES - 2]]
-    chosen = {"best possible": "best", **{title(key): key for key in best}, "random": "random"}
+    one, and those of some scores."""
+    scores = {judged["title"]: judged["key"] for judged in _drawn(results, CURVES - 2)}
+    chosen = {"best possible": "best", **scores, "random": "random"}
     found = {name: results.review[key].astype(float).round(1).tolist() for name, key in chosen.items()}
     return {"looked_at": results.review["looked_at"].astype(int).tolist(), "found": found}
 

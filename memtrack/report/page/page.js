@@ -214,7 +214,7 @@ function drawConfusion() {
       pairs.map((pair) => [labelled(pair[0]), labelled(pair[1]), button(pair)]));
   }
   const note = `${matrix ? "Rows: given, columns: suggested label" : "The most frequent pairs"}, of ${among}. A number shows its samples on this page.`;
-  figure("Given against suggested labels", element("p", { class: "quiet", text: note }), made);
+  figure("Given against suggested labels", element("p", { class: "quiet", text: note }), made).className = data.aurocs.length ? "whole" : "";
 }
 
 function overview() {
