@@ -56,6 +56,7 @@ def test_the_most_suspect_samples_are_shown_with_what_the_tables_have() -> None:
         assert found["scores"][place]["key"] == name
         np.testing.assert_array_equal(numbers(shown["ranks"][place], "<i4"), table[f"{name}_rank"])
         np.testing.assert_allclose(numbers(shown["scores"][place], "<f4"), table[name], rtol=1e-6)
+    assert [found["kinds"][number] for number in numbers(shown["kind"], "u1")] == table["kind"].tolist()
     for name in ("mislabelled", "suggested_probability"):
         np.testing.assert_allclose(numbers(shown[name], "<f4"), table[name], rtol=1e-6)
     epochs = [results.trajectory.load("margin", epoch)[table.index] for epoch in (2, 4, 6)]

@@ -127,6 +127,11 @@ def test_filters(page: Any) -> None:
     assert count.inner_text() == f"{expected} of 60 samples"
     page.click("text=Clear filters")
     api.expect(count).to_have_text("60 of 60 samples")
+    page.select_option("select[name=kind]", label="rare")
+    assert count.inner_text() == f"{(TABLE['kind'] == 'rare').sum()} of 60 samples"
+    assert "seems rare" in page.locator("[aria-selected=true]").inner_text()
+    page.click("text=Clear filters")
+    api.expect(count).to_have_text("60 of 60 samples")
     page.select_option("select[name=duplicates]", "conflict")
     assert count.inner_text() == "2 of 60 samples"
     page.click("text=Clear filters")

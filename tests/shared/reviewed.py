@@ -46,8 +46,11 @@ def reviewed(
     )  # fmt: skip
     names = np.array(CLASSES, dtype=object)
     scores = {"suspicion": wrong + draw.random(samples), "csl": draw.random(samples)}
-    table = pd.DataFrame({"id": ids, "given_label": names[given],
-                          "suggested_label": np.where(wrong, names[clean], "")})  # fmt: skip
+    rare = np.where(np.arange(samples) % 7 == 1, "rare", "")
+    table = pd.DataFrame({
+        "id": ids, "given_label": names[given], "suggested_label": np.where(wrong, names[clean], ""),
+        "kind": np.where(wrong, "mislabelled", rare),
+    })  # fmt: skip
     if learned:
         table["mislabelled"] = np.where(wrong, 0.9, 0.1)
         table["suggested_probability"] = np.where(wrong, 0.8, 0.0)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from memtrack.config.sections.report import ReportParams
 from memtrack.core.scores import title
+from memtrack.core.scores.suspicion import MISLABELLED, RARE
 from memtrack.report.page.results import Results
 from memtrack.report.page.sentences import Learning, conflict_sentences, neighbour_sentence
 from memtrack.report.page.sprites import COLUMNS, PER_SHEET, sprites
@@ -32,6 +33,8 @@ CURVES, POINTS = 5, 200
 BINS = 40
 SUSPECTED = 0.05
 """The share of the samples, the most suspect ones, that are called suspected without probabilities."""
+KINDS = ("", MISLABELLED, RARE)
+"""What a sample may seem to be; see `memtrack.core.scores.suspicion.kinds`."""
 CLASSES, PAIRS = 20, 30
 """Up to so many classes have a confusion matrix; of more, so many pairs of classes are listed."""
 Flags = NDArray[np.bool_]
@@ -62,6 +65,7 @@ def content(results: Results, options: ReportParams, shape: Sequence[int]) -> di
         "confusion": {"among": called, **_confusion(results, suspected)},
         "epochs": list(epochs),
         "usual": {name: _medians(results, name, epochs) for name in ("margin", "curvature")},
+        "kinds": list(KINDS),
         "scores": [{"key": key, "title": title(key)} for key in score_names(table)],
         "others": {
             "ids": [variant.ids[row] for row in others],
@@ -102,6 +106,7 @@ def _samples(
         "neighbours": _packed(numbers, "<i4"),
         "group": None if results.duplicates is None else _packed(group[shown], "<i4"),
         "conflicting": None if results.duplicates is None else _packed(conflicting[shown], "u1"),
+        "kind": _packed(np.array([KINDS.index(name) for name in table["kind"]])[shown], "u1"),
         "why": _sentences(results, shown),
     }
 

@@ -21,6 +21,7 @@ const mislabelled = numbers(shown.mislabelled, Float32Array);
 const suggestedProbability = numbers(shown.suggested_probability, Float32Array);
 const neighbours = numbers(shown.neighbours, Int32Array);
 const group = numbers(shown.group, Int32Array);
+const kind = numbers(shown.kind, Uint8Array);
 const conflicting = numbers(shown.conflicting, Uint8Array);
 const trajectories = { margin: numbers(shown.margin, Float32Array), curvature: numbers(shown.curvature, Float32Array) };
 const otherGiven = numbers(data.others.given, Int32Array);
@@ -428,6 +429,7 @@ function fillFilters() {
   const classes = data.classes.map((name, at) => [String(at), name]);
   options(elements.given, [["", "all"], ...classes]);
   options(elements.suggested, [["", "all"], ["-1", "none"], ...classes]);
+  options(elements.kind, data.kinds.map((name, at) => [String(at), name || "neither"]).reverse());
   elements.corrupted.closest("label").hidden = !clean;
   elements.duplicates.closest("label").hidden = !group;
 }
@@ -442,6 +444,7 @@ function filter(number = null) {
   const fits = (at) => {
     if (value("given") !== "" && given[at] !== Number(value("given"))) return false;
     if (value("suggested") !== "" && suggested[at] !== Number(value("suggested"))) return false;
+    if (value("kind") !== "" && kind[at] !== Number(value("kind"))) return false;
     if (bounded && !(order.values[at] >= least && order.values[at] <= most)) return false;
     if (clean && value("corrupted") !== "" && (given[at] !== clean[at]) !== (value("corrupted") === "1")) return false;
     if (group && value("duplicates") !== "") {
@@ -479,7 +482,7 @@ function refresh(number) {
 // ---- gallery: only the cards near the window exist
 
 const gallery = byId("gallery");
-const NARROWEST = 296, CARD = 268, GAP = 10;
+const NARROWEST = 296, CARD = 280, GAP = 10;
 let columns = 1, cards = new Map(), waiting = false;
 
 function layout() {
@@ -547,6 +550,8 @@ function suggestion(number) {
   return `suggested ${labelled(suggested[number])}${chance}`;
 }
 
+const seems = (number) => `seems ${data.kinds[kind[number]]}`;
+
 function rank(number) {
   return `#${whole.format(first.ranks[number])}`;
 }
@@ -560,6 +565,7 @@ function card(place) {
   ];
   facts[0].title = id;
   if (mislabelled) facts.push(element("div", { text: `label wrong: ${percent(mislabelled[number])}` }));
+  if (kind[number]) facts.push(element("div", { text: seems(number) }));
   if (clean) {
     facts.push(element("div", { class: "quiet", text: given[number] === clean[number] ? "not corrupted" : `corrupted, was ${labelled(clean[number])}` }));
   }
@@ -567,7 +573,7 @@ function card(place) {
   return element("div", {
     class: "card", id: `card-${number}`, role: "option", "data-place": place,
     "aria-setsize": list.length, "aria-posinset": place + 1, "aria-selected": "false",
-    "aria-label": `${rank(number)}, ${id}, given ${labelled(given[number])}, ${suggestion(number)}. ${shown.why[number]}` +
+    "aria-label": `${rank(number)}, ${id}, given ${labelled(given[number])}, ${suggestion(number)}${kind[number] ? `, ${seems(number)}` : ""}. ${shown.why[number]}` +
       (decided.decision ? ` Decided: ${decided.decision} ${decided.label}` : ""),
   },
   element("div", { class: "top" }, element("div", { class: "frame" }, picture(number, 96), ...(decided.decision ? [badge(decided)] : [])), element("div", { class: "facts" }, ...facts)),
@@ -641,7 +647,7 @@ function openDetails(note = false) {
   byId("details-heading").textContent = `${rank(number)} ${shown.ids[number]}`;
   const rows = scores.map((score) => [score.title, short(score.values[number]),
     score.ranks ? whole.format(score.ranks[number]) : ""]);
-  const facts = [`given ${labelled(given[number])}; ${suggestion(number)}`, shown.why[number]];
+  const facts = [`given ${labelled(given[number])}; ${suggestion(number)}${kind[number] ? `; ${seems(number)}` : ""}`, shown.why[number]];
   if (clean) facts.push(given[number] === clean[number] ? "The label is not corrupted." : `The label is corrupted; it was ${labelled(clean[number])}.`);
   const decided = markOf(number);
   byId("details-body").replaceChildren(
