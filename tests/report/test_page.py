@@ -272,6 +272,14 @@ def test_duplicates_of_other_samples_are_refused(text: str, tmp_path: Path) -> N
         page_results._duplicates(path, variant)
 
 
+def test_curves_that_are_not_there_are_said(tmp_path: Path) -> None:
+    variant: Any = SimpleNamespace(name="noisy")
+    with pytest.raises(
+        InputError, match=r"roc\.csv: is not there, or is damaged: run `dvc repro evaluate@noisy`"
+    ):
+        page_results._curves(tmp_path / "roc.csv", variant)
+
+
 def test_duplicates_are_read_as_they_are_named(tmp_path: Path) -> None:
     path = tmp_path / "duplicates.csv"
     path.write_text("group,conflicting,id\n1,True,'=a\n1,True,b\n2,False,c\n")

@@ -106,7 +106,7 @@ def _samples(
         "neighbours": _packed(numbers, "<i4"),
         "group": None if results.duplicates is None else _packed(group[shown], "<i4"),
         "conflicting": None if results.duplicates is None else _packed(conflicting[shown], "u1"),
-        "kind": _packed(np.array([KINDS.index(name) for name in table["kind"]])[shown], "u1"),
+        "kind": _packed(np.array([KINDS.index(name) for name in table["kind"].iloc[shown]]), "u1"),
         "why": _sentences(results, shown),
     }
 

@@ -77,10 +77,17 @@ def read_results(params: Params, variant: VariantData, run: TrainedRun) -> Resul
         read_json(EvaluateMetrics, evaluated / "metrics.json"),
         read_json(SuspectsMetrics, learned) if learned.exists() else SuspectsMetrics(),
         read_json(DuplicatesMetrics, found / "metrics.json") if looked else None,
-        pd.read_csv(evaluated / "roc.csv"),
-        pd.read_csv(evaluated / "review.csv"),
+        *(_curves(evaluated / name, variant) for name in ("roc.csv", "review.csv")),
         _duplicates(found / "duplicates.csv", variant) if looked else None,
     )
+
+
+def _curves(path: Path, variant: VariantData) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path)
+    except (OSError, ValueError):
+        text = f"is not there, or is damaged: run `dvc repro evaluate@{variant.name}`"
+        raise InputError([Problem(path, message=text)]) from None
 
 
 def _duplicates(path: Path, variant: VariantData) -> pd.DataFrame:
