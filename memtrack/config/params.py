@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from memtrack.config.sections.base import PARAMS_FILE, Broken, Section, VariantName
-from memtrack.config.sections.clean import BenefitParams, CleanParams
+from memtrack.config.sections.clean import CleanParams
 from memtrack.config.sections.compute import ComputeParams
 from memtrack.config.sections.curvature import CurvatureParams, scale_problems
 from memtrack.config.sections.data import OUTPUTS, DataParams
@@ -45,7 +45,6 @@ class Params(Section):
     suspects: SuspectsParams = Field(default_factory=SuspectsParams)
     duplicates: DuplicatesParams = Field(default_factory=DuplicatesParams)
     clean: CleanParams = Field(default_factory=CleanParams)
-    benefit: BenefitParams = Field(default_factory=BenefitParams)
     report: ReportParams = Field(default_factory=ReportParams)
     repeat: RepeatParams = Field(default_factory=RepeatParams)
     memorization: MemorizationParams = Field(default_factory=MemorizationParams)
@@ -136,7 +135,6 @@ def _named_variants_problems(params: Params) -> Broken:
     named: Broken = [
         *((("suspects", "variants", number), name) for number, name in enumerate(params.suspects.variants)),
         *((("clean", "variants", name), name) for name in params.clean.variants),
-        *((("benefit", "variants", number), name) for number, name in enumerate(params.benefit.variants)),
         *((("memorization", "variants", number), name) for number, name in enumerate(memorization.variants)),
         *((("utility", "variants", number), name) for number, name in enumerate(utility.variants)),
         *((("memorization", "published", name), name) for name in memorization.published),
@@ -154,11 +152,6 @@ def _named_variants_problems(params: Params) -> Broken:
         )
         for number, name in enumerate(utility.variants)
         if name in params.variants and name not in memorization.variants
-    ]
-    found += [
-        (("benefit", "variants", number), f"{name} is not cleaned: add it to clean.variants")
-        for number, name in enumerate(params.benefit.variants)
-        if name in params.variants and name not in params.clean.variants
     ]
     return found + [
         (("clean", "variants", name, "decisions"), f"add {name} to suspects.variants, which makes this file")

@@ -92,10 +92,10 @@ class _Reader:
     """
 
     def __init__(self, content: dict[str, Any], pipeline: dict[str, Any]) -> None:
-        self._content = content
-        self._own = {
-            name for entry in pipeline.get("vars") or () if isinstance(entry, dict) for name in entry
-        }
+        defaults: dict[str, Any] = {}
+        for entry in pipeline.get("vars") or ():
+            defaults = _merged(defaults, entry) if isinstance(entry, dict) else defaults
+        self._content, self._own = _merged(defaults, content), defaults.keys() - content.keys()
         self.missing: list[Loc] = []
         self.paths: dict[Loc, Path] = {}
         self.outputs: set[Path] = set()
@@ -171,6 +171,15 @@ class _Reader:
                 return loc, _ABSENT
             loc = None if loc is None else (*loc, step)
         return loc, value
+
+
+def _merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Both mappings in one, and so on inside; of other values `other` has the last word."""
+    found = one | other
+    for key in one.keys() & other.keys():
+        if isinstance(one[key], dict) and isinstance(other[key], dict):
+            found[key] = _merged(one[key], other[key])
+    return found
 
 
 def _texts(node: Any) -> Iterator[str]:

@@ -6,7 +6,7 @@ Networks from an interrupted run, or from a run with fewer seeds, are reused.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -30,6 +30,8 @@ from memtrack.tracking.run import Run, check_store
 def main() -> None:
     """Run the stage for the variant named on the command line."""
     params, name = load_with_variant(__doc__)
+    if name not in params.clean.variants:
+        raise params.clean.mistake("variants", message=f"{name} is not among them: add it")
     check_store(params.tracking)
     folder = BENEFIT_RESULTS / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -37,7 +39,8 @@ def main() -> None:
     data.keep_decoded(params.compute.image_cache_bytes)
     variant = VariantData(name, data)
     cleaned = read_cleaned(CLEAN_RESULTS / name, variant)
-    accuracies = _accuracies(params, data, label_sets(variant, cleaned, params.train.seed), folder)
+    sets = label_sets(variant, cleaned, params.train.seed)
+    accuracies = _accuracies(params, data, sets, params.clean.variants[name].seeds, folder)
     changed = int((cleaned != variant.given).sum())
     metrics = report.write(accuracies, changed, params.evaluate.confidence, folder)
     write_json(metrics, folder / "metrics.json")
@@ -51,11 +54,11 @@ def main() -> None:
 
 
 def _accuracies(
-    params: Params, data: PreparedData, sets: dict[str, VariantData], folder: Path
+    params: Params, data: PreparedData, sets: dict[str, VariantData], seeds: Sequence[int], folder: Path
 ) -> pd.DataFrame:
     """Train every network. Test accuracies, a row a seed and a column a set of labels."""
     trainings = BenefitTrainings(params, data, folder / "trainings.jsonl")
-    table = pd.DataFrame(index=list(params.benefit.seeds), columns=list(sets), dtype=float)
+    table = pd.DataFrame(index=list(seeds), columns=list(sets), dtype=float)
 
     def epochs() -> Iterator[None]:
         for seed in table.index:

@@ -222,10 +222,10 @@ def test_what_a_file_says_is_what_is_loaded() -> None:
                     "above": 0.9,
                     "then": "remove",
                     "ambiguous": "remove",
+                    "seeds": [3, 4],
                 }
             }
         },
-        "benefit": {"variants": ["noisy"], "seeds": [3, 4]},
         "utility": {"variants": ["noisy"], "thresholds": [0.25, 0.5], "models": 10},
         "compute": {"processes": 2, "image_cache": 1.5, "workers": 3, "together": 5, "ray": "127.0.0.1:6379"},
         "tracking": {"uri": "http://127.0.0.1:5000", "experiment": "every key"},

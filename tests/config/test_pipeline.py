@@ -76,13 +76,25 @@ def test_the_advice_is_a_line_that_can_be_added() -> None:
 
 
 def test_the_examples_of_the_documentation_have_every_key() -> None:
-    stages = yaml.safe_load((REPOSITORY / "dvc.yaml").read_bytes())["stages"]
+    pipeline = yaml.safe_load((REPOSITORY / "dvc.yaml").read_bytes())
     for path in (REPOSITORY / "docs/examples").glob("*.yaml"):
         content = yaml.safe_load(path.read_bytes())
         Path("params.yaml").write_bytes(path.read_bytes())
         load()
         content["data"]["root"] = "."
-        assert problems(content, stages) == []
+        assert problems(content, **pipeline) == []
+
+
+def test_defaults_in_the_pipeline_need_not_be_in_the_parameters() -> None:
+    """They are merged, as DVC does it."""
+    stages = {
+        "a": {"foreach": "${clean.variants}", "do": {"deps": ["${item.decisions}"], "cmd": "x ${clean}"}}
+    }
+    pipeline = {"stages": stages, "vars": [{"clean": {"variants": {}}}]}
+    assert problems({}, **pipeline) == []
+    assert problems({"clean": {"other": 1}}, **pipeline) == []
+    found = problems({"clean": {"variants": {"a": {"decisions": "mine.csv"}}}}, **pipeline)
+    assert found == ["params.yaml:4: clean.variants.a.decisions: mine.csv: no such file or folder"]
 
 
 def test_files_that_no_stage_makes_must_be_there() -> None:

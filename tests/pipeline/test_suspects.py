@@ -68,8 +68,8 @@ def test_evaluate_takes_what_was_learned(learned: Project) -> None:
 def test_labels_are_mended_and_what_it_is_worth(learned: Project) -> None:
     seed = learned.params("train.seed")
     decisions = "results/suspects/noisy/suspects.csv"
-    learned.edit("clean.variants", {"noisy": {"decisions": decisions, "above": 0.3}})
-    learned.edit("benefit", {"variants": ["noisy"], "seeds": [seed, seed + 1]})
+    cleaning = {"decisions": decisions, "above": 0.3, "seeds": [seed, seed + 1]}
+    learned.edit("clean.variants", {"noisy": cleaning})
     mended = {"kind": "from_file", "labels": "results/clean/noisy/labels.csv", "leave_out": "(removed)"}
     learned.edit("variants", learned.params("variants") | {"mended": mended})
     learned.stage("clean", "noisy")
@@ -95,7 +95,7 @@ def test_labels_are_mended_and_what_it_is_worth(learned: Project) -> None:
     assert found["gain"] == pytest.approx((accuracies["cleaned"] - accuracies["given"]).mean())
     assert found["changed"] == len(changes)
 
-    learned.edit("benefit.seeds", [seed])
+    learned.edit("clean.variants.noisy.seeds", [seed])
     output = learned.stage("benefit", "noisy", code=NO_TRAINING)
     assert "(one seed)" in output
 

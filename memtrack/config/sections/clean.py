@@ -1,13 +1,13 @@
-"""Sections `clean` and `benefit`: variants with mended labels, and what mending them is worth."""
+"""Section `clean`: variants with mended labels, and what mending them is worth."""
 
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from memtrack.config.sections.base import Choices, InputPath, Section, Seed, Share, VariantName, VariantNames
+from memtrack.config.sections.base import Choices, InputPath, Section, Seed, Share, VariantName
 
 
 class Cleaning(Section):
@@ -26,6 +26,10 @@ class Cleaning(Section):
     ambiguous: Literal["keep", "remove"] = Field(
         "keep", description="With decisions: whether samples that a person calls ambiguous stay, or go."
     )
+    seeds: Choices[Seed] = Field(
+        (0, 1, 2, 3, 4),
+        description="For stage benefit: seeds of the networks, each of which trains on every set of labels.",
+    )
 
     def by_probability(self, name: str) -> bool:
         """Whether stage suspects decides about the variant `name`, and not a person."""
@@ -37,14 +41,4 @@ class CleanParams(Section):
 
     variants: dict[VariantName, Cleaning] = Field(
         default_factory=dict, description="The variants to clean; {}: none."
-    )
-
-
-class BenefitParams(Section):
-    """What cleaning is worth: networks trained on the given and on the cleaned labels, and without as many
-    random samples as cleaning changed."""
-
-    variants: VariantNames = Field((), description="Some of clean.variants; []: none.")
-    seeds: Choices[Annotated[Seed, Field()]] = Field(
-        (0, 1, 2, 3, 4), description="Seeds of the networks; each trains on every set of labels."
     )

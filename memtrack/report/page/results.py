@@ -77,7 +77,8 @@ def read_results(params: Params, variant: VariantData, run: TrainedRun) -> Resul
         read_json(EvaluateMetrics, evaluated / "metrics.json"),
         read_json(SuspectsMetrics, learned) if learned.exists() else SuspectsMetrics(),
         read_json(DuplicatesMetrics, found / "metrics.json") if looked else None,
-        *(_curves(evaluated / name, variant) for name in ("roc.csv", "review.csv")),
+        _curves(evaluated / "roc.csv", variant),
+        _curves(evaluated / "review.csv", variant),
         _duplicates(found / "duplicates.csv", variant) if looked else None,
     )
 
