@@ -74,6 +74,8 @@ def _read_csv(path: Path) -> pd.DataFrame:
             names = " or ".join(SEPARATORS[table.separator] for table in fitting)
             raise InputError([Problem(path, 1, message=f"the cells can be separated by {names}: use commas")])
     table = tables[0]
+    if table.problems and not table.header:
+        raise InputError(table.problems)
     if not table.header:
         raise InputError([Problem(path, 1, message="is empty: expected a line of column names")])
     if table.problems:
@@ -98,7 +100,9 @@ class _Cells:
             for row in reader:
                 if not self.header and row:
                     self.header = row
-                elif row:  # a blank line is not a row
+                elif any(
+                    row
+                ):  # a blank line is not a row, nor is one of empty cells, as spreadsheets leave them
                     self.rows[last + 1] = row
                     if len(row) != len(self.header):
                         text = f"{len(row)} cells, but the header has {len(self.header)}"
@@ -115,7 +119,7 @@ def _decoded(path: Path, raw: bytes) -> str:
             raise InputError([Problem(path, message=f"is {what}, not a CSV file: save it as CSV (UTF-8)")])
     mark = next((mark for mark in MARKS if raw.startswith(mark)), b"")
     encoding = MARKS.get(mark, "utf-8")
-    if not mark and b"\0" in raw[:1000]:  # UTF-16 without a mark: one byte of each ASCII letter is 0
+    if not mark and raw[:1000].count(b"\0") > len(raw[:1000]) / 4:  # UTF-16: a byte of each ASCII letter is 0
         encoding = "utf-16-be" if raw[:1] == b"\0" else "utf-16-le"
     content = raw[len(mark) :]
     try:

@@ -60,6 +60,18 @@ class Fingerprint(StrictModel):
         return {*ours, *theirs} - shared
 
 
+def check_labels(params: Params, variant: VariantData) -> None:
+    """`InputError` if the labels were made with other parameters than those in force."""
+    made, now = variant.summary.made_from, params.variants[variant.name].model_dump(mode="json")
+    for key in now:
+        if made.get(key) != now[key]:
+            text = (
+                f"was {made.get(key)} when data/variants/{variant.name} was made: "
+                f"run `dvc repro train@{variant.name}`"
+            )
+            raise params.variants[variant.name].mistake(key, message=text)
+
+
 def training_fingerprint(
     params: Params,
     data: PreparedData,
@@ -74,10 +86,11 @@ def training_fingerprint(
             any more, they are taken to be those of this training, which is said.
 
     Raises:
-        InputError: if the images are not those that were prepared, or the weights to start from cannot be
-            found.
+        InputError: if the images are not those that were prepared, the labels were made with other parameters,
+            or the weights to start from cannot be found.
     """
     data.kept.check_all()
+    check_labels(params, variant)
     causes = training_causes(params, variant)
     try:
         weights = weights_cause(params.train.model)

@@ -20,22 +20,10 @@ from memtrack.data.variants import VariantData
 from memtrack.runs.causes import network_causes
 from memtrack.runs.checkpoints import Checkpoints, trained_network
 from memtrack.runs.code import code_hash
-from memtrack.runs.fingerprint import Fingerprint, training_fingerprint
+from memtrack.runs.fingerprint import Fingerprint, check_labels, training_fingerprint
 from memtrack.runs.networks import chosen_device
 from memtrack.runs.precision import SweepPrecision
 from memtrack.runs.recording import estimator, sweep_batch_size
-
-
-def check_labels(params: Params, variant: VariantData) -> None:
-    """`InputError` if the labels were made with other parameters than those in force."""
-    made, now = variant.summary.made_from, params.variants[variant.name].model_dump(mode="json")
-    for key in now:
-        if made.get(key) != now[key]:
-            text = (
-                f"was {made.get(key)} when data/variants/{variant.name} was made: "
-                f"run `dvc repro train@{variant.name}`"
-            )
-            raise params.variants[variant.name].mistake(key, message=text)
 
 
 class TrainedVariant:

@@ -139,7 +139,7 @@ def test_it_does_nothing_unless_it_is_asked_to(learned: Project) -> None:
     scores = pd.read_csv(learned.folder / "results/evaluate/noisy/scores.csv")
     assert "mislabelled" not in scores
     assert (scores["suspicion"] <= 1).all()
-    assert "labels are wrong" not in learned.run("python", "-m", "memtrack.results")
+    assert "noisy: about " not in learned.run("python", "-m", "memtrack.results")
 
 
 def test_flips_that_cannot_be_told_teach_nothing(learned: Project) -> None:

@@ -15,6 +15,7 @@ from memtrack.config.yaml_file import Loc, SourceFile
 PARAMS_FILE = Path("params.yaml")
 PREPARED = "data/prepared"
 VARIANTS = "data/variants"
+LONGEST_NAME = 100
 VARIANT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
@@ -44,6 +45,8 @@ def _variant_name(text: str) -> str:
             "a variant's name is part of its stage's name (train@NAME): start with a letter, then use "
             "letters, digits, '_' and '-'"
         )
+    if len(text) > LONGEST_NAME:
+        raise ValueError(f"a variant's name is also that of folders: at most {LONGEST_NAME} characters")
     return text
 
 

@@ -23,7 +23,7 @@ from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.runs.causes import trajectory_causes
 from memtrack.runs.code import code_hash
-from memtrack.runs.fingerprint import Fingerprint
+from memtrack.runs.fingerprint import Fingerprint, check_labels
 from memtrack.runs.networks import check_memory, chosen_device
 from memtrack.runs.suspects import flips
 from memtrack.runs.trained import TrainedRun
@@ -33,7 +33,6 @@ from memtrack.tune.recipes.space import TRIED, RecipeSpace, pruner, sampler
 from memtrack.tune.recipes.trials import RecipeWorker, scores_of_trial
 from memtrack.tune.search import reproduce
 from memtrack.tune.study import KEY, NewStudy, sampler_seed, shared_study
-from memtrack.tune.trained_variant import check_labels
 
 SEEN, UNSEEN = 1, 2
 """Parts of the seed of the flips: those of the trials, and those that no trial sees."""
