@@ -659,7 +659,7 @@ function openDetails(note = false) {
   byId("note").value = decided.note;
   byId("details").showModal();
   byId("details").scrollTop = 0;
-  if (note) byId("note").focus();
+  byId(note ? "note" : "close").focus({ preventScroll: !note });
 }
 
 byId("choice").addEventListener("close", () => {
