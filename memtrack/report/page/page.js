@@ -756,6 +756,8 @@ window.addEventListener("beforeunload", (event) => {
 });
 
 if (window.innerWidth < 640) byId("filter-box").open = false;
+byId("loading").remove();
+document.querySelector("main").hidden = false;
 overview();
 restore();
 fillFilters();
