@@ -91,7 +91,7 @@ def brought(page: Any, text: str) -> str:
     """Import a decisions.csv; what the page says."""
     file = {"name": "decisions.csv", "mimeType": "text/csv", "buffer": text.encode()}
     page.locator("#file").set_input_files(file)
-    page.wait_for_function("/imported/.test(document.getElementById('status').textContent)")
+    page.wait_for_function("/mported/.test(document.getElementById('status').textContent)")
     said = page.inner_text("#status")
     page.evaluate("document.getElementById('status').textContent = ''")
     return str(said)
@@ -208,14 +208,14 @@ def test_the_selected_sample_stays_in_place_if_the_decision_is_undone(page: Any)
 def test_decisions_are_imported(page: Any) -> None:
     text = HEADER + row(7, "relabel", CLASSES[1] if GIVEN[IDS[7]] != CLASSES[1] else "cat", "two\nlines")
     text += row(2, "keep")
-    assert "2 decisions were imported" in brought(page, "\ufeff" + text.replace("\n", "\r\n", 1))
+    assert "Imported from decisions.csv: 2." in brought(page, "\ufeff" + text.replace("\n", "\r\n", 1))
     lines = HEADER + row(2, "keep") + text.removeprefix(HEADER).removesuffix(row(2, "keep"))
     assert exported(page) == lines
     assert "Nothing was imported" in brought(page, HEADER + row(1, "keep") + "nobody,cat,keep,,\n")
     assert exported(page) == lines
     press(page, "u")
     assert exported(page) == HEADER
-    assert "1 decisions were imported" in brought(page, f"decision,id,by\nremove,{quoted(IDS[3])},me\n")
+    assert "Imported from decisions.csv: 1." in brought(page, f"decision,id,by\nremove,{quoted(IDS[3])},me\n")
     assert exported(page) == HEADER + row(3, "remove")
 
 
@@ -237,7 +237,7 @@ def test_a_wrong_file_is_refused_with_a_sentence(page: Any) -> None:
         assert answer.startswith("Nothing was imported. Line ")
         assert said in answer
     assert exported(page) == HEADER
-    assert "0 decisions were imported" in brought(page, HEADER)
+    assert "Imported from decisions.csv: 0." in brought(page, HEADER)
 
 
 def test_a_viewer_without_storage_is_said(browser: Any, path: Path) -> None:

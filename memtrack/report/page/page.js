@@ -408,7 +408,7 @@ async function read(file) {
     const changes = changesOf(await file.text());
     if (changes.length) set(changes);
     filter(list[current]);
-    say(`${whole.format(changes.length)} decisions were imported from ${file.name}.`);
+    say(`Imported from ${file.name}: ${whole.format(changes.length)}.`);
   } catch (error) {
     say(`Nothing was imported. ${error.message}`);
   }
