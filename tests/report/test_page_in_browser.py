@@ -91,7 +91,7 @@ def brought(page: Any, text: str) -> str:
     """Import a decisions.csv; what the page says."""
     file = {"name": "decisions.csv", "mimeType": "text/csv", "buffer": text.encode()}
     page.locator("#file").set_input_files(file)
-    page.wait_for_function("/mported/.test(document.getElementById('status').textContent)")
+    api.expect(page.locator("#status")).to_contain_text("mported")
     said = page.inner_text("#status")
     page.evaluate("document.getElementById('status').textContent = ''")
     return str(said)
@@ -113,6 +113,18 @@ def test_it_shows_what_was_found_and_the_first_sample(page: Any) -> None:
     *jumps, last = page.evaluate(shifts)
     assert sum(jumps) < 0.01
     assert last > 0.01, "the measure sees a jump"
+
+
+def test_details_name_the_neighbours_and_all_scores(page: Any) -> None:
+    press(page, "Enter")
+    text = page.inner_text("#details")
+    row = RESULTS.variant.row[IDS[0]]
+    for step in (3, 6, 9):
+        sample = RESULTS.variant.ids[(row + step) % 60]
+        assert f"{sample} ({GIVEN[sample]})" in text
+    csl, rank = TABLE[["csl", "csl_rank"]].iloc[0]
+    assert f"cumulative loss (CSL)\t{csl:.4g}\t{rank:.0f}" in text
+    assert "probability that the label is wrong\t0.9" in text
 
 
 def test_names_are_text(page: Any) -> None:
