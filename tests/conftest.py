@@ -38,6 +38,7 @@ SLOW = [
     "test_interrupted",
     "test_noise_kinds",
     "test_executors",
+    "test_page_in_browser",
     "test_recorder",
 ]
 """The files that take longest, the longest first; the second one waits little for the warm process."""

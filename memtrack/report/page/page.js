@@ -408,7 +408,7 @@ async function read(file) {
     const changes = changesOf(await file.text());
     if (changes.length) set(changes);
     filter(list[current]);
-    say(`${whole.format(changes.length)} decisions were imported from ${file.name}.`);
+    say(`Imported from ${file.name}: ${whole.format(changes.length)}.`);
   } catch (error) {
     say(`Nothing was imported. ${error.message}`);
   }
@@ -563,13 +563,13 @@ function card(place) {
     element("div", { class: "labels" }, "given ", element("strong", { text: labelled(given[number]) })),
     element("div", { text: suggestion(number) }),
   ];
-  facts[0].title = id;
   if (mislabelled) facts.push(element("div", { text: `label wrong: ${percent(mislabelled[number])}` }));
   if (kind[number]) facts.push(element("div", { text: seems(number) }));
   if (clean) {
     facts.push(element("div", { class: "quiet", text: given[number] === clean[number] ? "not corrupted" : `corrupted, was ${labelled(clean[number])}` }));
   }
   if (order !== first || !mislabelled) facts.push(element("div", { class: "quiet", text: `${order.title} ${short(order.values[number])}` }));
+  for (const fact of facts) fact.title = fact.textContent;
   return element("div", {
     class: "card", id: `card-${number}`, role: "option", "data-place": place,
     "aria-setsize": list.length, "aria-posinset": place + 1, "aria-selected": "false",
@@ -608,14 +608,19 @@ function spark(name, number) {
   return element("div", { class: "spark" }, name, svg);
 }
 
+/** The nearest neighbours of a sample, each with its number, its id and its class. */
+function near(number) {
+  return Array.from(neighbours.subarray(number * NEAREST, (number + 1) * NEAREST)).filter((other) => other >= 0).map((other) => ({
+    other,
+    id: other < total ? shown.ids[other] : data.others.ids[other - total],
+    label: other < total ? given[other] : otherGiven[other - total],
+  }));
+}
+
 function nearest(number, side) {
   const made = element("div", { class: "near" });
   made.style.setProperty("--side", `${side}px`);
-  for (let at = 0; at < NEAREST; at++) {
-    const other = neighbours[number * NEAREST + at];
-    if (other < 0) continue;
-    const label = other < total ? given[other] : otherGiven[other - total];
-    const id = other < total ? shown.ids[other] : data.others.ids[other - total];
+  for (const { other, id, label } of near(number)) {
     const name = element("div", { text: labelled(label) });
     if (label !== given[number]) name.className = "other";
     made.append(element("div", { title: `${id}: ${labelled(label)}` }, element("div", { class: "frame" }, picture(other, side)), name));
@@ -649,6 +654,8 @@ function openDetails(note = false) {
     score.ranks ? whole.format(score.ranks[number]) : ""]);
   const facts = [`given ${labelled(given[number])}; ${suggestion(number)}${kind[number] ? `; ${seems(number)}` : ""}`, shown.why[number]];
   if (clean) facts.push(given[number] === clean[number] ? "The label is not corrupted." : `The label is corrupted; it was ${labelled(clean[number])}.`);
+  const mates = near(number).map(({ id, label }) => `${id} (${labelled(label)})`);
+  if (mates.length) facts.push(`Nearest neighbours: ${mates.join("; ")}.`);
   const decided = markOf(number);
   byId("details-body").replaceChildren(
     element("div", { class: "wide" }, element("div", { class: "frame big" }, picture(number, window.innerWidth < 640 ? 120 : 200)),
@@ -659,7 +666,7 @@ function openDetails(note = false) {
   byId("note").value = decided.note;
   byId("details").showModal();
   byId("details").scrollTop = 0;
-  if (note) byId("note").focus();
+  byId(note ? "note" : "close").focus({ preventScroll: !note });
 }
 
 byId("choice").addEventListener("close", () => {
@@ -756,6 +763,8 @@ window.addEventListener("beforeunload", (event) => {
 });
 
 if (window.innerWidth < 640) byId("filter-box").open = false;
+byId("loading").remove();
+document.querySelector("main").hidden = false;
 overview();
 restore();
 fillFilters();
