@@ -55,7 +55,7 @@ def read_decisions(path: Path, variant: VariantData) -> dict[str, Decision]:
                 what, label, cells.get("given_label", ""), given[sample], variant.summary.classes
             )
             if not wrong:
-                found[sample] = Decision(what, label, cells.get("note", ""))
+                found[sample] = Decision(what, label, unguarded(cells.get("note", "")))
         if wrong:
             problems.append(Problem(path, message=f"{row_name(path, row)}: {wrong}"))
     if problems:

@@ -100,9 +100,7 @@ class _Cells:
             for row in reader:
                 if not self.header and row:
                     self.header = row
-                elif any(
-                    row
-                ):  # a blank line is not a row, nor is one of empty cells, as spreadsheets leave them
+                elif any(row):  # a blank line is no row; spreadsheets leave lines of empty cells
                     self.rows[last + 1] = row
                     if len(row) != len(self.header):
                         text = f"{len(row)} cells, but the header has {len(self.header)}"

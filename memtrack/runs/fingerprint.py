@@ -86,8 +86,8 @@ def training_fingerprint(
             any more, they are taken to be those of this training, which is said.
 
     Raises:
-        InputError: if the images are not those that were prepared, the labels were made with other parameters,
-            or the weights to start from cannot be found.
+        InputError: if the images are not those that were prepared, the labels were made with other
+            parameters, or the weights to start from cannot be found.
     """
     data.kept.check_all()
     check_labels(params, variant)
