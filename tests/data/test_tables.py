@@ -99,10 +99,17 @@ def test_numbers_beside_missing_ones_in_parquet() -> None:
         (b"PK\x03\x04...", ": is an Excel workbook or a zip file, not a CSV file: save it as CSV"),
         (b"PAR1...", ": is a Parquet file, not a CSV file"),
         (b"a,b\n" + b"x,y\n" * 500 + b"\0,1\n", ": is no text: save the table as CSV in UTF-8"),
+        (b"a,b\n\0,1\n", ": is no text: save the table as CSV in UTF-8"),
+        (b'a,"b"c\n1,2\n', ":1: a quote that begins in this line is not closed, or text follows"),
     ],
 )
 def test_tables_that_are_in_doubt(content: bytes, expected: str) -> None:
     assert problem(content).startswith(f"labels.csv{expected}")
+
+
+def test_lines_of_empty_cells_are_no_rows() -> None:
+    """A spreadsheet leaves them at the end."""
+    assert cells(table(b"a,b\n1,2\n,\n3,\n,\n"))[1:] == [["1", "2"], ["3", ""]]
 
 
 def test_a_column_named_twice() -> None:

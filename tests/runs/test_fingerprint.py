@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from memtrack.config.errors import InputError
 from memtrack.config.params import Params
 from memtrack.config.sections.data import Digits, ImageFolder
 from memtrack.config.sections.variants import NoNoise
@@ -282,6 +283,15 @@ def test_given_labels_count() -> None:
     table.write_text("\n".join(lines) + "\n")
     write_manifest(table.parent, KeptFolder(table.parent, "").made_from)
     assert key() != before
+
+
+@pytest.mark.usefixtures("data")
+def test_labels_made_with_other_parameters_are_refused() -> None:
+    key()
+    content = copy.deepcopy(PARAMS)
+    content["variants"]["clean"] = {"kind": "symmetric", "labels": "data/prepared", "rate": 0.25}
+    with pytest.raises(InputError, match=r"was None when .* run `dvc repro train@clean`"):
+        key(Params.model_validate(content))
 
 
 def test_a_pixel_of_an_image_file_counts(picture: Picture) -> None:
