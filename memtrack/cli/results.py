@@ -118,6 +118,7 @@ def main(argv: list[str] | None = None) -> int:
     print("\n".join(notes))
     if missing:
         print(f"not evaluated yet: {', '.join(missing)} (run `dvc repro`)")
+    print("Look at the suspects and decide: results/report/<variant>/index.html")
     print("Pictures and per-sample scores: results/evaluate/<variant>/")
     print(f"Browse the runs: {ui_command(loaded)}")
     return 0 if evaluated else 1
