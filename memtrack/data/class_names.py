@@ -13,6 +13,7 @@ from memtrack.data.sources.collected import Collected
 
 MISSING = {"", "nan", "na", "n/a", "#n/a", "<na>", "null", "none", "nil", "nat", "?", "-"}
 """Labels that other programs write where there is none."""
+NUMBER = re.compile(r"^([+-]?\d+)\.0+$")
 HIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """Line breaks and other control characters: no table, picture or terminal shows them as they are."""
 
@@ -63,7 +64,7 @@ def _mistakes(labels: list[str], *, cells: bool) -> list[str]:
 
 def _folded(name: str) -> str:
     """The name without the differences that are easily overlooked: case, outer and repeated blanks,
-    characters without width, Unicode form."""
+    characters without width, Unicode form, and the .0 that pandas gives numbers beside missing ones."""
     composed = unicodedata.normalize("NFKC", name)
     visible = "".join(letter for letter in composed if unicodedata.category(letter) != "Cf")
-    return " ".join(visible.casefold().split())
+    return NUMBER.sub(r"\1", " ".join(visible.casefold().split()))

@@ -45,6 +45,12 @@ def test_classes_that_look_the_same(other: str) -> None:
     )
 
 
+def test_a_number_as_pandas_writes_it_beside_missing_ones() -> None:
+    (text,) = said(collected("1", "1.0", "1.5", "01", "10"), folder())
+    assert "'1' (1), '1.0' (1). " in text
+    check_names(collected("1.0", "1.5", "2.0", "v1.0", "v1"), folder())
+
+
 def test_forms_of_unicode() -> None:
     (text,) = said(collected("caf\u00e9", "cafe\u0301", "cafe"), folder())
     assert text.count("(1)") == 2
