@@ -32,7 +32,7 @@ from memtrack.data.confusion_matrix import confusion_matrix
 from memtrack.data.image_cache import CHUNK
 from memtrack.data.manifest import write_manifest
 from memtrack.data.prepared import PreparedData
-from memtrack.data.tables import composed, read_table, required_columns, row_name, spellings
+from memtrack.data.tables import composed, finder, read_table, required_columns, row_name
 from memtrack.data.variants import LABELS, SUMMARY, PixelChange, VariantData, VariantSummary
 
 COPY = "#copy"
@@ -157,14 +157,13 @@ def _labels_from_file(params: FromFile, data: PreparedData) -> list[str | None]:
         labels[params.leave_out] = None
     labels = {composed(label): name for label, name in labels.items()} | labels
     ids = data.samples["id"].tolist()
-    known = {composed(sample): sample for sample in ids} | {sample: sample for sample in ids}
+    find = finder(ids)
     given: dict[str, str | None] = {}
     problems: list[Problem] = []
     rows = zip(table.index, table[params.id_column], table[params.label_column], strict=True)
     for row, text, label in rows:
         where = row_name(path, row)
-        meant = (known.get(way) or known.get(composed(way)) for way in spellings(text))
-        sample = next((name for name in meant if name is not None), None)
+        sample = find(text)
         if sample is None:
             message = f"{where}: no sample has the id {text!r} (ids look like {ids[0]!r})"
             problems.append(Problem(path, message=message))

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.validation import nearest
-from memtrack.data.tables import composed, read_table, required_columns, row_name, spellings, unguarded
+from memtrack.data.tables import finder, read_table, required_columns, row_name, unguarded
 from memtrack.data.variants import VariantData
 
 What = Literal["keep", "relabel", "ambiguous", "remove"]
@@ -38,12 +38,12 @@ def read_decisions(path: Path, variant: VariantData) -> dict[str, Decision]:
     relabels = "decision" in columns and "relabel" in table["decision"].tolist()
     required_columns(table, ["id", "decision", *(["label"] if relabels else [])], path)
     given = dict(zip(variant.ids, (variant.summary.classes[number] for number in variant.given), strict=True))
-    known = {composed(sample): sample for sample in given} | {sample: sample for sample in given}
+    find = finder(variant.ids)
     found: dict[str, Decision] = {}
     problems: list[Problem] = []
     for row, cells in zip(table.index, table.to_dict("records"), strict=True):
         cells = {str(name): str(cell).strip() for name, cell in cells.items()}
-        sample = next((known[way] for way in _ways(cells["id"]) if way in known), None)
+        sample = find(cells["id"])
         if sample is None:
             wrong = f"{variant.name} has no sample {cells['id']!r} (ids look like {variant.ids[0]!r})"
         elif sample in found:
@@ -61,10 +61,6 @@ def read_decisions(path: Path, variant: VariantData) -> dict[str, Decision]:
     if problems:
         raise InputError(problems)
     return found
-
-
-def _ways(text: str) -> list[str]:
-    return [form for way in spellings(text) for form in (way, composed(way))]
 
 
 def _mistake(what: str, label: str, before: str, given: str, classes: list[str]) -> str:

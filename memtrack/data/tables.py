@@ -6,7 +6,7 @@ import codecs
 import csv
 import io
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -161,6 +161,17 @@ def spellings(text: str) -> Iterator[str]:
         yield plain
         yield plain.replace("\\", "/")
         yield unguarded(plain)
+
+
+def finder(names: Collection[str]) -> Callable[[str], str | None]:
+    """Finds the name that a cell means, in any of its `spellings` and either Unicode form, or None."""
+    known = {composed(name): name for name in names} | {name: name for name in names}
+
+    def find(text: str) -> str | None:
+        forms = (form for way in spellings(text) for form in (way, composed(way)))
+        return next((known[form] for form in forms if form in known), None)
+
+    return find
 
 
 def composed(text: str) -> str:

@@ -35,7 +35,7 @@ def roc_curves(
     title and the AUROC of each in the legend."""
     figure, axes = _figure(5.5, 5)
     axes.plot([0, 1], [0, 1], color="0.7", linestyle=":", linewidth=1)
-    for name in sorted(aurocs, key=lambda score: -aurocs[score])[:10]:  # there are ten colours
+    for name in _best(aurocs):
         points = curves[curves["score"] == name]
         axes.plot(
             points["false_positive_rate"],
@@ -57,11 +57,16 @@ def review_curves(
     looked = table["looked_at"]
     axes.plot(looked, table["best"], color="0.4", linestyle="--", linewidth=1, label="best possible")
     axes.plot(looked, table["random"], color="0.7", linestyle=":", linewidth=1, label="random")
-    for name in sorted(aurocs, key=lambda score: -aurocs[score])[:10]:
+    for name in _best(aurocs):
         axes.plot(looked, table[name], label=titles[name])
     axes.set(xscale="log", xlabel="samples looked at", ylabel="corrupted samples found")
     axes.legend(fontsize="small")
     _save(figure, path)
+
+
+def _best(aurocs: Mapping[str, float]) -> list[str]:
+    """The ten best scores, the best first: there are ten colours."""
+    return sorted(aurocs, key=lambda score: -aurocs[score])[:10]
 
 
 def histograms(scores: Mapping[str, Values], corrupted: Flags | None, path: Path) -> None:

@@ -115,9 +115,13 @@ def read_suspects(
     return {name: table.numbers(name).astype(np.float64) for name in LEARNED}
 
 
-def read_suspected_labels(folder: Path, variant: VariantData, made_from: Mapping[str, Any]) -> list[str]:
-    """The names of the labels (N,) that stage suspects suggests; as `read_suspects`."""
-    return _suspects(folder, variant, made_from).text("suggested_label").tolist()
+def read_suggestions(
+    folder: Path, variant: VariantData, made_from: Mapping[str, Any]
+) -> tuple[NDArray[np.float64], list[str]]:
+    """The probability that each given label is wrong, (N,), and the names of the labels that stage suspects
+    suggests in their place, (N,); as `read_suspects`."""
+    table = _suspects(folder, variant, made_from)
+    return table.numbers("mislabelled").astype(np.float64), table.text("suggested_label").tolist()
 
 
 def _suspects(folder: Path, variant: VariantData, made_from: Mapping[str, Any]) -> _Table:

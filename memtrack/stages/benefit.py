@@ -30,8 +30,7 @@ from memtrack.tracking.run import Run, check_store
 def main() -> None:
     """Run the stage for the variant named on the command line."""
     params, name = load_with_variant(__doc__)
-    if name not in params.clean.variants:
-        raise params.clean.mistake("variants", message=f"{name} is not among them: add it")
+    seeds = params.clean.of(name).seeds
     check_store(params.tracking)
     folder = BENEFIT_RESULTS / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -40,7 +39,7 @@ def main() -> None:
     variant = VariantData(name, data)
     cleaned = read_cleaned(CLEAN_RESULTS / name, variant)
     sets = label_sets(variant, cleaned, params.train.seed)
-    accuracies = _accuracies(params, data, sets, params.clean.variants[name].seeds, folder)
+    accuracies = _accuracies(params, data, sets, seeds, folder)
     changed = int((cleaned != variant.given).sum())
     metrics = report.write(accuracies, changed, params.evaluate.confidence, folder)
     write_json(metrics, folder / "metrics.json")

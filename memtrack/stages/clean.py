@@ -20,7 +20,7 @@ from memtrack.data.decisions import Decision, read_decisions
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.report.metrics import CleaningMetrics
-from memtrack.report.sample_tables import read_suspected_labels, read_suspects
+from memtrack.report.sample_tables import read_suggestions
 from memtrack.runs.causes import suspects_causes
 from memtrack.stages import load_with_variant
 from memtrack.terminal.entry_point import entry_point
@@ -30,9 +30,7 @@ from memtrack.terminal.entry_point import entry_point
 def main() -> None:
     """Run the stage for the variant named on the command line."""
     params, name = load_with_variant(__doc__)
-    if name not in params.clean.variants:
-        raise params.clean.mistake("variants", message=f"{name} is not among them: add it")
-    options, folder = params.clean.variants[name], CLEAN_RESULTS / name
+    options, folder = params.clean.of(name), CLEAN_RESULTS / name
     variant = VariantData(name, PreparedData())
     check_cleanable(variant, options)
     decisions = _decisions(params, variant)
@@ -44,13 +42,12 @@ def main() -> None:
 
 
 def _decisions(params: Params, variant: VariantData) -> dict[str, Decision]:
-    options = params.clean.variants[variant.name]
+    options = params.clean.of(variant.name)
     if not options.by_probability(variant.name):
         return read_decisions(input_path(options.decisions), variant)
-    folder, causes = SUSPECTS_RESULTS / variant.name, suspects_causes(params, variant)
-    learned = read_suspects(folder, variant, causes)
-    suggested = read_suspected_labels(folder, variant, causes)
-    return decided_by_probability(variant, learned["mislabelled"], suggested, options)
+    folder = SUSPECTS_RESULTS / variant.name
+    probability, suggested = read_suggestions(folder, variant, suspects_causes(params, variant))
+    return decided_by_probability(variant, probability, suggested, options)
 
 
 if __name__ == "__main__":

@@ -42,3 +42,9 @@ class CleanParams(Section):
     variants: dict[VariantName, Cleaning] = Field(
         default_factory=dict, description="The variants to clean; {}: none."
     )
+
+    def of(self, name: str) -> Cleaning:
+        """How the variant `name` is cleaned; raises an `InputError` if it is not."""
+        if name not in self.variants:
+            raise self.mistake("variants", message=f"{name} is not among them: add it")
+        return self.variants[name]

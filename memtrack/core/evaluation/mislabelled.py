@@ -82,9 +82,9 @@ def learned(features: Values, trainings: Sequence[FlippedTraining], *, seed: int
     """Learn from trainings with flipped labels which labels of the plain training are wrong.
 
     Each training with flips has a classifier of its own, of flipped against other trusted labels. Its odds
-    are calibrated by Platt's method, which gives the most likely share of wrong labels among the samples that
-    were not flipped. The classifiers' odds in the plain training are
-    averaged, and shifted so that its probabilities have this share as their mean.
+    are calibrated by Platt's method, and under these odds the share of wrong labels among the samples that
+    were not flipped is the most likely one. The classifiers' odds in the plain training are averaged, and
+    shifted so that its probabilities have this share as their mean.
 
     The interval of the number of wrong labels covers 95% of the resamples of four such shares: those of the
     training with flips and of the plain one, whose networks are not the same, each calibrated with Platt's
