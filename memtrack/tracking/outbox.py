@@ -12,9 +12,6 @@ which they were measured, and files are overwritten.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import re
 import shutil
 import sys
@@ -28,6 +25,7 @@ from filelock import BaseFileLock, FileLock
 
 from memtrack.config.paths import project_root
 from memtrack.core.files import whole_file
+from memtrack.tracking.journal import Journal, Message, line, parsed
 from memtrack.tracking.refusals import internal_error, reason
 
 FOLDER = Path(".memtrack/mlflow")
@@ -38,8 +36,6 @@ TRIES, TRIED_FOR = 5, 60.0
 """A message that failed so often, over so many seconds or more, is set aside if the next one is taken."""
 SHOWN = 3
 """At most this many refused things are named; the rest are counted."""
-
-Message = dict[str, Any]
 
 
 class FilesWait(Exception):
@@ -92,8 +88,7 @@ class Outbox:
         self.folder = project_root() / FOLDER / key
         self.lock = FileLock(f"{self.folder}.lock")
         self.sending = FileLock(f"{self.folder}.sending.lock")  # held while the store is waited for
-        self._journal = self.folder / "journal.jsonl"
-        self._read: tuple[object, bytes, dict[int, Message], int] = (None, b"", {}, 0)
+        self._journal = Journal(self.folder / "journal.jsonl")
 
     @property
     def exists(self) -> bool:
@@ -108,7 +103,7 @@ class Outbox:
     def messages(self) -> list[Message]:
         """All messages, sent or not, without those whose line is damaged. A last line that is incomplete
         because the process was killed is no message."""
-        return [message for _, message in sorted(self._content()[0].items())]
+        return [message for _, message in sorted(self._journal.messages.items())]
 
     @property
     def store(self) -> str:
@@ -126,9 +121,8 @@ class Outbox:
         progress = self._progress()
         found = [one for part in (progress.facts, progress.files) for names in part.values()
                  for one in names.items()]  # fmt: skip
-        messages, lines = self._content()
-        damaged = sorted(set(range(lines)) - messages.keys())
-        return found + [(f"line {number + 1}", f"{self._journal} is damaged there") for number in damaged]
+        return found + [(f"line {number + 1}", f"{self._journal.path} is damaged there")
+                        for number in self._journal.damaged]  # fmt: skip
 
     def add(self, files: Mapping[str, Path] | None = None, **message: Any) -> Message:
         """Add a message with the current time, and copies of files or folders to upload under these names;
@@ -138,7 +132,7 @@ class Outbox:
             OSError: if the disk is full.
         """
         with self.locked():
-            _, number = self._content()
+            number = self._journal.lines
             kept = {}
             for name, path in (files or {}).items():
                 copy = self.folder / "files" / str(number) / name
@@ -149,12 +143,7 @@ class Outbox:
                     shutil.copy2(path, copy)
                 kept[name] = str(copy.relative_to(self.folder))
             entry = {"time": int(time.time() * 1000), "place": number, "files": kept, **message}
-            whole = self._bytes().rfind(b"\n") + 1
-            with self._journal.open("ab") as file:
-                file.truncate(whole)
-                file.write(_line(entry) + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
+            self._journal.append(entry)
         return entry
 
     def send(self, target: Target, again: bool = False) -> int:
@@ -182,7 +171,7 @@ class Outbox:
                 )
             if progress.run != target.run:
                 progress = _Progress(progress.journal, target.run)
-            repeated = [one for one in sorted(self._content()[0]) if again and str(one) in progress.facts]
+            repeated = [one for one in sorted(self._journal.messages) if again and str(one) in progress.facts]
             if again:
                 progress.files = {}
                 self._save(progress)
@@ -232,7 +221,7 @@ class Outbox:
 
     def _send_facts(self, number: int, target: Target, progress: _Progress) -> None:
         """Send everything of a message but its files."""
-        refused = target.facts(self._content()[0][number])
+        refused = target.facts(self._journal.messages[number])
         progress.facts.pop(str(number), None)
         if refused:
             progress.facts[str(number)] = refused
@@ -241,7 +230,7 @@ class Outbox:
 
     def _send_files(self, number: int, target: Target, progress: _Progress) -> None:
         """Upload the files of a message. A file that is no longer here was sent before."""
-        message, refused = self._content()[0][number], {}
+        message, refused = self._journal.messages[number], {}
         for name, kept in message["files"].items():
             path = self.folder / kept
             if not path.exists():
@@ -278,7 +267,7 @@ class Outbox:
 
     def _set_aside(self, number: int, facts: bool, error: Exception, progress: _Progress) -> None:
         """Treat a message as one that the store refuses for good, although its error is one that passes."""
-        message = self._content()[0][number]
+        message = self._journal.messages[number]
         what = [f"metric {name}" for part in ("metrics", "history") for name in message.get(part, {})]
         what += [name for name in ("open", "tags", "dataset", "status") if message.get(name)]
         names = (what or [f"message {number}"]) if facts else list(message["files"])
@@ -293,44 +282,24 @@ class Outbox:
         return (last.get("status") == FINISHED or bool(last.get("final"))) and not self.pending()
 
     def _unsent(self, progress: _Progress) -> list[int]:
-        return sorted(number for number in self._content()[0] if number >= progress.sent)
+        return sorted(number for number in self._journal.messages if number >= progress.sent)
 
     def _with_files(self, progress: _Progress) -> list[int]:
         """The messages that have files here which the store has not refused."""
         folder = self.folder / "files"
         names = {path.name for path in folder.iterdir()} if folder.exists() else set()
         names -= progress.files.keys()
-        return [number for number in sorted(self._content()[0]) if str(number) in names]
-
-    def _bytes(self) -> bytes:
-        return self._journal.read_bytes() if self._journal.exists() else b""
-
-    def _content(self) -> tuple[dict[int, Message], int]:
-        """The messages by number, and how many there are with those that are damaged."""
-        try:
-            stat = self._journal.stat()
-            version = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
-        except FileNotFoundError:
-            version = None
-        if version is None or version != self._read[0]:
-            content = self._bytes()
-            lines = content[: content.rfind(b"\n") + 1].split(b"\n")[:-1]
-            parsed = {number: _parsed(line) for number, line in enumerate(lines)}
-            messages = {one.get("place", number): one for number, one in parsed.items() if one is not None}
-            self._read = version, b"".join(lines[:1])[:_LENGTH], messages, max([len(lines), *(
-                number + 1 for number in messages)])  # fmt: skip
-        return self._read[2:]
+        return [number for number in sorted(self._journal.messages) if str(number) in names]
 
     def _progress(self) -> _Progress:
         """What the file `progress` says. Without it messages are sent again, which does no harm."""
-        self._content()
-        journal, file = self._read[1].decode(errors="replace"), self.folder / "progress"
-        found = _parsed(file.read_bytes()) if file.exists() else None
+        journal, file = self._journal.first, self.folder / "progress"
+        found = parsed(file.read_bytes()) if file.exists() else None
         return _Progress(**found) if found and found.get("journal") == journal else _Progress(journal)
 
     def _save(self, progress: _Progress) -> None:
         with whole_file(self.folder / "progress") as file:
-            file.write(_line(asdict(progress)))
+            file.write(line(asdict(progress)))
 
     def locked(self, lock: BaseFileLock | None = None) -> BaseFileLock:
         """Create the folder and return its lock."""
@@ -338,32 +307,8 @@ class Outbox:
         return lock or self.lock
 
 
-_LENGTH = 16
 _VARIES = re.compile(r"0x[0-9a-f]+|\d+")
 """What differs between two reports of the same error."""
-
-
-def _checksum(text: bytes) -> bytes:
-    return hashlib.sha256(text).hexdigest()[:_LENGTH].encode()
-
-
-def _line(content: Message) -> bytes:
-    text = json.dumps(content).encode()
-    return b"%s %s" % (_checksum(text), text)
-
-
-def _parsed(line: bytes) -> Message | None:
-    """The message of a line, or None if it is damaged. The lines of earlier versions have no checksum."""
-    checksum, _, text = line.partition(b" ")
-    if line.startswith(b"{"):
-        text = line
-    elif _checksum(text) != checksum:
-        return None
-    try:
-        message = json.loads(text)
-    except ValueError:
-        return None
-    return message if isinstance(message, dict) else None
 
 
 def waiting(refused: bool = False) -> list[Outbox]:
@@ -391,7 +336,7 @@ def _readable(folder: Path) -> Iterator[Outbox]:
         try:
             if outbox.opening is not None:
                 yield outbox
-            elif outbox._content()[1]:
+            elif outbox._journal.lines:
                 raise ValueError("its first line is damaged")
         except (OSError, ValueError) as error:
             print(

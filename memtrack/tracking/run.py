@@ -26,7 +26,8 @@ from memtrack.core.kept_files import write_array
 from memtrack.tracking import store
 from memtrack.tracking.address import experiment_name, reported, tracking_uri
 from memtrack.tracking.contact import contact
-from memtrack.tracking.outbox import FINISHED, FilesWait, Message, Outbox, listed, waiting
+from memtrack.tracking.journal import Message
+from memtrack.tracking.outbox import FINISHED, FilesWait, Outbox, listed, waiting
 from memtrack.tracking.provenance import dataset, project_tags
 from memtrack.tracking.reference import RunReference
 from memtrack.tracking.refusals import ERRORS, NoAnswer, may_come_back, reason
