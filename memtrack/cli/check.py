@@ -12,6 +12,7 @@ from memtrack.config.errors import InputError, Problem
 from memtrack.config.pipeline import pipeline_problems
 from memtrack.config.sections.base import PARAMS_FILE
 from memtrack.config.yaml_file import read_yaml
+from memtrack.data.sources import place_problems
 from memtrack.runs.reads import network_problems
 from memtrack.terminal.entry_point import entry_point
 from memtrack.tracking.address import check_stores
@@ -54,16 +55,17 @@ def _problems(file: Path) -> list[Problem]:
     try:
         loaded = params.checked(source, tune=True)
         if file == PARAMS_FILE:
+            problems += place_problems(loaded.data)
             check_stores(loaded)
             problems += network_problems(loaded, source)
     except InputError as error:
         problems += error.problems
     if file == PARAMS_FILE:
-        known = [problem.loc for problem in problems]
+        known = [problem.loc for problem in problems if problem.loc]
+        # a name with a dot in it has no key of its own for DVC
+        known += [loc[:1] for loc in known if len(loc) > 1 and "." in str(loc[1])]
         missing = pipeline_problems(source, files=True)
-        problems += [
-            found for found in missing if not any(found.loc[: len(loc)] == loc for loc in known if loc)
-        ]
+        problems += [found for found in missing if not any(found.loc[: len(loc)] == loc for loc in known)]
     return problems
 
 

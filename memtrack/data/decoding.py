@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -47,6 +48,18 @@ class DeepImage(RefusedImage):
     def __init__(self, peak: int) -> None:
         super().__init__("has more than 8 bits per channel, which no image had in stage prepare")
         self.peak = peak
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was seen in an image file besides the pixels.
+
+    transparent: whether it has transparent pixels. several_frames: whether it is an animation or has several
+    pages, of which only the first is used.
+    """
+
+    transparent: bool = False
+    several_frames: bool = False
 
 
 @cache
@@ -103,8 +116,8 @@ def decode_and_judge(
     background: Sequence[int],
     depth: int | None,
     max_pixels: int | None,
-) -> tuple[Pixels, bool]:
-    """The same as `decode`, and whether the image has transparent pixels."""
+) -> tuple[Pixels, Seen]:
+    """The same as `decode`, and what else was seen in the file."""
     with _opened(path, max_pixels) as image:
         if image.width * image.height > LARGE:
             image.draft(None, (8 * size, 8 * size))
@@ -134,7 +147,8 @@ def decode_and_judge(
         if seen.mode != "L":  # a grey image is converted when it is small: the result is the same
             seen = seen.convert(mode)
         pixels = np.asarray(seen.resize((size, size), Image.Resampling.BILINEAR).convert(mode))
-    return np.ascontiguousarray(channels_first(pixels[None])[0]), transparent
+        seen_in_file = Seen(transparent, _several_frames(image))
+    return np.ascontiguousarray(channels_first(pixels[None])[0]), seen_in_file
 
 
 def why(error: OSError | RefusedImage) -> str:
@@ -214,6 +228,17 @@ def _known_to_be_no_image(path: Path) -> str | None:
     if start[4:8] == b"ftyp" and start[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"hevc"):
         return "is a HEIC image: `pip install pillow-heif` lets Pillow read it"
     return None
+
+
+def _several_frames(image: Image.Image) -> bool:
+    """Whether a file is an animation or has several pages. The further images of an MPO file, as phones write
+    them, show the same picture."""
+    if image.format == "MPO":
+        return False
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # only the first frame, which is not damaged, is used
+        return False
 
 
 def _peak(image: Image.Image, wide: bool) -> int:

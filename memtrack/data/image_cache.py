@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+from numpy.typing import NDArray
 
 from memtrack.config.paths import project_root
 from memtrack.core.images.pixels import Pixels
@@ -31,6 +32,8 @@ FOLDER = Path(".memtrack/images")
 CHUNK = 512
 """The number of images that are decoded, and hashed, at a time."""
 GB = 10**9
+
+Decode = Callable[[Sequence[str], NDArray[np.uint64]], Pixels]
 
 
 def cache_file(pixels: str, names: Sequence[str]) -> Path:
@@ -123,47 +126,48 @@ def _make_room(folder: Path, most: float) -> None:
 
 
 def decode_all(
-    path: Path, names: Sequence[str], used: Sequence[bool], shape: tuple[int, ...], limit: float,
-    decode: Callable[[Sequence[str]], Pixels],
-) -> str | None:  # fmt: skip
+    path: Path, names: Sequence[str], checksums: NDArray[np.uint64], used: Sequence[bool],
+    shape: tuple[int, ...], limit: float, decode: Decode,
+) -> bool:  # fmt: skip
     """Decode images in worker processes into a new cache file.
 
     Args:
-        names: the names of all images, a row each. used: those that are decoded; the rows of others are zero.
-        decode: decodes some images, (B, channels, height, width); must be picklable.
+        names, checksums: of all images, a row each. used: those that are decoded; the rows of others are
+            zero.
+        decode: decodes images with these names and checksums, (B, channels, height, width); must be
+            picklable.
 
     Returns:
-        the hash of the pixels; None if there is no cache, for the reason that is printed.
+        whether there is a cache; if not, the reason is printed.
 
     Raises:
         InputError: from `decode`.
     """
     cache = NewCache.reserved(len(names), shape, limit)
     if cache is None:
-        return None
+        return False
     starts = range(0, len(names), CHUNK)
-    chunks = [[name for name, kept in zip(names[at : at + CHUNK], used[at : at + CHUNK], strict=True) if kept]
-              for at in starts]  # fmt: skip
+    columns = [[column[at : at + CHUNK] for at in starts] for column in (names, checksums, used)]
     try:
         with ProcessPoolExecutor(max_workers=os.cpu_count(), initializer=end_with_parent) as pool:
-            parts = [used[at : at + CHUNK] for at in starts]
-            done = pool.map(partial(_decode_chunk, cache, decode), starts, chunks, parts)
-            digests = list(Progress(done, "decoding the images", total=len(chunks)))
+            done = pool.map(partial(_decode_chunk, cache, decode), starts, *columns)
+            for _ in Progress(done, "decoding the images", total=len(starts)):
+                pass
         cache.complete(path)
     finally:
         cache.discard()
-    return combined(digests)
+    return True
 
 
 def _decode_chunk(
-    cache: NewCache, decode: Callable[[Sequence[str]], Pixels], start: int, names: Sequence[str],
+    cache: NewCache, decode: Decode, start: int, names: Sequence[str], checksums: NDArray[np.uint64],
     used: Sequence[bool],
-) -> bytes:  # fmt: skip
-    images = decode(names)
+) -> None:  # fmt: skip
+    kept = np.asarray(used)
+    images = decode([name for name, one in zip(names, used, strict=True) if one], checksums[kept])
     rows = np.zeros((len(used), *images.shape[1:]), dtype=np.uint8)
-    rows[np.asarray(used)] = images
+    rows[kept] = images
     cache.write(start, rows)
-    return hashlib.sha256(images.tobytes()).digest()
 
 
 def opened(path: Path) -> Pixels:

@@ -17,6 +17,7 @@ from typing import Any
 
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.json_files import StrictModel, write_json
+from memtrack.config.sections.base import Section
 from memtrack.core.files import file_hash
 
 MANIFEST = "manifest.json"
@@ -38,6 +39,14 @@ def write_manifest(folder: Path, made_from: dict[str, Any], files: Mapping[str, 
         files = {path.relative_to(folder).as_posix(): path for path in found}
     hashes = {name: file_hash(path) for name, path in files.items()}
     write_json(_Content(made_from=made_from, files=hashes), folder / MANIFEST)
+
+
+def check_unchanged(section: Section, made_from: Mapping[str, Any], folder: Path, remedy: str) -> None:
+    """`InputError` for a parameter that is not what it was when a folder was made."""
+    for key, value in section.model_dump(mode="json").items():
+        if made_from.get(key) != value:
+            text = f"was {made_from.get(key)} when {folder} was made: {remedy}"
+            raise section.mistake(key, message=text)
 
 
 class KeptFolder:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -23,10 +23,10 @@ from memtrack.config.sections.data import DataParams, Files, HeldOut
 from memtrack.core.images.pixels import Pixels
 from memtrack.core.kept_files import write_array
 from memtrack.data.class_names import check_names
-from memtrack.data.decoding import DEPTHS, BrokenImage, DeepImage, RefusedImage, decode_and_judge, why
+from memtrack.data.decoding import DEPTHS, BrokenImage, DeepImage, RefusedImage, Seen, decode_and_judge, why
 from memtrack.data.image_cache import CHUNK, NewCache, cache_file, combined
 from memtrack.data.manifest import write_manifest
-from memtrack.data.prepared import IMAGES, INFO, SAMPLES, DatasetInfo, FileImages
+from memtrack.data.prepared import CHECKSUMS, IMAGES, INFO, SAMPLES, DatasetInfo, FileImages, checksum
 from memtrack.data.report import PreparationReport, omissions
 from memtrack.data.sources import Collected
 from memtrack.terminal.progress import Progress
@@ -41,28 +41,30 @@ class _File:
 
     sums: see `_sums`, (channels, 2). broken, refused: why it cannot be used, else ''. peak: its largest value
     if it has more than 8 bits and it is not known yet how many of them are used, else 0; the sums are then
-    missing. transparent: whether it has transparent pixels.
+    missing. seen: what else was seen in it. checksum: of its pixels.
     """
 
     sums: NDArray[np.int64]
     broken: str = ""
     refused: str = ""
     peak: int = 0
-    transparent: bool = False
+    seen: Seen = field(default_factory=Seen)
+    checksum: int = 0
 
 
 @dataclass(frozen=True)
 class _Images:
     """All images.
 
-    sums: see `_sums`, (N, channels, 2). transparent: which files have transparent pixels, (N,). sha256: the
-    hash of the pixels of all files. depth: the bits that files of more than 8 bits use; None if there are
-    none and data.depth does not say it.
+    sums: see `_sums`, (N, channels, 2). Of image files: seen: what else was seen in each. sha256: the hash of
+    the pixels of all of them. checksums: of the pixels of each, (N,). depth: the bits that files of more than
+    8 bits use; None if there are none and data.depth does not say it.
     """
 
     sums: NDArray[np.int64]
-    transparent: NDArray[np.bool_]
+    seen: Sequence[Seen] = ()
     sha256: str | None = None
+    checksums: NDArray[np.uint64] | None = None
     depth: int | None = None
 
 
@@ -84,9 +86,8 @@ def write_prepared(
     samples = pd.DataFrame({"id": collected.ids, "label": collected.labels})
     samples["split"] = collected.splits if collected.splits is not None else "train"
     samples["image"] = samples["id"] if collected.images is None else np.arange(len(samples)).astype(str)
-    (folder / IMAGES).unlink(missing_ok=True)
-    if collected.images is not None:
-        write_array(folder / IMAGES, collected.images)
+    for name in (IMAGES, CHECKSUMS):
+        (folder / name).unlink(missing_ok=True)
     images = _read_all(collected, params, samples, image_cache)
     if collected.splits is None:
         assert isinstance(params, HeldOut)
@@ -131,10 +132,13 @@ def write_prepared(
         if isinstance(params, Files) and images.sha256 is not None
         else None,
     )
+    name, array = (CHECKSUMS, images.checksums) if collected.images is None else (IMAGES, collected.images)
+    assert array is not None
+    write_array(folder / name, array)
     samples.to_csv(folder / SAMPLES, index=False)
     write_json(info, folder / INFO)
-    names = [SAMPLES, INFO, *([IMAGES] if collected.images is not None else [])]
-    write_manifest(folder, {}, {name: folder / name for name in names})
+    made_from = {"data": params.model_dump(mode="json")}
+    write_manifest(folder, made_from, {file: folder / file for file in (SAMPLES, INFO, name)})
     return info, _report(collected, samples, images, shape[1] * shape[2])
 
 
@@ -151,7 +155,8 @@ def _report(collected: Collected, samples: pd.DataFrame, images: _Images, pixels
             for name in collected.classes
         },
         left_out=omissions(left_out),
-        transparent=int(images.transparent.sum()),
+        transparent=sum(seen.transparent for seen in images.seen),
+        several_frames=sum(seen.several_frames for seen in images.seen),
         one_colour=int((pixels * second == first**2).all(axis=1).sum()),
         depth=images.depth,
     )
@@ -163,6 +168,10 @@ def _move(
     from sklearn.model_selection import train_test_split  # takes a second; only stage prepare needs it
 
     rows = samples.index[samples["split"] == source].to_numpy()
+    counts = samples.loc[rows, "label"].value_counts()
+    if counts.min() < 2:
+        text = f"the class {counts.idxmin()!r} has one image, and each side of the split needs one of it"
+        raise params.mistake(key, message=f"{text}: add images, or leave the class out")
     try:
         _, moved = train_test_split(
             rows,
@@ -170,8 +179,8 @@ def _move(
             stratify=samples.loc[rows, "label"],
             random_state=np.random.RandomState(np.random.PCG64(params.seed)),
         )
-    except ValueError as error:
-        text = f"the samples cannot be split by class: {error}"
+    except ValueError:
+        text = f"{len(rows)} samples of {len(counts)} classes: each side of the split needs one of each class"
         raise params.mistake(key, message=text) from None
     samples.loc[moved, "split"] = target
 
@@ -191,7 +200,7 @@ def _read_files(
     files, nothing = [], np.zeros((len(params.mode), 2), dtype=np.int64)
     for row, name in enumerate(names, start):
         try:
-            pixels, transparent = decode_and_judge(
+            pixels, seen = decode_and_judge(
                 root / name,
                 size=params.image_size,
                 mode=params.mode,
@@ -209,7 +218,7 @@ def _read_files(
             content.update(pixels.tobytes())
             if cache is not None:
                 cache.write(row, pixels)
-            files.append(_File(_sums(pixels[None])[0], transparent=transparent))
+            files.append(_File(_sums(pixels[None])[0], seen=seen, checksum=checksum(pixels)))
     return files, content.digest()
 
 
@@ -218,7 +227,7 @@ def _read_all(collected: Collected, params: DataParams, samples: pd.DataFrame, i
     if collected.images is not None:
         array = collected.images
         sums = np.concatenate([_sums(array[i : i + CHUNK]) for i in range(0, len(array), CHUNK)])
-        return _Images(sums, np.zeros(len(array), dtype=np.bool_))
+        return _Images(sums)
     assert isinstance(params, Files)
     names = samples["id"].tolist()
     shape = (len(params.mode), params.image_size, params.image_size)
@@ -236,8 +245,9 @@ def _read_all(collected: Collected, params: DataParams, samples: pd.DataFrame, i
     samples.loc[[bool(file.broken) for file in files], "split"] = "skipped"
     return _Images(
         sums=np.stack([file.sums for file in files]),
-        transparent=np.array([file.transparent for file in files]),
+        seen=[file.seen for file in files],
         sha256=sha256,
+        checksums=np.array([file.checksum for file in files], dtype=np.uint64),
         depth=depth,
     )
 

@@ -1,15 +1,18 @@
 """The canonical form of a data set, under data/prepared.
 
 samples.csv has one row per sample: id, label (class name), split (train, test, unused, skipped) and
-image (a path relative to the source's root, or a row number in images.npy). dataset.json has the rest, and
-manifest.json the hashes of these files.
+image (a path relative to the source's root, or a row number in images.npy). checksums.npy has a checksum of
+the pixels of each image file. dataset.json has the rest, and manifest.json the parameters and the hashes of
+these files.
 The order of the rows is the order of the ids everywhere in memtrack.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,12 +25,14 @@ from pydantic import Field, Strict
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.json_files import StrictModel, read_json
 from memtrack.config.paths import PREPARED_FOLDER, input_path
+from memtrack.config.sections.data import DataParams
 from memtrack.core.images.pixels import Pixels
 from memtrack.data import image_cache
 from memtrack.data.decoding import RefusedImage, decode, why
-from memtrack.data.manifest import KeptFolder
+from memtrack.data.manifest import MANIFEST, KeptFolder, check_unchanged
 
-SAMPLES, INFO, IMAGES = "samples.csv", "dataset.json", "images.npy"
+SAMPLES, INFO, IMAGES, CHECKSUMS = "samples.csv", "dataset.json", "images.npy", "checksums.npy"
+REMEDY = "run `dvc repro prepare`"
 
 
 class FileImages(StrictModel):
@@ -69,20 +74,23 @@ class ImageFiles:
     shape: tuple[int, int, int]
     how: dict[str, Any]
 
-    def __call__(self, names: Sequence[str]) -> Pixels:
-        """The images with these names, uint8 (B, channels, H, W).
+    def __call__(self, names: Sequence[str], checksums: NDArray[np.uint64]) -> Pixels:
+        """The images with these names and checksums, uint8 (B, channels, H, W).
 
         Raises:
-            InputError: with every image file that cannot be read any more.
+            InputError: with every image file that cannot be read any more, or is another one.
         """
         images = np.empty((len(names), *self.shape), dtype=np.uint8)
         problems = []
-        for row, name in enumerate(names):
+        for row, (name, expected) in enumerate(zip(names, checksums, strict=True)):
+            text = "is not the image that was prepared"
             try:
                 images[row] = decode(self.root / name, **self.how)
+                if checksum(images[row]) == expected:
+                    continue
             except (OSError, RefusedImage) as error:
-                text = f"{why(error)}. Stage prepare could read it: put it back, or run `dvc repro prepare`"
-                problems.append(Problem(self.root / name, message=text))
+                text = f"{why(error)}. Stage prepare could read it"
+            problems.append(Problem(self.root / name, message=f"{text}: put it back, or {REMEDY}"))
         if problems:
             raise InputError(problems)
         return images
@@ -97,19 +105,31 @@ class PreparedData:
     """
 
     def __init__(self, folder: Path = PREPARED_FOLDER) -> None:
-        self.kept = KeptFolder(folder, "run `dvc repro prepare`")
+        self.kept = KeptFolder(folder, REMEDY)
         self.info = read_json(DatasetInfo, self.kept.file(INFO))
         with self.kept.reading(SAMPLES) as path:
             table = pd.read_csv(path, dtype=str, keep_default_na=False)
             self.samples = table[["id", "label", "split", "image"]]
             self.codes(self.samples["label"])  # raises for a label that is no class
         self._array: Pixels | None = None
-        self._row: dict[str, int] | None = None
         self._files: ImageFiles | None = None
         files = self.info.files
         if files is not None:
             how = files.model_dump(include={"size", "mode", "background", "depth"})
             self._files = ImageFiles(input_path(files.root), self.info.shape, how)
+
+    @classmethod
+    def current(cls, params: DataParams) -> PreparedData:
+        """The data set, which must have been prepared with these parameters.
+
+        Raises:
+            InputError: for a key that was changed since then, and as the class.
+        """
+        data = cls()
+        if "data" not in data.kept.made_from:
+            raise data.kept.problem(MANIFEST, "was written by an earlier version of memtrack")
+        check_unchanged(params, data.kept.made_from["data"], PREPARED_FOLDER, REMEDY)
+        return data
 
     def split(self, name: str) -> pd.DataFrame:
         """The rows of a split, in id order."""
@@ -123,12 +143,11 @@ class PreparedData:
         """The images with these entries in the column `image`, uint8 (B, channels, H, W).
 
         Raises:
-            InputError: with every image file that cannot be read any more.
+            InputError: with every image file that cannot be read any more, or is another one.
         """
         if self._files is not None:
-            if self._array is None or self._row is None:
-                return self._files(where)
-            return self._array[[self._row[name] for name in where]]
+            rows = [self._row[name] for name in where]
+            return self._files(where, self._checksums[rows]) if self._array is None else self._array[rows]
         if self._array is None:
             with self.kept.reading(IMAGES) as path:
                 array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -136,6 +155,20 @@ class PreparedData:
                     raise ValueError(f"{array.dtype} {array.shape}")
             self._array = array
         return self._array[np.asarray(where, dtype=np.int64)]
+
+    @cached_property
+    def _row(self) -> dict[str, int]:
+        """The row of each entry in the column `image`."""
+        return {name: row for row, name in enumerate(self.samples["image"])}
+
+    @cached_property
+    def _checksums(self) -> NDArray[np.uint64]:
+        """The checksum of the pixels of each image file, (N,)."""
+        with self.kept.reading(CHECKSUMS) as path:
+            found: NDArray[np.uint64] = np.load(path, allow_pickle=False)
+            if found.dtype != np.uint64 or found.shape != (len(self.samples),):
+                raise ValueError(f"{found.dtype} {found.shape}")
+        return found
 
     @property
     def decoded(self) -> bool:
@@ -160,15 +193,11 @@ class PreparedData:
         with FileLock(path.with_suffix(".lock")):  # two processes decode once
             images = self._opened(path, expected, used)
             if images is None:
-                found = image_cache.decode_all(path, names, used, self.info.shape, limit, self._files)
-                if found is None:
+                shape, decode = self.info.shape, self._files
+                if not image_cache.decode_all(path, names, self._checksums, used, shape, limit, decode):
                     return
-                if found != expected:
-                    path.unlink()
-                    text = "its images are not those that were prepared: run `dvc repro prepare`"
-                    raise InputError([Problem(self._files.root, message=text)])
                 images = image_cache.opened(path)
-        self._array, self._row = images, {name: row for row, name in enumerate(names)}
+        self._array = images
 
     def _opened(self, path: Path, expected: str, used: Sequence[bool]) -> Pixels | None:
         """The decoded images in a file; None if there is none, or if it is damaged, which is said."""
@@ -183,6 +212,11 @@ class PreparedData:
             pass
         print(f"{path}: is damaged: the images are decoded again")
         return None
+
+
+def checksum(pixels: Pixels) -> int:
+    """A checksum of the pixels of an image, 64 bits."""
+    return int.from_bytes(hashlib.blake2b(pixels.tobytes(), digest_size=8).digest(), "little")
 
 
 def class_numbers(labels: Sequence[str] | pd.Series, classes: Sequence[str]) -> NDArray[np.int64]:

@@ -30,6 +30,7 @@ class PreparationReport(StrictModel):
     images: dict[str, dict[str, int]] = Field(description="The images of each class, in each split.")
     left_out: list[Omission]
     transparent: int = Field(description="Images with transparent pixels: they show data.background.")
+    several_frames: int = Field(description="Animations and files of several pages: the first one is used.")
     one_colour: int = Field(description="Images of which every pixel has the same colour.")
     depth: int | None = Field(description="The bits that images of more than 8 bits use; null: none.")
 
@@ -45,6 +46,10 @@ class PreparationReport(StrictModel):
             lines.append(f"images of more than 8 bits per channel are taken to use {self.depth} (data.depth)")
         if self.transparent:
             lines.append(f"images with transparent pixels, which show data.background: {self.transparent}")
+        if self.several_frames:
+            lines.append(
+                f"files of several frames or pages, of which the first is used: {self.several_frames}"
+            )
         if self.one_colour:
             hint = " (another data.background may show what is on them)" if self.transparent else ""
             lines.append(f"images that have one colour throughout: {self.one_colour}{hint}")

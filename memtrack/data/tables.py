@@ -10,6 +10,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.validation import nearest
@@ -147,6 +149,15 @@ def required_columns(table: pd.DataFrame, columns: Sequence[str], path: Path) ->
     ]
     if problems:
         raise InputError(problems)
+    if path.suffix.lower() == ".parquet":
+        schema = pq.read_schema(path)
+        nested = [name for name in columns if pa.types.is_nested(schema.field(name).type)]
+        if nested:
+            raise InputError([
+                Problem(path, message=f"the cells of the column {name!r} are lists or structures "
+                        f"({schema.field(name).type}): expected one text or number a cell")
+                for name in nested
+            ])  # fmt: skip
 
 
 def row_name(path: Path, row: int) -> str:

@@ -14,8 +14,9 @@ import torch
 from memtrack.config.errors import InputError
 from memtrack.config.json_files import StrictModel
 from memtrack.config.params import Params
+from memtrack.config.paths import VARIANTS_FOLDER
 from memtrack.config.sections.train import ModelParams
-from memtrack.data.manifest import MANIFEST, KeptFolder
+from memtrack.data.manifest import MANIFEST, KeptFolder, check_unchanged
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.runs.causes import recording_causes, training_causes
@@ -62,14 +63,8 @@ class Fingerprint(StrictModel):
 
 def check_labels(params: Params, variant: VariantData) -> None:
     """`InputError` if the labels were made with other parameters than those in force."""
-    made, now = variant.summary.made_from, params.variants[variant.name].model_dump(mode="json")
-    for key in now:
-        if made.get(key) != now[key]:
-            text = (
-                f"was {made.get(key)} when data/variants/{variant.name} was made: "
-                f"run `dvc repro train@{variant.name}`"
-            )
-            raise params.variants[variant.name].mistake(key, message=text)
+    folder, remedy = VARIANTS_FOLDER / variant.name, f"run `dvc repro train@{variant.name}`"
+    check_unchanged(params.variants[variant.name], variant.summary.made_from, folder, remedy)
 
 
 def training_fingerprint(

@@ -60,7 +60,7 @@ def learn(params: Params, name: str, world: World) -> Suspects | None:
     Raises:
         InputError: as `train`, and if there is no training of the variant, or it has too few samples.
     """
-    data = PreparedData()
+    data = PreparedData.current(params.data)
     variant = VariantData(name, data)
     run = TrainedRun(params, data, variant, TRAIN_RESULTS / name, f"train@{name}")
     options = params.suspects

@@ -20,7 +20,7 @@ from memtrack.data.variants import VariantData
 from memtrack.runs.causes import recording_causes, training_causes
 from memtrack.runs.metrics import METRICS, TrainMetrics
 from memtrack.runs.trained_networks import NearestSamples, TrainedNetworks, nearest_by_pixels
-from memtrack.tracking.reference import RunReference
+from memtrack.tracking.reference import read_reference
 
 
 class TrainedRun:
@@ -55,7 +55,7 @@ class TrainedRun:
         if self.trajectory.epochs != params.recorded_epochs():
             raise kept.problem("epochs", "are others than record.epochs names")
         self.metrics = read_json(TrainMetrics, kept.file(f"../{METRICS}"))
-        self.reference = read_json(RunReference, folder / "run.json")
+        self.reference = read_reference(folder, self._remedy)
         self._evidence: dict[Need, Any] = {Need.EPOCHS: self.trajectory}
 
     def evidence(self, scores: Iterable[str]) -> Mapping[Need, Any]:

@@ -57,7 +57,7 @@ def train(
         FloatingPointError: if the training diverges. InputError: if parameters do not fit the data or this
             machine.
     """
-    data = PreparedData()
+    data = PreparedData.current(params.data)
     data.keep_decoded(params.compute.image_cache_bytes)
     variant = VariantData(name, data)
     if labels is not None:

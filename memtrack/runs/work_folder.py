@@ -23,9 +23,9 @@ from memtrack.data.manifest import write_manifest
 from memtrack.runs.checkpoints import Checkpoints, States
 from memtrack.runs.fingerprint import Fingerprint
 from memtrack.runs.metrics import METRICS
+from memtrack.tracking.reference import RUN
 
 FOLDER = Path(".memtrack/train")
-RUN = "run.json"
 PRECISION = "precision.json"
 
 

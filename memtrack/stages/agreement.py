@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from memtrack.config.errors import InputError, Problem
-from memtrack.config.json_files import read_json, write_json
+from memtrack.config.json_files import write_json
 from memtrack.config.params import Params
 from memtrack.config.paths import (
     AGREEMENT_RESULTS,
@@ -27,7 +27,7 @@ from memtrack.report.sample_tables import read_memorization, read_scores, score_
 from memtrack.runs.causes import evaluation_causes, memorization_causes
 from memtrack.stages import load_variant, variant_parser
 from memtrack.terminal.entry_point import entry_point
-from memtrack.tracking.reference import RunReference
+from memtrack.tracking.reference import RunReference, read_reference
 from memtrack.tracking.run import Run, check_store
 
 
@@ -41,7 +41,8 @@ def main() -> None:
     options = parser.parse_args()
     params, name = load_variant(options.variant), options.variant
     check_store(params.tracking)
-    data = PreparedData()
+    reference = read_reference(TRAIN_RESULTS / name, f"run `dvc repro train@{name}`")
+    data = PreparedData.current(params.data)
     variant = VariantData(name, data)
     table = read_scores(EVALUATE_RESULTS / name, variant, evaluation_causes(params, variant))
     scores = {key: table[key].to_numpy(dtype=np.float64) for key in score_names(table)}
@@ -61,7 +62,7 @@ def main() -> None:
     report.write(folder)
     write_json(report.metrics, folder / "metrics.json")
     what = "agreement_with_published" if options.published else "agreement"
-    _log(params, read_json(RunReference, TRAIN_RESULTS / name / "run.json"), folder, what, report.metrics)
+    _log(params, reference, folder, what, report.metrics)
     for text in report.metrics.score_lines():
         print(f"{folder.name}: {text}")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from memtrack.config.json_files import read_json, write_json
+from memtrack.config.json_files import write_json
 from memtrack.config.params import Params
 from memtrack.config.paths import BENEFIT_RESULTS, CLEAN_RESULTS, TRAIN_RESULTS
 from memtrack.data.cleaning import read_cleaned
@@ -22,7 +22,7 @@ from memtrack.runs.benefit import BenefitTrainings, label_sets
 from memtrack.stages import load_with_variant
 from memtrack.terminal.entry_point import entry_point
 from memtrack.terminal.progress import Progress
-from memtrack.tracking.reference import RunReference
+from memtrack.tracking.reference import read_reference
 from memtrack.tracking.run import Run, check_store
 
 
@@ -34,7 +34,8 @@ def main() -> None:
     check_store(params.tracking)
     folder = BENEFIT_RESULTS / name
     folder.mkdir(parents=True, exist_ok=True)
-    data = PreparedData()
+    reference = read_reference(TRAIN_RESULTS / name, f"run `dvc repro train@{name}`")
+    data = PreparedData.current(params.data)
     data.keep_decoded(params.compute.image_cache_bytes)
     variant = VariantData(name, data)
     cleaned = read_cleaned(CLEAN_RESULTS / name, variant)
@@ -44,7 +45,6 @@ def main() -> None:
     metrics = report.write(accuracies, changed, params.evaluate.confidence, folder)
     write_json(metrics, folder / "metrics.json")
     numbers = metrics.model_dump(exclude_none=True)
-    reference = read_json(RunReference, TRAIN_RESULTS / name / "run.json")
     Run.of_finished_training(params, reference, "benefit").results(
         {f"benefit/{report.TABLE}": folder / report.TABLE, report.PICTURE: folder / report.PICTURE},
         {f"benefit/{key}": float(value) for key, value in numbers.items()},

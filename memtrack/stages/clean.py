@@ -31,7 +31,7 @@ def main() -> None:
     """Run the stage for the variant named on the command line."""
     params, name = load_with_variant(__doc__)
     options, folder = params.clean.of(name), CLEAN_RESULTS / name
-    variant = VariantData(name, PreparedData())
+    variant = VariantData(name, PreparedData.current(params.data))
     check_cleanable(variant, options)
     decisions = _decisions(params, variant)
     labels = cleaned_labels(variant, decisions, options)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from memtrack.config.json_files import read_json, write_json
+from memtrack.config.json_files import write_json
 from memtrack.config.params import Params
 from memtrack.config.paths import DUPLICATES_RESULTS, EVALUATE_RESULTS, TRAIN_RESULTS
 from memtrack.core.labels.duplicates import Pair, digests, exact_pairs, near_pairs, thumbnails
@@ -24,7 +24,7 @@ from memtrack.runs.trained_networks import TrainedNetworks
 from memtrack.stages import load_with_variant
 from memtrack.terminal.entry_point import entry_point
 from memtrack.terminal.progress import Progress
-from memtrack.tracking.reference import RunReference
+from memtrack.tracking.reference import RunReference, read_reference
 from memtrack.tracking.run import Run, check_store
 
 
@@ -35,7 +35,8 @@ def main() -> None:
     check_store(params.tracking)
     trained, folder = TRAIN_RESULTS / name, DUPLICATES_RESULTS / name
     folder.mkdir(parents=True, exist_ok=True)
-    data = PreparedData()
+    reference = read_reference(TRAIN_RESULTS / name, f"run `dvc repro train@{name}`")
+    data = PreparedData.current(params.data)
     data.keep_decoded(params.compute.image_cache_bytes)
     variant = VariantData(name, data)
     scores = read_scores(EVALUATE_RESULTS / name, variant, evaluation_causes(params, variant))
@@ -45,7 +46,7 @@ def main() -> None:
     metrics = duplicate_metrics(pairs, table)
     write_json(metrics, folder / "metrics.json")
     draw_conflicts(variant, table, folder / "pictures" / "conflicting.png")
-    _log(params, read_json(RunReference, trained / "run.json"), folder, metrics)
+    _log(params, reference, folder, metrics)
     print(f"{name}: {metrics.in_words()}")
 
 

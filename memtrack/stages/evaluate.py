@@ -62,7 +62,7 @@ def evaluate(
     """
     check_store(params.tracking)
     folder.mkdir(parents=True, exist_ok=True)
-    data = PreparedData()
+    data = PreparedData.current(params.data)
     variant = VariantData(name, data)
     run = TrainedRun(params, data, variant, trained, stage)
     known = {} if learned is None else read_suspects(learned, variant, suspects_causes(params, variant))

@@ -45,7 +45,7 @@ def main() -> None:
     """Run the stage for the variant named on the command line."""
     params, name = load_with_variant(__doc__)
     options, folder = params.memorization, MEMORIZATION_RESULTS / name
-    data = PreparedData()
+    data = PreparedData.current(params.data)
     data.keep_decoded(params.compute.image_cache_bytes)
     variant = VariantData(name, data)
     device = training_device(params)

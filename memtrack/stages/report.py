@@ -29,7 +29,7 @@ def main() -> None:
 
 def report(params: Params, name: str) -> None:
     """Write the page of a variant, and add it to the MLflow run of its training."""
-    data = PreparedData()
+    data = PreparedData.current(params.data)
     data.keep_decoded(params.compute.image_cache_bytes)
     variant = VariantData(name, data)
     run = TrainedRun(params, data, variant, TRAIN_RESULTS / name, f"train@{name}")

@@ -44,7 +44,7 @@ def main() -> None:
     params, name = load_with_variant(__doc__)
     folder, options = UTILITY_RESULTS / name, params.utility
     folder.mkdir(parents=True, exist_ok=True)
-    data = PreparedData()
+    data = PreparedData.current(params.data)
     data.keep_decoded(params.compute.image_cache_bytes)
     variant = VariantData(name, data)
     device = training_device(params)

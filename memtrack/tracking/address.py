@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from importlib.metadata import entry_points
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlencode
 
@@ -23,6 +24,20 @@ UNCLEAR = (
     "it is unclear where the password ends: write @ / ? # : in a user or password as %40 %2F %3F %23 %3A "
     "(me%40example.com for me@example.com)"
 )
+STORES = (
+    "http",
+    "https",
+    "sqlite",
+    "postgresql",
+    "mysql",
+    "mssql",
+    "file",
+    "databricks",
+    "databricks-uc",
+    "uc",
+)
+"""The schemes of the stores that MLflow has without a plugin."""
+LONGEST_NAME = 500
 _SQLITE = re.compile(r"sqlite(?:\+\w+)?:///(?!:memory:|file:)(?P<path>[^?]+)(?P<query>.*)", re.DOTALL)
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _PLACES = ("host", "port", "dbname", "service", "unix_socket", "options")
@@ -36,23 +51,47 @@ def tracking_uri(params: TrackingParams) -> str:
     project.
 
     Raises:
-        InputError: if it is unclear where a password ends.
+        InputError: if it is unclear where a password ends, or if MLflow knows no such store.
     """
     given = os.environ.get("MLFLOW_TRACKING_URI"), params.uri
     for uri in filter(None, given):
-        if is_unclear(uri):
+        if problem := UNCLEAR if is_unclear(uri) else _no_store(uri):
             if uri == given[0]:
-                raise InputError([Problem(Path("MLFLOW_TRACKING_URI"), message=UNCLEAR)])
-            raise params.mistake("uri", message=UNCLEAR)
+                raise InputError([Problem(Path("MLFLOW_TRACKING_URI"), message=problem)])
+            raise params.mistake("uri", message=problem)
         if sqlite_file(uri) is None:
             # MLflow would put the query of a server before the path of its requests, and into its logs
             _complete[address(uri)] = uri.partition("?")[0] if uri.startswith("http") else uri
     return address(given[0] or given[1] or "sqlite:///mlflow.db")
 
 
+def _no_store(uri: str) -> str:
+    """Why MLflow has no store at an address; '' if it may have one."""
+    parts = URL.fullmatch(uri)
+    if parts is None:
+        return ""
+    port = re.search(r":([^:\]]*)$", parts["host"].rpartition("@")[2])
+    if port and not (port[1].isdecimal() and 0 < int(port[1]) < 65536):
+        return f"the port {port[1]!r} should be a number from 1 to 65535"
+    scheme = parts["scheme"].partition("+")[0].lower()
+    if scheme in STORES or scheme in {plugin.name for plugin in entry_points(group="mlflow.tracking_store")}:
+        return ""
+    return f"MLflow has no stores at {scheme}://...: expected one of {', '.join(STORES)}"
+
+
 def experiment_name(params: TrackingParams) -> str:
-    """The MLflow experiment: from MLFLOW_EXPERIMENT_NAME, else from params.yaml."""
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or params.experiment
+    """The MLflow experiment: from MLFLOW_EXPERIMENT_NAME, else from params.yaml.
+
+    Raises:
+        InputError: for a name that MLflow does not take or that spoils its pages.
+    """
+    given = os.environ.get("MLFLOW_EXPERIMENT_NAME")
+    name = given or params.experiment
+    if len(name) > LONGEST_NAME or not name.isprintable():
+        text = f"should be one line of at most {LONGEST_NAME} characters"
+        if given:
+            raise InputError([Problem(Path("MLFLOW_EXPERIMENT_NAME"), message=text)])
+        raise params.mistake("experiment", message=text)
     if os.environ.get("MLFLOW_EXPERIMENT_ID"):
         say_once(
             f"MLFLOW_EXPERIMENT_ID is not used: the experiment is {name!r}, from MLFLOW_EXPERIMENT_NAME or "

@@ -24,7 +24,7 @@ from memtrack.config.params import Params
 from memtrack.config.sections.tracking import TrackingParams
 from memtrack.core.kept_files import write_array
 from memtrack.tracking import store
-from memtrack.tracking.address import experiment_name, reported, tracking_uri
+from memtrack.tracking.address import experiment_name, reported, sqlite_file, tracking_uri
 from memtrack.tracking.contact import contact
 from memtrack.tracking.journal import Message
 from memtrack.tracking.outbox import FINISHED, FilesWait, Outbox, listed, waiting
@@ -343,6 +343,9 @@ def check_store(params: TrackingParams) -> None:
         if may_come_back(uri, error):
             _report_failure(uri, error, start)
             return
+        if "file is not a database" in str(error):
+            text = f"{sqlite_file(uri)}{named} is no SQLite database: move it away, or give another file"
+            raise params.mistake("uri", message=text) from None
         text = (
             f"the MLflow store {uri}{named} cannot be used: give a server (http://...), a database "
             "(sqlite:///FILE), or null for mlflow.db in the project. MLflow reports: " + reported(error)

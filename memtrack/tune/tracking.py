@@ -11,9 +11,8 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_SOURCE_NAME
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from memtrack.config.json_files import read_json
 from memtrack.config.paths import TRAIN_RESULTS, project_root
-from memtrack.tracking.reference import RunReference
+from memtrack.tracking.reference import read_reference
 from memtrack.tracking.run import Run
 from memtrack.tune.options import Options
 from memtrack.tune.study import FOLDER, KEY, MACHINE, shown, storage_url
@@ -36,7 +35,7 @@ class StudyRuns:
         self._measured = measured
         self._shown_url = shown(storage_url(tune))
         self._logged = project_root() / FOLDER / f"{self._key}.logged"
-        training = read_json(RunReference, TRAIN_RESULTS / variant / "run.json")
+        training = read_reference(TRAIN_RESULTS / variant, f"run `dvc repro train@{variant}`")
         # what may change when a study is continued is logged as tags: parameters of a run cannot change
         tags = {f"tune.{name}": str(value) for name, value in tune.model_dump(exclude={"storage"}).items()}
         self._run = self._open(f"tune {study.study_name}", fixed, {}, self._key)

@@ -52,7 +52,7 @@ class TrainedVariant:
             raise InputError(
                 [Problem(folder, message=f"the variant {name} is not trained yet: {self.remedy}")]
             )
-        self.data = PreparedData()
+        self.data = PreparedData.current(params.data)
         self.data.keep_decoded(params.compute.image_cache_bytes)
         self.variant = VariantData(name, self.data)
         self.device = chosen_device(params.train)

@@ -68,6 +68,39 @@ def test_a_section_that_dvc_reads_is_asked_for() -> None:
     assert run().returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("{kind: image_folder, root: photos.zip}", "data.root: photos.zip is an archive: unpack it"),
+        ("{kind: image_folder, root: /dev/null}", "data.root: /dev/null is no folder"),
+        (
+            "{kind: image_folder, root: photos, train: a, test: b}",
+            "data.test: no such file or folder",
+        ),
+        ("{kind: table, root: photos, table: t.csv}", "data.table: no such file or folder: photos/t.csv"),
+    ],
+)
+def test_the_place_of_the_images_is_checked(source: str, said: str) -> None:
+    Path("photos/a").mkdir(parents=True)
+    Path("photos.zip").write_bytes(b"PK")
+    text = MINIMAL.read_text(encoding="utf-8").replace("\n  kind: digits\n  root: data/raw\n", f" {source}\n")
+    Path("params.yaml").write_text(text, encoding="utf-8")
+    done = run()
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_name_with_dots_is_one_mistake() -> None:
+    text = MINIMAL.read_text(encoding="utf-8").replace("  clean:\n", "  ../evil:\n")
+    Path("params.yaml").write_text(text, encoding="utf-8")
+    Path("dvc.yaml").write_bytes((REPOSITORY / "dvc.yaml").read_bytes())
+    assert [line for line in run().stderr.splitlines() if "evil" in line] == [
+        "params.yaml:6: variants.../evil: \"../evil\": a variant's name is part of its stage's name "
+        "(train@NAME): start with a letter, then use letters, digits, '_' and '-'"
+    ]
+
+
 def test_the_stores_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     text = MINIMAL.read_text(encoding="utf-8")
     Path("params.yaml").write_text(f"{text}tune: {{storage: 'sqlite:///mlflow.db'}}\n", encoding="utf-8")

@@ -563,8 +563,14 @@ def test_ids_as_they_are_copied_from_other_programs(data: PreparedData) -> None:
 def run_stage(monkeypatch: pytest.MonkeyPatch, name: str) -> object:
     """The exit status of the stage `corrupt` for a variant of a params.yaml here."""
     text = (REPOSITORY / "tests/config/files/valid/minimal.yaml").read_text(encoding="utf-8")
-    noisy = "variants:\n  noisy: {kind: symmetric, labels: data/prepared, rate: 0.5}\n"
-    Path("params.yaml").write_text(text.replace("variants:\n", noisy), encoding="utf-8")
+    noisy = (
+        "variants:\n"
+        "  noisy: {kind: symmetric, labels: data/prepared, rate: 0.5}\n"
+        "  hardly: {kind: symmetric, labels: data/prepared, rate: 1.0e-30}\n"
+        "  people: {kind: from_file, labels: people.csv, partial: true}\n"
+    )
+    text = text.replace("variants:\n", noisy).replace("data/raw\n", "data/raw\n  train_limit: 46\n")
+    Path("params.yaml").write_text(text, encoding="utf-8")
     monkeypatch.setattr(sys, "argv", ["corrupt", name])
     with pytest.raises(SystemExit) as end:
         stage.main()
@@ -581,12 +587,26 @@ def test_the_stage_makes_the_variant_it_is_told(
     assert not Path("data/variants/clean").exists()
 
 
+def test_the_stage_says_that_nothing_is_changed_and_that_a_class_is_empty(
+    data: PreparedData, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_stage(monkeypatch, "hardly") == 0
+    assert "hardly: a rate of 1e-30 is less than one sample: no label is changed" in capsys.readouterr().out
+    bees = data.samples[(data.samples["split"] == "train") & (data.samples["label"] == "bee")]["id"]
+    write_people([(sample, "ant") for sample in bees])
+    assert run_stage(monkeypatch, "people") == 0
+    assert "people: no sample has the given label 'bee': the network" in capsys.readouterr().out
+
+
 def test_the_stage_knows_no_other_variant(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_stage(monkeypatch, "noizy") == 2
     said = capsys.readouterr().err
-    assert "variants: no variant 'noizy'; did you mean 'noisy'? (there are: noisy, clean)" in said
+    assert (
+        "variants: no variant 'noizy'; did you mean 'noisy'? (there are: noisy, hardly, people, clean)"
+        in said
+    )
 
 
 def test_the_stage_wants_a_prepared_data_set(

@@ -108,9 +108,12 @@ def test_images_that_changed_since_they_were_prepared_are_refused(
 ) -> None:
     data = prepared(params, 0)
     picture("photos/a/0.png", seed=77)
-    with pytest.raises(InputError, match="not those that were prepared: run `dvc repro prepare`"):
+    with pytest.raises(InputError, match=r"a/0\.png: is not the image that was prepared: put it back"):
         data.keep_decoded(LARGE)
     assert not caches()
+    with pytest.raises(InputError, match=r"a/0\.png: is not the image that was prepared"):  # without a cache
+        data.images(["a/2.png", "a/0.png"])
+    assert data.images(["a/2.png", "b/1.png"]).shape == (2, 3, SIZE, SIZE)
     Path("photos/a/0.png").unlink()
     with pytest.raises(InputError, match=r"0\.png.*put it back"):
         data.keep_decoded(LARGE)

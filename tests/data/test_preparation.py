@@ -430,7 +430,10 @@ def test_the_seed_draws_another_split() -> None:
 
 def test_a_limit_below_the_number_of_classes() -> None:
     (said,) = problems(digits(train_limit=5))
-    assert said.startswith("params.yaml: data.train_limit: the samples cannot be split by class: ")
+    assert said == (
+        "params.yaml: data.train_limit: 1437 samples of 10 classes: each side of the split needs one of each "
+        "class"
+    )
 
 
 def test_a_constant_channel_is_not_divided_by_zero() -> None:
@@ -579,8 +582,7 @@ def test_a_class_of_one_image_cannot_be_split(picture: Picture) -> None:
         picture(f"photos/cat/{i}.png", seed=i)
     picture("photos/dog/1.png")
     (said,) = problems(folder())
-    assert said.startswith("params.yaml: data.test_share: the samples cannot be split by class: ")
-    assert "dog" in said
+    assert said.startswith("params.yaml: data.test_share: the class 'dog' has one image, and each side")
 
 
 @pytest.mark.usefixtures("photos")
@@ -691,6 +693,35 @@ def test_a_reading_process_that_is_killed(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(preparation, "decode_and_judge", lambda *_, **__: os.kill(os.getpid(), 9))
     (said,) = problems(folder())
     assert said.startswith("params.yaml: data.max_pixels: a process that reads the images has died")
+
+
+@pytest.mark.usefixtures("photos")
+def test_animations_and_pages_are_counted_and_their_first_one_is_used() -> None:
+    first, second = (Image.fromarray(noise(8, 8, 3, seed=seed)) for seed in (1, 2))
+    first.quantize(64).save("photos/cat/several.gif", save_all=True, append_images=[second.quantize(64)])
+    first.save("photos/cat/pages.tiff", save_all=True, append_images=[second])
+    first.save("photos/dog/phone.jpg", format="MPO", save_all=True, append_images=[second])
+    first.quantize(64).save("photos/dog/one.gif")
+    found = report(folder())
+    assert found.several_frames == 2
+    assert "files of several frames or pages, of which the first is used: 2" in found.in_words()
+    (page,) = PreparedData().images(["cat/pages.tiff"])
+    assert np.array_equal(page, np.asarray(first.resize((8, 8))).transpose(2, 0, 1))
+
+
+@pytest.mark.usefixtures("photos")
+def test_a_data_set_of_other_parameters_is_refused() -> None:
+    prepare(folder())
+    assert PreparedData.current(folder()).samples.equals(PreparedData().samples)
+    with pytest.raises(
+        InputError, match=r"data\.seed: was 0 when data/prepared was made: run `dvc repro prep"
+    ):
+        PreparedData.current(folder(seed=1))
+    with pytest.raises(InputError, match=r"data\.\w+: was .* when data/prepared was made"):
+        PreparedData.current(digits())
+    write_manifest(Path("data/prepared"), {})
+    with pytest.raises(InputError, match="earlier version of memtrack: run `dvc repro prepare`"):
+        PreparedData.current(folder())
 
 
 @pytest.mark.usefixtures("photos")

@@ -80,6 +80,15 @@ def test_columns_that_nobody_asks_for_may_hold_anything() -> None:
     assert read_table(Path("labels.csv"))["path"].tolist() == ["a"]
 
 
+def test_lists_in_a_column_of_parquet() -> None:
+    frame = pd.DataFrame({"path": ["a", "b"], "label": [["cat", "dog"], ["cat"]], "other": [[1], [2]]})
+    frame.to_parquet("labels.parquet")
+    table = read_table(Path("labels.parquet"))
+    required_columns(table, ["path"], Path("labels.parquet"))
+    with pytest.raises(InputError, match=r"the cells of the column 'label' are lists .*: expected one text"):
+        required_columns(table, ["path", "label"], Path("labels.parquet"))
+
+
 def test_numbers_beside_missing_ones_in_parquet() -> None:
     frame = pd.DataFrame({"a": [1, None], "b": [b"cat", b"dog"], "c": ["x", None]})
     frame.astype({"a": "Int64"}).to_parquet("labels.parquet")

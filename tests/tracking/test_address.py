@@ -143,3 +143,40 @@ def test_the_experiment_of_the_environment(
     for _ in range(2):
         assert experiment_name(TrackingParams(experiment="mine")) == "theirs"
     assert capsys.readouterr().err.count("MLFLOW_EXPERIMENT_ID is not used: the experiment is 'theirs'") == 1
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("s3://bucket/x", "MLflow has no stores at s3://...: expected one of http, https, sqlite"),
+        ("http://host:99999", "the port '99999' should be a number from 1 to 65535"),
+        ("postgresql+psycopg://ann:pw@host:x/db", "the port 'x' should be"),
+        ("http://host:", "the port '' should be"),
+    ],
+)
+def test_an_address_without_a_store(uri: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError) as caught:
+        tracking_uri(placed(TrackingParams(uri=uri), "tracking"))
+    assert str(caught.value).startswith(f"params.yaml: tracking.uri: {said}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(InputError) as caught:
+        tracking_uri(TrackingParams())
+    assert str(caught.value).startswith(f"MLFLOW_TRACKING_URI: {said}")
+
+
+@pytest.mark.parametrize(
+    "uri", ["http://[::1]:80", "http://[::1]", "databricks", "databricks://profile", "mlruns"]
+)
+def test_addresses_that_mlflow_may_have(uri: str) -> None:
+    tracking_uri(TrackingParams(uri=uri))
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "x" * 501, "a\0b"])
+def test_an_experiment_whose_name_is_no_short_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.environ", {"MLFLOW_EXPERIMENT_NAME": name})
+    with pytest.raises(InputError, match="MLFLOW_EXPERIMENT_NAME: should be one line of at most 500 char"):
+        experiment_name(TrackingParams())
+    monkeypatch.setattr("os.environ", {})
+    if len(name) <= 500:
+        with pytest.raises(InputError, match=r"tracking\.experiment: should be one line"):
+            experiment_name(placed(TrackingParams(experiment=name), "tracking"))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from memtrack.config.sections.data import DataParams, Digits, ImageFolder, Table, Torchvision
+from memtrack.config.errors import InputError, Problem
+from memtrack.config.paths import input_path
+from memtrack.config.sections.data import DataParams, Digits, Files, ImageFolder, Table, Torchvision
 from memtrack.data.sources.collected import Collected, LeftOut
 from memtrack.data.sources.scan import HIDDEN, check_root, refuse_paths, scan
 
@@ -30,6 +33,26 @@ def collect(params: DataParams) -> Collected:
             return _beside_the_table(params)
 
 
+def place_problems(params: DataParams) -> list[Problem]:
+    """What is wrong with the place of image files, found without reading them.
+
+    A root that does not exist may come from DVC."""
+    if not isinstance(params, Files) or not os.path.lexists(input_path(params.root)):
+        return []
+    try:
+        root = check_root(params)
+    except InputError as error:
+        return list(error.problems)
+    if isinstance(params, Table):
+        missing = {"table": root / params.table} if not (root / params.table).is_file() else {}
+    else:
+        assert isinstance(params, ImageFolder)
+        folders = {"train": root / params.train, "test": root / (params.test or ".")}
+        missing = {key: folder for key, folder in folders.items() if not folder.is_dir()}
+    mistakes = [params.mistake(key, message=f"no such file or folder: {at}") for key, at in missing.items()]
+    return [problem for mistake in mistakes for problem in mistake.problems]
+
+
 def _beside_the_table(params: Table) -> Collected:
     """The samples of a table, and the images that no row names; refuses images that DVC does not see."""
     from memtrack.data.sources import table
@@ -46,4 +69,4 @@ def _beside_the_table(params: Table) -> Collected:
     return replace(collected, left_out={"images that no row of the table names": unnamed} if unnamed else {})
 
 
-__all__ = ["Collected", "LeftOut", "collect"]
+__all__ = ["Collected", "LeftOut", "collect", "place_problems"]

@@ -88,7 +88,7 @@ def open_recipe_search(options: Options, worker: int | None = None) -> RecipeSea
         reproduce([f"train@{name}"])
     if options.tune.sampler == "grid":
         raise options.mistake("sampler", "grid is for h and n: choose tpe, gp, random or qmc")
-    space, data = RecipeSpace(options), PreparedData()
+    space, data = RecipeSpace(options), PreparedData.current(params.data)
     data.keep_decoded(params.compute.image_cache_bytes)
     variant = VariantData(name, data)
     check_labels(params, variant)
