@@ -7,10 +7,12 @@ import importlib
 import sys
 
 COMMANDS = {
+    "init": ("memtrack.cli.init", "make a project: dvc.yaml and params.yaml for your images"),
     "check": ("memtrack.cli.check", "check params.yaml"),
     "results": ("memtrack.cli.results", "print the table of results"),
     "tune": ("memtrack.tune.__main__", "search h and the number of probes, or the recipe"),
     "upload": ("memtrack.cli.upload", "send MLflow the data it missed while it was unreachable"),
+    "upgrade": ("memtrack.cli.upgrade", "bring dvc.yaml up to this version of memtrack"),
 }
 """For each command, the module whose `main` takes its arguments, and a description."""
 

@@ -9,6 +9,7 @@ from memtrack.config.sections.base import PREPARED, VARIANTS
 
 PREPARED_FOLDER = Path(PREPARED)
 VARIANTS_FOLDER = Path(VARIANTS)
+CODE_RESULTS = Path("results/code")
 PREPARE_RESULTS = Path("results/prepare")
 TRAIN_RESULTS = Path("results/train")
 SUSPECTS_RESULTS = Path("results/suspects")
@@ -40,8 +41,13 @@ def flipped_training(variant: str, draw: int) -> Path:
 
 
 def project_root() -> Path:
-    """The real project. DVC sets DVC_ROOT to it, also while a queued experiment runs in a copy."""
-    return Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
+    """The real project, which may be a folder of a DVC repository. DVC sets DVC_ROOT to the repository, also
+    while a queued experiment runs in a copy of it."""
+    here, repository = Path.cwd().resolve(), os.environ.get("DVC_ROOT")
+    if not repository:
+        return here
+    copied = next((folder for folder in (here, *here.parents) if (folder / ".dvc").is_dir()), here)
+    return Path(repository).resolve() / here.relative_to(copied)
 
 
 def input_path(text: str) -> Path:

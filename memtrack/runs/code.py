@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -34,6 +34,7 @@ CHECKS_ONLY = {"memtrack.config": "imports names and bounds from the core to rej
 """Packages whose imports from other packages compute nothing. These imports are not followed."""
 KNOWN_BY_VALUE = {"memtrack.config": "a fingerprint holds the parameters themselves"}
 """More code that fingerprints leave out."""
+TEMPLATES = (".html", ".css", ".js")
 
 
 def closure(*entries: str, left_out: Mapping[str, str] = SHAPES_NO_NUMBERS) -> list[Path]:
@@ -133,10 +134,23 @@ def code_hash(*entries: str) -> str:
 
     Comments, docstrings and layout do not affect the hash.
     """
+    return _behaviour(closure(*entries, left_out={**SHAPES_NO_NUMBERS, **KNOWN_BY_VALUE}))
+
+
+def stage_hash(name: str) -> str:
+    """A hash of what a stage does, for DVC: of the modules in its `closure` and the templates beside them."""
+    files = closure(f"memtrack.stages.{name}")
+    folders = {path.parent for path in files} - {PACKAGE}
+    beside = sorted(path for folder in folders for path in folder.iterdir() if path.suffix in TEMPLATES)
+    return _behaviour([*files, *beside])
+
+
+def _behaviour(files: Iterable[Path]) -> str:
     content = hashlib.sha256()
-    for path in closure(*entries, left_out={**SHAPES_NO_NUMBERS, **KNOWN_BY_VALUE}):
-        behaviour = _parsed(path.read_text(encoding="utf-8"))[1]
-        content.update(f"{path.relative_to(PACKAGE).as_posix()}\n{behaviour}\n".encode())
+    for path in files:
+        text = path.read_text(encoding="utf-8")
+        what = _parsed(text)[1] if path.suffix == ".py" else text
+        content.update(f"{path.relative_to(PACKAGE).as_posix()}\n{what}\n".encode())
     return content.hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -110,9 +111,13 @@ class Project:
             shutil.copy(self._empty_study, place)
 
     def ran(self, output: str) -> list[str]:
-        """The stages that DVC ran, from its output."""
+        """The stages that DVC ran, from its output, without stage `code`, which always runs."""
         lines = [line for line in output.splitlines() if line.startswith("Running stage ")]
-        return [line.split("'")[1] for line in lines]
+        return [name for line in lines if (name := line.split("'")[1]) != "code"]
+
+    def changed(self) -> set[str]:
+        """The stages of which DVC knows that something has changed, without stage `code`."""
+        return set(json.loads(self.run("dvc", "status", "--json"))) - {"code"}
 
     def params(self, key: str) -> Any:
         """What is at a dotted key of params.yaml."""

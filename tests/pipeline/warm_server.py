@@ -90,7 +90,7 @@ def serve(listener: socket.socket) -> tuple[dict[str, Any], list[int]]:
                 code = code or load()
                 child = 0
                 there = source(Path(job["cwd"]))
-                if job.get("module") == "dvc" or there == code or ("worker" in job and not there):
+                if job.get("module") == "dvc" or there in (code, {}):  # without a package: the installed one
                     child = os.fork()
                     if not child:
                         for opened in (listener, woken, waker, client, *clients.values()):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from memtrack.runs import code
-from memtrack.runs.code import closure, code_hash
+from memtrack.runs.code import closure, code_hash, stage_hash
 
 
 @pytest.fixture(autouse=True)
@@ -100,6 +101,37 @@ else:
         )
         config = ["config/__init__.py", "config/params.py", "config/sections.py"]
         assert found("memtrack.start") == [*config, "start.py"]
+
+
+class TestStageHash:
+    MODULES: ClassVar = {
+        "__init__": "", "stages.__init__": "", "stages.one": "import memtrack.room.inner, memtrack.config",
+        "stages.two": "import memtrack.other", "room.__init__": "", "room.inner": "x = 1", "room.beside": "",
+        "other": "", "config.__init__": "limit = 1",
+    }  # fmt: skip
+
+    def changed_by(self, name: str, text: str) -> list[str]:
+        """The stages whose hash is another one after a file was written."""
+        write(self.MODULES)
+        before = [stage_hash(stage) for stage in ("one", "two")]
+        path = code.PACKAGE / name
+        path.write_text(text, encoding="utf-8")
+        after = [stage_hash(stage) for stage in ("one", "two")]
+        return [stage for stage, old, new in zip(("one", "two"), before, after, strict=True) if old != new]
+
+    def test_what_a_stage_runs_counts(self) -> None:
+        assert self.changed_by("room/inner.py", "x = 2") == ["one"]
+        assert self.changed_by("other.py", "x = 2") == ["two"]
+        assert self.changed_by("stages/two.py", "") == ["two"]
+
+    def test_defaults_and_templates_count(self) -> None:
+        assert self.changed_by("config/__init__.py", "limit = 2") == ["one"]
+        assert self.changed_by("room/page.html", "<p>") == ["one"]
+
+    def test_comments_and_other_files_do_not_count(self) -> None:
+        assert self.changed_by("room/inner.py", "x = 1  # one") == []
+        assert self.changed_by("room/beside.py", "x = 2") == []
+        assert self.changed_by("room/notes.txt", "x = 2") == []
 
 
 CODE = '''"""A module."""

@@ -1,7 +1,8 @@
-"""Every stage of dvc.yaml depends on the code that shapes its results, and on no other rooms."""
+"""Every stage of dvc.yaml depends on the code that shapes its results."""
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from memtrack.runs.code import PACKAGE, closure
+from memtrack.runs.code import PACKAGE, closure, stage_hash
+from memtrack.stages import code
 
 REPOSITORY = Path(__file__).parents[2]
+HASHES = "results/code/hashes.json"
 
 
 def stages() -> dict[str, dict[str, Any]]:
@@ -21,49 +24,35 @@ def stages() -> dict[str, dict[str, Any]]:
 
 
 def module(command: str) -> str:
-    found = re.match(r"python -m (memtrack\.stages\.\w+)", command)
+    found = re.match(r"python -m memtrack\.stages\.(\w+)", command)
     assert found is not None, command
     return found[1]
 
 
-def code_dependencies(stage: dict[str, Any]) -> list[str]:
-    return [text for text in stage["deps"] if text.startswith("memtrack/")]
+def test_every_stage_depends_on_the_hash_of_its_own_code() -> None:
+    with pytest.raises(SystemExit) as ended:
+        code.main()
+    assert ended.value.code == 0
+    hashes = json.loads(Path(HASHES).read_text())["code"]
+    for name, stage in stages().items():
+        if name != "code":
+            assert {HASHES: [f"code.{module(stage['cmd'])}"]} in stage["params"], name
+            assert hashes[module(stage["cmd"])] == stage_hash(module(stage["cmd"]))
+    assert len(set(hashes.values())) == len(hashes)
 
 
-@pytest.mark.parametrize("name", list(stages()))
-class TestStage:
-    def test_every_file_that_shapes_its_results_is_a_dependency(self, name: str) -> None:
-        stage = stages()[name]
-        rooms = [REPOSITORY / text for text in code_dependencies(stage)]
-        uncovered = [
-            path.relative_to(REPOSITORY).as_posix()
-            for path in closure(module(stage["cmd"]))
-            if not any(path == room or room in path.parents for room in rooms)
-        ]
-        assert not uncovered, f"dvc.yaml: stage {name} should also depend on (the rooms of) {uncovered}"
-
-    def test_it_depends_on_no_room_that_it_does_not_use(self, name: str) -> None:
-        stage = stages()[name]
-        files = closure(module(stage["cmd"]))
-        unused = [
-            text
-            for text in code_dependencies(stage)
-            if not any(path == REPOSITORY / text or REPOSITORY / text in path.parents for path in files)
-        ]
-        assert not unused, f"dvc.yaml: stage {name} does not use {unused}"
-
-    def test_it_depends_on_its_own_module(self, name: str) -> None:
-        stage = stages()[name]
-        own = module(stage["cmd"]).replace(".", "/") + ".py"
-        assert own in code_dependencies(stage)
+def test_no_stage_depends_on_files_of_a_clone() -> None:
+    assert not [text for stage in stages().values() for text in stage.get("deps", ()) if "memtrack/" in text]
 
 
-def test_a_new_score_is_a_dependency_of_those_alone_who_read_scores() -> None:
-    readers = {name for name, stage in stages().items() if "memtrack/core/scores" in stage["deps"]}
-    assert readers == {"suspects", "evaluate", "evaluate_repeat", "report", "agreement", "published"}
+def test_a_new_score_shapes_the_results_of_those_alone_who_read_scores() -> None:
+    names = {module(stage["cmd"]) for stage in stages().values()}
+    scores = PACKAGE / "core/scores/from_trajectory.py"
+    readers = {name for name in names if scores in closure(f"memtrack.stages.{name}")}
+    assert readers == {"suspects", "evaluate", "report", "agreement"}
 
 
 def test_every_stage_is_a_module_of_its_own_name() -> None:
     modules = {path.stem for path in (PACKAGE / "stages").glob("*.py")} - {"__init__"}
     assert modules <= set(stages())
-    assert {module(stage["cmd"]).rpartition(".")[2] for stage in stages().values()} == modules
+    assert {module(stage["cmd"]) for stage in stages().values()} == modules

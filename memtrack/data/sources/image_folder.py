@@ -73,7 +73,7 @@ def collect(params: ImageFolder) -> Collected:
     train, test = sides["train"], sides.get("test", {})
     if len(train) == 1:
         text = "has one class folder: at least two are needed"
-        if _split_of(*train):
+        if split_of(*train):
             text += f" (for the classes below it, write `train: {folders['train'] / next(iter(train))}`)"
         problems.append(Problem(root / folders["train"], message=text))
     problems += [
@@ -113,7 +113,7 @@ def _refuse_links(root: Path, found: Scan, folders: Sequence[PurePosixPath]) -> 
         found.left_out[LINKED] = found.linked
 
 
-def _split_of(name: str) -> str | None:
+def split_of(name: str) -> str | None:
     """The split that a folder's name stands for, such as "train" for train2017 or seg_train."""
     words = set(re.split(r"[^a-z]+", name.lower()))
     return next((split for split, names in SPLITS.items() if words & names), None)
@@ -125,7 +125,7 @@ def _refuse_splits(params: ImageFolder, below: Mapping[PurePosixPath, set[str]])
     Args:
         below: the names of the folders in each class folder.
     """
-    named = {path: split for path in below if (split := _split_of(path.name)) is not None}
+    named = {path: split for path in below if (split := split_of(path.name)) is not None}
     by_split = {split: path for path, split in named.items()}
     if len(by_split) > 1 and (
         all(path.name.lower() in SPLITS[split] for path, split in named.items())
@@ -139,7 +139,7 @@ def _refuse_splits(params: ImageFolder, below: Mapping[PurePosixPath, set[str]])
             f"classes: write {keys}; if they are classes, add `allow_split_names: true`"
         )
         raise params.mistake("train", message=text)
-    inner = {name: _split_of(name) for names in below.values() for name in names}
+    inner = {name: split_of(name) for names in below.values() for name in names}
     if all(below.values()) and None not in inner.values() and len(set(inner.values())) > 1:
         text = (
             f"the class folders hold the splits {', '.join(sorted(inner))}: put these above the classes "

@@ -1,0 +1,130 @@
+"""`memtrack init [DATA]`: make a project of the folder, for images that are anywhere.
+
+It writes dvc.yaml and params.yaml for the images that it finds, and overwrites nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from memtrack.config.errors import InputError, Problem
+from memtrack.config.pipeline import PIPELINE
+from memtrack.config.sections.base import PARAMS_FILE
+from memtrack.core.files import whole_file
+from memtrack.project.found import DIGITS, Data, look_at
+from memtrack.project.params_file import VARIANT, params_text
+from memtrack.project.pipeline_file import pipeline_text
+from memtrack.terminal.entry_point import entry_point
+
+WRITTEN_TO = ("data/prepared", "data/variants", "results")
+IGNORED_BY_GIT = ("/.memtrack", "/mlflow.db*", "/mlruns/", "/data/prepared", "/data/variants/", "/results/")
+IGNORED_BY_DVC = ("__pycache__/", "*.pyc", "/networks/*.lock")
+NETWORKS = """\
+# Networks of your own
+
+Put here what `train.model` names: files with networks (`kind: python`) and files with weights. DVC watches
+this folder: if something in it changes, the stages that train run again.
+"""
+
+
+@entry_point
+def main(argv: list[str] | None = None) -> None:
+    """Write the files of a project."""
+    parser = argparse.ArgumentParser(prog="memtrack init", description=__doc__)
+    parser.add_argument(
+        "data",
+        nargs="?",
+        type=Path,
+        help="the folder of the images, with a folder for each class, or a table (.csv, .tsv, .parquet) of "
+        "paths and labels; without it you are asked",
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=Path(), help="put everything into this folder of the repository"
+    )
+    options = parser.parse_args(argv)
+    here = Path.cwd()
+    folder = (here / options.folder).resolve()
+    repository = _above(folder, ".git")
+    if repository is None:
+        text = "is in no git repository, and DVC keeps its versions in one: run `git init` first"
+        raise InputError([Problem(folder, message=text)])
+    if not folder.is_relative_to(here):
+        raise InputError([Problem(options.folder, message="should be a folder below this one")])
+    _refuse_others(folder, options.folder)
+    data = _data(options.data, folder)
+    pipeline = folder / PIPELINE
+    there = pipeline.read_text(encoding="utf-8") if pipeline.exists() else None
+    text = pipeline_text(there, pipeline)  # before anything is written: it may be refused
+    if _above(folder, ".dvc") is None:
+        subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], cwd=repository, check=True)
+        print(f"{repository}: `dvc init` has begun a DVC repository")
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / PARAMS_FILE, params_text(data))
+    _write(pipeline, text)
+    if not (folder / "networks").exists():
+        (folder / "networks").mkdir()
+        _write(folder / "networks/README.md", NETWORKS)
+    if data is DIGITS:
+        (folder / data.section["root"]).mkdir(parents=True, exist_ok=True)
+    for name, lines in ((".gitignore", IGNORED_BY_GIT), (".dvcignore", IGNORED_BY_DVC)):
+        _add_lines(folder / name, lines)
+    step = "" if folder == here else f"cd {options.folder} && "
+    print(
+        f"The data: {data.words}. Look through params.yaml; then\n"
+        f"    {step}memtrack check && dvc repro\n"
+        f"trains, and results/report/{VARIANT}/index.html is the page to look at."
+    )
+
+
+def _refuse_others(folder: Path, given: Path) -> None:
+    """`InputError` if the files or folders of a project are there already."""
+    other = f"`memtrack init --folder {given / 'memtrack'}` uses a folder that has none of them"
+    found = []
+    if (folder / PARAMS_FILE).exists():
+        found.append(Problem(folder / PARAMS_FILE, message=f"is there already, and stays as it is: {other}"))
+    for name in WRITTEN_TO:
+        path = folder / name
+        if path.is_file() or (path.is_dir() and any(path.iterdir())):
+            found.append(Problem(path, message=f"is there already, and memtrack writes to it: {other}"))
+    if found:
+        raise InputError(found)
+
+
+def _data(given: Path | None, folder: Path) -> Data:
+    """The data that was named, or that the user names now."""
+    if given is None and sys.stdin.isatty():
+        answer = input("The folder of your images, or their table (empty: digits, as an example): ").strip()
+        given = Path(answer).expanduser() if answer else None
+    if given is None:
+        return DIGITS
+    place = given.resolve()
+    root = place if place.is_dir() else place.parent
+    inside = root.is_relative_to(folder) and root != folder
+    return look_at(place, root.relative_to(folder).as_posix() if inside else root.as_posix())
+
+
+def _above(folder: Path, name: str) -> Path | None:
+    """The nearest folder that has an entry of this name, from `folder` upward."""
+    return next((one for one in (folder, *folder.parents) if (one / name).exists()), None)
+
+
+def _write(path: Path, text: str) -> None:
+    with whole_file(path) as file:
+        file.write(text.encode())
+    print(f"wrote {os.path.relpath(path)}")
+
+
+def _add_lines(path: Path, lines: tuple[str, ...]) -> None:
+    there = path.read_text(encoding="utf-8") if path.exists() else ""
+    missing = [line for line in lines if line not in there.splitlines()]
+    if missing:
+        gap = "" if not there or there.endswith("\n") else "\n"
+        _write(path, there + gap + "# memtrack\n" + "".join(f"{line}\n" for line in missing))
+
+
+if __name__ == "__main__":
+    main()

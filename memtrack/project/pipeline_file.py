@@ -1,0 +1,58 @@
+"""The dvc.yaml of a project: memtrack's own one, alone or among the stages that are there."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from memtrack.config.errors import InputError, Problem
+
+OURS = Path(__file__).with_name("dvc.yaml")
+COMMAND = "memtrack.stages."
+
+
+def pipeline_text(there: str | None, path: Path) -> str:
+    """The content of dvc.yaml with all stages of memtrack as this version has them.
+
+    Args:
+        there: the content of the file now, None if there is no file. Other stages in it stay as they are.
+
+    Raises:
+        InputError: if other stages have the names of memtrack's.
+    """
+    ours = OURS.read_text(encoding="utf-8")
+    if there is None or there == ours:
+        return ours
+    yaml = YAML()
+    yaml.width = 4096
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    content, wanted = yaml.load(there) or {}, yaml.load(ours)
+    stages = content.setdefault("stages", {})
+    mine = {name for name, stage in stages.items() if COMMAND in _command(stage)}
+    if mine == stages.keys() and content.keys() <= {"vars", "stages"}:
+        return ours
+    taken = sorted(wanted["stages"].keys() & stages.keys() - mine)
+    if taken:
+        text = (
+            f"has stages of its own with the names {', '.join(taken)}: `memtrack init --folder memtrack` "
+            "puts those of memtrack into a folder"
+        )
+        raise InputError([Problem(path, message=text)])
+    for name in mine - wanted["stages"].keys():
+        del stages[name]
+    stages.update(wanted["stages"])
+    known = [entry for entry in content.get("vars", []) if isinstance(entry, dict)]
+    named = {key for entry in known for key in entry}
+    content.setdefault("vars", [])
+    content["vars"] += [entry for entry in wanted["vars"] if not named & entry.keys()]
+    merged = io.StringIO()
+    yaml.dump(content, merged)
+    return merged.getvalue()
+
+
+def _command(stage: Any) -> str:
+    body = stage.get("do", stage) if isinstance(stage, dict) else {}
+    return str(body.get("cmd", ""))

@@ -1,0 +1,105 @@
+"""`memtrack init` and `memtrack upgrade`: what they write, what they leave alone, what they refuse."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from memtrack.cli import check, init, upgrade
+from memtrack.config.paths import project_root
+from memtrack.config.sections.base import PARAMS_FILE
+from memtrack.project.pipeline_file import OURS
+
+Picture = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def photos(picture: Picture) -> None:
+    """Images in a git repository that DVC knows."""
+    for name in ("cat", "dog"):
+        picture(f"photos/{name}/1.png")
+    Path(".git").mkdir()
+    Path(".dvc").mkdir()
+
+
+def run(command: Callable[[list[str]], object], *arguments: str) -> object:
+    """The exit status of a command."""
+    with pytest.raises(SystemExit) as ended:
+        command(list(arguments))
+    return ended.value.code
+
+
+def test_a_project_for_images(capsys: pytest.CaptureFixture[str]) -> None:
+    Path(".gitignore").write_text("*.log")
+    assert run(init.main, "photos") == 0
+    assert "memtrack check && dvc repro" in capsys.readouterr().out
+    assert run(check.main) == 0
+    assert "  root: photos\n" in PARAMS_FILE.read_text()
+    assert Path("dvc.yaml").read_text() == OURS.read_text()
+    assert Path("networks/README.md").is_file()
+    lines = Path(".gitignore").read_text().splitlines()
+    assert lines[:2] == ["*.log", "# memtrack"]
+    assert "/.memtrack" in lines
+
+
+def test_dvc_is_begun_where_it_is_needed(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path_factory.mktemp("new"))
+    assert run(init.main) == 2  # no git yet
+    subprocess.run(["git", "init", "-q"], check=True)
+    assert run(init.main) == 0  # nobody can be asked: the example
+    assert Path(".dvc/config").is_file()
+    assert "kind: digits" in PARAMS_FILE.read_text()
+    assert run(check.main) == 0
+
+
+def test_in_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("params.yaml").write_text("train: {lr: 1}\n")
+    assert run(init.main, "photos", "--folder", "audit") == 0
+    assert "cd audit && memtrack check" in capsys.readouterr().out
+    assert Path("params.yaml").read_text() == "train: {lr: 1}\n"
+    here = Path.cwd()
+    monkeypatch.chdir("audit")
+    assert run(check.main) == 0
+    assert f"root: {json.dumps(f'{here}/photos')}" in PARAMS_FILE.read_text()
+    assert project_root() == here / "audit"
+    monkeypatch.setenv("DVC_ROOT", str(here))
+    assert project_root() == here / "audit"
+    (here / "copy/.dvc").mkdir(parents=True)  # as for an experiment
+    (here / "copy/audit").mkdir()
+    monkeypatch.chdir(here / "copy/audit")
+    assert project_root() == here / "audit"
+
+
+def test_nothing_is_overwritten(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("params.yaml").write_text("lr: 1\n")
+    Path("results").mkdir()
+    Path("results/mine.txt").touch()
+    before = set(Path().rglob("*"))
+    assert run(init.main, "photos") == 2
+    said = capsys.readouterr().err
+    assert "params.yaml: is there already, and stays as it is: `memtrack init --folder memtrack`" in said
+    assert "results: is there already, and memtrack writes to it" in said
+    assert set(Path().rglob("*")) == before
+    assert run(init.main, "photos", "--folder", "../elsewhere") == 2
+    assert run(init.main, "nowhere", "--folder", "audit") == 2
+    assert set(Path().rglob("*")) == before
+
+
+def test_an_older_pipeline_is_shown_and_then_written(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(upgrade.main) == 2
+    assert "dvc.yaml: is not here: `memtrack init` writes one" in capsys.readouterr().err
+    older = OURS.read_text().replace("desc: bring the data", "desc: take the data")
+    Path("dvc.yaml").write_text(older)
+    assert run(upgrade.main) == 0
+    assert "-    desc: take the data source" in capsys.readouterr().out
+    assert Path("dvc.yaml").read_text() == older
+    assert run(upgrade.main, "--write") == 0
+    assert Path("dvc.yaml").read_text() == OURS.read_text()
+    assert run(upgrade.main) == 0
+    assert "is up to date" in capsys.readouterr().out

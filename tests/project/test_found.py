@@ -1,0 +1,97 @@
+"""What `memtrack init` finds in folders and tables of images, and the params.yaml that it writes for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from memtrack.config import params
+from memtrack.config.errors import InputError
+from memtrack.config.yaml_file import read_yaml
+from memtrack.data.sources import collect
+from memtrack.project.found import DIGITS, Data, look_at
+from memtrack.project.params_file import params_text
+
+Picture = Callable[..., Path]
+
+
+def samples(data: Data) -> list[tuple[str, str]]:
+    """What params.yaml for this data describes: the ids and labels that its source has."""
+    Path("params.yaml").write_text(params_text(data), encoding="utf-8")
+    loaded = params.checked(read_yaml(Path("params.yaml")), tune=True)
+    found = collect(loaded.data)
+    return sorted(zip(found.ids, found.labels, strict=True))
+
+
+def test_a_folder_for_each_class(picture: Picture) -> None:
+    for name in ("cat", "dog"):
+        for number in range(3):
+            picture(f"photos/{name}/{number}.png")
+    Path("photos/.hidden").mkdir()
+    found = look_at(Path("photos"), "photos")
+    assert found.section == {
+        "kind": "image_folder", "root": "photos", "image_size": 8, "mode": "RGB", "test_share": 0.2
+    }  # fmt: skip
+    assert samples(found) == [(f"{name}/{n}.png", name) for name in ("cat", "dog") for n in range(3)]
+
+
+def test_folders_of_splits(picture: Picture) -> None:
+    for split in ("training", "validation"):
+        for name in ("cat", "dog"):
+            picture(f"photos/{split}/{name}/1.png")
+    found = look_at(Path("photos"), "photos")
+    assert (found.section["train"], found.section["test"]) == ("training", "validation")
+    assert len(samples(found)) == 4
+
+
+@pytest.mark.parametrize(("size", "mode", "used", "grey"), [(28, "L", 28, "L"), (300, "RGB", 64, "RGB")])
+def test_the_size_and_the_colours_of_the_images(size: int, mode: str, used: int, grey: str) -> None:
+    for name in ("a", "b"):
+        Path(f"photos/{name}").mkdir(parents=True)
+        Image.new(mode, (size, 2 * size)).save(f"photos/{name}/1.png")
+    Path("photos/a/broken.png").write_bytes(b"no image")
+    section = look_at(Path("photos"), "photos").section
+    assert (section["image_size"], section["mode"]) == (used, grey)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_table(kind: str, picture: Picture) -> None:
+    rows = [(f"all/{n}.png", "cat" if n % 2 else "dog", "test" if n > 3 else "train", n) for n in range(6)]
+    for path, *_ in rows:
+        picture(f"photos/{path}")
+    frame = pd.DataFrame(rows, columns=["file", "Label", "part", "size"])
+    frame.to_csv("photos/list.csv", index=False) if kind == "csv" else frame.to_parquet("photos/list.parquet")
+    for place in (f"photos/list.{kind}", "photos"):
+        found = look_at(Path(place), "photos")
+        assert found.section["split_column"] == "part"
+        assert samples(found) == sorted((path, label) for path, label, *_ in rows)
+
+
+def test_the_digits_as_an_example() -> None:
+    Path("data/raw").mkdir(parents=True)
+    assert len(samples(DIGITS)) == 1797
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("nowhere", "nowhere: is not there: give the folder of the images, or a table"),
+        ("notes.txt", "notes.txt: is no folder and no table"),
+        ("empty", "empty: holds no folders with images: expected a folder for each class, or the table"),
+        ("list.csv", "list.csv: exactly one column should hold paths of images below its folder"),
+        ("other.csv", "other.csv: exactly one column should hold labels"),
+    ],
+)
+def test_what_is_neither(place: str, said: str, picture: Picture) -> None:
+    Path("notes.txt").touch()
+    Path("empty").mkdir()
+    picture("1.png")
+    Path("list.csv").write_text("path,label\nx.png,cat\ny.png,dog\n")
+    Path("other.csv").write_text("path,who\n1.png,cat\n")
+    with pytest.raises(InputError) as caught:
+        look_at(Path(place), "photos")
+    assert str(caught.value).startswith(said)
