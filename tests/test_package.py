@@ -11,7 +11,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
 DATA = {
-    "memtrack/params.schema.json", "memtrack/project/dvc.yaml", "memtrack/report/page/page.html",
+    "memtrack/params.schema.json", "memtrack/project/pipeline.yaml", "memtrack/report/page/page.html",
     "memtrack/report/page/page.css", "memtrack/report/page/page.js",
 }  # fmt: skip
 

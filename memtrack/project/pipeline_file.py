@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 
 from memtrack.config.errors import InputError, Problem
 
-OURS = Path(__file__).with_name("dvc.yaml")
+OURS = Path(__file__).with_name("pipeline.yaml")  # DVC would read any dvc.yaml in a clone
 COMMAND = "memtrack.stages."
 
 
