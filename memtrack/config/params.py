@@ -15,7 +15,7 @@ from memtrack.config.sections.base import PARAMS_FILE, Broken, Section, VariantN
 from memtrack.config.sections.clean import CleanParams
 from memtrack.config.sections.compute import ComputeParams
 from memtrack.config.sections.curvature import CurvatureParams, scale_problems
-from memtrack.config.sections.data import OUTPUTS, DataParams
+from memtrack.config.sections.data import OUTPUTS, VECTORS, DataParams
 from memtrack.config.sections.duplicates import DuplicatesParams
 from memtrack.config.sections.evaluate import EvaluateParams, window_problem
 from memtrack.config.sections.memorization import MemorizationParams
@@ -30,7 +30,7 @@ from memtrack.config.sections.tune import TuneParams
 from memtrack.config.sections.utility import UtilityParams
 from memtrack.config.sections.variants import VariantParams, labels_problem
 from memtrack.config.validation import nearest, validate
-from memtrack.config.yaml_file import SourceFile, read_yaml
+from memtrack.config.yaml_file import Loc, SourceFile, read_yaml
 
 
 class Params(Section):
@@ -106,6 +106,8 @@ def cross_field_problems(params: Params) -> Broken:
     root = PurePosixPath(params.data.root)
     if any(out == root or root in out.parents or out in root.parents for out in OUTPUTS):
         found.append((("data", "root"), "should not contain, or be inside, a folder that the stages write"))
+    if params.data.kind in VECTORS:
+        found += vector_problems(params)
     found += schedule_problems(("train",), params.train)
     alone, processes = params.train.alone(), params.compute.processes
     if alone is not None and processes not in (1, None):
@@ -127,6 +129,27 @@ def cross_field_problems(params: Params) -> Broken:
         if problem := labels_problem(name, params.variants):
             found.append((("variants", name, "labels"), problem))
     return [*found, *_named_variants_problems(params)]
+
+
+def vector_problems(params: Params) -> Broken:
+    """What needs images, for a source without any."""
+    kind = params.data.kind
+    networks: list[tuple[Loc, str]] = [(("train", "model", "kind"), params.train.model.kind)]
+    if params.memorization.variants and params.memorization.recipe is not None:
+        networks.append((("memorization", "recipe", "model", "kind"), params.memorization.recipe.model.kind))
+    found: Broken = [
+        (where, f"is for images, and data.kind is {kind}: choose mlp, or a network of your own (python)")
+        for where, chosen in networks
+        if chosen not in ("mlp", "python")
+    ]
+    augment = params.train.augment
+    if augment.crop or augment.flip or augment.transforms:
+        found.append((("train", "augment"), f"is for images, and data.kind is {kind}: leave it out"))
+    return found + [
+        (("variants", name, "kind"), f"is for images, and data.kind is {kind}")
+        for name, variant in params.variants.items()
+        if variant.kind == "pixels"
+    ]
 
 
 def _named_variants_problems(params: Params) -> Broken:

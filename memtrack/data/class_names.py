@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from memtrack.config.errors import InputError, Problem
-from memtrack.config.sections.data import DataParams, Files, Table
+from memtrack.config.sections.data import DataParams, NamedByPeople, Rows, Table
 from memtrack.data.sources.collected import Collected
 
 MISSING = {"", "nan", "na", "n/a", "#n/a", "<na>", "null", "none", "nil", "nat", "?", "-"}
@@ -34,8 +34,8 @@ def check_names(collected: Collected, params: DataParams) -> None:
         if HIDDEN.search(name)
     ]
     chosen = isinstance(params, Table) and params.classes is not None
-    if isinstance(params, Files) and params.similar_classes == "refuse" and not chosen:
-        for text in _mistakes(collected.labels, cells=isinstance(params, Table)):
+    if isinstance(params, NamedByPeople) and params.similar_classes == "refuse" and not chosen:
+        for text in _mistakes(collected.labels, cells=isinstance(params, Table | Rows)):
             problems += params.mistake("similar_classes", message=text).problems
     if problems:
         raise InputError(problems)

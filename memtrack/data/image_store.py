@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from memtrack.config.errors import InputError, Problem
-from memtrack.core.images.pixels import Pixels
+from memtrack.core.images.pixels import Pixels, dtype_of
 from memtrack.core.training.devices import free_on_gpu
 from memtrack.data.image_cache import CHUNK
 from memtrack.data.prepared import PreparedData
@@ -80,17 +80,18 @@ class ImageStore:
         if self._transform is not None:
             return None
         count, (channels, height, width) = len(self._where), self._data.info.shape
-        size = count * channels * height * width
+        kind = torch.from_numpy(np.empty(0, dtype_of(self._data.info.shape))).dtype
+        size = count * channels * height * width * kind.itemsize
         if on_gpu(self.device):
             if size > SHARE * free_on_gpu(self.device):
                 return None
-            kept = torch.empty((count, height, width, channels), dtype=torch.uint8, device=self.device)
+            kept = torch.empty((count, height, width, channels), dtype=kind, device=self.device)
             filled = kept.permute(0, 3, 1, 2)
         else:
             # what is not changed is read as fast from the file that is mapped into memory
             if self._change is None or size > SHARE * psutil.virtual_memory().available:
                 return None
-            kept = filled = torch.empty((count, channels, height, width), dtype=torch.uint8)
+            kept = filled = torch.empty((count, channels, height, width), dtype=kind)
         chunks = np.split(np.arange(count), range(CHUNK, count, CHUNK))
         for rows, images in zip(chunks, self._read(chunks), strict=True):
             filled[rows[0] : rows[-1] + 1] = images.to(self.device, non_blocking=True)

@@ -20,7 +20,7 @@ from memtrack.config.errors import InputError, Problem
 from memtrack.config.json_files import write_json
 from memtrack.config.paths import input_path
 from memtrack.config.sections.data import DataParams, Files, HeldOut
-from memtrack.core.images.pixels import Pixels
+from memtrack.core.images.pixels import Pixels, is_vector
 from memtrack.core.kept_files import write_array
 from memtrack.data.class_names import check_names
 from memtrack.data.decoding import DEPTHS, BrokenImage, DeepImage, RefusedImage, Seen, decode_and_judge, why
@@ -109,7 +109,12 @@ def write_prepared(
     else:
         assert collected.images is not None
         shape = collected.images.shape[1:]
-    mean, std = _statistics(images.sums[(samples["split"] == "train").to_numpy()], shape[1] * shape[2])
+    rows = (samples["split"] == "train").to_numpy()
+    if is_vector(shape):
+        assert collected.images is not None
+        mean, std = _statistics_of_vectors(collected.images[rows])
+    else:
+        mean, std = _statistics(images.sums[rows], shape[1] * shape[2])
     count = samples["split"].value_counts().to_dict()
     info = DatasetInfo(
         source=params.kind,
@@ -157,7 +162,7 @@ def _report(collected: Collected, samples: pd.DataFrame, images: _Images, pixels
         left_out=omissions(left_out),
         transparent=sum(seen.transparent for seen in images.seen),
         several_frames=sum(seen.several_frames for seen in images.seen),
-        one_colour=int((pixels * second == first**2).all(axis=1).sum()),
+        one_colour=int((pixels * second == first**2).all(axis=1).sum()) if pixels > 1 else 0,
         depth=images.depth,
     )
 
@@ -187,7 +192,8 @@ def _move(
 
 def _sums(images: Pixels) -> NDArray[np.int64]:
     """The sums of the pixels and of their squares for each image and channel, (B, channels, 2)."""
-    pixels = images.reshape(*images.shape[:2], -1).astype(np.int64)
+    exact = np.int64 if images.dtype == np.uint8 else np.float64
+    pixels = images.reshape(*images.shape[:2], -1).astype(exact)
     return np.stack([pixels.sum(axis=2), (pixels**2).sum(axis=2)], axis=2)
 
 
@@ -316,3 +322,10 @@ def _statistics(sums: NDArray[np.int64], pixels: int) -> tuple[tuple[float, ...]
     # a constant channel is not scaled
     std = tuple(math.sqrt(count * second - first**2) / count / 255 or 1.0 for first, second in channels)
     return mean, std
+
+
+def _statistics_of_vectors(vectors: Pixels) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each feature of vectors (N, features, 1, 1), as of pixels in [0, 1]."""
+    values = vectors[:, :, 0, 0].astype(np.float64) / 255
+    mean, std = values.mean(axis=0), values.std(axis=0)
+    return tuple(mean.tolist()), tuple(np.where(std > 0, std, 1).tolist())

@@ -26,7 +26,7 @@ from memtrack.config.errors import InputError, Problem
 from memtrack.config.json_files import StrictModel, read_json
 from memtrack.config.paths import PREPARED_FOLDER, input_path
 from memtrack.config.sections.data import DataParams
-from memtrack.core.images.pixels import Pixels
+from memtrack.core.images.pixels import Pixels, dtype_of
 from memtrack.data import image_cache
 from memtrack.data.decoding import RefusedImage, decode, why
 from memtrack.data.manifest import MANIFEST, KeptFolder, check_unchanged
@@ -151,7 +151,7 @@ class PreparedData:
         if self._array is None:
             with self.kept.reading(IMAGES) as path:
                 array = np.load(path, mmap_mode="r", allow_pickle=False)
-                if array.dtype != np.uint8 or array.shape[1:] != self.info.shape:
+                if array.dtype != dtype_of(self.info.shape) or array.shape[1:] != self.info.shape:
                     raise ValueError(f"{array.dtype} {array.shape}")
             self._array = array
         return self._array[np.asarray(where, dtype=np.int64)]

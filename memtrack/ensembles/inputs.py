@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memtrack.config.params import Params
+from memtrack.core.images.pixels import dtype_of
 from memtrack.core.kept_files import write_array
 from memtrack.core.memorization.stacked import Recipe
 from memtrack.data.image_cache import CHUNK
@@ -52,7 +53,7 @@ def decoded(folder: Path, data: PreparedData, variant: VariantData) -> Iterator[
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     held = data.split("test")
-    size = (len(variant.ids) + len(held)) * math.prod(data.info.shape)
+    size = (len(variant.ids) + len(held)) * math.prod(data.info.shape) * dtype_of(data.info.shape).itemsize
     free = shutil.disk_usage(folder).free
     if size > free:
         needed = (
@@ -78,7 +79,7 @@ def decoded(folder: Path, data: PreparedData, variant: VariantData) -> Iterator[
 def _write_images(
     path: Path, count: int, data: PreparedData, read: Callable[[range], NDArray[np.uint8]]
 ) -> None:
-    images = np.lib.format.open_memmap(path, "w+", np.uint8, (count, *data.info.shape))
+    images = np.lib.format.open_memmap(path, "w+", dtype_of(data.info.shape), (count, *data.info.shape))
     if hasattr(os, "posix_fallocate"):  # or a disk that is full would end the process with SIGBUS
         with path.open("rb+") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)

@@ -19,7 +19,7 @@ from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 from sklearn.calibration import calibration_curve
 
-from memtrack.core.images.pixels import Pixels
+from memtrack.core.images.pixels import Pixels, pictures
 
 Values = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -265,7 +265,7 @@ def contact_sheet(images: Pixels, captions: Sequence[str], marked: Sequence[bool
     rows = max(1, -(-len(images) // columns))
     figure = plt.figure(figsize=(columns * wide + gap, rows * high + gap))
     axes = figure.add_axes((0, 0, 1, 1))  # one for all images: one for each takes seconds
-    for number, (image, caption, mark) in enumerate(zip(images, captions, marked, strict=True)):
+    for number, (image, caption, mark) in enumerate(zip(pictures(images), captions, marked, strict=True)):
         row, column = divmod(number, columns)
         left, bottom = gap + column * wide, gap + (rows - 1 - row) * high
         grey = image.shape[0] == 1

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from memtrack.core.images.pixels import dtype_of
 from memtrack.core.memorization.estimates import MEMORIZED, Counts, InfluentialPairs
 from memtrack.core.memorization.subsets import Flags
 from memtrack.data.prepared import PreparedData
@@ -135,7 +136,7 @@ class MemorizationReport:
         first = self.influence_table.head(SHEET // 2)
         rows = [self.variant.row[sample] for sample in first["train_id"]]
         test_images = self.data.split("test").set_index("id")["image"]
-        images = np.empty((2 * len(first), *self.data.info.shape), dtype=np.uint8)
+        images = np.empty((2 * len(first), *self.data.info.shape), dtype=dtype_of(self.data.info.shape))
         images[::2] = self.variant.read(rows)
         images[1::2] = self.data.images(test_images[first["test_id"]].tolist())
         captions = [

@@ -25,6 +25,7 @@ from memtrack.config.sections.train import (
     TorchvisionModel,
     TrainParams,
 )
+from memtrack.core.images.pixels import is_vector
 from memtrack.core.training import models
 from memtrack.core.training.co_training import MeanOfTwo
 from memtrack.core.training.devices import free_on_gpu, pick_device
@@ -61,6 +62,9 @@ def network(chosen: ModelParams, info: DatasetInfo) -> nn.Module:
             images.
     """
     check_name(chosen)
+    if is_vector(info.shape) and not isinstance(chosen, Mlp | OwnModel):
+        text = f"is for images, and the samples are vectors of {info.shape[0]} features: choose mlp or python"
+        raise chosen.mistake("kind", message=text)
     needed, free = _weights(chosen, info), free_bytes(torch.device("cpu"))
     if needed > free:
         text = f"its weights alone take {_gb(needed)}, and this machine has {_gb(free)} free"

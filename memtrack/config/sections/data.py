@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     Field,
     Strict,
     field_validator,
+    model_validator,
 )
 
 from memtrack.config.sections.base import (
     PREPARED,
     VARIANTS,
+    Choices,
     InputPath,
     Section,
     Seed,
@@ -55,7 +57,17 @@ class Torchvision(Source):
     download: bool = Field(True, description="Download files that are not under root; false: an error.")
 
 
-class Files(HeldOut):
+class NamedByPeople(HeldOut):
+    """The keys of sources whose class names people have written."""
+
+    similar_classes: Literal["refuse", "keep"] = Field(
+        "refuse",
+        description="Classes whose names differ by case, blanks or Unicode form alone, or look like a "
+        "missing label (nan, NA, null, None): refuse stops and lists them; keep takes each as a class.",
+    )
+
+
+class Files(NamedByPeople):
     """The keys of sources that consist of image files."""
 
     image_size: Annotated[int, Field(ge=4, le=1024)] = Field(
@@ -77,11 +89,6 @@ class Files(HeldOut):
     )
     on_error: Literal["fail", "skip"] = Field(
         "fail", description="Damaged images: fail lists all of them and stops; skip leaves them out."
-    )
-    similar_classes: Literal["refuse", "keep"] = Field(
-        "refuse",
-        description="Classes whose names differ by case, blanks or Unicode form alone, or look like a "
-        "missing label (nan, NA, null, None): refuse stops and lists them; keep takes each as a class.",
     )
 
 
@@ -119,4 +126,65 @@ class Table(Files):
         return classes
 
 
-DataParams = Annotated[Digits | Torchvision | ImageFolder | Table, Field(discriminator="kind")]
+class Arrays(NamedByPeople):
+    """Images or feature vectors in NumPy's files, with their labels.
+
+    Images are uint8: (N, H, W), (N, H, W, channels) or (N, channels, H, W), with one or three channels.
+    Vectors are numbers (N, features).
+    """
+
+    kind: Literal["arrays"]
+    file: SubPath | None = Field(
+        None,
+        description="A .npz file below root that holds the arrays; null: each is an .npy file below root.",
+    )
+    images: SubPath = Field("images", description="The images or vectors: a name in `file`, or an .npy file.")
+    labels: SubPath = Field("labels", description="Their labels (N,): numbers or text.")
+    test_images: SubPath | None = Field(
+        None, description="The same for the test split; null: hold out a share."
+    )
+    test_labels: SubPath | None = None
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> Self:
+        if (self.test_images is None) != (self.test_labels is None):
+            raise ValueError("test_images and test_labels belong together: give both, or none")
+        return self
+
+
+class Rows(NamedByPeople):
+    """The keys of sources of which each sample is a row of a table."""
+
+    table: SubPath = Field(description="The table, below root: .csv, .tsv or .parquet.")
+    label_column: str = "label"
+    id_column: str | None = Field(
+        None, description="A column of ids, all different; null: line or row numbers."
+    )
+    split_column: str | None = Field(None, description="A column that holds 'train' or 'test'.")
+
+
+class Features(Rows):
+    """The numeric columns of a table, each scaled to mean 0 and standard deviation 1."""
+
+    kind: Literal["features"]
+    columns: Choices[str] | None = Field(
+        None, description="The columns; null: all but those of the label, the id and the split."
+    )
+
+
+class Text(Rows):
+    """Short texts, as the principal directions of their TF-IDF weights (latent semantic analysis)."""
+
+    kind: Literal["text"]
+    text_column: str = "text"
+    dimensions: Annotated[int, Field(ge=2, le=4096)] = Field(
+        64, description="The length of the vectors; at most the number of texts and of different words."
+    )
+
+
+VECTORS = ("features", "text")
+"""The kinds of sources that have no images. `arrays` may have them or not."""
+
+DataParams = Annotated[
+    Digits | Torchvision | ImageFolder | Table | Arrays | Features | Text, Field(discriminator="kind")
+]

@@ -13,8 +13,9 @@ def field_sums(images: Pixels, most: int) -> tuple[NDArray[np.int64], NDArray[np
 
     Returns:
         the sum of the pixels of each field, (B, channels, rows, columns), and their number, (rows, columns).
+        The features of vectors are rounded.
     """
-    sums: NDArray[np.integer] = images
+    sums: NDArray[np.integer] = images if images.dtype == np.uint8 else np.rint(images)
     area = np.ones((), dtype=np.int64)
     for axis in (2, 3):
         size = images.shape[axis]

@@ -2,14 +2,64 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
+"""Or feature vectors (B, features, 1, 1), float32, on the scale of pixels; see `as_pixels`."""
+MIDDLE, UNIT = 127.5, 32
+"""What a feature of 0, and of one standard deviation more, is on the scale of pixels."""
+CONSTANT = 1e-9
+"""A feature whose standard deviation is a smaller share of its largest value is constant but for rounding."""
+CELLS = 32
+"""The width and height of the picture of a vector, in pixels, or a little less."""
+
+
+def is_vector(shape: Sequence[int]) -> bool:
+    """Whether samples of this shape, (channels, H, W), are feature vectors."""
+    return tuple(shape[1:]) == (1, 1)
+
+
+def dtype_of(shape: Sequence[int]) -> np.dtype[Any]:
+    """How samples of this shape are kept: images as uint8, vectors as float32."""
+    return np.dtype(np.float32 if is_vector(shape) else np.uint8)
+
+
+def as_pixels(vectors: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """Feature vectors (N, features) as (N, features, 1, 1) on the scale of pixels: each feature has the mean
+    127.5 and the standard deviation 32. So what is made for pixels, such as `Normalization`, serves for them,
+    too. Nothing is rounded or clipped."""
+    vectors = np.asarray(vectors, dtype=np.float64)
+    spread = vectors.std(axis=0)
+    varies = spread > CONSTANT * np.abs(vectors).max(axis=0)
+    scaled = np.where(varies, (vectors - vectors.mean(axis=0)) / np.where(varies, spread, 1), 0)
+    return (MIDDLE + UNIT * scaled).astype(np.float32)[:, :, None, None]
+
+
+def pictures(images: Pixels) -> Pixels:
+    """What people are shown, uint8 (B, channels, H, W): the images, or a grey cell for each feature of a
+    vector, row by row. A bright cell is above the average."""
+    if not is_vector(images.shape[1:]):
+        return images
+    count, features = images.shape[:2]
+    side = math.ceil(math.sqrt(features))
+    cells = np.zeros((count, side * side), dtype=np.uint8)
+    cells[:, :features] = np.clip(np.rint(images[:, :, 0, 0]), 0, 255)
+    enlarged = max(1, CELLS // side)
+    square = cells.reshape(count, 1, side, side)
+    return square.repeat(enlarged, axis=2).repeat(enlarged, axis=3)
+
+
+def picture_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape of what `pictures` shows of a sample of this shape."""
+    return pictures(np.zeros((1, *shape), dtype=dtype_of(shape))).shape[1:]
+
+
 How = Literal["shuffled", "random", "gaussian"]
 
 

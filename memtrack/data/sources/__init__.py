@@ -8,7 +8,18 @@ from pathlib import PurePosixPath
 
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.paths import input_path
-from memtrack.config.sections.data import DataParams, Digits, Files, ImageFolder, Table, Torchvision
+from memtrack.config.sections.data import (
+    Arrays,
+    DataParams,
+    Digits,
+    Features,
+    Files,
+    ImageFolder,
+    Rows,
+    Table,
+    Text,
+    Torchvision,
+)
 from memtrack.data.sources.collected import Collected, LeftOut
 from memtrack.data.sources.scan import HIDDEN, check_root, refuse_paths, scan
 
@@ -31,19 +42,31 @@ def collect(params: DataParams) -> Collected:
             return image_folder.collect(params)
         case Table():
             return _beside_the_table(params)
+        case Arrays():
+            from memtrack.data.sources import arrays
+
+            return arrays.collect(params)
+        case Features():
+            from memtrack.data.sources import features
+
+            return features.collect(params)
+        case Text():
+            from memtrack.data.sources import text
+
+            return text.collect(params)
 
 
 def place_problems(params: DataParams) -> list[Problem]:
-    """What is wrong with the place of image files, found without reading them.
+    """What is wrong with the place of the files, found without reading them.
 
     A root that does not exist may come from DVC."""
-    if not isinstance(params, Files) or not os.path.lexists(input_path(params.root)):
+    if not isinstance(params, Files | Rows) or not os.path.lexists(input_path(params.root)):
         return []
     try:
         root = check_root(params)
     except InputError as error:
         return list(error.problems)
-    if isinstance(params, Table):
+    if isinstance(params, Table | Rows):
         missing = {"table": root / params.table} if not (root / params.table).is_file() else {}
     else:
         assert isinstance(params, ImageFolder)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from memtrack.core.images.pixels import Pixels
+from memtrack.core.images.pixels import Pixels, picture_shape, pictures
 
 COLUMNS, PER_SHEET = 32, 1024
 """The images in a row of a sheet, and in a sheet."""
@@ -46,7 +46,7 @@ def sprites(
         read: the images of some rows, uint8 (B, channels, H, W).
         shape: of an image, (channels, H, W). longest: the longer side of a thumbnail; no image is enlarged.
     """
-    channels, high, wide = shape
+    channels, high, wide = picture_shape(shape)
     scale = min(1.0, longest / max(high, wide))
     width, height = max(1, round(wide * scale)), max(1, round(high * scale))
     lossless = channels == 1 or max(width, height) <= LOSSLESS
@@ -56,7 +56,7 @@ def sprites(
     for start in range(0, len(rows), PER_SHEET):
         part = rows[start : start + PER_SHEET]
         sheet = Image.new("RGB", (COLUMNS * across, -(-len(part) // COLUMNS) * down))
-        for number, image in enumerate(read(part)):
+        for number, image in enumerate(pictures(read(part))):
             row, column = divmod(number, COLUMNS)
             sheet.paste(_thumbnail(image, (width, height)), (column * across, row * down))
         file = io.BytesIO()

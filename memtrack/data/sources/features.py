@@ -1,0 +1,42 @@
+"""The numeric columns of a table as feature vectors."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from memtrack.config.errors import InputError, Problem
+from memtrack.config.sections.data import Features
+from memtrack.data.sources.collected import Collected
+from memtrack.data.sources.rows import collected, read_rows
+from memtrack.data.tables import row_name
+
+SHOWN = 20
+"""At most so many cells that are no numbers are listed."""
+
+
+def collect(params: Features) -> Collected:
+    """All rows; the id is the line of a CSV file, the row of a Parquet file, or the one of `id_column`.
+
+    Raises:
+        InputError: with the cells that are no finite numbers.
+    """
+    path, table = read_rows(params, list(params.columns or ()))
+    others = {params.label_column, params.id_column, params.split_column}
+    columns = list(params.columns or [name for name in table.columns if name not in others])
+    if not columns:
+        raise InputError([Problem(path, 1, message="has no columns of features")])
+    vectors = np.empty((len(table), len(columns)))
+    problems: list[Problem] = []
+    for number, name in enumerate(columns):
+        for place, (row, cell) in enumerate(zip(table.index, table[name], strict=True)):
+            try:
+                vectors[place, number] = float(cell)
+            except ValueError:
+                vectors[place, number] = np.nan
+            if not np.isfinite(vectors[place, number]) and len(problems) < SHOWN:
+                text = f"{row_name(path, row)}: {name}: {cell!r} is no finite number"
+                problems.append(Problem(path, message=text))
+    if problems:
+        hint = "fill or leave out such rows, or name the columns to use (data.columns)"
+        raise InputError([*problems, *params.mistake("columns", message=hint).problems])
+    return collected(params, path, table, vectors)

@@ -1,0 +1,241 @@
+"""Sources without image files: arrays, numeric columns, texts; and what becomes of feature vectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from placed import placed
+from sklearn.datasets import load_wine
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.preprocessing import StandardScaler
+
+from memtrack.config import params
+from memtrack.config.errors import InputError
+from memtrack.config.sections.data import Arrays, DataParams, Features, Text
+from memtrack.config.sections.train import Cnn
+from memtrack.core.images.normalization import Normalization
+from memtrack.core.images.pixels import picture_shape, pictures
+from memtrack.core.labels.duplicates import thumbnails
+from memtrack.data.preparation import write_prepared
+from memtrack.data.prepared import PreparedData
+from memtrack.data.sources import collect
+from memtrack.runs.networks import network
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def root() -> Path:
+    Path("raw").mkdir()
+    return Path("raw")
+
+
+def arrays(**more: Any) -> Arrays:
+    return placed(Arrays(kind="arrays", root="raw", **more), "data")
+
+
+def features(**more: Any) -> Features:
+    return placed(Features(kind="features", root="raw", table="t.csv", **more), "data")
+
+
+def prepared(source: DataParams) -> PreparedData:
+    write_prepared(collect(source), source, Path("data/prepared"))
+    return PreparedData()
+
+
+def inputs(data: PreparedData, split: str) -> np.ndarray:
+    """What a network sees of a split, (N, features)."""
+    images = data.images(data.split(split)["image"].tolist())
+    seen = Normalization(data.info.mean, data.info.std, torch.device("cpu"))(torch.from_numpy(images))
+    return seen[:, :, 0, 0].numpy()
+
+
+# --- vectors ------------------------------------------------------------------------------------
+
+
+def test_a_network_sees_columns_that_are_scaled_by_the_training_rows(root: Path) -> None:
+    wine = load_wine(as_frame=True).frame
+    wine["constant"] = 5.0
+    wine["label"] = [f"class {number}" for number in wine.pop("target")]
+    wine.to_csv(root / "t.csv", index=False)
+    data = prepared(features())
+    values = wine.drop(columns="label").to_numpy()
+    at = {split: data.split(split)["id"].astype(int).to_numpy() - 2 for split in ("train", "test")}  # lines
+    scaler = StandardScaler().fit(values[at["train"]])
+    for split, rows in at.items():
+        np.testing.assert_allclose(inputs(data, split), scaler.transform(values[rows]), atol=2e-5)
+        assert data.split(split)["label"].tolist() == wine["label"].iloc[rows].tolist()
+    assert data.info.shape == (14, 1, 1)
+
+
+def test_columns_ids_and_splits_are_those_that_are_named(root: Path) -> None:
+    columns = {"name": list("pqrs"), "x": [1, 2, 3, 4], "y": [2, 0, 0, 1], "who": list("abab")}
+    frame = pd.DataFrame({**columns, "part": ["test", "train", "train", "test"]})
+    frame.to_parquet(root / "t.parquet")
+    source = features(columns=["x"], id_column="name", split_column="part", label_column="who")
+    found = collect(source.model_copy(update={"table": "t.parquet"}))
+    assert (found.ids, found.labels) == (["q", "r", "p", "s"], ["b", "a", "a", "b"])
+    assert found.splits == ["train", "train", "test", "test"]
+    assert found.images is not None
+    assert np.argsort(found.images[:, 0, 0, 0]).tolist() == [2, 0, 1, 3]
+
+
+def test_texts_are_what_scikit_learn_makes_of_them(root: Path) -> None:
+    texts = [f"{animal} {verb} {word}" for animal in ("cat", "dog") for verb in ("sits", "runs", "eats")
+             for word in ("here", "there", "often")]  # fmt: skip
+    pd.DataFrame({"text": texts, "label": [text[:3] for text in texts]}).to_csv(root / "t.csv", index=False)
+    data = prepared(placed(Text(kind="text", root="raw", table="t.csv", dimensions=4), "data"))
+    weights = TfidfVectorizer(sublinear_tf=True).fit_transform(texts)
+    expected = TruncatedSVD(4, random_state=0).fit_transform(weights)
+    rows = data.split("train")["id"].astype(int).to_numpy() - 2
+    scaled = StandardScaler().fit_transform(expected[rows])
+    np.testing.assert_allclose(inputs(data, "train"), scaled, atol=1e-4)
+
+
+def test_vectors_are_compared_and_shown_as_vectors() -> None:
+    vectors = np.random.default_rng(0).normal(127.5, 32, (5, 6, 1, 1)).astype(np.float32)
+    vectors[0, 0] = 1e6
+    small = thumbnails(vectors)
+    centred = vectors[:, :, 0, 0] - vectors[:, :, 0, 0].mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(small, centred / np.linalg.norm(centred, axis=1, keepdims=True), atol=1e-5)
+    shown = pictures(vectors)
+    assert shown.shape[1:] == picture_shape((6, 1, 1)) == (1, 30, 30)
+    cells = shown[:, 0, ::10, ::10].reshape(5, 9)
+    np.testing.assert_array_equal(cells[1:, :6], np.rint(vectors[1:, :, 0, 0]).clip(0, 255))
+    assert cells[0, 0] == 255
+    assert not cells[:, 6:].any()
+    images = np.zeros((2, 3, 4, 4), dtype=np.uint8)
+    assert pictures(images) is images
+
+
+def test_what_is_for_images_is_refused(root: Path) -> None:
+    text = (REPOSITORY / "tests/config/files/valid/minimal.yaml").read_text()
+    text = text.replace("kind: digits\n  root: data/raw\n", "kind: features\n  root: raw\n  table: t.csv\n")
+    text = text.replace("    kind: none\n", "    kind: pixels\n    how: shuffled\n")
+    Path("params.yaml").write_text(text + "  norm: plain\n", encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        params.load()
+    assert [".".join(map(str, problem.loc)) for problem in caught.value.problems] == [
+        "variants.clean.kind", "train.model.kind"
+    ]  # fmt: skip
+    np.save(root / "images", np.random.default_rng(0).normal(size=(8, 3)))
+    np.save(root / "labels", [0, 1] * 4)
+    info = prepared(arrays(images="images.npy", labels="labels.npy", test_share=0.5)).info
+    with pytest.raises(InputError, match="is for images, and the samples are vectors of 3 features"):
+        network(placed(Cnn(kind="cnn"), "model"), info)
+
+
+# --- arrays -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 4), (6, 5, 4, 1), (6, 5, 4, 3), (6, 1, 5, 4), (6, 3, 5, 4)])
+def test_every_layout_of_images(shape: tuple[int, ...], root: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    np.savez(root / "data.npz", images=images, labels=np.array([[10], [9], [10], [9], [9], [10]]))
+    found = collect(arrays(file="data.npz"))
+    assert found.classes == ("9", "10")
+    assert found.labels == ["10", "9", "10", "9", "9", "10"]
+    channels = 3 if 3 in shape else 1
+    expected = images[:, None] if len(shape) == 3 else images
+    expected = expected if expected.shape[1] == channels else expected.transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(found.images, expected)
+    assert expected.shape == (6, channels, 5, 4)
+
+
+def test_a_test_split_of_its_own(root: Path) -> None:
+    draw = np.random.default_rng(0)
+    for split, count in (("train", 6), ("test", 3)):
+        np.save(root / f"{split}_x.npy", draw.integers(0, 256, (count, 8, 8), dtype=np.uint8))
+        np.save(root / f"{split}_y.npy", np.array(["cat", "dog", "cat"] * (count // 3)))
+    source = arrays(
+        images="train_x.npy", labels="train_y.npy", test_images="test_x.npy", test_labels="test_y.npy"
+    )
+    data = prepared(source)
+    assert data.split("test")["id"].tolist() == ["test/0", "test/1", "test/2"]
+    assert data.split("train")["label"].tolist() == ["cat", "dog", "cat"] * 2
+
+
+WRONG = {
+    "fractions of images": (np.zeros((4, 8, 8)), np.arange(4) % 2, "multiply images from 0 to 1 by 255"),
+    "two layouts": (
+        np.zeros((4, 3, 8, 3), np.uint8),
+        np.arange(4) % 2,
+        "images: uint8 (4, 3, 8, 3): expected",
+    ),
+    "not finite": (np.array([[1.0], [np.nan]]), np.arange(2), "images: row 1 is not finite"),
+    "one-hot": (np.zeros((2, 8, 8), np.uint8), np.eye(2), "several labels a sample are not supported"),
+    "regression": (np.zeros((2, 8, 8), np.uint8), np.array([0.5, 1]), "regression is not supported"),
+    "too few": (np.zeros((2, 8, 8), np.uint8), np.arange(3), "expected a label for each of 2 samples"),
+    "one class": (np.zeros((2, 8, 8), np.uint8), np.zeros(2), "there is one class (0): two are needed"),
+    "objects": (np.zeros((2, 8, 8), np.uint8), np.array(["a", 1], object), "holds pickled objects"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_arrays_that_cannot_be_used(name: str, root: Path) -> None:
+    images, labels, said = WRONG[name]
+    np.savez(root / "data.npz", images=images, labels=labels)
+    with pytest.raises(InputError) as caught:
+        collect(arrays(file="data.npz"))
+    assert said in str(caught.value)
+
+
+def test_arrays_that_are_not_there(root: Path) -> None:
+    for source, said in (
+        (arrays(file="data.npz"), "data.file: no such file: raw/data.npz"),
+        (arrays(images="x.npy"), "data.images: no such file: raw/x.npy"),
+    ):
+        with pytest.raises(InputError, match=said):
+            collect(source)
+    (root / "data.npz").write_bytes(b"PK")
+    with pytest.raises(InputError, match=r"data\.npz: cannot be read: save plain arrays"):
+        collect(arrays(file="data.npz"))
+    np.savez(root / "data.npz", x=np.zeros(3))
+    with pytest.raises(InputError, match=r"data.images: raw/data.npz has no array 'images' \(there are: x\)"):
+        collect(arrays(file="data.npz"))
+    with pytest.raises(ValueError, match="belong together"):
+        arrays(test_images="x")
+
+
+# --- rows ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("table", "more", "said"),
+    [
+        ("x,label\n1,a\nmany,b\n", {}, "t.csv: line 3: x: 'many' is no finite number"),
+        ("x,label\n1,a\n,b\n", {}, "line 3: x: '' is no finite number"),
+        ("label\na\nb\n", {}, "has no columns of features"),
+        ("x,label\n1,a\n2,a\n", {}, "has one class (a): at least two are needed"),
+        ("x,label,n\n1,a,p\n2,b,p\n", {"id_column": "n"}, "line 3: the id 'p' is already in line 2"),
+        ("x,label,s\n1,a,train\n2,b,val\n", {"split_column": "s"}, "line 3: split 'val': should be"),
+        ("x,label,s\n1,a,train\n2,b,test\n", {"split_column": "s"}, "no training row has the label 'b'"),
+        ("x,label\n", {}, "has no rows"),
+        ("x,label\n1,a\n", {"columns": ["y"]}, "no column 'y'"),
+    ],
+)
+def test_tables_that_cannot_be_used(table: str, more: dict[str, Any], said: str, root: Path) -> None:
+    (root / "t.csv").write_text(table)
+    with pytest.raises(InputError) as caught:
+        collect(features(**more))
+    assert said in str(caught.value)
+
+
+def test_texts_that_cannot_be_used(root: Path) -> None:
+    def problem(rows: str, dimensions: int = 2) -> str:
+        (root / "t.csv").write_text(f"text,label\n{rows}")
+        with pytest.raises(InputError) as caught:
+            collect(placed(Text(kind="text", root="raw", table="t.csv", dimensions=dimensions), "data"))
+        return str(caught.value)
+
+    assert "the column 'text' holds no words" in problem("!,a\n?,b\n")
+    assert "line 3: the text has no words" in problem("some words,a\n?,b\nmore words,b\n")
+    assert "data.dimensions: should be at most 1: there are 2 texts with 4 words" in problem(
+        "a cat sat,a\ndog ran,b\n"
+    )
