@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from cases import IMAGE, image_network, sample_gradient, surroundings
+from looped import example
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -21,6 +22,8 @@ from memtrack.core.recording.trajectory import Trajectory
 from memtrack.core.scores import Need
 from memtrack.integrations import samples as samples_module
 from memtrack.integrations.recorder import Recorder, unwrapped
+
+REPOSITORY = Path(__file__).parents[2]
 
 COUNT, EPOCHS, SCALE = 40, 3, 0.05
 CLASSES = 3
@@ -333,3 +336,19 @@ class TestKindsOfNetworks:
         monkeypatch.setenv("RANK", "1")
         assert not Recorder(data(), tmp_path / "other", **OPTIONS).after_epoch(image_network())
         assert not (tmp_path / "other").exists()
+
+
+class TestTheDocumentation:
+    def test_the_three_lines(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        text = (REPOSITORY / "docs/own_loop.md").read_text(encoding="utf-8")
+        snippet = text.partition("```python\n")[2].partition("```")[0]
+        loop = {"samples": data(), "model": image_network().float(), "train_one_epoch": lambda model: None}
+        exec(snippet.replace("31", "3"), loop)
+        assert Trajectory(tmp_path / "recorded/trajectory").epochs == (1, 2)
+
+    def test_the_example(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        found = example("plain_loop", tmp_path, monkeypatch, capsys)
+        assert found["suspicion"] > 0.9
