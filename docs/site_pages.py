@@ -1,8 +1,8 @@
 """A hook of MkDocs: the pages of the site that are not files in docs/.
 
-README.md is the first page. CONTRIBUTING.md, CHANGELOG.md and benchmarks/ are pages too. The links in all
-files are those of the repository; here they become those of the site. `parameters.md` gets its tables from
-the schema of params.yaml.
+README.md is the first page. CONTRIBUTING.md, CHANGELOG.md and benchmarks/ are pages too, and the examples are
+files. The links in all files are those of the repository; here they become those of the site. `parameters.md`
+gets its tables from the schema of params.yaml.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 REPOSITORY = Path(__file__).parents[1]
-OUTSIDE = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "benchmarks/results/*.*")
+OUTSIDE = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "benchmarks/results/*.*",
+           "examples/*.py")  # fmt: skip
 LINK = re.compile(r"\]\((?!\w+:|#)([^)#\s]+)")
 HUGE = 2**53
 """A bound that is no smaller is not shown."""

@@ -1,1 +1,1 @@
-"""The commands for users: `memtrack check|results|tune|upload`."""
+"""The commands for users: `memtrack check|evaluate|results|tune|upload`."""

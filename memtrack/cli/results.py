@@ -94,7 +94,8 @@ def main(argv: list[str] | None = None) -> int:
                 missing.append(f"{name} with seed {seed}")
         agreement = agreements.get(name)
         _add(table, name, metrics, repeats if several else None, agreement)
-        lines = [f"test accuracy {metrics.test_accuracy:.3f}", *metrics.in_words()]
+        lines = [] if metrics.test_accuracy is None else [f"test accuracy {metrics.test_accuracy:.3f}"]
+        lines += metrics.in_words()
         with suppress(InputError):  # separate stages, which may not have run
             lines += read_json(SuspectsMetrics, SUSPECTS_RESULTS / name / "metrics.json").in_words()
         for folder, kind in SENTENCES.items():

@@ -47,12 +47,14 @@ class Evaluation:
     trajectory: EpochArrays
     scores: Scores
     suggested: NDArray[np.int64]
-    test_accuracy: float
+    test_accuracy: float | None
     confidence: float
     kinds: NDArray[np.object_]
     """What each sample seems to be, (N,); see `memtrack.core.scores.suspicion.kinds`."""
     probabilities: Scores = field(default_factory=dict)
     """Columns of scores.csv with probabilities; see `memtrack.report.sample_tables.LEARNED`."""
+    drawable: bool = True
+    """Whether the samples are images that can be drawn."""
 
     @property
     def corrupted(self) -> NDArray[np.bool_] | None:
@@ -121,9 +123,9 @@ class Evaluation:
             "id": variant.ids,
             "image": variant.images,
             "given_label": names[variant.given],
-            "clean_label": names[variant.clean] if known else "",
+            "clean_label": names_of(variant.clean, names) if known else "",
             "predicted_label": names[self.trajectory.last("predicted")],
-            "suggested_label": suggested_names(self.suggested, names),
+            "suggested_label": names_of(self.suggested, names),
             "kind": self.kinds,
             "corrupted": variant.corrupted.astype(int) if known else "",
             **self.probabilities,
@@ -207,13 +209,13 @@ class Evaluation:
         curvature = self.trajectory.each("curvature")
         figures.curvature_by_epoch(self.trajectory.epochs, curvature, corrupted, folder / "curvature.png")
 
-        for key in {next(iter(self.scores)), "curvature"} & set(self.scores):
+        for key in {next(iter(self.scores)), "curvature"} & set(self.scores) if self.drawable else ():
             self._draw_highest(key, folder / f"highest_{key}.png")
 
     def _draw_highest(self, key: str, path: Path) -> None:
         """Draw the samples of the highest score, with their given and their suggested labels."""
         variant, names = self.variant, self.variant.summary.classes
-        suggested = suggested_names(self.suggested, np.asarray(names, dtype=object))
+        suggested = names_of(self.suggested, np.asarray(names, dtype=object))
         top = np.argsort(-self.scores[key], kind="stable")[:SHEET]
         captions = [
             caption(
@@ -226,9 +228,9 @@ class Evaluation:
         figures.contact_sheet(variant.read(top), captions, variant.corrupted[top].tolist(), path)
 
 
-def suggested_names(suggested: NDArray[np.int64], names: NDArray[np.object_]) -> NDArray[np.object_]:
-    """The names of suggested classes (N,); empty for -1, where nothing is suggested."""
-    return np.where(suggested < 0, "", names[suggested])
+def names_of(numbers: NDArray[np.int64], names: NDArray[np.object_]) -> NDArray[np.object_]:
+    """The names of classes (N,); empty for -1, where there is none."""
+    return np.where(numbers < 0, "", names[numbers])
 
 
 def _behind(found: Difference | None) -> dict[str, float]:

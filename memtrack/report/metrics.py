@@ -44,11 +44,12 @@ class ConflictMetrics(StrictModel):
 
 
 class EvaluateMetrics(StrictModel):
-    """metrics.json of stage evaluate. `scores` is empty if no label is known to be corrupted."""
+    """metrics.json of stage evaluate. `scores` is empty if no label is known to be corrupted. The test
+    accuracy of somebody's own training is not known."""
 
     samples: int
     corrupted: int
-    test_accuracy: Fraction
+    test_accuracy: Fraction | None
     scores: dict[str, ScoreMetrics]
     conflicts: ConflictMetrics | None = None
     warnings: Annotated[tuple[str, ...], Strict(False)] = ()

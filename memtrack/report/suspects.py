@@ -10,7 +10,7 @@ import pandas as pd
 from memtrack.config.json_files import write_json
 from memtrack.data.manifest import write_manifest
 from memtrack.report import figures
-from memtrack.report.evaluation import suggested_names
+from memtrack.report.evaluation import names_of
 from memtrack.report.metrics import SuspectsMetrics
 from memtrack.report.sample_tables import SUSPECTS, write_csv
 from memtrack.runs.causes import suspects_causes
@@ -30,7 +30,7 @@ def write(suspects: Suspects, folder: Path) -> SuspectsMetrics:
             "given_label": names[variant.given],
             "suspicion": found.suspicion,
             "mislabelled": found.probability,
-            "suggested_label": suggested_names(suspects.suggested, names),
+            "suggested_label": names_of(suspects.suggested, names),
             "suggested_probability": found.probability * suspects.share,
         }
     )

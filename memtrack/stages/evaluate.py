@@ -113,7 +113,7 @@ def _log(params: Params, trained: TrainedRun, folder: Path, found: Evaluation) -
     options = {f"evaluate.{key}": str(value) for key, value in params.evaluate.model_dump().items()}
     Run.of_finished_training(params, trained.reference, "evaluated").results(
         files={**tables, "metrics.json": folder / "metrics.json", **drawn},
-        metrics={"final_test_accuracy": found.test_accuracy, **numbers},
+        metrics={"final_test_accuracy": trained.metrics.test_accuracy, **numbers},
         arrays={f"scores/{key}": values.astype(np.float32) for key, values in found.scores.items()},
         tags=options,
     )

@@ -176,21 +176,24 @@ def _found(results: Results) -> list[str]:
     first = f"{metrics.samples} training samples in {len(results.variant.summary.classes)} classes"
     if results.variant.flags_known:
         first += f"; {metrics.corrupted} labels are known to be corrupted"
-    lines = [first, f"test accuracy {metrics.test_accuracy:.1%}"]
+    lines = [first]
+    if metrics.test_accuracy is not None:
+        lines.append(f"test accuracy {metrics.test_accuracy:.1%}")
     if metrics.scores:
         best = max(metrics.scores.items(), key=lambda item: item[1].auroc)
         lines.append(
             f"{title(best[0])} finds the corrupted samples best: AUROC {best[1].auroc:.4f} "
             f"[{best[1].auroc_low:.4f}, {best[1].auroc_high:.4f}]"
         )
-    lines += [*metrics.in_words(), *results.learned.in_words()]
-    if not results.learned.in_words():
-        lines.append("probabilities were not learned: stage suspects does it for suspects.variants")
-    lines.append(
-        "nobody has looked for duplicates yet"
-        if results.duplicated is None
-        else results.duplicated.in_words()
-    )
+    lines += metrics.in_words()
+    if results.learned is not None:  # there are stages that can learn probabilities and look for duplicates
+        unknown = ["probabilities were not learned: stage suspects does it for suspects.variants"]
+        lines += results.learned.in_words() or unknown
+        lines.append(
+            "nobody has looked for duplicates yet"
+            if results.duplicated is None
+            else results.duplicated.in_words()
+        )
     return [f"{line[0].upper()}{line[1:]}." for line in lines]
 
 

@@ -65,6 +65,7 @@ function percent(value) {
   return value > 0.995 && value < 1 ? ">99%" : `${Math.round(100 * value)}%`;
 }
 const labelled = (number) => (number < 0 ? "none" : data.classes[number]);
+const cleanWords = (number, before) => (clean[number] < 0 ? "" : `${before} ${labelled(clean[number])}`);
 
 // ---- overview
 
@@ -566,7 +567,7 @@ function card(place) {
   if (mislabelled) facts.push(element("div", { text: `label wrong: ${percent(mislabelled[number])}` }));
   if (kind[number]) facts.push(element("div", { text: seems(number) }));
   if (clean) {
-    facts.push(element("div", { class: "quiet", text: given[number] === clean[number] ? "not corrupted" : `corrupted, was ${labelled(clean[number])}` }));
+    facts.push(element("div", { class: "quiet", text: given[number] === clean[number] ? "not corrupted" : `corrupted${cleanWords(number, ", was")}` }));
   }
   if (order !== first || !mislabelled) facts.push(element("div", { class: "quiet", text: `${order.title} ${short(order.values[number])}` }));
   for (const fact of facts) fact.title = fact.textContent;
@@ -653,7 +654,7 @@ function openDetails(note = false) {
   const rows = scores.map((score) => [score.title, short(score.values[number]),
     score.ranks ? whole.format(score.ranks[number]) : ""]);
   const facts = [`given ${labelled(given[number])}; ${suggestion(number)}${kind[number] ? `; ${seems(number)}` : ""}`, shown.why[number]];
-  if (clean) facts.push(given[number] === clean[number] ? "The label is not corrupted." : `The label is corrupted; it was ${labelled(clean[number])}.`);
+  if (clean) facts.push(given[number] === clean[number] ? "The label is not corrupted." : `The label is corrupted${cleanWords(number, "; it was")}.`);
   const mates = near(number).map(({ id, label }) => `${id} (${labelled(label)})`);
   if (mates.length) facts.push(`Nearest neighbours: ${mates.join("; ")}.`);
   const decided = markOf(number);

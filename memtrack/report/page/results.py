@@ -38,6 +38,7 @@ class Results:
         neighbours: the rows of the nearest other samples of each sample, nearest first, int64 (N, K); -1
             where there are fewer.
         evaluated, learned, duplicated: metrics.json of the stages evaluate, suspects and duplicates.
+            `learned` is None if there are no stages: somebody has recorded a training loop of their own.
         roc, review: roc.csv and review.csv; without rows if the corrupted samples are not known.
         duplicates: id, group and conflicting of each sample that has a duplicate; None if nobody looked.
     """
@@ -48,7 +49,7 @@ class Results:
     trajectory: EpochArrays
     neighbours: NDArray[np.int64]
     evaluated: EvaluateMetrics
-    learned: SuspectsMetrics
+    learned: SuspectsMetrics | None
     duplicated: DuplicatesMetrics | None
     roc: pd.DataFrame
     review: pd.DataFrame
