@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,9 +65,9 @@ class TrainedNetworks:
         model = trained_network(self._train, self._data.info, self._checkpoints, epoch, remedy=self._remedy)
         return model.to(self._device)
 
-    def models(self) -> Iterator[nn.Module]:
-        """The networks after each recorded epoch."""
-        for epoch in Progress(self.epochs, "measure the networks of recorded epochs"):
+    def models(self, epochs: Sequence[int] | None = None) -> Iterator[nn.Module]:
+        """The networks after these epochs, or after each recorded one."""
+        for epoch in Progress(self.epochs if epochs is None else epochs, "measure the networks"):
             yield self.model(epoch)
 
     def batches(self, rows: NDArray[np.int64] | None = None) -> Iterable[tuple[Tensor, Tensor]]:
