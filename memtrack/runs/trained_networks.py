@@ -47,7 +47,7 @@ class TrainedNetworks:
         from memtrack.runs.networks import chosen_device
 
         self.labels: NDArray[np.int64] = variant.given
-        self.shape = data.info.shape
+        self.ids, self.shape = variant.ids, data.info.shape
         self.epochs, self.variant = epochs, variant
         self._data, self._remedy = data, remedy
         self._train, self._device = params.train, chosen_device(params.train)

@@ -22,6 +22,7 @@ class InMemoryNetworks:
     ) -> None:
         self._networks, self._inputs, self._size, self._rates = networks, inputs, size, rates
         self.labels, self.shape = labels.numpy(), tuple(inputs.shape[1:])
+        self.ids = [f"{row:05d}" for row in range(len(inputs))]
         self.epochs = tuple(range(1, len(networks) + 1))
 
     def models(self, epochs: Sequence[int] | None = None) -> Iterator[nn.Module]:

@@ -36,12 +36,13 @@ class RecordedNetworks(Protocol):
     """The networks of one training, for measurements that were not recorded.
 
     Attributes:
-        labels: the given labels, int64 (N,).
+        labels: the given labels, int64 (N,). ids: the ids of the samples, each once.
         shape: shape of an input, (channels, height, width).
         epochs: the recorded epochs, ascending.
     """
 
     labels: NDArray[np.int64]
+    ids: Sequence[str]
     shape: tuple[int, ...]
     epochs: tuple[int, ...]
 
