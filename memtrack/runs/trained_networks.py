@@ -70,6 +70,10 @@ class TrainedNetworks:
         for epoch in Progress(self.epochs if epochs is None else epochs, "measure the networks"):
             yield self.model(epoch)
 
+    def learning_rate(self, epoch: int) -> float:
+        """The learning rate at the start of an epoch."""
+        return self._checkpoints.metrics(epoch).learning_rate
+
     def batches(self, rows: NDArray[np.int64] | None = None) -> Iterable[tuple[Tensor, Tensor]]:
         """The samples `rows`, or all, in batches."""
         from memtrack.data.batches import variant_batches

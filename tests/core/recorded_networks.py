@@ -29,6 +29,9 @@ class InMemoryNetworks:
         for epoch in self.epochs if epochs is None else epochs:
             yield self._networks[epoch - 1]
 
+    def learning_rate(self, epoch: int) -> float:
+        return self._rates[epoch - 1]
+
     def batches(self, rows: np.ndarray) -> list[tuple[Tensor, Tensor]]:
         parts = torch.from_numpy(rows).split(self._size)
         return [(self._inputs[part], torch.from_numpy(self.labels)[part]) for part in parts]

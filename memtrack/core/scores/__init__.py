@@ -5,12 +5,14 @@ score has its own file, named after its method. Import a new file here: the impo
 """
 
 from memtrack.core.scores import (  # noqa: F401  (registers their scores)
+    arnoldi,
     cg_score,
     critical_sample_ratio,
     from_trajectory,
     grand,
     neighbours,
     suspicion,
+    tracin,
     vog,
 )
 from memtrack.core.scores.registry import (

@@ -51,6 +51,10 @@ class RecordedNetworks(Protocol):
         with other weights."""
         ...
 
+    def learning_rate(self, epoch: int) -> float:
+        """The learning rate at the start of an epoch."""
+        ...
+
     def batches(self, rows: NDArray[np.int64]) -> Iterable[tuple[Tensor, Tensor]]:
         """Batches (normalized inputs (B, ...), given labels int64 (B,)) of the samples `rows`, in this order,
         on the device of the networks."""

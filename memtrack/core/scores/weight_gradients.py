@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,13 +15,26 @@ if TYPE_CHECKING:  # importing torch takes seconds, and checking a score's name 
 
     Weights = Mapping[str, Tensor]
     Measure = Callable[[Tensor, Tensor], Tensor]
+    Reduction = Callable[[Sequence[Tensor]], Tensor]
 
 BYTES = 2**28
 """The memory for the gradients and activations of the samples that are measured at a time."""
 
 
 def squared_gradient_norms(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> NDArray[np.float64]:
-    """The squared norm of the gradient of each sample's cross-entropy loss in all trained weights, (N,).
+    """The squared norm of each sample's gradient, (N,); see `of_each_gradient`."""
+    import torch
+
+    def squared(gradients: Sequence[Tensor]) -> Tensor:
+        return torch.stack([own.square().sum() for own in gradients]).sum()
+
+    return of_each_gradient(model, batches, squared)
+
+
+def of_each_gradient(
+    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], reduce: Reduction
+) -> NDArray[np.float64]:
+    """`reduce` of the gradient of each sample's cross-entropy loss in all trained weights, (N, ...).
 
     The network is in eval mode, so that batch norms use their running statistics: with the statistics of a
     batch, a sample's gradient would depend on the other samples. Weights that training froze do not count.
@@ -33,26 +46,27 @@ def squared_gradient_norms(model: nn.Module, batches: Iterable[tuple[Tensor, Ten
 
     Args:
         batches: (normalized inputs (B, ...), given labels int64 (B,)), on the device of the network.
+        reduce: a function of one sample's gradients, in the order of `trained_weights`.
     """
     import torch
 
     from memtrack.core.recording.eval_mode import check_labels, differentiating
 
-    parts, measure = [np.zeros(0)], None
+    parts, measure = [], None
     with trained_weights(model) as weights, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "There is a performance drop")  # torch loops over some operations
         for inputs, labels in batches:
             check_labels(inputs, labels)
             with differentiating(inputs):
                 if measure is None:
-                    measure = _together(model, weights, inputs)
+                    measure = _together(model, weights, reduce, inputs)
                     try:
                         measure(inputs[:2], labels[:2])
                     except torch.OutOfMemoryError:
                         raise
                     except (RuntimeError, ValueError, TypeError):  # torch.func cannot handle the network
-                        measure = _one_by_one(model, weights)
-                parts.append(measure(inputs, labels).double().cpu().numpy())
+                        measure = _one_by_one(model, weights, reduce)
+                parts.append(measure(inputs, labels).detach().double().cpu().numpy())
     return np.concatenate(parts)
 
 
@@ -66,17 +80,6 @@ def trained_weights(model: nn.Module) -> Iterator[Weights]:
         for own in trained.values():
             own.requires_grad_(True)
         yield trained
-
-
-def sample_loss(model: nn.Module) -> Callable[[Weights, Tensor, Tensor], Tensor]:
-    """The cross-entropy loss of one sample as a function of (weights, input, label)."""
-    from torch.func import functional_call
-    from torch.nn.functional import cross_entropy
-
-    def loss(weights: Weights, sample: Tensor, label: Tensor) -> Tensor:
-        return cross_entropy(functional_call(model, dict(weights), (sample[None],)), label[None])
-
-    return loss
 
 
 def samples_at_once(model: nn.Module, weights: Weights, inputs: Tensor) -> int:
@@ -94,36 +97,32 @@ def samples_at_once(model: nn.Module, weights: Weights, inputs: Tensor) -> int:
     return max(1, BYTES // max(sum(kept), 1))
 
 
-def _together(model: nn.Module, weights: Weights, inputs: Tensor) -> Measure:
+def _together(model: nn.Module, weights: Weights, reduce: Reduction, inputs: Tensor) -> Measure:
     """Measures several samples at a time."""
-    from torch.func import grad, vmap
+    from torch.func import functional_call, grad, vmap
+    from torch.nn.functional import cross_entropy
 
-    gradient = grad(sample_loss(model))
     detached = {name: own.detach() for name, own in weights.items()}
 
-    def squared(sample: Tensor, label: Tensor) -> Tensor:
-        return _sum(own.square().sum() for own in gradient(detached, sample, label).values())
+    def loss(weights: dict[str, Tensor], sample: Tensor, label: Tensor) -> Tensor:
+        return cross_entropy(functional_call(model, weights, (sample[None],)), label[None])
 
-    return vmap(squared, chunk_size=samples_at_once(model, weights, inputs))
+    def measure(sample: Tensor, label: Tensor) -> Tensor:
+        return reduce(list(grad(loss)(detached, sample, label).values()))
+
+    return vmap(measure, chunk_size=samples_at_once(model, weights, inputs))
 
 
-def _one_by_one(model: nn.Module, weights: Weights) -> Measure:
+def _one_by_one(model: nn.Module, weights: Weights, reduce: Reduction) -> Measure:
     """Measures one sample after the other."""
     import torch
     from torch.nn.functional import cross_entropy
 
-    def squared(inputs: Tensor, labels: Tensor) -> Tensor:
+    def measure(inputs: Tensor, labels: Tensor) -> Tensor:
         found = []
         for sample, label in zip(inputs, labels, strict=True):
             loss = cross_entropy(model(sample[None]), label[None])
-            gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
-            found.append(_sum(own.square().sum() for own in gradients if own is not None))
+            found.append(reduce(torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)))
         return torch.stack(found)
 
-    return squared
-
-
-def _sum(parts: Iterable[Tensor]) -> Tensor:
-    import torch
-
-    return torch.stack(list(parts)).sum()
+    return measure

@@ -108,7 +108,7 @@ def test_ranks(values: list[float], expected: list[int]) -> None:
     assert found.tolist() == expected
 
 
-COSTLY = {"vog", "grand", "critical_sample_ratio", "cg_score"}
+COSTLY = {"vog", "grand", "critical_sample_ratio", "cg_score", "tracin", "arnoldi"}
 
 
 def test_costly_scores_say_what_they_cost_and_are_not_computed_unless_they_are_asked_for() -> None:
