@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,7 +47,7 @@ class TrainedNetworks:
         from memtrack.runs.networks import chosen_device
 
         self.labels: NDArray[np.int64] = variant.given
-        self.shape = data.info.shape
+        self.ids, self.shape = variant.ids, data.info.shape
         self.epochs, self.variant = epochs, variant
         self._data, self._remedy = data, remedy
         self._train, self._device = params.train, chosen_device(params.train)
@@ -65,10 +65,14 @@ class TrainedNetworks:
         model = trained_network(self._train, self._data.info, self._checkpoints, epoch, remedy=self._remedy)
         return model.to(self._device)
 
-    def models(self) -> Iterator[nn.Module]:
-        """The networks after each recorded epoch."""
-        for epoch in Progress(self.epochs, "measure the networks of recorded epochs"):
+    def models(self, epochs: Sequence[int] | None = None) -> Iterator[nn.Module]:
+        """The networks after these epochs, or after each recorded one."""
+        for epoch in Progress(self.epochs if epochs is None else epochs, "measure the networks"):
             yield self.model(epoch)
+
+    def learning_rate(self, epoch: int) -> float:
+        """The learning rate at the start of an epoch."""
+        return self._checkpoints.metrics(epoch).learning_rate
 
     def batches(self, rows: NDArray[np.int64] | None = None) -> Iterable[tuple[Tensor, Tensor]]:
         """The samples `rows`, or all, in batches."""

@@ -41,7 +41,9 @@ class EvaluateParams(Section):
     """The scores, and the intervals of what is measured of them."""
 
     scores: Choices[ScoreName] | None = Field(
-        None, description="The names of the scores; null: all but vog. `suspicion` is always computed."
+        None,
+        description="The names of the scores; null: all but the costly ones (docs/scores.md). `suspicion` is "
+        "always computed.",
     )
     bootstrap: Annotated[int, Field(ge=10, le=100_000)] = Field(
         1000,

@@ -4,7 +4,17 @@
 score has its own file, named after its method. Import a new file here: the import registers its scores.
 """
 
-from memtrack.core.scores import from_trajectory, neighbours, suspicion, vog  # noqa: F401  (registers their scores)
+from memtrack.core.scores import (  # noqa: F401  (registers their scores)
+    arnoldi,
+    cg_score,
+    critical_sample_ratio,
+    from_trajectory,
+    grand,
+    neighbours,
+    suspicion,
+    tracin,
+    vog,
+)
 from memtrack.core.scores.registry import (
     RENAMED,
     SCORES,

@@ -7,7 +7,7 @@ probabilities, f the logits, and T the number of recorded epochs t. Scores see r
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
@@ -36,15 +36,23 @@ class RecordedNetworks(Protocol):
     """The networks of one training, for measurements that were not recorded.
 
     Attributes:
-        labels: the given labels, int64 (N,).
+        labels: the given labels, int64 (N,). ids: the ids of the samples, each once.
         shape: shape of an input, (channels, height, width).
+        epochs: the recorded epochs, ascending.
     """
 
     labels: NDArray[np.int64]
+    ids: Sequence[str]
     shape: tuple[int, ...]
+    epochs: tuple[int, ...]
 
-    def models(self) -> Iterator[nn.Module]:
-        """The network after each recorded epoch, in order. It may be the same object with other weights."""
+    def models(self, epochs: Sequence[int] | None = None) -> Iterator[nn.Module]:
+        """The network after each of these recorded epochs, or after all, in order. It may be the same object
+        with other weights."""
+        ...
+
+    def learning_rate(self, epoch: int) -> float:
+        """The learning rate at the start of an epoch."""
         ...
 
     def batches(self, rows: NDArray[np.int64]) -> Iterable[tuple[Tensor, Tensor]]:

@@ -106,3 +106,11 @@ def test_ranks(values: list[float], expected: list[int]) -> None:
     found = ranks(np.array(values, dtype=np.float64))
     assert found.dtype == np.int64
     assert found.tolist() == expected
+
+
+COSTLY = {"vog", "grand", "critical_sample_ratio", "cg_score", "tracin", "arnoldi"}
+
+
+def test_costly_scores_say_what_they_cost_and_are_not_computed_unless_they_are_asked_for() -> None:
+    assert {name for name, score in SCORES.items() if not score.by_default} == COSTLY
+    assert all(SCORES[name].cost for name in COSTLY)

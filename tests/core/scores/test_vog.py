@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from recorded_networks import InMemoryNetworks
 from torch import Tensor, nn
 
-from memtrack.core.scores import SCORES, Need, compute, vog
+from memtrack.core.scores import Need, compute, vog
 from memtrack.core.scores.vog import standardized, variance_of_gradients
 
 
@@ -73,30 +74,12 @@ def test_standardized_within_each_class() -> None:
     assert standardized(values, np.array([0, 0, 1, 1, 2])).tolist() == [-1.0, 1.0, 0.0, 0.0, 0.0]
 
 
-class Networks:
-    """`RecordedNetworks` in memory."""
-
-    def __init__(self, networks: list[nn.Module], inputs: Tensor, labels: Tensor) -> None:
-        self._networks, self._inputs = networks, inputs
-        self.labels, self.shape = labels.numpy(), tuple(inputs.shape[1:])
-
-    def models(self) -> Iterator[nn.Module]:
-        yield from self._networks
-
-    def batches(self, rows: np.ndarray) -> list[tuple[Tensor, Tensor]]:
-        return [(self._inputs[rows], torch.from_numpy(self.labels)[rows])]
-
-
 @pytest.mark.parametrize("moments", [1, 7 * 50, 2**27], ids=["one sample", "seven", "all"])
 def test_the_score_does_not_depend_on_how_many_samples_are_measured_at_a_time(
     networks: list[nn.Module], moments: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inputs, labels = torch.randn(20, 2, 5, 5), torch.arange(20) % 3
     monkeypatch.setattr(vog, "MOMENTS", moments)
-    found = compute("vog", {Need.NETWORKS: Networks(networks, inputs, labels)})
+    found = compute("vog", {Need.NETWORKS: InMemoryNetworks(networks, inputs, labels)})
     brute = np.array(brute_force(networks, inputs, labels), dtype=np.float32)
     np.testing.assert_allclose(found, standardized(brute, labels.numpy()), rtol=1e-3, atol=1e-4)
-
-
-def test_it_costs_something_and_is_not_computed_unless_it_is_asked_for() -> None:
-    assert [name for name, score in SCORES.items() if not score.by_default] == ["vog"]
