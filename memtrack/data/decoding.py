@@ -158,6 +158,16 @@ def why(error: OSError | RefusedImage) -> str:
     return f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
 
 
+def header(path: Path) -> Image.Image:
+    """The image in a file with its size in pixels, not decoded.
+
+    Raises:
+        BrokenImage, RefusedImage, OSError: as `decode`.
+    """
+    with _opened(path, None) as image:
+        return image
+
+
 def kind_of_image(path: Path) -> str | None:
     """The format of an image file by its content, such as "PNG"; None if Pillow does not know it."""
     try:

@@ -133,6 +133,37 @@ def test_where_nobody_looked_for_duplicates() -> None:
     assert "Nobody has looked for duplicates yet." in found["found"]
 
 
+def test_what_else_is_wrong() -> None:
+    results = reviewed()
+    found = content(results)
+    assert [(one["title"], one["train"], one["test"]) for one in found["issues"]] == [
+        ("in the test split", 1, 2),
+        ("in the test split under another label", 1, 0),
+        ("dark", 1, 4),
+    ]
+    has = {
+        one["title"]: numbers(found["shown"]["issues"], "<u2") >> one["bit"] & 1 for one in found["issues"]
+    }
+    place = {sample: number for number, sample in enumerate(found["shown"]["ids"])}
+    first, second = (place[results.variant.ids[row]] for row in (2, 3))
+    assert {title: np.flatnonzero(flags).tolist() for title, flags in has.items()} == {
+        "in the test split": [second], "in the test split under another label": [first], "dark": [first],
+    }  # fmt: skip
+    others, number = found["others"], numbers(found["shown"]["leak"], "<i4")
+    assert [others["ids"][number[sample] - 60] for sample in (first, second)] == ["test 0", "test 1"]
+    given = numbers(others["given"], "<i4")
+    assert [CLASSES[given[number[sample] - 60]] for sample in (first, second)] == results.images.labels[60:]
+    assert (np.delete(number, [first, second]) == -1).all()
+    assert found["shown"]["why"][second].startswith("Same image as test 1 of the test split")
+    assert any("80% of the images are low in information" in line for line in found["found"])
+
+
+def test_where_nobody_looked_what_else_is_wrong() -> None:
+    found = content(reviewed(quality=False))
+    assert found["issues"] == []
+    assert (found["shown"]["issues"], found["shown"]["leak"]) == (None, None)
+
+
 def test_scores_that_are_not_known() -> None:
     score = np.where(np.arange(60) < 10, np.nan, 0.5)
     found = content(reviewed(csl=score, suspicion=score))
@@ -270,6 +301,18 @@ def test_duplicates_of_other_samples_are_refused(text: str, tmp_path: Path) -> N
     variant: Any = SimpleNamespace(name="noisy", row={"a": 0})
     with pytest.raises(InputError, match="run `dvc repro duplicates@noisy`"):
         page_results._duplicates(path, variant)
+
+
+def test_issues_are_read_as_they_are_written_and_those_of_other_samples_are_refused(tmp_path: Path) -> None:
+    path, images = tmp_path / "issues.csv", SimpleNamespace(ids=["=a", "b", "=a"], first_test=2)
+    head = "id,split,label,issue,value,other_id,other_label\n"
+    path.write_text(head + "'=a,train,x,leak,0,'=a,x\n'=a,test,x,dark,0.1,,\nb,train,y,dark,0.2,,\n")
+    found = page_results._issues(path, "noisy", images)  # type: ignore[arg-type]
+    assert found.to_numpy().tolist() == [["leak", 0, 2], ["dark", 1, -1]]
+    for line in ("z,train,x,dark,0,,", "b,train,x,odd,0,,", "b,train,x,leak,0,b,x", "b,other,x,dark,0,,"):
+        path.write_text(f"{head}{line}\n")
+        with pytest.raises(InputError, match="run `dvc repro quality@noisy`"):
+            page_results._issues(path, "noisy", images)  # type: ignore[arg-type]
 
 
 def test_curves_that_are_not_there_are_said(tmp_path: Path) -> None:

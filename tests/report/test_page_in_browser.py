@@ -100,7 +100,7 @@ def brought(page: Any, text: str) -> str:
 def test_it_shows_what_was_found_and_the_first_sample(page: Any) -> None:
     assert "60 of 60 training samples" in page.inner_text("header")
     assert "12 labels are known to be corrupted" in page.inner_text("#found")
-    assert page.locator("figure").count() == 6
+    assert page.locator("figure").count() == 7
     card = page.locator("#card-0")
     assert IDS[0] in card.inner_text()
     assert f"given {GIVEN[IDS[0]]}" in card.inner_text()
@@ -125,6 +125,20 @@ def test_details_name_the_neighbours_and_all_scores(page: Any) -> None:
     csl, rank = TABLE[["csl", "csl_rank"]].iloc[0]
     assert f"cumulative loss (CSL)\t{csl:.4g}\t{rank:.0f}" in text
     assert "probability that the label is wrong\t0.9" in text
+
+
+def test_details_show_the_same_image_in_the_test_split(page: Any) -> None:
+    page.get_by_title("show the samples that are in the test split", exact=True).click()
+    assert page.inner_text("#count") == "1 of 60 samples"
+    press(page, "Enter")
+    pictured = page.locator("#details .near.test")
+    assert pictured.locator(".sprite").count() == 1
+    assert pictured.locator("> div").get_attribute("title") == f"test 1: {CLASSES[RESULTS.variant.given[3]]}"
+    assert pictured.locator(".other").count() == 0
+    page.keyboard.press("Escape")
+    page.select_option("select[name=issue]", label="in the test split under another label")
+    press(page, "Enter")
+    assert pictured.locator(".other").count() == 1
 
 
 def test_names_are_text(page: Any) -> None:
@@ -152,6 +166,15 @@ def test_filters(page: Any) -> None:
     api.expect(count).to_have_text("60 of 60 samples")
     page.select_option("select[name=duplicates]", "conflict")
     assert count.inner_text() == "2 of 60 samples"
+    page.click("text=Clear filters")
+    api.expect(count).to_have_text("60 of 60 samples")
+    page.select_option("select[name=issue]", "any")
+    assert count.inner_text() == "2 of 60 samples"
+    page.select_option("select[name=issue]", label="dark")
+    assert count.inner_text() == "1 of 60 samples"
+    dark = RESULTS.variant.ids[2]
+    assert IDS[int(selected(page))] == dark
+    assert "in the test split under another label, dark" in page.locator("[aria-selected=true]").inner_text()
     page.click("text=Clear filters")
     api.expect(count).to_have_text("60 of 60 samples")
     page.select_option("select[name=order]", label="cumulative loss (CSL)")

@@ -22,6 +22,8 @@ const suggestedProbability = numbers(shown.suggested_probability, Float32Array);
 const neighbours = numbers(shown.neighbours, Int32Array);
 const group = numbers(shown.group, Int32Array);
 const kind = numbers(shown.kind, Uint8Array);
+const issues = numbers(shown.issues, Uint16Array);
+const leak = numbers(shown.leak, Int32Array);
 const conflicting = numbers(shown.conflicting, Uint8Array);
 const trajectories = { margin: numbers(shown.margin, Float32Array), curvature: numbers(shown.curvature, Float32Array) };
 const otherGiven = numbers(data.others.given, Int32Array);
@@ -193,13 +195,7 @@ function drawConfusion() {
   const button = ([one, other, count]) => {
     const made = element("button", { type: "button", text: whole.format(count),
       title: `show the samples given as ${labelled(one)} for which ${labelled(other)} is suggested` });
-    made.addEventListener("click", () => {
-      form.reset();
-      form.elements.given.value = String(one);
-      form.elements.suggested.value = String(other);
-      filter();
-      byId("review").focus();
-    });
+    made.addEventListener("click", () => only({ given: String(one), suggested: String(other) }));
     return made;
   };
   let made;
@@ -215,7 +211,19 @@ function drawConfusion() {
       pairs.map((pair) => [labelled(pair[0]), labelled(pair[1]), button(pair)]));
   }
   const note = `${matrix ? "Rows: given, columns: suggested label" : "The most frequent pairs"}, of ${among}. A number shows its samples on this page.`;
-  figure("Given against suggested labels", element("p", { class: "quiet", text: note }), made).className = data.aurocs.length ? "whole" : "";
+  figure("Given against suggested labels", element("p", { class: "quiet", text: note }), made).className = !data.aurocs.length ? "" : data.issues.length ? "broad" : "whole";
+}
+
+function drawIssues() {
+  const rows = data.issues.map(({ bit, title, train, test }) => {
+    const here = issues.reduce((count, bits) => count + ((bits >> bit) & 1), 0);
+    const made = element("button", { type: "button", text: whole.format(here), title: `show the samples that are ${title}` });
+    made.addEventListener("click", () => only({ issue: String(bit) }));
+    return [title, here ? made : "0", whole.format(train), whole.format(test)];
+  });
+  const note = "Apart from the labels. A number shows its samples on this page.";
+  figure("What else is wrong", element("p", { class: "quiet", text: note }),
+    table(["What else is wrong", "images", "shown", "training", "test"], rows));
 }
 
 function overview() {
@@ -230,6 +238,7 @@ function overview() {
   }
   drawHistogram();
   drawCurvature();
+  if (data.issues.length) drawIssues();
   drawConfusion();
 }
 
@@ -430,8 +439,18 @@ function fillFilters() {
   options(elements.given, [["", "all"], ...classes]);
   options(elements.suggested, [["", "all"], ["-1", "none"], ...classes]);
   options(elements.kind, data.kinds.map((name, at) => [String(at), name || "neither"]).reverse());
+  options(elements.issue, data.issues.length ? [["any", "any"], ...data.issues.map(({ bit, title }) => [String(bit), title])] : []);
+  elements.issue.closest("label").hidden = !data.issues.length;
   elements.corrupted.closest("label").hidden = !clean;
   elements.duplicates.closest("label").hidden = !group;
+}
+
+/** Show the samples that these filters alone let through. */
+function only(values) {
+  form.reset();
+  for (const [name, value] of Object.entries(values)) form.elements[name].value = value;
+  filter();
+  byId("review").focus();
 }
 
 /** Apply the order and the filters; select the sample `number`, or else what has taken its place. */
@@ -451,6 +470,7 @@ function filter(number = null) {
       const wanted = { group: group[at] > 0, conflict: conflicting[at] > 0, none: group[at] === 0 };
       if (!wanted[value("duplicates")]) return false;
     }
+    if (value("issue") !== "" && !(value("issue") === "any" ? issues[at] : (issues[at] >> Number(value("issue"))) & 1)) return false;
     if (value("decision") !== "") {
       const { decision } = markOf(at);
       if (value("decision") === "none" ? decision : value("decision") === "any" ? !decision : decision !== value("decision")) return false;
@@ -550,6 +570,8 @@ function suggestion(number) {
   return `suggested ${labelled(suggested[number])}${chance}`;
 }
 
+/** What else is wrong with an image; "" if nothing is. */
+const wrong = (number) => (issues ? data.issues.filter(({ bit }) => (issues[number] >> bit) & 1).map(({ title }) => title).join(", ") : "");
 const seems = (number) => `seems ${data.kinds[kind[number]]}`;
 
 function rank(number) {
@@ -564,7 +586,8 @@ function card(place) {
     element("div", { text: suggestion(number) }),
   ];
   if (mislabelled) facts.push(element("div", { text: `label wrong: ${percent(mislabelled[number])}` }));
-  if (kind[number]) facts.push(element("div", { text: seems(number) }));
+  const also = [kind[number] ? seems(number) : "", wrong(number)].filter(Boolean).join("; ");
+  if (also) facts.push(element("div", { text: also }));
   if (clean) {
     facts.push(element("div", { class: "quiet", text: given[number] === clean[number] ? "not corrupted" : `corrupted, was ${labelled(clean[number])}` }));
   }
@@ -573,7 +596,7 @@ function card(place) {
   return element("div", {
     class: "card", id: `card-${number}`, role: "option", "data-place": place,
     "aria-setsize": list.length, "aria-posinset": place + 1, "aria-selected": "false",
-    "aria-label": `${rank(number)}, ${id}, given ${labelled(given[number])}, ${suggestion(number)}${kind[number] ? `, ${seems(number)}` : ""}. ${shown.why[number]}` +
+    "aria-label": `${rank(number)}, ${id}, given ${labelled(given[number])}, ${suggestion(number)}${also ? `, ${also}` : ""}. ${shown.why[number]}` +
       (decided.decision ? ` Decided: ${decided.decision} ${decided.label}` : ""),
   },
   element("div", { class: "top" }, element("div", { class: "frame" }, picture(number, 96), ...(decided.decision ? [badge(decided)] : [])), element("div", { class: "facts" }, ...facts)),
@@ -608,23 +631,29 @@ function spark(name, number) {
   return element("div", { class: "spark" }, name, svg);
 }
 
+/** The image with a number: its own number, its id and its class. */
+const known = (other) => ({
+  other,
+  id: other < total ? shown.ids[other] : data.others.ids[other - total],
+  label: other < total ? given[other] : otherGiven[other - total],
+});
+
 /** The nearest neighbours of a sample, each with its number, its id and its class. */
 function near(number) {
-  return Array.from(neighbours.subarray(number * NEAREST, (number + 1) * NEAREST)).filter((other) => other >= 0).map((other) => ({
-    other,
-    id: other < total ? shown.ids[other] : data.others.ids[other - total],
-    label: other < total ? given[other] : otherGiven[other - total],
-  }));
+  return Array.from(neighbours.subarray(number * NEAREST, (number + 1) * NEAREST)).filter((other) => other >= 0).map(known);
+}
+
+/** An image with its label below it, which is red if it is not that of the sample `number`. */
+function mate({ other, id, label }, number, side) {
+  const name = element("div", { text: labelled(label) });
+  if (label !== given[number]) name.className = "other";
+  return element("div", { title: `${id}: ${labelled(label)}` }, element("div", { class: "frame" }, picture(other, side)), name);
 }
 
 function nearest(number, side) {
   const made = element("div", { class: "near" });
   made.style.setProperty("--side", `${side}px`);
-  for (const { other, id, label } of near(number)) {
-    const name = element("div", { text: labelled(label) });
-    if (label !== given[number]) name.className = "other";
-    made.append(element("div", { title: `${id}: ${labelled(label)}` }, element("div", { class: "frame" }, picture(other, side)), name));
-  }
+  made.append(...near(number).map((one) => mate(one, number, side)));
   return made;
 }
 
@@ -656,10 +685,17 @@ function openDetails(note = false) {
   if (clean) facts.push(given[number] === clean[number] ? "The label is not corrupted." : `The label is corrupted; it was ${labelled(clean[number])}.`);
   const mates = near(number).map(({ id, label }) => `${id} (${labelled(label)})`);
   if (mates.length) facts.push(`Nearest neighbours: ${mates.join("; ")}.`);
+  if (wrong(number)) facts.push(`The image is ${wrong(number)}.`);
   const decided = markOf(number);
+  const same = [];
+  if (leak && leak[number] >= 0) {
+    const made = element("div", { class: "near test" }, mate(known(leak[number]), number, 72));
+    made.style.setProperty("--side", "72px");
+    same.push(element("figure", {}, element("figcaption", { text: "in the test split" }), made));
+  }
   byId("details-body").replaceChildren(
     element("div", { class: "wide" }, element("div", { class: "frame big" }, picture(number, window.innerWidth < 640 ? 120 : 200)),
-      spark("margin", number), spark("curvature", number), nearest(number, 72)),
+      spark("margin", number), spark("curvature", number), nearest(number, 72), ...same),
     ...facts.map((text) => element("p", { text })),
     element("p", {}, ...(decided.decision ? [badge(decided)] : ["Not decided yet."])));
   byId("details-scores").replaceChildren(table(["Scores of this sample", "score", "value", "rank"], rows));
