@@ -17,18 +17,21 @@ WHATS: tuple[What, ...] = get_args(What)
 
 @dataclass(frozen=True)
 class Decision:
-    """What happens to a sample, and why. label: its new class if it is relabelled, else ''."""
+    """What happens to a sample, and why. label: its new class if it is relabelled, else ''. by, when: who
+    decided, and when, in that person's words."""
 
     what: What
     label: str = ""
     reason: str = ""
+    by: str = ""
+    when: str = ""
 
 
 def read_decisions(path: Path, variant: VariantData) -> dict[str, Decision]:
     """The decisions of a table, by sample.
 
     It has the columns id and decision, and label if there is one to relabel. The other columns of the page's
-    export may be there: given_label is compared with the variant, and a note is kept.
+    export may be there: given_label is compared with the variant, and note, by and when are kept.
 
     Raises:
         InputError: with the row of every id, decision or label that cannot be followed.
@@ -55,7 +58,9 @@ def read_decisions(path: Path, variant: VariantData) -> dict[str, Decision]:
                 what, label, cells.get("given_label", ""), given[sample], variant.summary.classes
             )
             if not wrong:
-                found[sample] = Decision(what, label, unguarded(cells.get("note", "")))
+                found[sample] = Decision(
+                    what, label, *(unguarded(cells.get(name, "")) for name in ("note", "by", "when"))
+                )
         if wrong:
             problems.append(Problem(path, message=f"{row_name(path, row)}: {wrong}"))
     if problems:

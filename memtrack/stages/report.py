@@ -35,6 +35,9 @@ def report(params: Params, name: str) -> None:
     variant = VariantData(name, data)
     run = TrainedRun(params, data, variant, TRAIN_RESULTS / name, f"train@{name}")
     results = read_results(params, variant, run, AllImages(data, variant))
+    if results.memorization is None and name in params.memorization.variants:
+        later = f"after memorization@{name} run `dvc repro -f report@{name}`"
+        print(f"{name}: memorization is not on the page yet: {later}")
     found = content(results, params.report, data.info.shape)
     path = REPORT_RESULTS / name / PAGE
     write_page(found, path)

@@ -56,7 +56,10 @@ def test_the_most_suspect_samples_are_shown_with_what_the_tables_have() -> None:
         assert found["scores"][place]["key"] == name
         np.testing.assert_array_equal(numbers(shown["ranks"][place], "<i4"), table[f"{name}_rank"])
         np.testing.assert_allclose(numbers(shown["scores"][place], "<f4"), table[name], rtol=1e-6)
-    assert [found["kinds"][number] for number in numbers(shown["kind"], "u1")] == table["kind"].tolist()
+    kinds = table["kind"].mask(
+        table["id"].isin(results.variant.ids[:2]), "conflicting"
+    )  # they have one image
+    assert [found["kinds"][number] for number in numbers(shown["kind"], "u1")] == kinds.tolist()
     for name in ("mislabelled", "suggested_probability"):
         np.testing.assert_allclose(numbers(shown[name], "<f4"), table[name], rtol=1e-6)
     epochs = [results.trajectory.load("margin", epoch)[table.index] for epoch in (2, 4, 6)]
@@ -130,6 +133,7 @@ def test_without_probabilities_the_first_twentieth_is_suspected() -> None:
 def test_where_nobody_looked_for_duplicates() -> None:
     found = content(reviewed(duplicates=False))
     assert found["shown"]["group"] is None
+    assert 3 not in numbers(found["shown"]["kind"], "u1")
     assert "Nobody has looked for duplicates yet." in found["found"]
 
 
@@ -156,6 +160,17 @@ def test_what_else_is_wrong() -> None:
     assert (np.delete(number, [first, second]) == -1).all()
     assert found["shown"]["why"][second].startswith("Same image as test 1 of the test split")
     assert any("80% of the images are low in information" in line for line in found["found"])
+
+
+def test_measured_memorization() -> None:
+    results = reviewed()
+    found = content(results)
+    rows = [results.variant.row[sample] for sample in found["shown"]["ids"]]
+    assert results.memorization is not None
+    np.testing.assert_allclose(
+        numbers(found["shown"]["memorization"], "<f4"), results.memorization[rows], rtol=1e-6
+    )
+    assert content(reviewed(memorization=False))["shown"]["memorization"] is None
 
 
 def test_where_nobody_looked_what_else_is_wrong() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -160,8 +161,19 @@ def test_filters(page: Any) -> None:
     page.click("text=Clear filters")
     api.expect(count).to_have_text("60 of 60 samples")
     page.select_option("select[name=kind]", label="rare")
-    assert count.inner_text() == f"{(TABLE['kind'] == 'rare').sum()} of 60 samples"
+    rare = (TABLE["kind"] == "rare") & ~TABLE["id"].isin(RESULTS.variant.ids[:2])
+    assert count.inner_text() == f"{rare.sum()} of 60 samples"
     assert "seems rare" in page.locator("[aria-selected=true]").inner_text()
+    page.click("text=Clear filters")
+    api.expect(count).to_have_text("60 of 60 samples")
+    page.select_option("select[name=kind]", label="conflicting")
+    assert count.inner_text() == "2 of 60 samples"
+    assert "conflicting duplicate" in page.locator("[aria-selected=true]").inner_text()
+    page.click("text=Clear filters")
+    api.expect(count).to_have_text("60 of 60 samples")
+    for choice, samples in (("1", 11), ("0", 45), ("unknown", 4)):  # 0.9 for 11, 0.25 for 45, 4 without
+        page.select_option("select[name=memorized]", choice)
+        assert count.inner_text() == f"{samples} of 60 samples"
     page.click("text=Clear filters")
     api.expect(count).to_have_text("60 of 60 samples")
     page.select_option("select[name=duplicates]", "conflict")
@@ -250,8 +262,21 @@ def test_decisions_are_imported(page: Any) -> None:
     assert exported(page) == lines
     press(page, "u")
     assert exported(page) == HEADER
-    assert "Imported from decisions.csv: 1." in brought(page, f"decision,id,by\nremove,{quoted(IDS[3])},me\n")
+    assert "Imported from decisions.csv: 1." in brought(page, f"decision,id,x\nremove,{quoted(IDS[3])},me\n")
     assert exported(page) == HEADER + row(3, "remove")
+
+
+def test_who_decided_and_when_is_kept(page: Any) -> None:
+    brought(page, f"id,decision,by,when\n{quoted(IDS[3])},remove,=me,yesterday\n")
+    page.fill("#by", "A. Reader")
+    press(page, "k")
+    page.reload()
+    Path("decisions.csv").write_text(exported(page), encoding="utf-8")
+    first, second = read_decisions(Path("decisions.csv"), RESULTS.variant).values()
+    assert (second.what, second.by, second.when) == ("remove", "=me", "yesterday")
+    assert (first.what, first.by) == ("keep", "A. Reader")
+    moment = datetime.fromisoformat(first.when)
+    assert abs((datetime.now(UTC) - moment).total_seconds()) < 3600
 
 
 def test_a_wrong_file_is_refused_with_a_sentence(page: Any) -> None:

@@ -32,6 +32,7 @@ def reviewed(
     learned: bool = True,
     duplicates: bool = True,
     quality: bool = True,
+    memorization: bool = True,
     epochs: Sequence[int] = (2, 4, 6),
     channels: int = 1,
     **changed: Any,
@@ -108,4 +109,5 @@ def reviewed(
                        usual={"low_information": 0.8}, leaks=1, conflicting_leaks=1) if quality else None,
         pd.DataFrame({"issue": ["conflicting_leak", "leak", "dark"], "row": [2, 3, 2],
                       "other": [samples, samples + 1, -1]}) if quality else None,
+        np.where(np.arange(samples) < 4, np.nan, np.where(wrong, 0.9, 0.25)) if memorization else None,
     )  # fmt: skip

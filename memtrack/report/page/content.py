@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from memtrack.config.sections.report import ReportParams
+from memtrack.core.memorization.estimates import MEMORIZED
 from memtrack.core.scores import title
 from memtrack.core.scores.suspicion import MISLABELLED, RARE
 from memtrack.report.metrics import ISSUES
@@ -34,7 +35,9 @@ CURVES, POINTS = 5, 200
 BINS = 40
 SUSPECTED = 0.05
 """The share of the samples, the most suspect ones, that are called suspected without probabilities."""
-KINDS = ("", MISLABELLED, RARE)
+CONFLICTING = "conflicting"
+"""A sample with a duplicate under another label; this goes before what the votes say."""
+KINDS = ("", MISLABELLED, RARE, CONFLICTING)
 """What a sample may seem to be; see `memtrack.core.scores.suspicion.kinds`."""
 CLASSES, PAIRS = 20, 30
 """Up to so many classes have a confusion matrix; of more, so many pairs of classes are listed."""
@@ -69,6 +72,7 @@ def content(results: Results, options: ReportParams, shape: Sequence[int]) -> di
         "epochs": list(epochs),
         "usual": {name: _medians(results, name, epochs) for name in ("margin", "curvature")},
         "kinds": list(KINDS),
+        "memorized": MEMORIZED,
         "issues": _issues(results),
         "scores": [{"key": key, "title": title(key)} for key in score_names(table)],
         "others": {
@@ -96,10 +100,12 @@ def _samples(
     known = variant.flags_known
     group = np.zeros(len(variant.ids), dtype=np.int64)
     conflicting = np.zeros(len(variant.ids), dtype=bool)
+    kind = table["kind"].to_numpy(dtype=object, copy=True)
     if results.duplicates is not None:
         rows = [variant.row[sample] for sample in results.duplicates["id"]]
         group[rows] = results.duplicates["group"]
         conflicting[rows] = results.duplicates["conflicting"]
+        kind[conflicting] = CONFLICTING
     return {
         "ids": [variant.ids[row] for row in shown],
         "given": _packed(variant.given[shown], "<i4"),
@@ -107,6 +113,7 @@ def _samples(
         "clean": _packed(variant.clean[shown], "<i4") if known else None,
         "mislabelled": _column(table, "mislabelled", shown),
         "suggested_probability": _column(table, "suggested_probability", shown),
+        "memorization": None if results.memorization is None else _packed(results.memorization[shown], "<f4"),
         "scores": [_column(table, name, shown) for name in names],
         "ranks": [_packed(table[f"{name}_rank"].to_numpy()[shown], "<i4") for name in names],
         "margin": _trajectories(results, "margin", shown, epochs),
@@ -116,7 +123,7 @@ def _samples(
         "issues": None if results.issues is None else _packed(_issue_bits(results)[shown], "<u2"),
         "group": None if results.duplicates is None else _packed(group[shown], "<i4"),
         "conflicting": None if results.duplicates is None else _packed(conflicting[shown], "u1"),
-        "kind": _packed(np.array([KINDS.index(name) for name in table["kind"].iloc[shown]]), "u1"),
+        "kind": _packed(np.array([KINDS.index(name) for name in kind[shown]]), "u1"),
         "why": _sentences(results, shown, leaks),
     }
 

@@ -34,6 +34,8 @@ const scores = data.scores.map((score, at) => ({
   ranks: numbers(shown.ranks[at], Int32Array),
 }));
 if (mislabelled) scores.push({ key: "mislabelled", title: "probability that the label is wrong", values: mislabelled, ranks: null });
+const memorization = numbers(shown.memorization, Float32Array);
+if (memorization) scores.push({ key: "memorization", title: "measured memorization", values: memorization, ranks: null });
 const first = scores[0];
 
 // ---- making elements
@@ -268,7 +270,7 @@ function picture(number, side) {
   return made;
 }
 
-// ---- marks: decision, label and note of a sample, by id
+// ---- marks: decision, label and note of a sample, who decided and when, by id
 
 const marks = new Map();
 const numberOf = new Map(shown.ids.map((id, at) => [id, at]));
@@ -277,7 +279,7 @@ let kept = true;
 
 function store() {
   try {
-    localStorage.setItem(data.storage, JSON.stringify([...marks].map(([id, mark]) => [id, mark.decision, mark.label, mark.note])));
+    localStorage.setItem(data.storage, JSON.stringify([...marks].map(([id, mark]) => [id, mark.decision, mark.label, mark.note, mark.by, mark.when])));
   } catch {
     kept = false;
   }
@@ -286,8 +288,8 @@ function store() {
 
 function restore() {
   try {
-    for (const [id, decision, label, note] of JSON.parse(localStorage.getItem(data.storage) ?? "[]")) {
-      if (numberOf.has(id)) marks.set(id, { decision, label, note });
+    for (const [id, decision, label, note, by = "", when = ""] of JSON.parse(localStorage.getItem(data.storage) ?? "[]")) {
+      if (numberOf.has(id)) marks.set(id, { decision, label, note, by, when });
     }
   } catch {
     kept = false;
@@ -296,7 +298,7 @@ function restore() {
   byId("notice").hidden = kept;
 }
 
-const nothing = { decision: "", label: "", note: "" };
+const nothing = { decision: "", label: "", note: "", by: "", when: "" };
 const markOf = (number) => marks.get(shown.ids[number]) ?? nothing;
 
 function set(changes) {
@@ -320,7 +322,8 @@ function say(text) {
 function decide(decision, label = "") {
   if (!list.length) return;
   const number = list[current];
-  set([[number, { ...markOf(number), decision, label }]]);
+  const by = byId("by").value.trim(), when = by ? `${new Date().toISOString().slice(0, 16)}Z` : "";
+  set([[number, { ...markOf(number), decision, label, by, when }]]);
   say(`${shown.ids[number]}: ${decision}${label ? ` to ${label}` : ""}.`);
   const before = list.length;
   refresh(number);
@@ -339,6 +342,7 @@ function undo() {
 // ---- decisions.csv
 
 const HEADER = ["id", "given_label", "decision", "label", "note"];
+const OPTIONAL = ["by", "when"];
 const DECISIONS = ["keep", "relabel", "ambiguous", "remove"];
 
 // As in the other tables of memtrack, an apostrophe goes before what a spreadsheet would take as a formula.
@@ -349,8 +353,10 @@ function csv() {
   const cell = (text) => (/[",\r\n]/.test(text) ? `"${guarded(text).replaceAll('"', '""')}"` : guarded(text));
   const rows = [...marks].filter(([, mark]) => mark.decision).map(([id, mark]) => [numberOf.get(id), mark]);
   rows.sort((one, other) => first.ranks[one[0]] - first.ranks[other[0]]);
-  const lines = rows.map(([number, mark]) => [shown.ids[number], labelled(given[number]), mark.decision, mark.label, mark.note]);
-  return [HEADER, ...lines].map((row) => `${row.map(cell).join(",")}\n`).join("");
+  const known = OPTIONAL.filter((name) => rows.some(([, mark]) => mark[name]));
+  const lines = rows.map(([number, mark]) => [shown.ids[number], labelled(given[number]), mark.decision, mark.label, mark.note,
+    ...known.map((name) => mark[name])]);
+  return [[...HEADER, ...known], ...lines].map((row) => `${row.map(cell).join(",")}\n`).join("");
 }
 
 function download() {
@@ -390,7 +396,7 @@ function rowsOf(text) {
 /** The changes that a decisions.csv asks for; throws an error with a sentence about the first mistake. */
 function changesOf(text) {
   const rows = rowsOf(text), head = rows.shift()?.cells ?? [];
-  const places = HEADER.map((name) => head.indexOf(name));
+  const places = [...HEADER, ...OPTIONAL].map((name) => head.indexOf(name));
   for (const name of ["id", "decision"]) {
     if (!head.includes(name)) throw new Error(`Line 1: the column ${name} is missing; expected ${HEADER.join(",")}.`);
   }
@@ -398,7 +404,7 @@ function changesOf(text) {
   return rows.map(({ cells, line: at }) => {
     const mistake = (what) => new Error(`Line ${at}: ${what}.`);
     if (cells.length !== head.length) throw mistake(`${cells.length} cells, but the header has ${head.length}`);
-    const [id, was, decision, label, note] = places.map((place) => unguarded(cells[place] ?? ""));
+    const [id, was, decision, label, note, by, when] = places.map((place) => unguarded(cells[place] ?? ""));
     const number = numberOf.get(id);
     if (number === undefined) throw mistake(`there is no sample “${id}” on this page`);
     if (seen.has(id)) throw mistake(`“${id}” is decided in line ${seen.get(id)} already`);
@@ -408,7 +414,7 @@ function changesOf(text) {
     if (decision === "relabel" && !data.classes.includes(label)) throw mistake(`there is no label “${label}”`);
     if (decision === "relabel" && label === labelled(given[number])) throw mistake(`“${id}” has the label “${label}” already`);
     if (decision !== "relabel" && label) throw mistake(`a label needs the decision relabel, not ${decision}`);
-    return [number, { decision, label, note }];
+    return [number, { decision, label, note, by, when }];
   });
 }
 
@@ -441,6 +447,8 @@ function fillFilters() {
   options(elements.kind, data.kinds.map((name, at) => [String(at), name || "neither"]).reverse());
   options(elements.issue, data.issues.length ? [["any", "any"], ...data.issues.map(({ bit, title }) => [String(bit), title])] : []);
   elements.issue.closest("label").hidden = !data.issues.length;
+  elements.memorized.closest("label").hidden = !memorization;
+  elements.memorized.options[1].text = `memorized (above ${data.memorized})`;
   elements.corrupted.closest("label").hidden = !clean;
   elements.duplicates.closest("label").hidden = !group;
 }
@@ -469,6 +477,10 @@ function filter(number = null) {
     if (group && value("duplicates") !== "") {
       const wanted = { group: group[at] > 0, conflict: conflicting[at] > 0, none: group[at] === 0 };
       if (!wanted[value("duplicates")]) return false;
+    }
+    if (memorization && value("memorized") !== "") {
+      const measured = Number.isNaN(memorization[at]) ? "unknown" : memorization[at] > data.memorized ? "1" : "0";
+      if (measured !== value("memorized")) return false;
     }
     if (value("issue") !== "" && !(value("issue") === "any" ? issues[at] : (issues[at] >> Number(value("issue"))) & 1)) return false;
     if (value("decision") !== "") {
@@ -572,7 +584,7 @@ function suggestion(number) {
 
 /** What else is wrong with an image; "" if nothing is. */
 const wrong = (number) => (issues ? data.issues.filter(({ bit }) => (issues[number] >> bit) & 1).map(({ title }) => title).join(", ") : "");
-const seems = (number) => `seems ${data.kinds[kind[number]]}`;
+const seems = (number) => (data.kinds[kind[number]] === "conflicting" ? "conflicting duplicate" : `seems ${data.kinds[kind[number]]}`);
 
 function rank(number) {
   return `#${whole.format(first.ranks[number])}`;
@@ -682,6 +694,7 @@ function openDetails(note = false) {
   const rows = scores.map((score) => [score.title, short(score.values[number]),
     score.ranks ? whole.format(score.ranks[number]) : ""]);
   const facts = [`given ${labelled(given[number])}; ${suggestion(number)}${kind[number] ? `; ${seems(number)}` : ""}`, shown.why[number]];
+  if (memorization) facts.push(`Measured memorization: ${short(memorization[number])}.`);
   if (clean) facts.push(given[number] === clean[number] ? "The label is not corrupted." : `The label is corrupted; it was ${labelled(clean[number])}.`);
   const mates = near(number).map(({ id, label }) => `${id} (${labelled(label)})`);
   if (mates.length) facts.push(`Nearest neighbours: ${mates.join("; ")}.`);
@@ -697,7 +710,7 @@ function openDetails(note = false) {
     element("div", { class: "wide" }, element("div", { class: "frame big" }, picture(number, window.innerWidth < 640 ? 120 : 200)),
       spark("margin", number), spark("curvature", number), nearest(number, 72), ...same),
     ...facts.map((text) => element("p", { text })),
-    element("p", {}, ...(decided.decision ? [badge(decided)] : ["Not decided yet."])));
+    element("p", {}, ...(decided.decision ? [badge(decided), [decided.by && ` by ${decided.by}`, decided.when && ` at ${decided.when}`].filter(Boolean).join("")] : ["Not decided yet."])));
   byId("details-scores").replaceChildren(table(["Scores of this sample", "score", "value", "rank"], rows));
   byId("note").value = decided.note;
   byId("details").showModal();

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,13 @@ from numpy.typing import NDArray
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.json_files import read_json
 from memtrack.config.params import Params
-from memtrack.config.paths import DUPLICATES_RESULTS, EVALUATE_RESULTS, QUALITY_RESULTS, SUSPECTS_RESULTS
+from memtrack.config.paths import (
+    DUPLICATES_RESULTS,
+    EVALUATE_RESULTS,
+    MEMORIZATION_RESULTS,
+    QUALITY_RESULTS,
+    SUSPECTS_RESULTS,
+)
 from memtrack.core.recording.trajectory import EpochArrays
 from memtrack.core.scores import Need
 from memtrack.core.scores.neighbours import COUNT, voting_epochs
@@ -29,8 +36,8 @@ from memtrack.report.metrics import (
     QualityMetrics,
     SuspectsMetrics,
 )
-from memtrack.report.sample_tables import read_scores
-from memtrack.runs.causes import evaluation_causes
+from memtrack.report.sample_tables import read_memorization, read_scores
+from memtrack.runs.causes import evaluation_causes, memorization_causes
 from memtrack.runs.trained import TrainedRun
 
 
@@ -49,6 +56,8 @@ class Results:
         duplicates: id, group and conflicting of each sample that has a duplicate; None if nobody looked.
         images: those of the samples, and of the test split.
         judged: metrics.json of stage quality; None if nobody looked.
+        memorization: the measured memorization of each sample, (N,), NaN where it is not known; None if stage
+            memorization has not run with these parameters.
         issues: issue, row and other of each issue of a training sample, by rows of `images`; other is the
             test sample of a leak, else -1. None if nobody looked.
     """
@@ -67,6 +76,7 @@ class Results:
     images: AllImages
     judged: QualityMetrics | None
     issues: pd.DataFrame | None
+    memorization: NDArray[np.float64] | None
 
 
 def read_results(params: Params, variant: VariantData, run: TrainedRun, images: AllImages) -> Results:
@@ -99,6 +109,7 @@ def read_results(params: Params, variant: VariantData, run: TrainedRun, images: 
         images,
         read_json(QualityMetrics, quality / "metrics.json") if judged else None,
         _issues(quality / "issues.csv", variant.name, images) if judged else None,
+        _memorization(params, variant),
     )
 
 
@@ -126,6 +137,13 @@ def _duplicates(path: Path, variant: VariantData) -> pd.DataFrame:
         text = f"is damaged, or belongs to other samples: run `dvc repro duplicates@{variant.name}`"
         raise InputError([Problem(path, message=text)]) from None
     return found
+
+
+def _memorization(params: Params, variant: VariantData) -> NDArray[np.float64] | None:
+    with suppress(InputError):  # a stage for some variants alone, which may not have run
+        made_from = memorization_causes(params, variant)
+        return read_memorization(MEMORIZATION_RESULTS / variant.name, variant, made_from)
+    return None
 
 
 def _issues(path: Path, name: str, images: AllImages) -> pd.DataFrame:
