@@ -177,6 +177,11 @@ def kind_of_image(path: Path) -> str | None:
         return None
 
 
+def as_picture(image: Pixels) -> Image.Image:
+    """The image uint8 (channels, H, W) as Pillow has it, grey or RGB."""
+    return Image.fromarray(np.ascontiguousarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)))
+
+
 def channels_first(images: Pixels) -> Pixels:
     """Convert grey (N, H, W) or colour (N, H, W, 3) images to (N, channels, H, W)."""
     return images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from memtrack.config.errors import InputError, Problem
 from memtrack.core.images.pixels import Pixels
-from memtrack.data.decoding import RefusedImage, header, why
+from memtrack.data.decoding import RefusedImage, as_picture, header, why
 from memtrack.terminal.progress import Progress
 
 if TYPE_CHECKING:
@@ -53,11 +53,10 @@ def image_issues(parts: Iterable[Pixels], files: Sequence[Path] | None) -> Image
     """
     # the import takes half a second
     from cleanvision.issue_managers.image_property_issue_manager import ImagePropertyIssueManager
-    from PIL import Image
 
     manager = ImagePropertyIssueManager()
     measured = [
-        _measured(manager, Image.fromarray(_rows_first(image)), ("dark", "blurry", "low_information"))
+        _measured(manager, as_picture(image), ("dark", "blurry", "low_information"))
         for part in parts
         for image in part
     ]
@@ -89,11 +88,6 @@ def _measured(manager: ImagePropertyIssueManager, image: Any, kinds: Sequence[st
     for kind in kinds:
         found |= manager.image_properties[kind].calculate(image)
     return found
-
-
-def _rows_first(image: Pixels) -> Pixels:
-    """An image (channels, H, W) as Pillow takes it: (H, W) or (H, W, 3)."""
-    return np.ascontiguousarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
 
 
 def _header(path: Path) -> Any:

@@ -136,6 +136,36 @@ def test_what_else_is_wrong(reproduced: Project) -> None:
     assert artifact(run, "quality/issues.csv").read_bytes() == (folder / "issues.csv").read_bytes()
 
 
+def test_suspects_go_out_and_decisions_come_back(reproduced: Project) -> None:
+    command = ("python", "-m", "memtrack.cli.main")
+    ranked = pd.read_csv(reproduced.folder / "results/evaluate/noisy/scores.csv").head(3)
+    output = reproduced.run(
+        *command, "export", "label-studio", "noisy", "--samples", "3", "--url", "http://x/"
+    )
+    assert "results/export/noisy/label-studio: 3 tasks" in output
+    path = reproduced.folder / "results/export/noisy/label-studio/tasks.json"
+    tasks = json.loads(path.read_text())
+    assert [task["data"]["id"] for task in tasks] == ranked["id"].tolist()
+    assert [task["data"]["image"] for task in tasks] == [f"http://x/{sample}" for sample in ranked["id"]]
+    for task, label in zip(tasks, ("left", "(remove)"), strict=False):
+        result = [{"from_name": "label", "value": {"choices": [label]}}]
+        task["annotations"] = [{"id": 1, "completed_by": 2, "result": result}]
+    tasks[2]["annotations"] = []
+    path.write_text(json.dumps(tasks))
+    arguments = (*command, "import", "label-studio", "noisy", str(path))
+    assert "decisions/noisy.csv: 2 decisions" in reproduced.run(*arguments)
+    assert "is there already" in reproduced.run(*arguments, status=2)
+    decisions = pd.read_csv(reproduced.folder / "decisions/noisy.csv", keep_default_na=False)
+    assert decisions["id"].tolist() == ranked["id"].tolist()[:2]
+    first = "keep" if ranked["given_label"][0] == "left" else "relabel"
+    assert decisions["decision"].tolist() == [first, "remove"]
+    output = reproduced.run(*command, "export", "fiftyone", "noisy", "--samples", "3")
+    assert "data_path='data.json'" in output
+    files = json.loads((reproduced.folder / "results/export/noisy/fiftyone/data.json").read_text())
+    images = reproduced.folder.parent / "images"
+    assert list(files.values()) == [str(images / sample) for sample in ranked["id"]]
+
+
 def test_mlflow_holds_the_run(reproduced: Project) -> None:
     (run,) = runs(reproduced, "noisy")
     assert run.info.status == "FINISHED"
