@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
+from mlflow import MlflowClient
 from reviewed import CLASSES, reviewed
 
 from memtrack.config.sections.report import ReportParams
@@ -322,6 +327,51 @@ def test_a_viewer_without_storage_is_said(browser: Any, path: Path) -> None:
     assert "1 decided" in frame.locator("#status").inner_text()
     assert "keeps no marks" in frame.locator("#notice").inner_text()
     context.close()
+
+
+def test_the_artifact_viewer_of_mlflow_shows_it(browser: Any, path: Path, empty_store: Path) -> None:
+    """The real server, on this machine alone; the page in it filters and takes marks."""
+    shutil.copy(empty_store, "mlflow.db")
+    store = f"sqlite:///{Path('mlflow.db').resolve()}"
+    client = MlflowClient(store)
+    experiment = client.create_experiment("pages", Path("artifacts").resolve().as_uri())
+    run = client.create_run(experiment).info.run_id
+    client.log_artifact(run, str(path), "report")
+    with serving(store) as address:
+        context = browser.new_context(viewport={"width": 1600, "height": 900})
+        page = context.new_page()
+        page.goto(f"{address}/#/experiments/{experiment}/runs/{run}/artifacts/report/index.html")
+        frame = page.frame_locator("iframe")
+        api.expect(frame.locator("#count")).to_have_text("60 of 60 samples", timeout=60_000)
+        frame.locator("select[name=kind]").select_option(label="conflicting")
+        api.expect(frame.locator("#count")).to_have_text("2 of 60 samples")
+        frame.locator("#gallery").focus()
+        page.keyboard.press("k")
+        assert "1 decided" in frame.locator("#status").inner_text()
+        context.close()
+
+
+@contextmanager
+def serving(store: str) -> Iterator[str]:
+    """The application of `mlflow server` on a store, and its address. It runs in a thread, because this
+    process has imported most of it already."""
+    with pytest.MonkeyPatch.context() as patched:
+        from mlflow.server import ARTIFACT_ROOT_ENV_VAR, BACKEND_STORE_URI_ENV_VAR
+        from mlflow.server.fastapi_app import app
+
+        patched.setenv(BACKEND_STORE_URI_ENV_VAR, store)
+        patched.setenv(ARTIFACT_ROOT_ENV_VAR, "artifacts")
+        server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        try:
+            while not server.started:
+                assert thread.is_alive()
+                time.sleep(0.05)
+            yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(timeout=60)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
