@@ -10,6 +10,8 @@ COMMANDS = {
     "init": ("memtrack.cli.init", "make a project: dvc.yaml and params.yaml for your images"),
     "check": ("memtrack.cli.check", "check params.yaml"),
     "evaluate": ("memtrack.cli.evaluate", "judge what a Recorder wrote in a training loop of your own"),
+    "export": ("memtrack.cli.export", "write the suspects for Label Studio or FiftyOne"),
+    "import": ("memtrack.cli.import_", "read the decisions that were made in Label Studio"),
     "results": ("memtrack.cli.results", "print the table of results"),
     "tune": ("memtrack.tune.__main__", "search h and the number of probes, or the recipe"),
     "upload": ("memtrack.cli.upload", "send MLflow the data it missed while it was unreachable"),

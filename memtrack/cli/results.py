@@ -23,6 +23,7 @@ from memtrack.config.paths import (
     DUPLICATES_RESULTS,
     EVALUATE_RESULTS,
     MEMORIZATION_RESULTS,
+    QUALITY_RESULTS,
     SUSPECTS_RESULTS,
     UTILITY_RESULTS,
     repeat_results,
@@ -34,6 +35,7 @@ from memtrack.report.metrics import (
     DuplicatesMetrics,
     EvaluateMetrics,
     MemorizationMetrics,
+    QualityMetrics,
     SuspectsMetrics,
     UtilityMetrics,
 )
@@ -43,12 +45,14 @@ from memtrack.tracking.address import located, tracking_uri
 SENTENCES: dict[
     Path,
     type[DuplicatesMetrics]
+    | type[QualityMetrics]
     | type[CleaningMetrics]
     | type[BenefitMetrics]
     | type[MemorizationMetrics]
     | type[UtilityMetrics],
 ] = {
     DUPLICATES_RESULTS: DuplicatesMetrics,
+    QUALITY_RESULTS: QualityMetrics,
     CLEAN_RESULTS: CleaningMetrics,
     BENEFIT_RESULTS: BenefitMetrics,
     MEMORIZATION_RESULTS: MemorizationMetrics,

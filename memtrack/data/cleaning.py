@@ -1,7 +1,7 @@
 """Cleaned labels of a variant, in results/clean/NAME.
 
 labels.csv has a row for each sample of the variant, its id and its label, or `LEFT_OUT`: a variant of kind
-from_file reads it. changes.csv has a row for each decision: what was decided, and why.
+from_file reads it. changes.csv has a row for each decision: what was decided, why, by whom and when.
 """
 
 from __future__ import annotations
@@ -80,6 +80,8 @@ def write_cleaned(
             "decision": [decision.what for _, _, decision in rows],
             "label": [decision.label for _, _, decision in rows],
             "reason": [decision.reason for _, _, decision in rows],
+            "by": [decision.by for _, _, decision in rows],
+            "when": [decision.when for _, _, decision in rows],
         }
     )
     changes.map(guarded).to_csv(folder / CHANGES, index=False)

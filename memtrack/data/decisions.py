@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+import pandas as pd
+
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.validation import nearest
-from memtrack.data.tables import finder, read_table, required_columns, row_name, unguarded
+from memtrack.core.files import whole_file
+from memtrack.data.tables import finder, guarded, read_table, required_columns, row_name, unguarded
 from memtrack.data.variants import VariantData
 
 What = Literal["keep", "relabel", "ambiguous", "remove"]
@@ -17,18 +21,21 @@ WHATS: tuple[What, ...] = get_args(What)
 
 @dataclass(frozen=True)
 class Decision:
-    """What happens to a sample, and why. label: its new class if it is relabelled, else ''."""
+    """What happens to a sample, and why. label: its new class if it is relabelled, else ''. by, when: who
+    decided, and when, in that person's words."""
 
     what: What
     label: str = ""
     reason: str = ""
+    by: str = ""
+    when: str = ""
 
 
 def read_decisions(path: Path, variant: VariantData) -> dict[str, Decision]:
     """The decisions of a table, by sample.
 
     It has the columns id and decision, and label if there is one to relabel. The other columns of the page's
-    export may be there: given_label is compared with the variant, and a note is kept.
+    export may be there: given_label is compared with the variant, and note, by and when are kept.
 
     Raises:
         InputError: with the row of every id, decision or label that cannot be followed.
@@ -55,7 +62,9 @@ def read_decisions(path: Path, variant: VariantData) -> dict[str, Decision]:
                 what, label, cells.get("given_label", ""), given[sample], variant.summary.classes
             )
             if not wrong:
-                found[sample] = Decision(what, label, unguarded(cells.get("note", "")))
+                found[sample] = Decision(
+                    what, label, *(unguarded(cells.get(name, "")) for name in ("note", "by", "when"))
+                )
         if wrong:
             problems.append(Problem(path, message=f"{row_name(path, row)}: {wrong}"))
     if problems:
@@ -74,3 +83,17 @@ def _mistake(what: str, label: str, before: str, given: str, classes: list[str])
     if label not in classes:
         return f"{label!r} is not among the classes{nearest(label, classes)} ({', '.join(classes)})"
     return f"{label!r} is its label already: write keep" if label == given else ""
+
+
+def write_decisions(path: Path, variant: VariantData, decisions: Mapping[str, Decision]) -> None:
+    """Write decisions.csv, which `read_decisions` reads; by and when are columns if they are known."""
+    given = (variant.summary.classes[variant.given[variant.row[sample]]] for sample in decisions)
+    rows = [
+        (sample, label, one.what, one.label, one.reason, one.by, one.when)
+        for (sample, one), label in zip(decisions.items(), given, strict=True)
+    ]
+    known = any(one.by or one.when for one in decisions.values())
+    columns = ["id", "given_label", "decision", "label", "note", "by", "when"]
+    table = pd.DataFrame(rows, columns=columns, dtype=str)[columns if known else columns[:5]]
+    with whole_file(path) as file:
+        file.write(table.map(guarded).to_csv(index=False, lineterminator="\n").encode())

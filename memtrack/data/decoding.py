@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
-from memtrack.core.images.pixels import Pixels
+from memtrack.core.images.pixels import Pixels, pictures
 
 NO_PIXELS = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 """Formats that Pillow recognizes but does not decode itself: EPS would start another program."""
@@ -158,6 +158,16 @@ def why(error: OSError | RefusedImage) -> str:
     return f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
 
 
+def header(path: Path) -> Image.Image:
+    """The image in a file with its size in pixels, not decoded.
+
+    Raises:
+        BrokenImage, RefusedImage, OSError: as `decode`.
+    """
+    with _opened(path, None) as image:
+        return image
+
+
 def kind_of_image(path: Path) -> str | None:
     """The format of an image file by its content, such as "PNG"; None if Pillow does not know it."""
     try:
@@ -165,6 +175,12 @@ def kind_of_image(path: Path) -> str | None:
             return image.format
     except (OSError, RefusedImage):
         return None
+
+
+def as_picture(image: Pixels) -> Image.Image:
+    """The image uint8 (channels, H, W), or the picture of a vector, as Pillow has it, grey or RGB."""
+    (image,) = pictures(image[None])
+    return Image.fromarray(np.ascontiguousarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)))
 
 
 def channels_first(images: Pixels) -> Pixels:

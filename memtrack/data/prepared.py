@@ -170,6 +170,10 @@ class PreparedData:
                 raise ValueError(f"{found.dtype} {found.shape}")
         return found
 
+    def image_files(self, where: Sequence[str]) -> list[Path] | None:
+        """The files of the images with these entries in the column `image`; None if they are not in files."""
+        return None if self._files is None else [self._files.root / name for name in where]
+
     @property
     def decoded(self) -> bool:
         """Whether `images` reads decoded images, and no files."""

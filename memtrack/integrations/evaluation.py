@@ -16,6 +16,7 @@ from memtrack.config.sections.report import ReportParams
 from memtrack.core.images.pixels import Pixels
 from memtrack.core.scores import Need
 from memtrack.core.scores.neighbours import COUNT, voting_epochs
+from memtrack.data.all_images import AllImages
 from memtrack.data.tables import finder, read_table
 from memtrack.data.variants import VariantData, VariantSummary
 from memtrack.integrations.folder import EVALUATION, RecordedFolder
@@ -102,6 +103,20 @@ class RecordedSamples(VariantData):
             self.clean[self._corrupted] = -1  # not known
 
 
+class RecordedImages(AllImages):
+    """The images of a recorder's folder, which has no test split."""
+
+    def __init__(self, variant: VariantData) -> None:
+        self._variant = variant
+        self.first_test, self.ids = len(variant.ids), variant.ids
+        self.splits = ["train"] * self.first_test
+        self.labels = [variant.summary.classes[number] for number in variant.given]
+
+    def read(self, rows: Sequence[int] | NDArray[np.int64]) -> Pixels:
+        """The images of `rows`, uint8 (len(rows), channels, H, W)."""
+        return self._variant.read(rows)
+
+
 def evaluate(
     folder: Path, to: Path | None = None, known: Path | None = None, *, confidence: float, page: bool
 ) -> None:
@@ -168,6 +183,10 @@ def _results(recorded: RecordedFolder, found: Evaluation) -> Results:
         None,
         found.roc_table,
         found.review_table,
+        None,
+        RecordedImages(found.variant),
+        None,
+        None,
         None,
     )
 

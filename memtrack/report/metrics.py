@@ -9,6 +9,21 @@ from pydantic import Strict
 from memtrack.config.json_files import StrictModel
 from memtrack.config.sections.base import Fraction
 
+ISSUES = {
+    "leak": "in the test split",
+    "conflicting_leak": "in the test split under another label",
+    "outlier": "outlying",
+    "dark": "dark",
+    "light": "light",
+    "blurry": "blurry",
+    "low_information": "low in information",
+    "odd_size": "of odd size",
+    "odd_aspect_ratio": "of odd shape",
+    "small_class": "in a small class",
+}
+"""What stage quality looks for, in words and in the order of issues.csv."""
+LEAKS = ("leak", "conflicting_leak")
+
 
 class ScoreMetrics(StrictModel):
     """How well a score finds the corrupted samples; see `memtrack.core.evaluation.detection.Detection`.
@@ -127,6 +142,36 @@ class DuplicatesMetrics(StrictModel):
             f"{self.exact_pairs} exact and {self.near_pairs} near pairs of duplicates; "
             f"{self.conflicting_groups} of {self.groups} groups have different labels"
         )
+
+
+class QualityMetrics(StrictModel):
+    """metrics.json of stage quality: how many training and test samples have each kind of issue. A leak
+    counts on both sides. usual: the kinds that so large a share of the images has that they are not listed.
+    leaks, conflicting_leaks: the pairs."""
+
+    train: dict[str, int]
+    test: dict[str, int]
+    usual: dict[str, Fraction]
+    leaks: int
+    conflicting_leaks: int
+
+    def in_words(self) -> str:
+        """The numbers in a sentence."""
+        counts = [
+            f"{self.train.get(kind, 0)} + {self.test.get(kind, 0)} {words}"
+            for kind, words in ISSUES.items()
+            if (kind in self.train or kind in self.test) and kind not in LEAKS
+        ]
+        text = "issues of training + test images: " + (", ".join(counts) or "none")
+        if self.leaks or self.conflicting_leaks:
+            both = self.leaks + self.conflicting_leaks
+            text += (
+                f"; {both} pairs of a training and a test image are the same, or nearly, "
+                f"{self.conflicting_leaks} of them under different labels"
+            )
+        for kind, share in self.usual.items():
+            text += f"; {share:.0%} of the images are {ISSUES[kind]}, too many to list"
+        return text
 
 
 class MemorizationMetrics(StrictModel):

@@ -95,6 +95,20 @@ class TrainedNetworks:
         found = features(self.model(epoch), self.batches())
         return np.concatenate(list(Progress(found, "features of the network", total=total)))
 
+    def test_features(self, epoch: int) -> Vectors:
+        """The features of the test samples in the network after an epoch, (T, features)."""
+        from memtrack.core.recording.features import features
+        from memtrack.data.batches import held_out_batches
+
+        batches = held_out_batches(
+            self._data,
+            self.variant,
+            batch_size=BATCH,
+            device=self._device,
+            workers=self._train.workers,
+        )
+        return np.concatenate(list(features(self.model(epoch), batches)))
+
 
 class NearestSamples:
     """The nearest neighbours of the samples; see `memtrack.core.scores.registry.Neighbourhoods`.
@@ -141,3 +155,13 @@ def others(vectors: Vectors, count: int) -> NDArray[np.int64]:
     _, found = nearest_neighbours(vectors, min(count + 1, len(vectors)))
     order = np.argsort(found == own, axis=1, kind="stable")  # the vector itself goes to the end
     return np.take_along_axis(found, order, axis=1)[:, :-1]
+
+
+def mean_distances(vectors: Vectors, count: int) -> NDArray[np.float64]:
+    """The mean distance of each vector to its nearest other vectors, (N,); 0 if there are none."""
+    own = np.arange(len(vectors))[:, None]
+    distances, found = nearest_neighbours(vectors, min(count + 1, len(vectors)))
+    other = (found != own) & (found >= 0)
+    other[other.all(axis=1), -1] = False  # one more was searched than is wanted
+    total = np.where(other, distances, 0).sum(axis=1, dtype=np.float64)
+    return total / np.maximum(other.sum(axis=1), 1)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from memtrack.config.params import Params
 from memtrack.config.paths import REPORT_RESULTS, TRAIN_RESULTS
+from memtrack.data.all_images import AllImages
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.report.page.content import content
@@ -33,7 +34,11 @@ def report(params: Params, name: str) -> None:
     data.keep_decoded(params.compute.image_cache_bytes)
     variant = VariantData(name, data)
     run = TrainedRun(params, data, variant, TRAIN_RESULTS / name, f"train@{name}")
-    found = content(read_results(params, variant, run), params.report, data.info.shape)
+    results = read_results(params, variant, run, AllImages(data, variant))
+    if results.memorization is None and name in params.memorization.variants:
+        later = f"after memorization@{name} run `dvc repro -f report@{name}`"
+        print(f"{name}: memorization is not on the page yet: {later}")
+    found = content(results, params.report, data.info.shape)
     path = REPORT_RESULTS / name / PAGE
     write_page(found, path)
     Run.of_finished_training(params, run.reference, "report").results({f"report/{PAGE}": path}, {})

@@ -73,6 +73,18 @@ def other(variant: VariantData, row: int) -> str:
     return next(label for label in CLASSES if label != name(variant, row))
 
 
+def test_who_decided_and_when_is_in_the_record(noisy: VariantData) -> None:
+    header = "id,when,decision,by,note,mood"
+    path = written(
+        "x0,today,keep,=me,a\tb,good".replace("x0", noisy.ids[0]), f"{noisy.ids[1]},,keep,,,", header=header
+    )
+    decisions = read_decisions(path, noisy)
+    assert decisions[noisy.ids[0]] == Decision("keep", "", "a\tb", "=me", "today")
+    write_cleaned(FOLDER, noisy, decisions, cleaned_labels(noisy, decisions, cleaning()))
+    changes = pd.read_csv(FOLDER / "changes.csv", dtype=str, keep_default_na=False)
+    assert changes[["by", "when"]].to_numpy().tolist() == [["'=me", "today"], ["", ""]]
+
+
 def test_what_a_person_decides_is_what_a_variant_trains_on(data: PreparedData, noisy: VariantData) -> None:
     label = other(noisy, 0)
     path = written(

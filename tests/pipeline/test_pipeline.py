@@ -14,6 +14,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from PIL import Image
 from project_clone import CODE, NO_MODEL, NO_TRAINING, Project, drawing
 from safetensors.torch import load_model
 from sklearn.metrics import roc_auc_score
@@ -26,7 +27,7 @@ ALL = {
     "prepare",
     *(
         f"{stage}@{name}"
-        for stage in ("corrupt", "train", "suspects", "evaluate", "duplicates", "report")
+        for stage in ("corrupt", "train", "suspects", "evaluate", "duplicates", "quality", "report")
         for name in ("clean", "noisy")
     ),
     *(f"{stage}@noisy" for stage in ("memorization", "agreement", "published", "utility")),
@@ -53,12 +54,22 @@ def published(project: Project) -> Path:
     return path
 
 
+def plant(images: Path) -> None:
+    """Put training images into the test split, and make one dark and one long."""
+    shutil.copy(images / "train/left/00.png", images / "test/left/00.png")
+    shutil.copy(images / "train/left/01.png", images / "test/right/01.png")
+    dark, long = images / "train/right/05.png", images / "train/right/06.png"
+    Image.open(dark).point(lambda value: value // 4).save(dark)
+    Image.open(long).resize((8, 40), Image.Resampling.NEAREST).save(long)
+
+
 @pytest.fixture(scope="module")
 def reproduced(project: Project) -> Project:
     """The project after its first `dvc repro`, with memorization of six networks.
 
     One variant is trained without the warm process, as a user starts the stage; DVC finds it trained.
     """
+    plant(project.folder.parent / "images")
     project.edit("memorization", {
         "variants": ["noisy"], "published": {"noisy": str(published(project))}, "models": 6,
         "recipe": project.params("memorization.recipe") | {"batch_size": 8},
@@ -104,6 +115,55 @@ def test_scores_agree_with_the_arrays_and_scikit_learn(reproduced: Project) -> N
         "highest_curvature.png",
         "highest_suspicion.png",
     }
+
+
+def test_what_else_is_wrong(reproduced: Project) -> None:
+    folder = reproduced.folder / "results/quality/clean"
+    table = pd.read_csv(folder / "issues.csv", keep_default_na=False)
+    assert set(table["split"]) <= {"train", "test"}
+    ends = {
+        kind: set(zip(part["id"], part["other_id"], strict=True)) for kind, part in table.groupby("issue")
+    }
+    assert ("train/left/00.png", "test/left/00.png") in ends["leak"]
+    assert ("train/left/01.png", "test/right/01.png") in ends["conflicting_leak"]
+    assert ends["dark"] == {("train/right/05.png", "")}
+    assert ends["odd_aspect_ratio"] == {("train/right/06.png", "")}
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["train"]["dark"] == 1
+    assert (folder / "pictures/issues.png").exists()
+    (run,) = runs(reproduced, "clean")
+    assert run.data.metrics["quality/train/dark"] == 1
+    assert artifact(run, "quality/issues.csv").read_bytes() == (folder / "issues.csv").read_bytes()
+
+
+def test_suspects_go_out_and_decisions_come_back(reproduced: Project) -> None:
+    command = ("python", "-m", "memtrack.cli.main")
+    ranked = pd.read_csv(reproduced.folder / "results/evaluate/noisy/scores.csv").head(3)
+    output = reproduced.run(
+        *command, "export", "label-studio", "noisy", "--samples", "3", "--url", "http://x/"
+    )
+    assert "results/export/noisy/label-studio: 3 tasks" in output
+    path = reproduced.folder / "results/export/noisy/label-studio/tasks.json"
+    tasks = json.loads(path.read_text())
+    assert [task["data"]["id"] for task in tasks] == ranked["id"].tolist()
+    assert [task["data"]["image"] for task in tasks] == [f"http://x/{sample}" for sample in ranked["id"]]
+    for task, label in zip(tasks, ("left", "(remove)"), strict=False):
+        result = [{"from_name": "label", "value": {"choices": [label]}}]
+        task["annotations"] = [{"id": 1, "completed_by": 2, "result": result}]
+    tasks[2]["annotations"] = []
+    path.write_text(json.dumps(tasks))
+    arguments = (*command, "import", "label-studio", "noisy", str(path))
+    assert "decisions/noisy.csv: 2 decisions" in reproduced.run(*arguments)
+    assert "is there already" in reproduced.run(*arguments, status=2)
+    decisions = pd.read_csv(reproduced.folder / "decisions/noisy.csv", keep_default_na=False)
+    assert decisions["id"].tolist() == ranked["id"].tolist()[:2]
+    first = "keep" if ranked["given_label"][0] == "left" else "relabel"
+    assert decisions["decision"].tolist() == [first, "remove"]
+    output = reproduced.run(*command, "export", "fiftyone", "noisy", "--samples", "3")
+    assert "data_path='data.json'" in output
+    files = json.loads((reproduced.folder / "results/export/noisy/fiftyone/data.json").read_text())
+    images = reproduced.folder.parent / "images"
+    assert list(files.values()) == [str(images / sample) for sample in ranked["id"]]
 
 
 def test_mlflow_holds_the_run(reproduced: Project) -> None:
@@ -218,7 +278,9 @@ def test_a_new_score_concerns_those_alone_who_read_scores_and_a_comment_nobody(r
     scores.write_text(before)
     reproduced.run("dvc", "repro", "code")
     readers = {
-        f"{stage}@{name}" for stage in ("suspects", "evaluate", "report") for name in ("clean", "noisy")
+        f"{stage}@{name}"
+        for stage in ("suspects", "evaluate", "quality", "report")
+        for name in ("clean", "noisy")
     }
     assert found == {*readers, "agreement@noisy", "published@noisy"}
     assert reproduced.changed() == set()
@@ -229,7 +291,7 @@ def test_only_what_depends_on_a_change_runs(reproduced: Project) -> None:
     output = reproduced.run("dvc", "repro", "train@clean")
     assert reproduced.ran(output) == ["train@clean"]
     assert "clean: was trained before with these settings" in output
-    depending = {"suspects@clean", "evaluate@clean", "duplicates@clean", "report@clean"}
+    depending = {f"{stage}@clean" for stage in ("suspects", "evaluate", "duplicates", "quality", "report")}
     others = {"train@noisy", "suspects@noisy"}
     assert reproduced.changed() == depending | others
     reproduced.edit("curvature.probes", 1)
@@ -247,7 +309,7 @@ def test_only_what_depends_on_a_change_runs(reproduced: Project) -> None:
 
     reproduced.edit("memorization.models", 7)
     assert reproduced.ran(reproduced.run("dvc", "repro", "memorization@noisy")) == ["memorization@noisy"]
-    depending |= {"agreement@noisy", "utility@noisy", "duplicates@people", "report@people"}
+    depending |= {"agreement@noisy", "utility@noisy", "duplicates@people", "quality@people", "report@people"}
     assert reproduced.changed() == depending
 
     rows.loc[3, "label"] = "right"
@@ -270,7 +332,7 @@ def test_bad_input_is_said_without_a_traceback(reproduced: Project) -> None:
     assert "Traceback" not in output
     reproduced.edit("curvature.probes", 1)
     # the later stages say it before they read the results of the others, which are outdated here
-    stages = ("train", "evaluate", "duplicates", "agreement")
+    stages = ("train", "evaluate", "duplicates", "quality", "agreement")
     for uri, stage in (("mysql://nowhere/x", "train"), *(("nonsense", stage) for stage in stages)):
         reproduced.edit("tracking.uri", uri)
         output = reproduced.stage(stage, "noisy", status=2)

@@ -56,7 +56,10 @@ def test_the_most_suspect_samples_are_shown_with_what_the_tables_have() -> None:
         assert found["scores"][place]["key"] == name
         np.testing.assert_array_equal(numbers(shown["ranks"][place], "<i4"), table[f"{name}_rank"])
         np.testing.assert_allclose(numbers(shown["scores"][place], "<f4"), table[name], rtol=1e-6)
-    assert [found["kinds"][number] for number in numbers(shown["kind"], "u1")] == table["kind"].tolist()
+    kinds = table["kind"].mask(
+        table["id"].isin(results.variant.ids[:2]), "conflicting"
+    )  # they have one image
+    assert [found["kinds"][number] for number in numbers(shown["kind"], "u1")] == kinds.tolist()
     for name in ("mislabelled", "suggested_probability"):
         np.testing.assert_allclose(numbers(shown[name], "<f4"), table[name], rtol=1e-6)
     epochs = [results.trajectory.load("margin", epoch)[table.index] for epoch in (2, 4, 6)]
@@ -130,7 +133,50 @@ def test_without_probabilities_the_first_twentieth_is_suspected() -> None:
 def test_where_nobody_looked_for_duplicates() -> None:
     found = content(reviewed(duplicates=False))
     assert found["shown"]["group"] is None
+    assert 3 not in numbers(found["shown"]["kind"], "u1")
     assert "Nobody has looked for duplicates yet." in found["found"]
+
+
+def test_what_else_is_wrong() -> None:
+    results = reviewed()
+    found = content(results)
+    assert [(one["title"], one["train"], one["test"]) for one in found["issues"]] == [
+        ("in the test split", 1, 2),
+        ("in the test split under another label", 1, 0),
+        ("dark", 1, 4),
+    ]
+    has = {
+        one["title"]: numbers(found["shown"]["issues"], "<u2") >> one["bit"] & 1 for one in found["issues"]
+    }
+    place = {sample: number for number, sample in enumerate(found["shown"]["ids"])}
+    first, second = (place[results.variant.ids[row]] for row in (2, 3))
+    assert {title: np.flatnonzero(flags).tolist() for title, flags in has.items()} == {
+        "in the test split": [second], "in the test split under another label": [first], "dark": [first],
+    }  # fmt: skip
+    others, number = found["others"], numbers(found["shown"]["leak"], "<i4")
+    assert [others["ids"][number[sample] - 60] for sample in (first, second)] == ["test 0", "test 1"]
+    given = numbers(others["given"], "<i4")
+    assert [CLASSES[given[number[sample] - 60]] for sample in (first, second)] == results.images.labels[60:]
+    assert (np.delete(number, [first, second]) == -1).all()
+    assert found["shown"]["why"][second].startswith("Same image as test 1 of the test split")
+    assert any("80% of the images are low in information" in line for line in found["found"])
+
+
+def test_measured_memorization() -> None:
+    results = reviewed()
+    found = content(results)
+    rows = [results.variant.row[sample] for sample in found["shown"]["ids"]]
+    assert results.memorization is not None
+    np.testing.assert_allclose(
+        numbers(found["shown"]["memorization"], "<f4"), results.memorization[rows], rtol=1e-6
+    )
+    assert content(reviewed(memorization=False))["shown"]["memorization"] is None
+
+
+def test_where_nobody_looked_what_else_is_wrong() -> None:
+    found = content(reviewed(quality=False))
+    assert found["issues"] == []
+    assert (found["shown"]["issues"], found["shown"]["leak"]) == (None, None)
 
 
 def test_scores_that_are_not_known() -> None:
@@ -270,6 +316,18 @@ def test_duplicates_of_other_samples_are_refused(text: str, tmp_path: Path) -> N
     variant: Any = SimpleNamespace(name="noisy", row={"a": 0})
     with pytest.raises(InputError, match="run `dvc repro duplicates@noisy`"):
         page_results._duplicates(path, variant)
+
+
+def test_issues_are_read_as_they_are_written_and_those_of_other_samples_are_refused(tmp_path: Path) -> None:
+    path, images = tmp_path / "issues.csv", SimpleNamespace(ids=["=a", "b", "=a"], first_test=2)
+    head = "id,split,label,issue,value,other_id,other_label\n"
+    path.write_text(head + "'=a,train,x,leak,0,'=a,x\n'=a,test,x,dark,0.1,,\nb,train,y,dark,0.2,,\n")
+    found = page_results._issues(path, "noisy", images)  # type: ignore[arg-type]
+    assert found.to_numpy().tolist() == [["leak", 0, 2], ["dark", 1, -1]]
+    for line in ("z,train,x,dark,0,,", "b,train,x,odd,0,,", "b,train,x,leak,0,b,x", "b,other,x,dark,0,,"):
+        path.write_text(f"{head}{line}\n")
+        with pytest.raises(InputError, match="run `dvc repro quality@noisy`"):
+            page_results._issues(path, "noisy", images)  # type: ignore[arg-type]
 
 
 def test_curves_that_are_not_there_are_said(tmp_path: Path) -> None:

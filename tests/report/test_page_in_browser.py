@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
+from mlflow import MlflowClient
 from reviewed import CLASSES, reviewed
 
 from memtrack.config.sections.report import ReportParams
@@ -100,7 +106,7 @@ def brought(page: Any, text: str) -> str:
 def test_it_shows_what_was_found_and_the_first_sample(page: Any) -> None:
     assert "60 of 60 training samples" in page.inner_text("header")
     assert "12 labels are known to be corrupted" in page.inner_text("#found")
-    assert page.locator("figure").count() == 6
+    assert page.locator("figure").count() == 7
     card = page.locator("#card-0")
     assert IDS[0] in card.inner_text()
     assert f"given {GIVEN[IDS[0]]}" in card.inner_text()
@@ -127,6 +133,20 @@ def test_details_name_the_neighbours_and_all_scores(page: Any) -> None:
     assert "probability that the label is wrong\t0.9" in text
 
 
+def test_details_show_the_same_image_in_the_test_split(page: Any) -> None:
+    page.get_by_title("show the samples that are in the test split", exact=True).click()
+    assert page.inner_text("#count") == "1 of 60 samples"
+    press(page, "Enter")
+    pictured = page.locator("#details .near.test")
+    assert pictured.locator(".sprite").count() == 1
+    assert pictured.locator("> div").get_attribute("title") == f"test 1: {CLASSES[RESULTS.variant.given[3]]}"
+    assert pictured.locator(".other").count() == 0
+    page.keyboard.press("Escape")
+    page.select_option("select[name=issue]", label="in the test split under another label")
+    press(page, "Enter")
+    assert pictured.locator(".other").count() == 1
+
+
 def test_names_are_text(page: Any) -> None:
     assert page.locator("script").count() == 2
     assert page.locator("#gallery b").count() == 0
@@ -146,12 +166,32 @@ def test_filters(page: Any) -> None:
     page.click("text=Clear filters")
     api.expect(count).to_have_text("60 of 60 samples")
     page.select_option("select[name=kind]", label="rare")
-    assert count.inner_text() == f"{(TABLE['kind'] == 'rare').sum()} of 60 samples"
+    rare = (TABLE["kind"] == "rare") & ~TABLE["id"].isin(RESULTS.variant.ids[:2])
+    assert count.inner_text() == f"{rare.sum()} of 60 samples"
     assert "seems rare" in page.locator("[aria-selected=true]").inner_text()
+    page.click("text=Clear filters")
+    api.expect(count).to_have_text("60 of 60 samples")
+    page.select_option("select[name=kind]", label="conflicting")
+    assert count.inner_text() == "2 of 60 samples"
+    assert "conflicting duplicate" in page.locator("[aria-selected=true]").inner_text()
+    page.click("text=Clear filters")
+    api.expect(count).to_have_text("60 of 60 samples")
+    for choice, samples in (("1", 11), ("0", 45), ("unknown", 4)):  # 0.9 for 11, 0.25 for 45, 4 without
+        page.select_option("select[name=memorized]", choice)
+        assert count.inner_text() == f"{samples} of 60 samples"
     page.click("text=Clear filters")
     api.expect(count).to_have_text("60 of 60 samples")
     page.select_option("select[name=duplicates]", "conflict")
     assert count.inner_text() == "2 of 60 samples"
+    page.click("text=Clear filters")
+    api.expect(count).to_have_text("60 of 60 samples")
+    page.select_option("select[name=issue]", "any")
+    assert count.inner_text() == "2 of 60 samples"
+    page.select_option("select[name=issue]", label="dark")
+    assert count.inner_text() == "1 of 60 samples"
+    dark = RESULTS.variant.ids[2]
+    assert IDS[int(selected(page))] == dark
+    assert "in the test split under another label, dark" in page.locator("[aria-selected=true]").inner_text()
     page.click("text=Clear filters")
     api.expect(count).to_have_text("60 of 60 samples")
     page.select_option("select[name=order]", label="cumulative loss (CSL)")
@@ -227,8 +267,21 @@ def test_decisions_are_imported(page: Any) -> None:
     assert exported(page) == lines
     press(page, "u")
     assert exported(page) == HEADER
-    assert "Imported from decisions.csv: 1." in brought(page, f"decision,id,by\nremove,{quoted(IDS[3])},me\n")
+    assert "Imported from decisions.csv: 1." in brought(page, f"decision,id,x\nremove,{quoted(IDS[3])},me\n")
     assert exported(page) == HEADER + row(3, "remove")
+
+
+def test_who_decided_and_when_is_kept(page: Any) -> None:
+    brought(page, f"id,decision,by,when\n{quoted(IDS[3])},remove,=me,yesterday\n")
+    page.fill("#by", "A. Reader")
+    press(page, "k")
+    page.reload()
+    Path("decisions.csv").write_text(exported(page), encoding="utf-8")
+    first, second = read_decisions(Path("decisions.csv"), RESULTS.variant).values()
+    assert (second.what, second.by, second.when) == ("remove", "=me", "yesterday")
+    assert (first.what, first.by) == ("keep", "A. Reader")
+    moment = datetime.fromisoformat(first.when)
+    assert abs((datetime.now(UTC) - moment).total_seconds()) < 3600
 
 
 def test_a_wrong_file_is_refused_with_a_sentence(page: Any) -> None:
@@ -274,6 +327,51 @@ def test_a_viewer_without_storage_is_said(browser: Any, path: Path) -> None:
     assert "1 decided" in frame.locator("#status").inner_text()
     assert "keeps no marks" in frame.locator("#notice").inner_text()
     context.close()
+
+
+def test_the_artifact_viewer_of_mlflow_shows_it(browser: Any, path: Path, empty_store: Path) -> None:
+    """The real server, on this machine alone; the page in it filters and takes marks."""
+    shutil.copy(empty_store, "mlflow.db")
+    store = f"sqlite:///{Path('mlflow.db').resolve()}"
+    client = MlflowClient(store)
+    experiment = client.create_experiment("pages", Path("artifacts").resolve().as_uri())
+    run = client.create_run(experiment).info.run_id
+    client.log_artifact(run, str(path), "report")
+    with serving(store) as address:
+        context = browser.new_context(viewport={"width": 1600, "height": 900})
+        page = context.new_page()
+        page.goto(f"{address}/#/experiments/{experiment}/runs/{run}/artifacts/report/index.html")
+        frame = page.frame_locator("iframe")
+        api.expect(frame.locator("#count")).to_have_text("60 of 60 samples", timeout=60_000)
+        frame.locator("select[name=kind]").select_option(label="conflicting")
+        api.expect(frame.locator("#count")).to_have_text("2 of 60 samples")
+        frame.locator("#gallery").focus()
+        page.keyboard.press("k")
+        assert "1 decided" in frame.locator("#status").inner_text()
+        context.close()
+
+
+@contextmanager
+def serving(store: str) -> Iterator[str]:
+    """The application of `mlflow server` on a store, and its address. It runs in a thread, because this
+    process has imported most of it already."""
+    with pytest.MonkeyPatch.context() as patched:
+        from mlflow.server import ARTIFACT_ROOT_ENV_VAR, BACKEND_STORE_URI_ENV_VAR
+        from mlflow.server.fastapi_app import app
+
+        patched.setenv(BACKEND_STORE_URI_ENV_VAR, store)
+        patched.setenv(ARTIFACT_ROOT_ENV_VAR, "artifacts")
+        server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        try:
+            while not server.started:
+                assert thread.is_alive()
+                time.sleep(0.05)
+            yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(timeout=60)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

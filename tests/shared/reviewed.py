@@ -12,7 +12,13 @@ import pandas as pd
 from memtrack.core.evaluation.detection import compare, roc_points
 from memtrack.core.recording.trajectory import InMemoryTrajectory
 from memtrack.core.scores import ranks
-from memtrack.report.metrics import DuplicatesMetrics, EvaluateMetrics, ScoreMetrics, SuspectsMetrics
+from memtrack.report.metrics import (
+    DuplicatesMetrics,
+    EvaluateMetrics,
+    QualityMetrics,
+    ScoreMetrics,
+    SuspectsMetrics,
+)
 from memtrack.report.page.results import Results
 
 CLASSES = ["cat", "<script>alert(1)</script>", 'd,"og"']
@@ -25,12 +31,15 @@ def reviewed(
     known: bool = True,
     learned: bool = True,
     duplicates: bool = True,
+    quality: bool = True,
+    memorization: bool = True,
     epochs: Sequence[int] = (2, 4, 6),
     channels: int = 1,
     **changed: Any,
 ) -> Results:
     """Results of random scores. Every fifth label is wrong: its sample is predicted as its clean class. The
-    first two samples have the same pixels. `changed`: columns of the table of scores."""
+    first two samples have the same pixels. Sample 2 is dark and in the test split too, under another label;
+    so is sample 3, under its own label. `changed`: columns of the table of scores."""
     draw = np.random.default_rng(0)
     clean = np.arange(samples) % 3
     wrong = np.arange(samples) % 5 == 0
@@ -43,6 +52,14 @@ def reviewed(
         clean=clean if known else given, corrupted=wrong if known else wrong & False, flags_known=known,
         causes={"data": "1", "labels": "2"}, summary=SimpleNamespace(classes=CLASSES),
         read=lambda rows: images[np.asarray(rows)],
+    )  # fmt: skip
+
+    def read(rows: Sequence[int]) -> Any:
+        return images[[row if row < samples else row - samples + 2 for row in rows]]
+
+    everything: Any = SimpleNamespace(
+        ids=[*ids, "test 0", "test 1"], first_test=samples, read=read,
+        labels=[CLASSES[number] for number in [*given, (given[2] + 1) % 3, given[3]]],
     )  # fmt: skip
     names = np.array(CLASSES, dtype=object)
     scores = {"suspicion": wrong + draw.random(samples), "csl": draw.random(samples)}
@@ -87,4 +104,10 @@ def reviewed(
         pd.DataFrame({"looked_at": [10, samples], "best": [10, 12], "random": [2.0, 12.0],
                       "suspicion": [9, 12], "csl": [9, 12]}).head(2 if known else 0),
         group if duplicates else None,
+        everything,
+        QualityMetrics(train={"dark": 1, "leak": 1, "conflicting_leak": 1}, test={"dark": 4, "leak": 2},
+                       usual={"low_information": 0.8}, leaks=1, conflicting_leaks=1) if quality else None,
+        pd.DataFrame({"issue": ["conflicting_leak", "leak", "dark"], "row": [2, 3, 2],
+                      "other": [samples, samples + 1, -1]}) if quality else None,
+        np.where(np.arange(samples) < 4, np.nan, np.where(wrong, 0.9, 0.25)) if memorization else None,
     )  # fmt: skip

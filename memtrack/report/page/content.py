@@ -15,10 +15,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from memtrack.config.sections.report import ReportParams
+from memtrack.core.memorization.estimates import MEMORIZED
 from memtrack.core.scores import title
 from memtrack.core.scores.suspicion import MISLABELLED, RARE
+from memtrack.report.metrics import ISSUES
 from memtrack.report.page.results import Results
-from memtrack.report.page.sentences import Learning, conflict_sentences, neighbour_sentence
+from memtrack.report.page.sentences import Learning, conflict_sentences, leak_sentence, neighbour_sentence
 from memtrack.report.page.sprites import COLUMNS, PER_SHEET, sprites
 from memtrack.report.sample_tables import score_names
 
@@ -33,7 +35,9 @@ CURVES, POINTS = 5, 200
 BINS = 40
 SUSPECTED = 0.05
 """The share of the samples, the most suspect ones, that are called suspected without probabilities."""
-KINDS = ("", MISLABELLED, RARE)
+CONFLICTING = "conflicting"
+"""A sample with a duplicate under another label; this goes before what the votes say."""
+KINDS = ("", MISLABELLED, RARE, CONFLICTING)
 """What a sample may seem to be; see `memtrack.core.scores.suspicion.kinds`."""
 CLASSES, PAIRS = 20, 30
 """Up to so many classes have a confusion matrix; of more, so many pairs of classes are listed."""
@@ -45,9 +49,11 @@ def content(results: Results, options: ReportParams, shape: Sequence[int]) -> di
     variant, table = results.variant, results.scores
     order = score_names(table)[0]
     shown = np.argsort(table[f"{order}_rank"].to_numpy(), kind="stable")[: options.samples]
-    numbers, others = _numbered(shown, results.neighbours)
+    leaks = _leaks(results)
+    numbers, others = _numbered(shown, results.neighbours, leaks)
     pictured = np.concatenate([shown, others[:OTHERS]])
-    drawn = sprites(variant.read, pictured.tolist(), shape, options.thumbnail)
+    drawn = sprites(results.images.read, pictured.tolist(), shape, options.thumbnail)
+    classes = {name: number for number, name in enumerate(variant.summary.classes)}
     epochs = _some(results.trajectory.epochs, EPOCHS)
     suspected, called = _suspected(results, order)
     return {
@@ -66,19 +72,25 @@ def content(results: Results, options: ReportParams, shape: Sequence[int]) -> di
         "epochs": list(epochs),
         "usual": {name: _medians(results, name, epochs) for name in ("margin", "curvature")},
         "kinds": list(KINDS),
+        "memorized": MEMORIZED,
+        "issues": _issues(results),
         "scores": [{"key": key, "title": title(key)} for key in score_names(table)],
         "others": {
-            "ids": [variant.ids[row] for row in others],
-            "given": _packed(variant.given[others], "<i4"),
+            "ids": [results.images.ids[row] for row in others],
+            "given": _packed(np.array([classes[results.images.labels[row]] for row in others]), "<i4"),
             "pictured": min(len(others), OTHERS),
         },
-        "shown": _samples(results, shown, numbers, epochs),
+        "shown": _samples(results, shown, numbers, leaks, epochs),
         "sprites": {**asdict(drawn), "columns": COLUMNS, "per_sheet": PER_SHEET},
     }
 
 
 def _samples(
-    results: Results, shown: NDArray[np.int64], numbers: NDArray[np.int64], epochs: Sequence[int]
+    results: Results,
+    shown: NDArray[np.int64],
+    numbers: NDArray[np.int64],
+    leaks: dict[int, int],
+    epochs: Sequence[int],
 ) -> dict[str, Any]:
     """The samples on the page; most of their numbers as arrays in base64, little-endian."""
     variant, table = results.variant, results.scores
@@ -88,10 +100,12 @@ def _samples(
     known = variant.flags_known
     group = np.zeros(len(variant.ids), dtype=np.int64)
     conflicting = np.zeros(len(variant.ids), dtype=bool)
+    kind = table["kind"].to_numpy(dtype=object, copy=True)
     if results.duplicates is not None:
         rows = [variant.row[sample] for sample in results.duplicates["id"]]
         group[rows] = results.duplicates["group"]
         conflicting[rows] = results.duplicates["conflicting"]
+        kind[conflicting] = CONFLICTING
     return {
         "ids": [variant.ids[row] for row in shown],
         "given": _packed(variant.given[shown], "<i4"),
@@ -99,19 +113,22 @@ def _samples(
         "clean": _packed(variant.clean[shown], "<i4") if known else None,
         "mislabelled": _column(table, "mislabelled", shown),
         "suggested_probability": _column(table, "suggested_probability", shown),
+        "memorization": None if results.memorization is None else _packed(results.memorization[shown], "<f4"),
         "scores": [_column(table, name, shown) for name in names],
         "ranks": [_packed(table[f"{name}_rank"].to_numpy()[shown], "<i4") for name in names],
         "margin": _trajectories(results, "margin", shown, epochs),
         "curvature": _trajectories(results, "curvature", shown, epochs),
-        "neighbours": _packed(numbers, "<i4"),
+        "neighbours": _packed(numbers[:, :NEAREST], "<i4"),
+        "leak": None if results.issues is None else _packed(numbers[:, NEAREST], "<i4"),
+        "issues": None if results.issues is None else _packed(_issue_bits(results)[shown], "<u2"),
         "group": None if results.duplicates is None else _packed(group[shown], "<i4"),
         "conflicting": None if results.duplicates is None else _packed(conflicting[shown], "u1"),
-        "kind": _packed(np.array([KINDS.index(name) for name in table["kind"].iloc[shown]]), "u1"),
-        "why": _sentences(results, shown),
+        "kind": _packed(np.array([KINDS.index(name) for name in kind[shown]]), "u1"),
+        "why": _sentences(results, shown, leaks),
     }
 
 
-def _sentences(results: Results, shown: NDArray[np.int64]) -> list[str]:
+def _sentences(results: Results, shown: NDArray[np.int64], leaks: dict[int, int]) -> list[str]:
     variant, names = results.variant, results.variant.summary.classes
     given = variant.given
     learning = Learning(results.trajectory, given)
@@ -128,6 +145,7 @@ def _sentences(results: Results, shown: NDArray[np.int64]) -> list[str]:
         near = results.neighbours[row]
         facts = (
             conflicts.get(row, ""),
+            leak_sentence(results.images, row, leaks[row]) if row in leaks else "",
             learning.sentence(row, int(given[row]), predicted[:, number].astype(np.int64), names),
             neighbour_sentence(given[near[near >= 0]], int(given[row]), names),
         )
@@ -136,17 +154,50 @@ def _sentences(results: Results, shown: NDArray[np.int64]) -> list[str]:
 
 
 def _numbered(
-    shown: NDArray[np.int64], neighbours: NDArray[np.int64]
+    shown: NDArray[np.int64], neighbours: NDArray[np.int64], leaks: dict[int, int]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The nearest neighbours of the shown samples by number, (n, NEAREST): those that are shown have the
-    numbers from 0, the others the numbers after them, and -1 is none; and the rows of the others."""
+    """The nearest neighbours of the shown samples and the test sample that is the same, if any, by number,
+    (n, NEAREST + 1): those that are shown have the numbers from 0, the others the numbers after them, and -1
+    is none; and the rows of the others in `Results.images`, those of test samples first."""
     near = neighbours[shown, :NEAREST]
     near = np.pad(near, ((0, 0), (0, NEAREST - near.shape[1])), constant_values=-1)
+    same = np.array([leaks.get(row, -1) for row in shown.tolist()], dtype=np.int64)
+    near = np.column_stack([near, same])
     number = {row: place for place, row in enumerate(shown.tolist())}
-    others = [row for row in dict.fromkeys(near.ravel().tolist()) if row >= 0 and row not in number]
+    wanted = dict.fromkeys([*same.tolist(), *near.ravel().tolist()])
+    others = [row for row in wanted if row >= 0 and row not in number]
     number |= {row: place for place, row in enumerate(others, start=len(shown))}
     found = np.array([number.get(row, -1) for row in near.ravel().tolist()], dtype=np.int64)
     return found.reshape(near.shape), np.array(others, dtype=np.int64)
+
+
+def _leaks(results: Results) -> dict[int, int]:
+    """For each training sample that is in the test split too, the first test sample; by rows."""
+    if results.issues is None:
+        return {}
+    pairs = results.issues[results.issues["other"] >= 0].drop_duplicates("row")
+    return dict(zip(pairs["row"].tolist(), pairs["other"].tolist(), strict=True))
+
+
+def _issues(results: Results) -> list[dict[str, Any]]:
+    """The kinds of issues that were found, and how many training and test samples have each."""
+    if results.judged is None:
+        return []
+    train, test = results.judged.train, results.judged.test
+    return [
+        {"bit": bit, "title": words, "train": train.get(kind, 0), "test": test.get(kind, 0)}
+        for bit, (kind, words) in enumerate(ISSUES.items())
+        if kind in train or kind in test
+    ]
+
+
+def _issue_bits(results: Results) -> NDArray[np.int64]:
+    """A bit for each kind of issue that a sample has, (N,); the first kind of `ISSUES` is bit 0."""
+    found = np.zeros(len(results.variant.ids), dtype=np.int64)
+    if results.issues is not None:
+        for bit, kind in enumerate(ISSUES):
+            found[results.issues["row"][results.issues["issue"] == kind]] |= 1 << bit
+    return found
 
 
 def _suspected(results: Results, order: str) -> tuple[Flags, str]:
@@ -194,6 +245,8 @@ def _found(results: Results) -> list[str]:
             if results.duplicated is None
             else results.duplicated.in_words()
         )
+    if results.judged is not None:
+        lines.append(results.judged.in_words())
     return [f"{line[0].upper()}{line[1:]}." for line in lines]
 
 

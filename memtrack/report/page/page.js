@@ -22,6 +22,8 @@ const suggestedProbability = numbers(shown.suggested_probability, Float32Array);
 const neighbours = numbers(shown.neighbours, Int32Array);
 const group = numbers(shown.group, Int32Array);
 const kind = numbers(shown.kind, Uint8Array);
+const issues = numbers(shown.issues, Uint16Array);
+const leak = numbers(shown.leak, Int32Array);
 const conflicting = numbers(shown.conflicting, Uint8Array);
 const trajectories = { margin: numbers(shown.margin, Float32Array), curvature: numbers(shown.curvature, Float32Array) };
 const otherGiven = numbers(data.others.given, Int32Array);
@@ -32,6 +34,8 @@ const scores = data.scores.map((score, at) => ({
   ranks: numbers(shown.ranks[at], Int32Array),
 }));
 if (mislabelled) scores.push({ key: "mislabelled", title: "probability that the label is wrong", values: mislabelled, ranks: null });
+const memorization = numbers(shown.memorization, Float32Array);
+if (memorization) scores.push({ key: "memorization", title: "measured memorization", values: memorization, ranks: null });
 const first = scores[0];
 
 // ---- making elements
@@ -194,13 +198,7 @@ function drawConfusion() {
   const button = ([one, other, count]) => {
     const made = element("button", { type: "button", text: whole.format(count),
       title: `show the samples given as ${labelled(one)} for which ${labelled(other)} is suggested` });
-    made.addEventListener("click", () => {
-      form.reset();
-      form.elements.given.value = String(one);
-      form.elements.suggested.value = String(other);
-      filter();
-      byId("review").focus();
-    });
+    made.addEventListener("click", () => only({ given: String(one), suggested: String(other) }));
     return made;
   };
   let made;
@@ -216,7 +214,19 @@ function drawConfusion() {
       pairs.map((pair) => [labelled(pair[0]), labelled(pair[1]), button(pair)]));
   }
   const note = `${matrix ? "Rows: given, columns: suggested label" : "The most frequent pairs"}, of ${among}. A number shows its samples on this page.`;
-  figure("Given against suggested labels", element("p", { class: "quiet", text: note }), made).className = data.aurocs.length ? "whole" : "";
+  figure("Given against suggested labels", element("p", { class: "quiet", text: note }), made).className = !data.aurocs.length ? "" : data.issues.length ? "broad" : "whole";
+}
+
+function drawIssues() {
+  const rows = data.issues.map(({ bit, title, train, test }) => {
+    const here = issues.reduce((count, bits) => count + ((bits >> bit) & 1), 0);
+    const made = element("button", { type: "button", text: whole.format(here), title: `show the samples that are ${title}` });
+    made.addEventListener("click", () => only({ issue: String(bit) }));
+    return [title, here ? made : "0", whole.format(train), whole.format(test)];
+  });
+  const note = "Apart from the labels. A number shows its samples on this page.";
+  figure("What else is wrong", element("p", { class: "quiet", text: note }),
+    table(["What else is wrong", "images", "shown", "training", "test"], rows));
 }
 
 function overview() {
@@ -231,6 +241,7 @@ function overview() {
   }
   drawHistogram();
   drawCurvature();
+  if (data.issues.length) drawIssues();
   drawConfusion();
 }
 
@@ -260,7 +271,7 @@ function picture(number, side) {
   return made;
 }
 
-// ---- marks: decision, label and note of a sample, by id
+// ---- marks: decision, label and note of a sample, who decided and when, by id
 
 const marks = new Map();
 const numberOf = new Map(shown.ids.map((id, at) => [id, at]));
@@ -269,7 +280,7 @@ let kept = true;
 
 function store() {
   try {
-    localStorage.setItem(data.storage, JSON.stringify([...marks].map(([id, mark]) => [id, mark.decision, mark.label, mark.note])));
+    localStorage.setItem(data.storage, JSON.stringify([...marks].map(([id, mark]) => [id, mark.decision, mark.label, mark.note, mark.by, mark.when])));
   } catch {
     kept = false;
   }
@@ -278,8 +289,8 @@ function store() {
 
 function restore() {
   try {
-    for (const [id, decision, label, note] of JSON.parse(localStorage.getItem(data.storage) ?? "[]")) {
-      if (numberOf.has(id)) marks.set(id, { decision, label, note });
+    for (const [id, decision, label, note, by = "", when = ""] of JSON.parse(localStorage.getItem(data.storage) ?? "[]")) {
+      if (numberOf.has(id)) marks.set(id, { decision, label, note, by, when });
     }
   } catch {
     kept = false;
@@ -288,7 +299,7 @@ function restore() {
   byId("notice").hidden = kept;
 }
 
-const nothing = { decision: "", label: "", note: "" };
+const nothing = { decision: "", label: "", note: "", by: "", when: "" };
 const markOf = (number) => marks.get(shown.ids[number]) ?? nothing;
 
 function set(changes) {
@@ -312,7 +323,8 @@ function say(text) {
 function decide(decision, label = "") {
   if (!list.length) return;
   const number = list[current];
-  set([[number, { ...markOf(number), decision, label }]]);
+  const by = byId("by").value.trim(), when = by ? `${new Date().toISOString().slice(0, 16)}Z` : "";
+  set([[number, { ...markOf(number), decision, label, by, when }]]);
   say(`${shown.ids[number]}: ${decision}${label ? ` to ${label}` : ""}.`);
   const before = list.length;
   refresh(number);
@@ -331,6 +343,7 @@ function undo() {
 // ---- decisions.csv
 
 const HEADER = ["id", "given_label", "decision", "label", "note"];
+const OPTIONAL = ["by", "when"];
 const DECISIONS = ["keep", "relabel", "ambiguous", "remove"];
 
 // As in the other tables of memtrack, an apostrophe goes before what a spreadsheet would take as a formula.
@@ -341,8 +354,10 @@ function csv() {
   const cell = (text) => (/[",\r\n]/.test(text) ? `"${guarded(text).replaceAll('"', '""')}"` : guarded(text));
   const rows = [...marks].filter(([, mark]) => mark.decision).map(([id, mark]) => [numberOf.get(id), mark]);
   rows.sort((one, other) => first.ranks[one[0]] - first.ranks[other[0]]);
-  const lines = rows.map(([number, mark]) => [shown.ids[number], labelled(given[number]), mark.decision, mark.label, mark.note]);
-  return [HEADER, ...lines].map((row) => `${row.map(cell).join(",")}\n`).join("");
+  const known = OPTIONAL.filter((name) => rows.some(([, mark]) => mark[name]));
+  const lines = rows.map(([number, mark]) => [shown.ids[number], labelled(given[number]), mark.decision, mark.label, mark.note,
+    ...known.map((name) => mark[name])]);
+  return [[...HEADER, ...known], ...lines].map((row) => `${row.map(cell).join(",")}\n`).join("");
 }
 
 function download() {
@@ -382,7 +397,7 @@ function rowsOf(text) {
 /** The changes that a decisions.csv asks for; throws an error with a sentence about the first mistake. */
 function changesOf(text) {
   const rows = rowsOf(text), head = rows.shift()?.cells ?? [];
-  const places = HEADER.map((name) => head.indexOf(name));
+  const places = [...HEADER, ...OPTIONAL].map((name) => head.indexOf(name));
   for (const name of ["id", "decision"]) {
     if (!head.includes(name)) throw new Error(`Line 1: the column ${name} is missing; expected ${HEADER.join(",")}.`);
   }
@@ -390,7 +405,7 @@ function changesOf(text) {
   return rows.map(({ cells, line: at }) => {
     const mistake = (what) => new Error(`Line ${at}: ${what}.`);
     if (cells.length !== head.length) throw mistake(`${cells.length} cells, but the header has ${head.length}`);
-    const [id, was, decision, label, note] = places.map((place) => unguarded(cells[place] ?? ""));
+    const [id, was, decision, label, note, by, when] = places.map((place) => unguarded(cells[place] ?? ""));
     const number = numberOf.get(id);
     if (number === undefined) throw mistake(`there is no sample “${id}” on this page`);
     if (seen.has(id)) throw mistake(`“${id}” is decided in line ${seen.get(id)} already`);
@@ -400,7 +415,7 @@ function changesOf(text) {
     if (decision === "relabel" && !data.classes.includes(label)) throw mistake(`there is no label “${label}”`);
     if (decision === "relabel" && label === labelled(given[number])) throw mistake(`“${id}” has the label “${label}” already`);
     if (decision !== "relabel" && label) throw mistake(`a label needs the decision relabel, not ${decision}`);
-    return [number, { decision, label, note }];
+    return [number, { decision, label, note, by, when }];
   });
 }
 
@@ -431,8 +446,20 @@ function fillFilters() {
   options(elements.given, [["", "all"], ...classes]);
   options(elements.suggested, [["", "all"], ["-1", "none"], ...classes]);
   options(elements.kind, data.kinds.map((name, at) => [String(at), name || "neither"]).reverse());
+  options(elements.issue, data.issues.length ? [["any", "any"], ...data.issues.map(({ bit, title }) => [String(bit), title])] : []);
+  elements.issue.closest("label").hidden = !data.issues.length;
+  elements.memorized.closest("label").hidden = !memorization;
+  elements.memorized.options[1].text = `memorized (above ${data.memorized})`;
   elements.corrupted.closest("label").hidden = !clean;
   elements.duplicates.closest("label").hidden = !group;
+}
+
+/** Show the samples that these filters alone let through. */
+function only(values) {
+  form.reset();
+  for (const [name, value] of Object.entries(values)) form.elements[name].value = value;
+  filter();
+  byId("review").focus();
 }
 
 /** Apply the order and the filters; select the sample `number`, or else what has taken its place. */
@@ -452,6 +479,11 @@ function filter(number = null) {
       const wanted = { group: group[at] > 0, conflict: conflicting[at] > 0, none: group[at] === 0 };
       if (!wanted[value("duplicates")]) return false;
     }
+    if (memorization && value("memorized") !== "") {
+      const measured = Number.isNaN(memorization[at]) ? "unknown" : memorization[at] > data.memorized ? "1" : "0";
+      if (measured !== value("memorized")) return false;
+    }
+    if (value("issue") !== "" && !(value("issue") === "any" ? issues[at] : (issues[at] >> Number(value("issue"))) & 1)) return false;
     if (value("decision") !== "") {
       const { decision } = markOf(at);
       if (value("decision") === "none" ? decision : value("decision") === "any" ? !decision : decision !== value("decision")) return false;
@@ -551,7 +583,9 @@ function suggestion(number) {
   return `suggested ${labelled(suggested[number])}${chance}`;
 }
 
-const seems = (number) => `seems ${data.kinds[kind[number]]}`;
+/** What else is wrong with an image; "" if nothing is. */
+const wrong = (number) => (issues ? data.issues.filter(({ bit }) => (issues[number] >> bit) & 1).map(({ title }) => title).join(", ") : "");
+const seems = (number) => (data.kinds[kind[number]] === "conflicting" ? "conflicting duplicate" : `seems ${data.kinds[kind[number]]}`);
 
 function rank(number) {
   return `#${whole.format(first.ranks[number])}`;
@@ -565,7 +599,8 @@ function card(place) {
     element("div", { text: suggestion(number) }),
   ];
   if (mislabelled) facts.push(element("div", { text: `label wrong: ${percent(mislabelled[number])}` }));
-  if (kind[number]) facts.push(element("div", { text: seems(number) }));
+  const also = [kind[number] ? seems(number) : "", wrong(number)].filter(Boolean).join("; ");
+  if (also) facts.push(element("div", { text: also }));
   if (clean) {
     facts.push(element("div", { class: "quiet", text: given[number] === clean[number] ? "not corrupted" : `corrupted${cleanWords(number, ", was")}` }));
   }
@@ -574,7 +609,7 @@ function card(place) {
   return element("div", {
     class: "card", id: `card-${number}`, role: "option", "data-place": place,
     "aria-setsize": list.length, "aria-posinset": place + 1, "aria-selected": "false",
-    "aria-label": `${rank(number)}, ${id}, given ${labelled(given[number])}, ${suggestion(number)}${kind[number] ? `, ${seems(number)}` : ""}. ${shown.why[number]}` +
+    "aria-label": `${rank(number)}, ${id}, given ${labelled(given[number])}, ${suggestion(number)}${also ? `, ${also}` : ""}. ${shown.why[number]}` +
       (decided.decision ? ` Decided: ${decided.decision} ${decided.label}` : ""),
   },
   element("div", { class: "top" }, element("div", { class: "frame" }, picture(number, 96), ...(decided.decision ? [badge(decided)] : [])), element("div", { class: "facts" }, ...facts)),
@@ -609,23 +644,29 @@ function spark(name, number) {
   return element("div", { class: "spark" }, name, svg);
 }
 
+/** The image with a number: its own number, its id and its class. */
+const known = (other) => ({
+  other,
+  id: other < total ? shown.ids[other] : data.others.ids[other - total],
+  label: other < total ? given[other] : otherGiven[other - total],
+});
+
 /** The nearest neighbours of a sample, each with its number, its id and its class. */
 function near(number) {
-  return Array.from(neighbours.subarray(number * NEAREST, (number + 1) * NEAREST)).filter((other) => other >= 0).map((other) => ({
-    other,
-    id: other < total ? shown.ids[other] : data.others.ids[other - total],
-    label: other < total ? given[other] : otherGiven[other - total],
-  }));
+  return Array.from(neighbours.subarray(number * NEAREST, (number + 1) * NEAREST)).filter((other) => other >= 0).map(known);
+}
+
+/** An image with its label below it, which is red if it is not that of the sample `number`. */
+function mate({ other, id, label }, number, side) {
+  const name = element("div", { text: labelled(label) });
+  if (label !== given[number]) name.className = "other";
+  return element("div", { title: `${id}: ${labelled(label)}` }, element("div", { class: "frame" }, picture(other, side)), name);
 }
 
 function nearest(number, side) {
   const made = element("div", { class: "near" });
   made.style.setProperty("--side", `${side}px`);
-  for (const { other, id, label } of near(number)) {
-    const name = element("div", { text: labelled(label) });
-    if (label !== given[number]) name.className = "other";
-    made.append(element("div", { title: `${id}: ${labelled(label)}` }, element("div", { class: "frame" }, picture(other, side)), name));
-  }
+  made.append(...near(number).map((one) => mate(one, number, side)));
   return made;
 }
 
@@ -654,15 +695,23 @@ function openDetails(note = false) {
   const rows = scores.map((score) => [score.title, short(score.values[number]),
     score.ranks ? whole.format(score.ranks[number]) : ""]);
   const facts = [`given ${labelled(given[number])}; ${suggestion(number)}${kind[number] ? `; ${seems(number)}` : ""}`, shown.why[number]];
+  if (memorization) facts.push(`Measured memorization: ${short(memorization[number])}.`);
   if (clean) facts.push(given[number] === clean[number] ? "The label is not corrupted." : `The label is corrupted${cleanWords(number, "; it was")}.`);
   const mates = near(number).map(({ id, label }) => `${id} (${labelled(label)})`);
   if (mates.length) facts.push(`Nearest neighbours: ${mates.join("; ")}.`);
+  if (wrong(number)) facts.push(`The image is ${wrong(number)}.`);
   const decided = markOf(number);
+  const same = [];
+  if (leak && leak[number] >= 0) {
+    const made = element("div", { class: "near test" }, mate(known(leak[number]), number, 72));
+    made.style.setProperty("--side", "72px");
+    same.push(element("figure", {}, element("figcaption", { text: "in the test split" }), made));
+  }
   byId("details-body").replaceChildren(
     element("div", { class: "wide" }, element("div", { class: "frame big" }, picture(number, window.innerWidth < 640 ? 120 : 200)),
-      spark("margin", number), spark("curvature", number), nearest(number, 72)),
+      spark("margin", number), spark("curvature", number), nearest(number, 72), ...same),
     ...facts.map((text) => element("p", { text })),
-    element("p", {}, ...(decided.decision ? [badge(decided)] : ["Not decided yet."])));
+    element("p", {}, ...(decided.decision ? [badge(decided), [decided.by && ` by ${decided.by}`, decided.when && ` at ${decided.when}`].filter(Boolean).join("")] : ["Not decided yet."])));
   byId("details-scores").replaceChildren(table(["Scores of this sample", "score", "value", "rank"], rows));
   byId("note").value = decided.note;
   byId("details").showModal();

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,29 @@ from numpy.typing import NDArray
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.json_files import read_json
 from memtrack.config.params import Params
-from memtrack.config.paths import DUPLICATES_RESULTS, EVALUATE_RESULTS, SUSPECTS_RESULTS
+from memtrack.config.paths import (
+    DUPLICATES_RESULTS,
+    EVALUATE_RESULTS,
+    MEMORIZATION_RESULTS,
+    QUALITY_RESULTS,
+    SUSPECTS_RESULTS,
+)
 from memtrack.core.recording.trajectory import EpochArrays
 from memtrack.core.scores import Need
 from memtrack.core.scores.neighbours import COUNT, voting_epochs
 from memtrack.core.scores.suspicion import SUSPICION
+from memtrack.data.all_images import AllImages
 from memtrack.data.tables import unguarded
 from memtrack.data.variants import VariantData
-from memtrack.report.metrics import DuplicatesMetrics, EvaluateMetrics, SuspectsMetrics
-from memtrack.report.sample_tables import read_scores
-from memtrack.runs.causes import evaluation_causes
+from memtrack.report.metrics import (
+    ISSUES,
+    DuplicatesMetrics,
+    EvaluateMetrics,
+    QualityMetrics,
+    SuspectsMetrics,
+)
+from memtrack.report.sample_tables import read_memorization, read_scores
+from memtrack.runs.causes import evaluation_causes, memorization_causes
 from memtrack.runs.trained import TrainedRun
 
 
@@ -41,6 +55,12 @@ class Results:
             `learned` is None if there are no stages: somebody has recorded a training loop of their own.
         roc, review: roc.csv and review.csv; without rows if the corrupted samples are not known.
         duplicates: id, group and conflicting of each sample that has a duplicate; None if nobody looked.
+        images: those of the samples, and of the test split.
+        judged: metrics.json of stage quality; None if nobody looked.
+        memorization: the measured memorization of each sample, (N,), NaN where it is not known; None if stage
+            memorization has not run with these parameters.
+        issues: issue, row and other of each issue of a training sample, by rows of `images`; other is the
+            test sample of a leak, else -1. None if nobody looked.
     """
 
     variant: VariantData
@@ -54,14 +74,18 @@ class Results:
     roc: pd.DataFrame
     review: pd.DataFrame
     duplicates: pd.DataFrame | None
+    images: AllImages
+    judged: QualityMetrics | None
+    issues: pd.DataFrame | None
+    memorization: NDArray[np.float64] | None
 
 
-def read_results(params: Params, variant: VariantData, run: TrainedRun) -> Results:
+def read_results(params: Params, variant: VariantData, run: TrainedRun, images: AllImages) -> Results:
     """The results of the stages for a variant and its training.
 
     Raises:
         InputError: if those of evaluate are missing, damaged or made from other parameters, or those of
-            duplicates belong to other samples.
+            duplicates or quality belong to other samples.
     """
     evaluated = EVALUATE_RESULTS / variant.name
     learned = SUSPECTS_RESULTS / variant.name / "metrics.json"
@@ -69,6 +93,8 @@ def read_results(params: Params, variant: VariantData, run: TrainedRun) -> Resul
     scores = read_scores(evaluated, variant, evaluation_causes(params, variant))
     nearest = run.evidence([SUSPICION])[Need.NEIGHBOURS]
     looked = (found / "duplicates.csv").exists()
+    quality = QUALITY_RESULTS / variant.name
+    judged = (quality / "issues.csv").exists()
     return Results(
         variant,
         _settings(params, variant.name),
@@ -81,6 +107,10 @@ def read_results(params: Params, variant: VariantData, run: TrainedRun) -> Resul
         _curves(evaluated / "roc.csv", variant),
         _curves(evaluated / "review.csv", variant),
         _duplicates(found / "duplicates.csv", variant) if looked else None,
+        images,
+        read_json(QualityMetrics, quality / "metrics.json") if judged else None,
+        _issues(quality / "issues.csv", variant.name, images) if judged else None,
+        _memorization(params, variant),
     )
 
 
@@ -108,6 +138,32 @@ def _duplicates(path: Path, variant: VariantData) -> pd.DataFrame:
         text = f"is damaged, or belongs to other samples: run `dvc repro duplicates@{variant.name}`"
         raise InputError([Problem(path, message=text)]) from None
     return found
+
+
+def _memorization(params: Params, variant: VariantData) -> NDArray[np.float64] | None:
+    with suppress(InputError):  # a stage for some variants alone, which may not have run
+        made_from = memorization_causes(params, variant)
+        return read_memorization(MEMORIZATION_RESULTS / variant.name, variant, made_from)
+    return None
+
+
+def _issues(path: Path, name: str, images: AllImages) -> pd.DataFrame:
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    rows = {("train", sample): row for row, sample in enumerate(images.ids[: images.first_test])}
+    tests = enumerate(images.ids[images.first_test :], start=images.first_test)
+    rows |= {("test", sample): row for row, sample in tests}
+    try:
+        own = [
+            rows[split, unguarded(sample)] for split, sample in zip(table["split"], table["id"], strict=True)
+        ]
+        others = [rows["test", unguarded(sample)] if sample else -1 for sample in table["other_id"]]
+        found = pd.DataFrame({"issue": table["issue"], "row": own, "other": others})
+        if not set(found["issue"]) <= ISSUES.keys():
+            raise ValueError("other issues")
+    except (KeyError, ValueError):
+        text = f"is damaged, or belongs to other samples: run `dvc repro quality@{name}`"
+        raise InputError([Problem(path, message=text)]) from None
+    return found[found["row"] < images.first_test]
 
 
 def _settings(params: Params, name: str) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from memtrack.core.images.pixels import Pixels
 from memtrack.core.recording.trajectory import EpochArrays
+from memtrack.data.all_images import AllImages
 
 LATE = 0.9
 """A label is learned late if it is learned later than this share of the labels that are learned."""
@@ -74,6 +75,13 @@ def neighbour_sentence(labels: Rows, given: int, names: Sequence[str]) -> str:
     if most == given:
         return f"{often} of its {len(labels)} nearest neighbours have its label."
     return f"{often} of its {len(labels)} nearest neighbours are labelled {names[most]}."
+
+
+def leak_sentence(images: AllImages, row: int, other: int) -> str:
+    """Which test sample is the same image as a training sample; both by their rows."""
+    one, two = images.read([row, other])
+    what = "Same image as" if np.array_equal(one, two) else "Nearly the same image as"
+    return f"{what} {images.ids[other]} of the test split, which is labelled {images.labels[other]}."
 
 
 def conflict_sentences(

@@ -7,10 +7,10 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from PIL import Image
 
-from memtrack.core.images.pixels import Pixels, picture_shape, pictures
+from memtrack.core.images.pixels import Pixels, picture_shape
+from memtrack.data.decoding import as_picture
 
 COLUMNS, PER_SHEET = 32, 1024
 """The images in a row of a sheet, and in a sheet."""
@@ -56,7 +56,7 @@ def sprites(
     for start in range(0, len(rows), PER_SHEET):
         part = rows[start : start + PER_SHEET]
         sheet = Image.new("RGB", (COLUMNS * across, -(-len(part) // COLUMNS) * down))
-        for number, image in enumerate(pictures(read(part))):
+        for number, image in enumerate(read(part)):
             row, column = divmod(number, COLUMNS)
             sheet.paste(_thumbnail(image, (width, height)), (column * across, row * down))
         file = io.BytesIO()
@@ -66,8 +66,5 @@ def sprites(
 
 
 def _thumbnail(image: Pixels, size: tuple[int, int]) -> Image.Image:
-    grey = image.shape[0] == 1
-    found = Image.fromarray(np.ascontiguousarray(image[0] if grey else image.transpose(1, 2, 0))).convert(
-        "RGB"
-    )
+    found = as_picture(image).convert("RGB")
     return found if found.size == size else found.resize(size, Image.Resampling.LANCZOS)

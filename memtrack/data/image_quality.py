@@ -1,0 +1,99 @@
+"""Images that are dark, light, blurry, low in information, or of odd size or shape, as cleanvision has it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from memtrack.config.errors import InputError, Problem
+from memtrack.core.images.pixels import Pixels, is_vector
+from memtrack.data.decoding import RefusedImage, as_picture, header, why
+from memtrack.terminal.progress import Progress
+
+if TYPE_CHECKING:
+    from cleanvision.issue_managers.image_property_issue_manager import ImagePropertyIssueManager
+
+SEEN = ("dark", "light", "blurry", "low_information")
+"""What is judged by the pixels that a network sees."""
+SHAPES = ("odd_size", "odd_aspect_ratio")
+"""What is judged by the size of the image file; a network sees all images in one size."""
+USUAL = 0.5
+"""A kind of issue that more than this share of the images has is how the data set is, and is not listed."""
+
+
+@dataclass(frozen=True)
+class ImageIssues:
+    """What is wrong with some images.
+
+    Attributes:
+        found: for each kind of issue the rows of the images that have it, and cleanvision's score of each of
+            them, from 0 (the worst) to 1.
+        usual: the kinds that are not listed, with the share of the images that have them; see `USUAL`.
+    """
+
+    found: dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]
+    usual: dict[str, float]
+
+
+def image_issues(parts: Iterable[Pixels], files: Sequence[Path] | None) -> ImageIssues:
+    """The issues of the images, with the bounds of cleanvision. Vectors have none.
+
+    Args:
+        parts: all images in their order, some at a time, uint8 (B, channels, H, W).
+        files: the file of each image; None if they are not in files, and have one size.
+
+    Raises:
+        InputError: with every image file that cannot be opened any more.
+    """
+    # the import takes half a second
+    from cleanvision.issue_managers.image_property_issue_manager import ImagePropertyIssueManager
+
+    manager = ImagePropertyIssueManager()
+    measured = [
+        _measured(manager, as_picture(image), ("dark", "blurry", "low_information"))
+        for part in parts
+        for image in part
+        if not is_vector(image.shape)
+    ]
+    if not measured:
+        return ImageIssues({}, {})
+    shapes: list[dict[str, Any]] = [{} for _ in measured]
+    if files is not None:
+        headers = (_header(file) for file in Progress(files, "the sizes of the image files"))
+        opened = [
+            found if isinstance(found, Problem) else _measured(manager, found, SHAPES) for found in headers
+        ]
+        if problems := [found for found in opened if isinstance(found, Problem)]:
+            raise InputError(problems)
+        shapes = [found for found in opened if isinstance(found, dict)]
+    table = pd.DataFrame([seen | shape for seen, shape in zip(measured, shapes, strict=True)])
+    kinds = [*SEEN, *(SHAPES if files is not None else ())]
+    manager.issues = pd.DataFrame(index=table.index)
+    manager.update_issues(table, kinds)
+    flags = {kind: manager.issues[f"is_{kind}_issue"].to_numpy() for kind in kinds}
+    usual = {kind: float(flag.mean()) for kind, flag in flags.items() if flag.mean() > USUAL}
+    scores = {kind: manager.issues[f"{kind}_score"].to_numpy(dtype=np.float64) for kind in kinds}
+    rows = {kind: np.flatnonzero(flags[kind]) for kind in kinds if kind not in usual}
+    return ImageIssues({kind: (found, scores[kind][found]) for kind, found in rows.items()}, usual)
+
+
+def _measured(manager: ImagePropertyIssueManager, image: Any, kinds: Sequence[str]) -> dict[str, Any]:
+    """What cleanvision measures of an image; that of "dark" is also that of "light"."""
+    found: dict[str, Any] = {}
+    for kind in kinds:
+        found |= manager.image_properties[kind].calculate(image)
+    return found
+
+
+def _header(path: Path) -> Any:
+    try:
+        return header(path)
+    except (OSError, RefusedImage) as error:
+        text = f"{why(error)}. Stage prepare could read it: put it back, or run `dvc repro prepare`"
+        return Problem(path, message=text)
