@@ -39,8 +39,8 @@ def main(argv: list[str] | None = None) -> None:
         "data",
         nargs="?",
         type=Path,
-        help="the folder of the images, with a folder for each class, or a table (.csv, .tsv, .parquet) of "
-        "paths and labels; without it you are asked",
+        help="the folder of the images, with a folder for each class; a table (.csv, .tsv, .parquet) of "
+        "labels with paths, numbers or texts; or an .npz file. Without it you are asked",
     )
     parser.add_argument(
         "--folder", type=Path, default=Path(), help="put everything into this folder of the repository"
@@ -97,7 +97,9 @@ def _refuse_others(folder: Path, given: Path) -> None:
 def _data(given: Path | None, folder: Path) -> Data:
     """The data that was named, or that the user names now."""
     if given is None and sys.stdin.isatty():
-        answer = input("The folder of your images, or their table (empty: digits, as an example): ").strip()
+        answer = input(
+            "The folder, table or .npz file of your samples (empty: digits, as an example): "
+        ).strip()
         given = Path(answer).expanduser() if answer else None
     if given is None:
         return DIGITS

@@ -24,10 +24,7 @@ train:
   epochs: 30
   batch_size: 64
   model:
-    kind: cnn             # small and quick; or a pretrained network, or your own (docs/networks.md)
-    width: 32
-    depth: {depth}
-    dropout: 0.5
+{model}    dropout: 0.5
   optimizer: {{kind: sgd, lr: 0.05, weight_decay: 0.0005}}
   schedule: {{kind: cosine}}
   loss: {{kind: early_learning}}  # resists wrong labels; cross_entropy to study what is memorized
@@ -57,17 +54,29 @@ utility: {{variants: []}}
 tracking: {{uri: null}}   # null: mlflow.db in this folder; or the address of a server
 """
 
+IMAGES = """\
+    kind: cnn             # small and quick; or a pretrained network, or your own (docs/networks.md)
+    width: 32
+    depth: {depth}
+"""
+VECTORS = """\
+    kind: mlp             # or a network of your own (docs/networks.md)
+    width: 64
+    depth: 1
+"""
+
 
 def params_text(data: Data) -> str:
     """The content of params.yaml for some data."""
     lines = "".join(f"  {key}: {_yaml(value)}\n" for key, value in data.section.items())
-    small = data.size < 24
+    small, vectors = data.size < 24, data.size == 1
+    model = VECTORS if vectors else IMAGES.format(depth=2 if small else 3)
     return TEXT.format(
         data=lines,
         variant=VARIANT,
-        depth=2 if small else 3,
+        model=model,
         crop=0 if small else data.size // 8,
-        flip=_yaml(not data.grey),
+        flip=_yaml(not data.grey and not vectors),
     )
 
 

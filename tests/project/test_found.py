@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
@@ -71,6 +72,39 @@ def test_a_table(kind: str, picture: Picture) -> None:
         assert samples(found) == sorted((path, label) for path, label, *_ in rows)
 
 
+@pytest.mark.parametrize(
+    ("table", "kind", "keys"),
+    [
+        ("a,b,label\n1,2,x\n3,4,y\n5,1,x\n", "features", {}),
+        ("id,a,name,label\n7,2,p,x\n8,4,q,y\n9,4,q,x\n", "features", {"id_column": "id", "columns": ["a"]}),
+        ("text,class\na cat sits there,c\nthe dog runs off,d\na cat and a cat,c\nno dog at all,d\n", "text",
+         {"text_column": "text", "dimensions": 2}),
+    ],
+)  # fmt: skip
+def test_a_table_without_images(table: str, kind: str, keys: dict[str, object]) -> None:
+    Path("raw").mkdir()
+    Path("raw/t.csv").write_text(table)
+    found = look_at(Path("raw"), "raw")
+    assert found.section["kind"] == kind
+    assert keys.items() <= found.section.items()
+    assert len(samples(found)) == len(table.splitlines()) - 1
+    assert "kind: mlp" in Path("params.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    "names", [("train_images", "train_labels", "test_images", "test_labels"), ("X", "y")]
+)
+@pytest.mark.parametrize("shape", [(6, 28, 28), (6, 5)])
+def test_arrays(names: Sequence[str], shape: tuple[int, ...]) -> None:
+    Path("raw").mkdir()
+    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    np.savez("raw/d.npz", **{name: images if name[-1] in "sX" and "label" not in name else np.arange(6) % 2
+                             for name in names})  # fmt: skip
+    found = look_at(Path("raw/d.npz"), "raw")
+    assert len(samples(found)) == 6 * len(names) / 2
+    assert ("kind: mlp" in Path("params.yaml").read_text()) == (len(shape) == 2)
+
+
 def test_the_digits_as_an_example() -> None:
     Path("data/raw").mkdir(parents=True)
     assert len(samples(DIGITS)) == 1797
@@ -79,10 +113,10 @@ def test_the_digits_as_an_example() -> None:
 @pytest.mark.parametrize(
     ("place", "said"),
     [
-        ("nowhere", "nowhere: is not there: give the folder of the images, or a table"),
+        ("nowhere", "nowhere: is not there: give the folder of the images, a table"),
         ("notes.txt", "notes.txt: is no folder and no table"),
         ("empty", "empty: holds no folders with images: expected a folder for each class, or the table"),
-        ("list.csv", "list.csv: exactly one column should hold paths of images below its folder"),
+        ("list.csv", "list.csv: expected a column of paths of images below its folder, columns of numbers"),
         ("other.csv", "other.csv: exactly one column should hold labels"),
     ],
 )
