@@ -71,9 +71,8 @@ def _judge(params: Params, images: AllImages, run: TrainedRun, folder: Path) -> 
     seen = image_issues(parts(), images.files())
     evidence = run.evidence([SUSPICION])
     networks = evidence[Need.NETWORKS]
-    epoch = voting_epochs(run.trajectory, evidence[Need.NEIGHBOURS])[
-        -1
-    ]  # later it has memorized wrong labels
+    # later the network has memorized wrong labels
+    epoch = voting_epochs(run.trajectory, evidence[Need.NEIGHBOURS])[-1]
     features = np.concatenate([networks.features(epoch), networks.test_features(epoch)])
     far = mean_distances(directions(features), NEAREST)
     pairs = leaks(
