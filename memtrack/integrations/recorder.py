@@ -58,11 +58,11 @@ class Recorder:
             the folder holds other samples, or epochs that were recorded in another way.
 
     Examples:
-        recorder = Recorder(samples, "recorded")
-        for epoch in range(1, 31):
-            train_one_epoch(model)
-            recorder.after_epoch(model)
-        recorder.scores().sort_values("suspicion", ascending=False).head(20)
+        >>> recorder = Recorder(samples, "recorded")
+        >>> for epoch in range(1, 31):
+        ...     train_one_epoch(model)
+        ...     recorder.after_epoch(model)
+        >>> recorder.scores().sort_values("suspicion", ascending=False).head(20)
     """
 
     def __init__(
