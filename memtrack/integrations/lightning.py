@@ -24,7 +24,7 @@ class MemtrackCallback(Callback):  # type: ignore[misc]
             `forward` does it.
 
     Examples:
-        Trainer(callbacks=[MemtrackCallback(Recorder(samples, "recorded"))]).fit(module, loader)
+        >>> Trainer(callbacks=[MemtrackCallback(Recorder(samples, "recorded"))]).fit(module, loader)
     """
 
     def __init__(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 import os
+import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,11 +58,11 @@ class Recorder:
             the folder holds other samples, or epochs that were recorded in another way.
 
     Examples:
-        recorder = Recorder(samples, "recorded")
-        for epoch in range(1, 31):
-            train_one_epoch(model)
-            recorder.after_epoch(model)
-        recorder.scores().sort_values("suspicion", ascending=False).head(20)
+        >>> recorder = Recorder(samples, "recorded")
+        >>> for epoch in range(1, 31):
+        ...     train_one_epoch(model)
+        ...     recorder.after_epoch(model)
+        >>> recorder.scores().sort_values("suspicion", ascending=False).head(20)
     """
 
     def __init__(
@@ -91,7 +93,8 @@ class Recorder:
         self._estimator = ESTIMATORS[method](scale, probes, norm, seed, precision)
         self._settings = {"method": method, "scale": scale, "probes": probes, "norm": norm, "seed": seed,
                           "precision": precision}  # fmt: skip
-        self._epochs, self._batch_size, self._neighbours = epochs, batch_size, neighbours
+        self._epochs = None if epochs is None else frozenset(epochs)
+        self._batch_size, self._neighbours = batch_size, neighbours
         self._last = 0
         if first_process():
             self._samples = PlainSamples(data, ids=ids, unpack=unpack, workers=workers)
@@ -116,17 +119,25 @@ class Recorder:
             whether the epoch was measured.
 
         Raises:
-            ValueError: if the model gives no logits, or a label has none; if h is too small for the
-                precision; if the folder has this epoch from other weights; if a sample has changed.
+            ValueError: if the model gives no logits, or is cut into pieces (FSDP); if a label has no logit;
+                if h is too small for the precision; if the folder has this epoch from other weights; if a
+                sample has changed.
             FloatingPointError: if the training has diverged. In both cases the epoch is not in the folder.
         """
-        number = self._last + 1 if epoch is None else int(epoch)
+        number = self._last + 1 if epoch is None else operator.index(epoch)
         if number < 0:
             raise ValueError(f"the epoch is {number}: it should be 0 or more")
         self._last = number
-        if not first_process() or (self._epochs is not None and number not in self._epochs):
+        if self._epochs is not None and number not in self._epochs:
             return False
         model = unwrapped(model)
+        if _is_sharded(model):
+            raise ValueError(
+                "the network is cut into pieces on several devices (FSDP, or tensor parallel): the recorder "
+                "measures whole networks; DistributedDataParallel keeps one on each device"
+            )
+        if not first_process():
+            return False
         device, kind = _where(model)
         with torch.inference_mode(False), torch.autocast(device.type, enabled=False), randomness_kept():
             weights = weights_hash(model)
@@ -235,6 +246,15 @@ def unwrapped(model: nn.Module) -> nn.Module:
             model = inner
         else:
             return model
+
+
+def _is_sharded(model: nn.Module) -> bool:
+    """Whether a process has only a part of each weight. To import what does this takes time."""
+    pieces = getattr(sys.modules.get("torch.distributed.tensor"), "DTensor", ())
+    wrapper = getattr(sys.modules.get("torch.distributed.fsdp"), "FullyShardedDataParallel", ())
+    return any(isinstance(part, pieces) for part in model.parameters()) or any(
+        isinstance(module, wrapper) for module in model.modules()
+    )
 
 
 def weights_hash(model: nn.Module) -> str:

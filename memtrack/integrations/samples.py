@@ -128,6 +128,7 @@ class PlainSamples:
 
     def _read_all(self) -> None:
         start, small = 0, None
+        edges: list[Tensor] = []
         for inputs, labels in self._batches(READ):
             if not start:
                 self.shape = tuple(inputs.shape[1:])
@@ -144,11 +145,15 @@ class PlainSamples:
             if self._kept is not None:
                 self._kept[rows] = inputs
             if small is not None:
-                shrunk = adaptive_avg_pool2d(inputs.float(), small.shape[2:])
+                shrunk = inputs.float()
+                if small.shape[2:] != self.shape[1:]:
+                    shrunk = adaptive_avg_pool2d(shrunk, small.shape[2:])
+                edges.append(torch.stack([shrunk.amin((0, 2, 3)), shrunk.amax((0, 2, 3))]))
                 small[rows] = shrunk.clamp(-60_000, 60_000).numpy()  # the range of float16
             start += len(inputs)
         if small is not None:
-            self.images = _pixels(small)
+            low, high = torch.stack(edges).amin(0)[0], torch.stack(edges).amax(0)[1]
+            self.images = _pixels(small, low.numpy(), high.numpy())
 
     def _read_twice(self) -> None:
         rows = np.unique(np.linspace(0, len(self) - 1, TWICE).round().astype(int))
@@ -305,12 +310,14 @@ def _small(shape: Sequence[int], count: int) -> tuple[int, int]:
     return max(1, round(high * scale)), max(1, round(wide * scale))
 
 
-def _pixels(small: NDArray[np.float16]) -> Pixels:
-    """Normalized images (N, channels, height, width) as pixels. In each channel the least number of all
-    images becomes 0 and the largest 255, which undoes a normalization of images that use the whole range."""
-    low, high = (edge(small, axis=(0, 2, 3), keepdims=True).astype(np.float32) for edge in (np.min, np.max))
+def _pixels(small: NDArray[np.float16], low: NDArray[np.float32], high: NDArray[np.float32]) -> Pixels:
+    """Normalized images (N, channels, height, width) as pixels. `low` and `high` are the least and the
+    largest number of each channel in all images: they become 0 and 255. This undoes a normalization of images
+    that use the whole range."""
+    span = np.maximum(high - low, 1e-12)
     found = np.empty(small.shape, dtype=np.uint8)
     for start in range(0, len(small), READ):
         part = small[start : start + READ].astype(np.float32)
-        found[start : start + READ] = np.rint((part - low) / np.maximum(high - low, 1e-12) * 255)
+        share = (part - low[:, None, None]) / span[:, None, None]
+        found[start : start + READ] = np.rint(255 * share.clip(0, 1))
     return found

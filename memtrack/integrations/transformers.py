@@ -30,7 +30,8 @@ class MemtrackCallback(TrainerCallback):  # type: ignore[misc]
             classification of images gives for `pixel_values`.
 
     Examples:
-        Trainer(model, arguments, callbacks=[MemtrackCallback(Recorder(samples, "recorded"))], ...).train()
+        >>> callback = MemtrackCallback(Recorder(samples, "recorded"))
+        >>> Trainer(model, arguments, train_dataset=augmented, callbacks=[callback]).train()
     """
 
     def __init__(self, recorder: Recorder, forward: Forward | None = None) -> None:

@@ -217,4 +217,7 @@ class TestThePage:
         first = page.locator("[role=option]").first
         assert "corrupted" in first.inner_text()
         assert ", was" not in first.inner_text()
+        assert page.locator("[name=corrupted]").is_visible()
+        for name in ("duplicates", "issue", "memorized"):  # nothing is known of these
+            assert not page.locator(f"[name={name}]").is_visible()
         assert not errors

@@ -332,6 +332,20 @@ class TestKindsOfNetworks:
         recorder.after_epoch(model)
         assert not recorder.after_epoch(compiled, epoch=1)  # the weights are the same
 
+    def test_cut_into_pieces(self, tmp_path: Path) -> None:
+        """The first process alone cannot put the pieces together: all of them would wait forever."""
+        from torch.distributed.fsdp import fully_shard
+
+        store, model = torch.distributed.HashStore(), image_network()
+        torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+        try:
+            mesh = torch.distributed.init_device_mesh("cpu", (1,))
+            fully_shard(model, mesh=mesh)
+            with pytest.raises(ValueError, match=r"cut into pieces on several devices \(FSDP"):
+                Recorder(data(), tmp_path, **OPTIONS).after_epoch(model)
+        finally:
+            torch.distributed.destroy_process_group()
+
     def test_only_the_first_process_records(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("RANK", "1")
         assert not Recorder(data(), tmp_path / "other", **OPTIONS).after_epoch(image_network())
