@@ -97,7 +97,7 @@ def run(work: Path, mnist: Path | None) -> None:
             "data": data, "variants": variants, "train": chosen["train"],
             "record": {"epochs": {"kind": "every", "interval": 2}},
             "curvature": {"perturbation_scale": 0.03, "probes": 1},
-            "evaluate": {"scores": list(SCORES)},
+            "evaluate": {"scores": [key for key, own in SCORES.items() if own.by_default or key == "vog"]},
             "memorization": {"models": chosen["models"], "variants": list(variants)},
             "utility": {"variants": list(variants), **chosen["utility"]},
         }  # fmt: skip

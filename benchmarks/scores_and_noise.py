@@ -86,7 +86,9 @@ def parameters(name: str, seed: int, root: Path | None) -> dict[str, Any]:
         elif name == "cifar":
             made["variants"][slug(noise)] = {"labels": str((root or Path()) / "human_labels.csv"), **entry}
     made["record"] = {"epochs": {"kind": "every", "interval": 2}}
-    made["evaluate"] = {"scores": list(SCORES)}
+    made["evaluate"] = {
+        "scores": [name for name, score in SCORES.items() if score.by_default or name == "vog"]
+    }
     made["curvature"] = {"perturbation_scale": 0.03, "probes": 1, "seed": seed}
     return made
 
@@ -168,10 +170,13 @@ class _Asked(InMemoryTrajectory):
 
 
 def cost(score: str, measured: dict[str, float]) -> float:
-    """The cost of a score, in trainings without recording: the training and the sweeps that it needs."""
+    """The cost of a score, in trainings without recording: the training and the sweeps that it needs. NaN if
+    it is not a matter of sweeps; `literature_scores.py` measures those."""
     epochs = measured["epochs"]
-    if Need.NETWORKS in SCORES[score].needs:
+    if score == "vog":
         return 1 + epochs * measured["gradient"]
+    if SCORES[score].needs != (Need.EPOCHS,):
+        return float("nan")
     asked = _Asked()
     SCORES[score].formula(asked)
     if score.endswith("_last") or score == "inconfidence":

@@ -56,16 +56,11 @@ def self_influence(
     with trained_weights(model) as weights:
         trained = list(weights.values())
         values, vectors = top_eigenpairs(_product(model, trained, hessian_batches), trained)
-    root = vectors / values.sqrt()[:, None]
-    parts = [
-        part.reshape(-1, *own.shape)
-        for part, own in zip(torch.split(root, [own.numel() for own in trained], 1), trained, strict=True)
-    ]
+    root = torch.split(vectors / values.sqrt()[:, None], [own.numel() for own in trained], 1)
 
     def projected(gradients: Sequence[Tensor]) -> Tensor:
-        return torch.stack(
-            [(part * own).flatten(1).sum(1) for part, own in zip(parts, gradients, strict=True)]
-        ).sum(0)
+        parts = zip(root, gradients, strict=True)
+        return torch.stack([part @ own.flatten() for part, own in parts]).sum(0)
 
     found: Values = (of_each_gradient(model, batches, projected) ** 2).sum(axis=1)
     return found

@@ -34,7 +34,7 @@ def cg_score(networks: RecordedNetworks) -> Values:
 
         H_ij = x_i.x_j (pi - arccos(x_i.x_j)) / (2 pi).
 
-    x are the normalized pixels, scaled to length 1. y is 1 for the samples of one class, and -1 for as many
+    x are the normalized inputs, scaled to length 1. y is 1 for the samples of one class, and -1 for as many
     drawn samples of the others; the score is the mean over `DRAWS` draws. No network is measured. Classes of
     more than `BLOCK` samples are cut at random, anew in each draw.
 
@@ -51,7 +51,7 @@ def cg_score(networks: RecordedNetworks) -> Values:
 
 
 def unit_vectors(batches: Iterable[tuple[Tensor, Tensor]]) -> NDArray[np.float32]:
-    """The normalized pixels of all samples, (N, pixels), with length 1; large images are averaged down."""
+    """The normalized inputs of all samples, (N, numbers), with length 1; large images are averaged down."""
     from torch.nn.functional import adaptive_avg_pool2d, normalize
 
     found = []
@@ -90,4 +90,5 @@ def gram(vectors: NDArray[np.floating]) -> Values:
     exact = vectors.astype(np.float64)
     cosines = np.clip(exact @ exact.T, -1, 1)
     found: Values = cosines * (np.pi - np.arccos(cosines)) / (2 * np.pi)
-    return found + RIDGE * np.eye(len(found))
+    np.fill_diagonal(found, 0.5 + RIDGE)  # also of inputs that are all zero, which have no length 1
+    return found

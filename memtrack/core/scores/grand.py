@@ -16,7 +16,7 @@ EARLY = 0.25
 @score(
     title="GraNd",
     needs=(Need.NETWORKS,),
-    cost="an epoch of training for each early recorded epoch",
+    cost="two to three epochs of training for each early recorded epoch",
     by_default=False,
 )
 def grand(networks: RecordedNetworks) -> Values:

@@ -11,7 +11,7 @@ from memtrack.core.scores.weight_gradients import squared_gradient_norms
 @score(
     title="self-influence (TracIn)",
     needs=(Need.NETWORKS,),
-    cost="an epoch of training for each recorded epoch",
+    cost="two to three epochs of training for each recorded epoch",
     by_default=False,
 )
 def tracin(networks: RecordedNetworks) -> Values:

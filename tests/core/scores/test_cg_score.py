@@ -89,6 +89,12 @@ def test_equal_images_with_other_labels_are_the_most_suspect() -> None:
     assert set(np.argsort(compute("cg_score", {Need.NETWORKS: networks}))[-2:]) == {3, 7}
 
 
+def test_an_input_of_zeros_is_like_no_other() -> None:
+    networks = samples(30)
+    networks._inputs[4] = 0
+    assert compute("cg_score", {Need.NETWORKS: networks})[4] == pytest.approx(2, rel=1e-4)
+
+
 def test_large_images_are_averaged_down() -> None:
     torch.manual_seed(0)
     small = torch.randn(4, 3, 32, 32)

@@ -80,10 +80,13 @@ def test_flags_and_batch_norms_are_as_before() -> None:
     assert all(torch.equal(own, state[name]) for name, own in network.state_dict().items())
 
 
-def test_memory_is_bounded_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("bound", "value"), [("BYTES", 1), ("LARGE", 0)])
+def test_how_many_are_measured_at_a_time_changes_nothing(
+    bound: str, value: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     network, (inputs, labels) = made("EfficientNet").float(), samples(9, torch.float32)
     expected = squared_gradient_norms(network, [(inputs, labels)])
-    monkeypatch.setattr(weight_gradients, "BYTES", 1)
+    monkeypatch.setattr(weight_gradients, bound, value)
     found = squared_gradient_norms(network, [(inputs, labels)])
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
