@@ -45,7 +45,8 @@ def image_issues(parts: Iterable[Pixels], files: Sequence[Path] | None) -> Image
     """The issues of the images, with the bounds of cleanvision. Vectors have none.
 
     Args:
-        parts: all images in their order, some at a time, uint8 (B, channels, H, W).
+        parts: all images in their order, some at a time, uint8 (B, channels, H, W). Feature vectors have no
+            such issues.
         files: the file of each image; None if they are not in files, and have one size.
 
     Raises:
@@ -58,7 +59,7 @@ def image_issues(parts: Iterable[Pixels], files: Sequence[Path] | None) -> Image
     measured = [
         _measured(manager, as_picture(image), ("dark", "blurry", "low_information"))
         for part in parts
-        for image in part
+        for image in (() if is_vector(part.shape[1:]) else part)
         if not is_vector(image.shape)
     ]
     if not measured:

@@ -166,7 +166,7 @@ class QualityMetrics(StrictModel):
         if self.leaks or self.conflicting_leaks:
             both = self.leaks + self.conflicting_leaks
             text += (
-                f"; {both} pairs of a training and a test image are the same, or nearly, "
+                f"; pairs of a training and a test image that are the same, or nearly: {both}, "
                 f"{self.conflicting_leaks} of them under different labels"
             )
         for kind, share in self.usual.items():

@@ -104,3 +104,5 @@ def test_what_holds_for_most_images_is_not_listed() -> None:
 
 def test_no_images() -> None:
     assert image_issues([], None) == ImageIssues({}, {})
+    vectors = np.zeros((3, 5, 1, 1), dtype=np.float32)
+    assert image_issues([vectors], None) == ImageIssues({}, {})  # type: ignore[list-item]

@@ -8,6 +8,7 @@ import json
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,16 @@ def test_each_suspect_is_a_task_with_its_image_and_the_suggestion() -> None:
     assert prediction["result"][0]["value"] == {"choices": [CLASSES[1]]}
     assert second["predictions"] == []
     assert made(learned=False)[2]["predictions"][0]["score"] == 0.5  # the third of four
+
+
+def test_of_a_feature_vector_people_see_its_cells() -> None:
+    chosen = suspects()
+    vectors = np.full((4, 4, 1, 1), 127.5, dtype=np.float32)
+    vectors[2, 3] = 255
+    chosen.variant = SimpleNamespace(**{**vars(VARIANT), "read": lambda rows: vectors[np.asarray(rows)]})
+    file = next(tasks(chosen, None))["data"]["image"].removeprefix("data:image/png;base64,")
+    image = np.asarray(Image.open(io.BytesIO(base64.b64decode(file))))
+    assert (image[0, 0], image[0, -1], image[-1, 0], image[-1, -1]) == (128, 128, 128, 255)
 
 
 def test_images_that_label_studio_serves() -> None:

@@ -276,6 +276,7 @@ def test_who_decided_and_when_is_kept(page: Any) -> None:
     page.fill("#by", "A. Reader")
     press(page, "k")
     page.reload()
+    assert page.input_value("#by") == "A. Reader"
     Path("decisions.csv").write_text(exported(page), encoding="utf-8")
     first, second = read_decisions(Path("decisions.csv"), RESULTS.variant).values()
     assert (second.what, second.by, second.when) == ("remove", "=me", "yesterday")

@@ -38,9 +38,9 @@ def test_each_issue_is_a_row_and_the_worst_is_first() -> None:
     assert metrics.train == {"dark": 1, "outlier": 2, "leak": 2, "conflicting_leak": 1}
     assert metrics.test == {"dark": 1, "leak": 1, "conflicting_leak": 1}
     assert metrics.in_words() == (
-        "issues of training + test images: 2 + 0 outlying, 1 + 1 dark; 3 pairs of a training and "
-        "a test image are the same, or nearly, 1 of them under different labels; 90% of the images are low "
-        "in information, too many to list"
+        "issues of training + test images: 2 + 0 outlying, 1 + 1 dark; pairs of a training and a test image "
+        "that are the same, or nearly: 3, 1 of them under different labels; 90% of the images are low in "
+        "information, too many to list"
     )
 
 

@@ -35,7 +35,7 @@ const scores = data.scores.map((score, at) => ({
 }));
 if (mislabelled) scores.push({ key: "mislabelled", title: "probability that the label is wrong", values: mislabelled, ranks: null });
 const memorization = numbers(shown.memorization, Float32Array);
-if (memorization) scores.push({ key: "memorization", title: "measured memorization", values: memorization, ranks: null });
+if (memorization) scores.push({ key: "memorization", title: "memorization", values: memorization, ranks: null });
 const first = scores[0];
 
 // ---- making elements
@@ -278,8 +278,11 @@ const numberOf = new Map(shown.ids.map((id, at) => [id, at]));
 const undoable = [];
 let kept = true;
 
+const NAME = "memtrack name"; // of the person, for the pages of all variants
+
 function store() {
   try {
+    localStorage.setItem(NAME, byId("by").value);
     localStorage.setItem(data.storage, JSON.stringify([...marks].map(([id, mark]) => [id, mark.decision, mark.label, mark.note, mark.by, mark.when])));
   } catch {
     kept = false;
@@ -289,6 +292,7 @@ function store() {
 
 function restore() {
   try {
+    byId("by").value = localStorage.getItem(NAME) ?? "";
     for (const [id, decision, label, note, by = "", when = ""] of JSON.parse(localStorage.getItem(data.storage) ?? "[]")) {
       if (numberOf.has(id)) marks.set(id, { decision, label, note, by, when });
     }
