@@ -168,14 +168,26 @@ def _parsed(text: str, package: str | None = None) -> tuple[tuple[str, ...], str
     """
     tree = ast.parse(text)
     imports = tuple(_imported(tree, package))
-    for node in ast.walk(tree):
-        if isinstance(getattr(node, "body", None), list):
-            node.body = [  # type: ignore[attr-defined]
-                step
-                for step in node.body  # type: ignore[attr-defined]
-                if not (isinstance(step, ast.Expr) and isinstance(step.value, ast.Constant))
-            ]
+    _drop_docstrings(tree)
     return imports, ast.dump(tree)
+
+
+def _drop_docstrings(node: ast.AST) -> None:
+    """Remove the statements that are constants from all bodies in a node."""
+    if isinstance(body := getattr(node, "body", None), list):
+        node.body = [  # type: ignore[attr-defined]
+            step for step in body if not (isinstance(step, ast.Expr) and isinstance(step.value, ast.Constant))
+        ]
+    for step in _steps(node):
+        _drop_docstrings(step)
+
+
+def _steps(node: ast.AST) -> Iterator[ast.AST]:
+    """The statements in a node, and what holds further ones. Expressions hold none and are most of a tree."""
+    for field in ("body", "handlers", "cases", "orelse", "finalbody"):
+        steps = getattr(node, field, None)
+        if isinstance(steps, list):
+            yield from steps
 
 
 def _imported(node: ast.AST, package: str | None = None) -> Iterator[str]:
@@ -198,5 +210,5 @@ def _imported(node: ast.AST, package: str | None = None) -> Iterator[str]:
             yield module
             yield from (f"{module}.{alias.name}" for alias in names)
         case _:
-            for child in ast.iter_child_nodes(node):
-                yield from _imported(child, package)
+            for inner in _steps(node):
+                yield from _imported(inner, package)

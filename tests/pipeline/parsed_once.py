@@ -19,6 +19,7 @@ HASH_CODE = [
     "memtrack.tune.trained_variant",
 ]
 """Modules that hash the code of others."""
+HASH_STAGES = "memtrack.stages.code"
 
 
 @functools.cache
@@ -56,9 +57,11 @@ def files_of_dvc() -> None:
 
 def code() -> None:
     """memtrack parses and hashes its own code for its fingerprints."""
-    from memtrack.runs.code import code_hash
+    from memtrack.runs.code import code_hash, stage_hash
 
     once = functools.cache(code_hash)
     for name in HASH_CODE:
         if name in sys.modules:
             sys.modules[name].code_hash = once  # type: ignore[attr-defined]
+    if HASH_STAGES in sys.modules:
+        sys.modules[HASH_STAGES].stage_hash = functools.cache(stage_hash)  # type: ignore[attr-defined]

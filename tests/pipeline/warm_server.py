@@ -169,7 +169,9 @@ def do_once() -> None:
     from mlflow.utils.requirements_utils import _init_packages_to_modules_map
     from sklearn.metrics import roc_auc_score
 
+    from memtrack import stages
     from memtrack.runs.code import closure
+    from memtrack.stages import code
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
@@ -184,6 +186,8 @@ def do_once() -> None:
     roc_auc_score([0, 1], [0, 1])  # scikit-learn looks for plugins
 
     closure(*(name for name in sys.modules if name.startswith("memtrack.")), left_out={})  # parses them
+    for found in pkgutil.iter_modules(stages.__path__):
+        code.stage_hash(found.name)
 
     _init_packages_to_modules_map()  # MLflow looks through all packages before it exports a network
     torch.export.export(torch.nn.Linear(1, 1), (torch.zeros(2, 1),))
