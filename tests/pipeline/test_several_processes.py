@@ -151,7 +151,7 @@ def test_an_error_in_one_process_is_said_once(prepared: Project) -> None:
 
 def test_an_interrupt_ends_all(prepared: Project) -> None:
     prepared.edit("compute.processes", 2)
-    prepared.environment[CODE] += IN_SECOND.format("import time; time.sleep(60)")
+    prepared.environment[CODE] += IN_SECOND.format("import time; time.sleep(2)")
     with tempfile.TemporaryFile() as output:
         stage = prepared.start("python", "-m", "memtrack.stages.train", "noisy", output=output)
         second = prepared.folder / ".memtrack/train"
