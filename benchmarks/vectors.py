@@ -2,7 +2,7 @@
 
     python benchmarks/vectors.py WORK     # ten minutes on two cores
 
-scikit-learn's wine and breast-cancer tables, and up to 20 sentences from the descriptions of each of four data
+scikit-learn's wine and breast-cancer tables, and up to 20 sentences of the description of each of four data
 sets (the class is the data set), with 10% of the labels replaced at random; three seeds of noise and network.
 It runs the stages in projects under WORK and writes the table benchmarks/results/vectors.md. Existing results
 are not computed again.
