@@ -12,6 +12,7 @@ from statistics import mean, stdev
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from memtrack.config import params
 from memtrack.config.errors import InputError
@@ -59,6 +60,13 @@ SENTENCES: dict[
     UTILITY_RESULTS: UtilityMetrics,
 }
 """The stages whose results are a sentence, and where they are."""
+COLUMNS = {
+    "sample": "id", "given": "given_label", "suggested": "suggested_label", "it seems": "kind",
+    "probably wrong": "mislabelled", "suspicion": "suspicion",
+}  # fmt: skip
+"""The headings and the columns of scores.csv that are shown of the most suspect samples."""
+NUMBERS = ("probably wrong", "suspicion")
+SHOWN = 10
 
 
 @entry_point
@@ -82,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
                 *["memorization"] * compared]  # fmt: skip
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
-    missing, notes, evaluated = [], [], 0
+    missing, notes, evaluated, unjudged = [], [], 0, []
     for name in loaded.variants:
         try:
             metrics = read_json(EvaluateMetrics, EVALUATE_RESULTS / name / "metrics.json")
@@ -97,6 +105,8 @@ def main(argv: list[str] | None = None) -> int:
             except InputError:
                 missing.append(f"{name} with seed {seed}")
         agreement = agreements.get(name)
+        if not metrics.scores:
+            unjudged.append(name)
         _add(table, name, metrics, repeats if several else None, agreement)
         lines = [] if metrics.test_accuracy is None else [f"test accuracy {metrics.test_accuracy:.3f}"]
         lines += metrics.in_words()
@@ -109,12 +119,17 @@ def main(argv: list[str] | None = None) -> int:
             shown = " (shown in the table)" if agreement is published else ""
             lines.append(f"the published memorization: {published.in_words()}{shown}")
         notes += [f"{name}: {text}" for text in lines]
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
-    print(
-        "behind the best: the AUROC of the best score minus this one's, with its paired interval (which does "
-        "not account for the choice of the best); first 5%: the share of these samples that is corrupted, "
-        "and the share of all corrupted samples that is among them"
-    )
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    if compared or len(unjudged) < evaluated:
+        console.print(table)
+        print(
+            "behind the best: the AUROC of the best score minus this one's, with its paired interval (which "
+            "does not account for the choice of the best); first 5%: the share of these samples that is "
+            "corrupted, and the share of all corrupted samples that is among them"
+        )
+    for name in unjudged:
+        with suppress(OSError, ValueError):  # somebody has removed or changed scores.csv
+            console.print(_most_suspect(name))
     if compared:
         print(
             "memorization: the Pearson correlation with Feldman & Zhang's memorization, with its interval"
@@ -135,6 +150,25 @@ def ui_command(loaded: params.Params) -> str:
     if uri.startswith("http"):
         return f"open {uri}"
     return f".venv/bin/mlflow ui --backend-store-uri {shlex.quote(located(uri))}"
+
+
+def _most_suspect(name: str) -> Table:
+    """The first rows of scores.csv: what can be said of a variant of which nobody knows what is wrong."""
+    import pandas as pd  # takes half a second
+
+    from memtrack.report.sample_tables import TABLE
+
+    found = pd.read_csv(EVALUATE_RESULTS / name / TABLE, dtype=str, keep_default_na=False, nrows=SHOWN)
+    table = Table(title=f"The most suspect samples of {name}")
+    for heading, column in COLUMNS.items():
+        if (cells := found.get(column)) is not None and any(cells):
+            table.add_column(heading)
+            found[column] = [f"{float(cell):.3f}" if heading in NUMBERS else cell for cell in cells]
+        else:
+            found = found.drop(columns=column, errors="ignore")
+    for row in found[[column for column in COLUMNS.values() if column in found]].itertuples(index=False):
+        table.add_row(*(Text(cell) for cell in row))  # names of people are no markup
+    return table
 
 
 def _agreement(name: str) -> AgreementMetrics | None:

@@ -1,60 +1,42 @@
-"""history.csv: a row for each epoch, every number as it was."""
+"""`memtrack results` for labels of which nobody knows which are wrong."""
 
 from __future__ import annotations
 
-import csv
+import re
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
-from memtrack.runs.metrics import COLUMNS, write_history
+from memtrack.cli import results
+from memtrack.config.json_files import write_json
+from memtrack.report.metrics import EvaluateMetrics
+from memtrack.report.sample_tables import write_csv
 
-PATH = Path("history.csv")
-TRAINED = ("train_loss", "train_accuracy", "test_accuracy", "learning_rate")
-RECORDED = (*TRAINED, "mean_curvature", "curvature_auroc_so_far")
-
-
-def read() -> list[dict[str, str]]:
-    with PATH.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+MINIMAL = Path(__file__).parents[2] / "tests/config/files/valid/minimal.yaml"
+FOLDER = Path("results/evaluate/clean")
 
 
-def test_every_number_comes_back_and_what_is_not_there_is_empty() -> None:
-    draw = np.random.default_rng(0)
-    names = {1: TRAINED, 2: RECORDED, 3: (*TRAINED, "mean_curvature"), 10: RECORDED}
-    rows = {
-        epoch: {name: float(draw.standard_normal() * 10.0 ** draw.integers(-12, 12)) for name in chosen}
-        for epoch, chosen in names.items()
-    }
-    write_history(PATH, rows)
-    there = read()
-    assert [row["epoch"] for row in there] == ["1", "2", "3", "10"]
-    for row, (epoch, numbers) in zip(there, rows.items(), strict=True):
-        assert tuple(row) == COLUMNS
-        for name in COLUMNS[1:]:
-            assert row[name] == (repr(rows[epoch][name]) if name in numbers else "")
-    table = pd.read_csv(PATH)
-    assert table["mean_curvature"].isna().tolist() == [True, False, False, False]
-    assert table["epoch"].tolist() == [1, 2, 3, 10]
-
-
-def test_the_columns_do_not_depend_on_the_rows() -> None:
-    write_history(PATH, {})
-    assert PATH.read_text().splitlines() == [",".join(COLUMNS)]
-    write_history(PATH, {1: {"train_loss": 1.0}})
-    assert list(read()[0]) == list(COLUMNS)
-
-
-def test_the_order_of_the_numbers_does_not_count() -> None:
-    numbers = {name: float(place) for place, name in enumerate(RECORDED)}
-    write_history(PATH, {1: numbers})
-    first = PATH.read_bytes()
-    write_history(PATH, {1: dict(reversed(numbers.items()))})
-    assert PATH.read_bytes() == first
-
-
-def test_a_number_without_a_column_is_an_error() -> None:
-    with pytest.raises(ValueError, match="train_los"):
-        write_history(PATH, {1: {"train_los": 1.0}})
+def test_the_most_suspect_samples_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("params.yaml").write_text(MINIMAL.read_text())
+    FOLDER.mkdir(parents=True)
+    empty = EvaluateMetrics(
+        samples=30, corrupted=0, test_accuracy=0.5, scores={}, warnings=[], conflicts=None
+    )  # fmt: skip
+    write_json(empty, FOLDER / "metrics.json")
+    rows = {"id": [f"[b]{number}.png" for number in range(30)], "given_label": ["cat"] * 30,
+            "suggested_label": ["dog"] * 30, "kind": [""] * 30, "mislabelled": [1.23e-5] * 30,
+            "suspicion": [-number / 7 for number in range(30)]}  # fmt: skip
+    write_csv(pd.DataFrame(rows), FOLDER / "scores.csv")
+    with pytest.raises(SystemExit) as ended:
+        results.main([])
+    said = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert "The most suspect samples of clean" in said
+    assert "AUROC of the best" not in said
+    shown = [re.findall(r"[^│\s]+", line) for line in said.splitlines() if "png" in line]
+    assert shown == [[f"[b]{n}.png", "cat", "dog", "0.000", f"{-n / 7:.3f}"] for n in range(10)]
+    (FOLDER / "scores.csv").unlink()
+    with pytest.raises(SystemExit) as ended:
+        results.main([])
+    assert ended.value.code == 0
