@@ -11,13 +11,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.pipeline import PIPELINE
 from memtrack.config.sections.base import PARAMS_FILE
+from memtrack.config.sections.data import DataParams
 from memtrack.core.files import whole_file
+from memtrack.data.sources import collect
 from memtrack.project.found import DIGITS, Data, look_at
 from memtrack.project.params_file import VARIANT, params_text
-from memtrack.project.pipeline_file import pipeline_text
+from memtrack.project.pipeline_file import pipeline_text, read_pipeline
 from memtrack.terminal.entry_point import entry_point
 
 WRITTEN_TO = ("data/prepared", "data/variants", "results")
@@ -57,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     _refuse_others(folder, options.folder)
     data = _data(options.data, folder)
     pipeline = folder / PIPELINE
-    there = pipeline.read_text(encoding="utf-8") if pipeline.exists() else None
+    there = read_pipeline(pipeline) if pipeline.exists() else None
     text = pipeline_text(there, pipeline)  # before anything is written: it may be refused
     if _above(folder, ".dvc") is None:
         subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], cwd=repository, check=True)
@@ -105,8 +109,13 @@ def _data(given: Path | None, folder: Path) -> Data:
         return DIGITS
     place = given.resolve()
     root = place if place.is_dir() else place.parent
+    if folder.is_relative_to(root):
+        text = "holds the project itself, and DVC would watch its own results: put the samples into a folder"
+        raise InputError([Problem(given, message=text)])
     inside = root.is_relative_to(folder) and root != folder
-    return look_at(place, root.relative_to(folder).as_posix() if inside else root.as_posix())
+    data = look_at(place, root.relative_to(folder).as_posix() if inside else root.as_posix())
+    collect(TypeAdapter(DataParams).validate_python({**data.section, "root": root.as_posix()}))  # or an error
+    return data
 
 
 def _above(folder: Path, name: str) -> Path | None:

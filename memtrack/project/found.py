@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median_low
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from PIL import Image
 
 from memtrack.config.errors import InputError, Problem
 from memtrack.data.decoding import extensions
+from memtrack.data.sources.arrays import read_npz
 from memtrack.data.sources.image_folder import split_of
-from memtrack.data.tables import CSV, read_table, spellings
+from memtrack.data.tables import CSV, read_table, required_columns, spellings
 
 LOOKED_AT = 200
 """So many images, or rows of a table, are looked at."""
@@ -33,6 +34,9 @@ ARRAYS = (
     ("X", "y", "X_test", "y_test"),
 )
 """Names that people give to arrays of images and labels, and to those of the test split."""
+ID = re.compile(r"(?i)^id$|(^|[ _])id$|[a-z]Id$|^unnamed: \d+$|^$|^index$")
+"""Names of columns that number the samples, if no cell is there twice."""
+SHOWN = 5
 TEXT = 0.5
 """A column of texts has three words or more in at least this share of its cells."""
 LABELS = ("label", "class", "target", "category", "y", "classname", "class_name", "given_label")
@@ -44,13 +48,15 @@ class Data:
     """The section `data`, and what it describes, in words.
 
     Attributes:
-        size: the width and height of the images. grey: whether all images are grey.
+        size: the width and height of the images. grey: whether all of them are grey. count: how many
+            samples were looked at.
     """
 
     section: dict[str, Any]
     words: str
     size: int = 8
     grey: bool = True
+    count: int = 1797
 
 
 DIGITS = Data(
@@ -107,72 +113,83 @@ def look_at(place: Path, root: str) -> Data:
         "mode": "L" if grey else "RGB",
         **keys,
     }
-    return Data(section, f"images of {len(classes)} classes, one folder each", size, grey)
+    return Data(section, f"images in {len(classes)} folders, one for each class", size, grey, len(images))
 
 
 def _table(path: Path, root: str) -> Data:
-    table = read_table(path).head(LOOKED_AT)
-    here = path.parent
-    paths = [name for name in table if _share_of_images(table[name], here) > 0.5]
+    table = read_table(path)
+    required_columns(table, [str(name) for name in table], path)
+    paths = [name for name in table if _share_of_images(table[name].head(LOOKED_AT), path.parent) > 0.5]
     named = [name for name in table if str(name).lower() in LABELS]
-    if not paths and len(named) == 1:
-        return _vectors(path, root, table, str(named[0]))
-    if len(paths) != 1 or len(named) != 1:
-        what = "paths of images below its folder" if len(paths) != 1 else f"labels ({', '.join(LABELS)})"
-        text = f"exactly one column should hold {what}: rename one, or write params.yaml by hand"
-        raise InputError([Problem(path, message=text)])
-    splits = [name for name in table if set(table[name]) == {"train", "test"}]
-    images = [here / text for text in table[paths[0]] if (here / text).is_file()]
+    if len(named) != 1 or len(paths) > 1:
+        what = f"the labels (it has one of the names {', '.join(LABELS)})" if len(named) != 1 else "the paths"
+        text = f"which column holds {what}? There are: {', '.join(map(str, table))}. Rename one"
+        raise InputError([Problem(path, message=f"{text}, or write params.yaml by hand")])
+    label = str(named[0])
+    section: dict[str, Any] = {"root": root, "table": path.name, "label_column": label, **_split(table, path)}
+    if not paths:
+        return _vectors(section, table, path)
+    cells = table[paths[0]].head(LOOKED_AT)
+    images = [path.parent / way for text in cells for way in spellings(text) if (path.parent / way).is_file()]
     size, grey = _looks(images)
-    section = {
-        "kind": "table", "root": root, "table": path.name, "path_column": paths[0], "label_column": named[0],
-        "image_size": size, "mode": "L" if grey else "RGB",
-        **({"split_column": splits[0]} if len(splits) == 1 else {"test_share": 0.2}),
-    }  # fmt: skip
-    return Data(section, f"the images of {path.name}, labels in the column {named[0]}", size, grey)
+    section |= {"kind": "table", "path_column": paths[0], "image_size": size, "mode": "L" if grey else "RGB"}
+    words = f"the images of {path.name}, labels in the column {label}"
+    return Data(section, words, size, grey, len(table))
 
 
-def _vectors(path: Path, root: str, table: pd.DataFrame, label: str) -> Data:
+def _split(table: pd.DataFrame, path: Path) -> dict[str, Any]:
+    """The key of the column that says which rows are for testing, or of the share that is held out."""
+    for name in table:
+        found = set(table[name])
+        if found == {"train", "test"}:
+            return {"split_column": str(name)}
+        if len(found) > 1 and all(split_of(cell) == cell.strip().lower() for cell in found):
+            text = (
+                f"the column {name!r} holds the splits {', '.join(sorted(found))}: write train and test there"
+            )
+            raise InputError([Problem(path, message=f"{text}, or remove the column")])
+    return {"test_share": 0.2}
+
+
+def _vectors(section: dict[str, Any], table: pd.DataFrame, path: Path) -> Data:
     """A table without images: of numbers, or of texts."""
-    others = [str(name) for name in table if name != label]
-    named = {"root": root, "table": path.name, "label_column": label}
-    for name in others:
-        if set(table[name]) == {"train", "test"}:
-            named["split_column"] = name
-        elif name.lower() == "id" and table[name].is_unique:
-            named["id_column"] = name
-    others = [name for name in others if name not in named.values()]
+    others = [
+        str(name) for name in table if name not in (section["label_column"], section.get("split_column"))
+    ]
+    ids = [name for name in others if ID.search(name) and table[name].is_unique]
+    if ids:
+        section["id_column"] = ids[0]
+    others = [name for name in others if name not in ids]
     numeric = [name for name in others if pd.to_numeric(table[name], errors="coerce").notna().all()]
-    section: dict[str, Any] = {**named, **({} if "split_column" in named else {"test_share": 0.2})}
+    left = [name for name in others if name not in numeric]
     if numeric:
-        section |= {} if numeric == others else {"columns": numeric}
-        return Data({"kind": "features", **section}, f"{len(numeric)} numeric columns of {path.name}", 1)
+        section |= {} if not left and len(ids) < 2 else {"columns": numeric}
+        words = f"the columns {', '.join(numeric[:SHOWN])}{' ...' * (len(numeric) > SHOWN)} of {path.name}"
+        words += f"; {', '.join(left)}: not all cells are numbers, so left out" if left else ""
+        return Data({"kind": "features", **section}, words, 1, count=len(table))
     texts = [name for name in others if (table[name].str.count(" ") > 1).mean() > TEXT]
     if len(texts) != 1:
-        text = "expected a column of paths of images below its folder, columns of numbers, or one of texts"
-        raise InputError([Problem(path, message=f"{text}, beside the labels ({label})")])
-    section |= {"text_column": texts[0], "dimensions": min(64, len(table) // 2)}
-    return Data({"kind": "text", **section}, f"the texts of {path.name}", 1)
+        text = "expected a column of paths of images below its folder, of numbers (1.5, not 1,5) or of texts"
+        raise InputError([Problem(path, message=f"{text}, beside the labels ({section['label_column']})")])
+    section |= {"text_column": texts[0], "dimensions": max(2, min(64, len(table) // 2))}
+    return Data({"kind": "text", **section}, f"the texts of {path.name}", 1, count=len(table))
 
 
 def _arrays(path: Path, root: str) -> Data:
     """A .npz file with the arrays that people give these names."""
-    try:
-        with np.load(path, allow_pickle=False) as there:
-            shapes = {name: there[name].shape for name in there}
-    except Exception as error:  # NumPy raises many types for damaged files
-        raise InputError([Problem(path, message=f"cannot be read: {error}")]) from None
+    shapes = {name: array.shape for name, array in read_npz(path).items()}
     for images, labels, test_images, test_labels in ARRAYS:
-        if {images, labels} <= shapes.keys():
+        if {images, labels} <= shapes.keys() and len(shapes[images]) > 1:
             section: dict[str, Any] = {"kind": "arrays", "root": root, "file": path.name}
             section |= {"images": images, "labels": labels}
             if {test_images, test_labels} <= shapes.keys():
                 section |= {"test_images": test_images, "test_labels": test_labels}
             else:
                 section["test_share"] = 0.2
-            sides = shapes[images][1:]
+            count, *sides = shapes[images]
             size = 1 if len(sides) == 1 else sorted(sides)[-2]
-            return Data(section, f"the arrays {images} and {labels} of {path.name}", size, 3 not in sides)
+            words = f"the arrays {images} and {labels} of {path.name}"
+            return Data(section, words, size, 3 not in sides, count)
     text = f"holds the arrays {', '.join(shapes)}: expected images and labels, or x_train and y_train"
     raise InputError([Problem(path, message=f"{text} (name yours in params.yaml)")])
 

@@ -8,6 +8,8 @@ from typing import Any
 from memtrack.project.found import Data
 
 VARIANT = "given"
+ENOUGH = 100
+"""With fewer samples stage suspects would have too few labels to flip."""
 """The variant with the labels as they are."""
 
 TEXT = """\
@@ -39,8 +41,8 @@ curvature:
 
 evaluate: {{scores: null}}
 
-suspects:                 # trains once more, and says of every label how probably it is wrong
-  variants: [{variant}]
+suspects:                 # [{variant}] trains once more, and says of every label how probably it is wrong
+  variants: {learned}
 
 duplicates: {{}}
 repeat: {{seeds: []}}     # other seeds show how much is chance
@@ -74,6 +76,7 @@ def params_text(data: Data) -> str:
     return TEXT.format(
         data=lines,
         variant=VARIANT,
+        learned=f"[{VARIANT}]" if data.count >= ENOUGH else "[]",
         model=model,
         crop=0 if small else data.size // 8,
         flip=_yaml(not data.grey and not vectors),

@@ -14,6 +14,14 @@ OURS = Path(__file__).with_name("pipeline.yaml")  # DVC would read any dvc.yaml 
 COMMAND = "memtrack.stages."
 
 
+def read_pipeline(path: Path) -> str:
+    """The text of a dvc.yaml; an `InputError` if it is none."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError([Problem(path, message=f"cannot be read: {error}")]) from None
+
+
 def pipeline_text(there: str | None, path: Path) -> str:
     """The content of dvc.yaml with all stages of memtrack as this version has them.
 
@@ -26,11 +34,24 @@ def pipeline_text(there: str | None, path: Path) -> str:
     ours = OURS.read_text(encoding="utf-8")
     if there is None or there == ours:
         return ours
+    try:
+        return _merged(there, ours, path)
+    except InputError:
+        raise
+    except Exception as error:  # the file of somebody else may hold anything
+        text = f"is no pipeline that DVC reads, so nothing can be added to it: {error}"
+        raise InputError([Problem(path, message=text.splitlines()[0])]) from None
+
+
+def _merged(there: str, ours: str, path: Path) -> str:
+    """All of `there`, with memtrack's stages as `ours` has them."""
     yaml = YAML()
     yaml.width = 4096
     yaml.indent(mapping=2, sequence=4, offset=2)
     content, wanted = yaml.load(there) or {}, yaml.load(ours)
-    stages = content.setdefault("stages", {})
+    if content.get("stages") is None:
+        content["stages"] = {}
+    stages = content["stages"]
     mine = {name for name, stage in stages.items() if COMMAND in _command(stage)}
     if mine == stages.keys() and content.keys() <= {"vars", "stages"}:
         return ours

@@ -80,7 +80,8 @@ class EvaluateMetrics(StrictModel):
         """What a reader should know besides the AUROCs, in sentences."""
         found = [f"warning: {text}" for text in self.warnings]
         if not self.scores:
-            found.append("no label is known to be corrupted: there are scores, but no AUROC")
+            known = "every" if self.corrupted == self.samples else "no"
+            found.append(f"{known} label is known to be corrupted: there are scores, but no AUROC")
         if self.conflicts is not None:
             ends = self.conflicts
             found.append(

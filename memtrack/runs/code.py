@@ -169,7 +169,19 @@ def _parsed(text: str, package: str | None = None) -> tuple[tuple[str, ...], str
     tree = ast.parse(text)
     imports = tuple(_imported(tree, package))
     _drop_docstrings(tree)
-    return imports, ast.dump(tree)
+    return imports, _dumped(tree)
+
+
+def _dumped(node: object) -> str:
+    """A syntax tree as text, the same in every version of Python. `ast.dump` writes empty fields in some
+    versions alone, and newer versions have more of them."""
+    if isinstance(node, list):
+        return f"[{','.join(map(_dumped, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    values = [(name, getattr(node, name, None)) for name in node._fields]
+    fields = [f"{name}={_dumped(value)}" for name, value in values if value is not None and value != []]
+    return f"{type(node).__name__}({','.join(fields)})"
 
 
 def _drop_docstrings(node: ast.AST) -> None:

@@ -78,6 +78,7 @@ def test_a_section_that_dvc_reads_is_asked_for() -> None:
             "data.test: no such file or folder",
         ),
         ("{kind: table, root: photos, table: t.csv}", "data.table: no such file or folder: photos/t.csv"),
+        ("{kind: arrays, root: photos, file: d.npz}", "data.file: no such file or folder: photos/d.npz"),
     ],
 )
 def test_the_place_of_the_images_is_checked(source: str, said: str) -> None:

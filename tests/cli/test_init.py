@@ -91,6 +91,33 @@ def test_nothing_is_overwritten(capsys: pytest.CaptureFixture[str]) -> None:
     assert set(Path().rglob("*")) == before
 
 
+def test_what_prepare_would_refuse_is_refused_before_anything_is_written(
+    picture: Picture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture("one/cat/1.png")
+    before = set(Path().rglob("*"))
+    assert run(init.main, "one") == 2
+    assert "has one class folder: at least two are needed" in capsys.readouterr().err
+    assert run(init.main, ".") == 2
+    assert "holds the project itself" in capsys.readouterr().err
+    assert set(Path().rglob("*")) == before
+
+
+@pytest.mark.parametrize("content", [b"stages: [1]", b"stages: 3", b"a: [", "stages: {}".encode("utf-16")])
+def test_a_file_that_is_no_pipeline(content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("dvc.yaml").write_bytes(content)
+    for command in (lambda _: init.main(["photos"]), upgrade.main):
+        assert run(command) == 2
+        assert "dvc.yaml: " in capsys.readouterr().err
+    assert Path("dvc.yaml").read_bytes() == content
+
+
+def test_a_pipeline_without_stages() -> None:
+    Path("dvc.yaml").write_text("stages:\n")
+    assert run(init.main, "photos") == 0
+    assert run(check.main) == 0
+
+
 def test_an_older_pipeline_is_shown_and_then_written(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(upgrade.main) == 2
     assert "dvc.yaml: is not here: `memtrack init` writes one" in capsys.readouterr().err

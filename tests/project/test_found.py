@@ -105,6 +105,57 @@ def test_arrays(names: Sequence[str], shape: tuple[int, ...]) -> None:
     assert ("kind: mlp" in Path("params.yaml").read_text()) == (len(shape) == 2)
 
 
+@pytest.mark.parametrize(
+    ("table", "keys", "words"),
+    [
+        # the split is seen, though it is in the last rows alone
+        (
+            "a,label,part\n" + "1,x,train\n2,y,train\n" * 150 + "3,x,test\n",
+            {"split_column": "part"},
+            "column",
+        ),
+        ("PassengerId,a,label\n1,5,x\n2,5,y\n", {"id_column": "PassengerId"}, "the columns a of"),
+        (",a,label\n0,5,x\n1,5,y\n", {"id_column": ""}, "the columns a of"),
+        ("a,b,label\n1,,x\n2,3,y\n", {"columns": ["a"]}, "b: not all cells are numbers, so left out"),
+    ],
+)
+def test_what_the_columns_of_a_table_are(table: str, keys: dict[str, object], words: str) -> None:
+    Path("t.csv").write_text(table)
+    found = look_at(Path("t.csv"), ".")
+    assert keys.items() <= found.section.items()
+    assert words in found.words
+    small = len(table.splitlines()) < 100
+    assert (
+        "variants: []" in params_text(found).partition("suspects:")[2].partition("duplicates")[0]
+    ) == small
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (
+            "a,label,part\n1,x,Train\n2,y,Test\n",
+            "the column 'part' holds the splits Test, Train: ",
+        ),
+        ("a,label,part\n1,x,train\n2,y,val\n", "the column 'part' holds the splits train, val: "),
+        ("a,a,label\n1,2,x\n", "2 columns are named 'a'"),
+    ],
+)
+def test_tables_that_are_not_clear(table: str, said: str) -> None:
+    Path("t.csv").write_text(table)
+    with pytest.raises(InputError) as caught:
+        look_at(Path("t.csv"), ".")
+    assert said in str(caught.value)
+
+
+def test_paths_of_windows_are_found(picture: Picture) -> None:
+    for name in ("1", "2"):
+        picture(f"photos/all/{name}.png")
+    Path("photos/t.csv").write_text("path,label\nall\\1.png,x\nall\\2.png,y\n")
+    section = look_at(Path("photos"), "photos").section
+    assert (section["mode"], section["image_size"]) == ("RGB", 8)
+
+
 def test_the_digits_as_an_example() -> None:
     Path("data/raw").mkdir(parents=True)
     assert len(samples(DIGITS)) == 1797
@@ -116,8 +167,8 @@ def test_the_digits_as_an_example() -> None:
         ("nowhere", "nowhere: is not there: give the folder of the images, a table"),
         ("notes.txt", "notes.txt: is no folder and no table"),
         ("empty", "empty: holds no folders with images: expected a folder for each class, or the table"),
-        ("list.csv", "list.csv: expected a column of paths of images below its folder, columns of numbers"),
-        ("other.csv", "other.csv: exactly one column should hold labels"),
+        ("list.csv", "list.csv: expected a column of paths of images below its folder, of numbers"),
+        ("other.csv", "other.csv: which column holds the labels (it has one of the names label, class"),
     ],
 )
 def test_what_is_neither(place: str, said: str, picture: Picture) -> None:

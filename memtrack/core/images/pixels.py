@@ -16,6 +16,8 @@ MIDDLE, UNIT = 127.5, 32
 """What a feature of 0, and of one standard deviation more, is on the scale of pixels."""
 CONSTANT = 1e-9
 """A feature whose standard deviation is a smaller share of its largest value is constant but for rounding."""
+LARGEST = 1e100
+"""The largest feature: the squares of larger ones are infinite."""
 CELLS = 32
 """The width and height of the picture of a vector, in pixels, or a little less."""
 

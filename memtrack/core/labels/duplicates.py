@@ -11,13 +11,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memtrack.core.images.fields import field_sums
-from memtrack.core.images.pixels import Pixels, is_vector
+from memtrack.core.images.pixels import MIDDLE, UNIT, Pixels, is_vector
 
 Vectors = NDArray[np.float32]
 FIELDS = 16
@@ -38,13 +37,13 @@ class Pair:
 
 def thumbnails(images: Pixels) -> Vectors:
     """Shrink images (B, channels, H, W) to at most 16x16 and scale them to mean 0 and length 1, so that
-    brightness and contrast do not count; (B, numbers). Vectors are scaled in the same way."""
+    brightness and contrast do not count; (B, numbers). Vectors stay as they are, with features
+    of standard deviation 1."""
     if is_vector(images.shape[1:]):
-        means: NDArray[np.floating[Any]] = images.astype(np.float32)
-    else:
-        sums, area = field_sums(images, FIELDS)
-        means = (sums / area).astype(np.float32)
-    flat = means.reshape(len(images), -1)
+        found: Vectors = ((images[:, :, 0, 0] - MIDDLE) / UNIT).astype(np.float32)
+        return found
+    sums, area = field_sums(images, FIELDS)
+    flat = (sums / area).astype(np.float32).reshape(len(images), -1)
     flat = flat - flat.mean(axis=1, keepdims=True)
     lengths = np.linalg.norm(flat, axis=1, keepdims=True)
     return flat / np.maximum(lengths, 1e-6)

@@ -56,11 +56,14 @@ def collect(params: DataParams) -> Collected:
             return text.collect(params)
 
 
+ARRAY_KEYS = ("images", "labels", "test_images", "test_labels")
+
+
 def place_problems(params: DataParams) -> list[Problem]:
     """What is wrong with the place of the files, found without reading them.
 
     A root that does not exist may come from DVC."""
-    if not isinstance(params, Files | Rows) or not os.path.lexists(input_path(params.root)):
+    if not isinstance(params, Files | Rows | Arrays) or not os.path.lexists(input_path(params.root)):
         return []
     try:
         root = check_root(params)
@@ -68,6 +71,9 @@ def place_problems(params: DataParams) -> list[Problem]:
         return list(error.problems)
     if isinstance(params, Table | Rows):
         missing = {"table": root / params.table} if not (root / params.table).is_file() else {}
+    elif isinstance(params, Arrays):
+        named = {"file": params.file} if params.file else params.model_dump(include=set(ARRAY_KEYS))
+        missing = {key: root / name for key, name in named.items() if name and not (root / name).is_file()}
     else:
         assert isinstance(params, ImageFolder)
         folders = {"train": root / params.train, "test": root / (params.test or ".")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.sections.data import Arrays
-from memtrack.core.images.pixels import Pixels, as_pixels
+from memtrack.core.images.pixels import LARGEST, Pixels, as_pixels
 from memtrack.data.decoding import channels_first
 from memtrack.data.sources.collected import Collected
 from memtrack.data.sources.scan import check_root
@@ -66,25 +67,38 @@ def _array(params: Arrays, name: str) -> tuple[NDArray[Any], Problem]:
     )
     if not path.is_file():
         raise params.mistake(key, message=f"no such file: {path}")
-    try:
-        found = np.load(path, mmap_mode=None if params.file else "r", allow_pickle=False)
-        if isinstance(found, np.lib.npyio.NpzFile):
-            if name not in found:
-                there = ", ".join(found.files)
-                raise params.mistake("images", message=f"{path} has no array {name!r} (there are: {there})")
-            found = found[name]
-    except InputError:
-        raise
-    except Exception as error:  # NumPy raises many types for damaged files, and for pickled objects
-        text = (
-            "holds pickled objects, which are not loaded"
-            if "Object arrays" in str(error)
-            else "cannot be read"
-        )
-        raise InputError(
-            [Problem(path, message=f"{text}: save plain arrays with numpy.save or numpy.savez")]
-        ) from None
+    if params.file is not None:
+        arrays = read_npz(path)
+        if name not in arrays:
+            text = f"{path} has no array {name!r} (there are: {', '.join(arrays)})"
+            raise params.mistake("images", message=text)
+        return arrays[name], Problem(path, message=name)
+    found = _read(path)
+    if not isinstance(found, np.ndarray):
+        raise params.mistake(key, message=f"{path} holds several arrays: name it in data.file")
     return found, Problem(path, message=name)
+
+
+def read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    """All arrays of a .npz file, by their names.
+
+    Raises:
+        InputError: if it is another kind of file, is damaged or holds Python objects.
+    """
+    found = _read(path)
+    if isinstance(found, np.ndarray):
+        raise InputError([Problem(path, message="holds one array: name it .npy, or use numpy.savez")])
+    return found
+
+
+def _read(path: Path) -> NDArray[Any] | dict[str, NDArray[Any]]:
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        return found if isinstance(found, np.ndarray) else {name: found[name] for name in found}
+    except Exception as error:  # NumPy raises many types for damaged files, and for pickled objects
+        text = "holds pickled objects" if "Object arrays" in str(error) else "cannot be read"
+        text += ": save plain arrays with numpy.save or numpy.savez"
+        raise InputError([Problem(path, message=text)]) from None
 
 
 def _samples(array: NDArray[Any], where: Problem) -> NDArray[Any]:
@@ -94,6 +108,9 @@ def _samples(array: NDArray[Any], where: Problem) -> NDArray[Any]:
         if not np.isfinite(array).all():
             row = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
             raise InputError([Problem(where.path, message=f"{where.message}: row {row} is not finite")])
+        if np.abs(array).max(initial=0) > LARGEST:
+            text = f"{where.message}: has values beyond {LARGEST:g}, which cannot be scaled"
+            raise InputError([Problem(where.path, message=text)])
         return array
     if array.dtype != np.uint8 or array.ndim not in (3, 4) or 0 in array.shape:
         hint = "; multiply images from 0 to 1 by 255 and round them" if array.dtype.kind == "f" else ""
@@ -120,13 +137,24 @@ def _labels(array: NDArray[Any], where: Problem, count: int) -> list[str]:
         raise InputError(
             [Problem(where.path, message=f"{what}: expected a label for each of {count} samples")]
         )
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        row = int(np.flatnonzero(~np.isfinite(array))[0])
+        raise InputError([Problem(where.path, message=f"{what}: the label of row {row} is missing")])
+    if array.dtype.kind == "f" and np.abs(array).max(initial=0) > 2**53:
+        raise InputError(
+            [Problem(where.path, message=f"{what}: labels beyond 2^53 are not exact: use integers")]
+        )
     if array.dtype.kind == "f" and not (array == np.rint(array)).all():
         text = f"{what}: labels are classes, and these are fractions: regression is not supported"
         raise InputError([Problem(where.path, message=text)])
     if array.dtype.kind not in "fiubUS":
         raise InputError([Problem(where.path, message=f"{what}: expected numbers or text")])
     if array.dtype.kind == "S":
-        array = np.char.decode(array, "utf-8", "replace")
+        try:
+            array = np.char.decode(array, "utf-8")
+        except UnicodeDecodeError:
+            text = f"{what}: the labels are bytes that are no UTF-8: save them as text"
+            raise InputError([Problem(where.path, message=text)]) from None
     return [str(label) for label in (array.astype(np.int64) if array.dtype.kind in "fb" else array).tolist()]
 
 

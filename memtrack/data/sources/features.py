@@ -6,9 +6,10 @@ import numpy as np
 
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.sections.data import Features
+from memtrack.core.images.pixels import LARGEST
 from memtrack.data.sources.collected import Collected
 from memtrack.data.sources.rows import collected, read_rows
-from memtrack.data.tables import row_name
+from memtrack.data.tables import required_columns, row_name
 
 SHOWN = 20
 """At most so many cells that are no numbers are listed."""
@@ -23,6 +24,7 @@ def collect(params: Features) -> Collected:
     path, table = read_rows(params, list(params.columns or ()))
     others = {params.label_column, params.id_column, params.split_column}
     columns = list(params.columns or [name for name in table.columns if name not in others])
+    required_columns(table, columns, path)
     if not columns:
         raise InputError([Problem(path, 1, message="has no columns of features")])
     vectors = np.empty((len(table), len(columns)))
@@ -33,8 +35,10 @@ def collect(params: Features) -> Collected:
                 vectors[place, number] = float(cell)
             except ValueError:
                 vectors[place, number] = np.nan
-            if not np.isfinite(vectors[place, number]) and len(problems) < SHOWN:
+            # a comparison with NaN is false
+            if not abs(vectors[place, number]) <= LARGEST and len(problems) < SHOWN:
                 text = f"{row_name(path, row)}: {name}: {cell!r} is no finite number"
+                text += " (write 1.5, not 1,5)" if "," in cell else ""
                 problems.append(Problem(path, message=text))
     if problems:
         hint = "fill or leave out such rows, or name the columns to use (data.columns)"
