@@ -19,7 +19,9 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="memtrack export", description=__doc__)
     parser.add_argument("program", choices=("label-studio", "fiftyone"))
     parser.add_argument("variant", help="a key under variants: in params.yaml; stage evaluate has run for it")
-    parser.add_argument("--samples", type=_count, default=1000, help="how many, the most suspect ones (1000)")
+    parser.add_argument(
+        "--samples", type=number_of_samples, default=1000, help="how many, the most suspect ones (1000)"
+    )
     parser.add_argument("--to", type=Path, metavar="FOLDER", help="default: results/export/VARIANT/PROGRAM")
     parser.add_argument(
         "--url",
@@ -61,11 +63,11 @@ def _fiftyone(suspects: Suspects, folder: Path) -> None:
     )
 
 
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+def number_of_samples(text: str) -> int:
+    """The number; an error of the command line if it is none."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: should be a number of samples, 1 or more")
+    return int(text)
 
 
 if __name__ == "__main__":

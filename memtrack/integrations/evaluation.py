@@ -26,7 +26,7 @@ from memtrack.report.page.page import write_page
 from memtrack.report.page.results import Results
 from memtrack.report.sample_tables import TABLE
 
-YES, NO = ("1", "true", "yes"), ("0", "false", "no")
+YES, NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
 PAGE = "index.html"
 SHOWN = 3
 """So many ids are named in a message."""

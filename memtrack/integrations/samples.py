@@ -248,6 +248,8 @@ class _Reader:
 def _map_style(data: Any) -> Any:
     """The data set; `ValueError` if its samples cannot be asked for one by one."""
     if isinstance(data, tuple) and len(data) == 2 and all(isinstance(x, (Tensor, np.ndarray)) for x in data):
+        if isinstance(data[1], np.ndarray) and data[1].dtype.kind not in "iub":
+            raise ValueError(f"the labels are {data[1].dtype}: labels are class numbers from 0, as integers")
         inputs, labels = (torch.as_tensor(part) for part in data)
         if len(inputs) != len(labels):
             raise ValueError(f"there are {len(inputs)} inputs and {len(labels)} labels")

@@ -107,6 +107,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     "pixels": (lambda: with_item(7, (IMAGE.byte(), 1)), "'7' has inputs that are torch.uint8: .* transform"),
     "an image of PIL": (lambda: with_item(7, (object(), 1)), "sample '7' has inputs that are a object"),
     "a text": (lambda: with_item(5, (IMAGE, "cat")), "the label 'cat': labels are class numbers"),
+    "texts": (lambda: (np.zeros((3, 2)), np.array(["a", "b", "c"])), "the labels are <U1: labels are class"),
     "a negative label": (lambda: with_item(5, (IMAGE, -1)), "sample '5' has the label -1"),
     "a label of a fraction": (lambda: with_item(5, (IMAGE, 1.0)), "sample '5' has the label 1.0"),
     "several labels": (lambda: with_item(5, (IMAGE, torch.ones(3))), "sample '5' has the label tensor"),
