@@ -1,4 +1,4 @@
-"""What the images of a project are, found by looking at them: the section `data` of params.yaml."""
+"""What the samples of a project are, found by looking at them: the section `data` of params.yaml."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from memtrack.data.sources.image_folder import split_of
 from memtrack.data.tables import CSV, read_table, required_columns, spellings
 
 LOOKED_AT = 200
-"""So many images, or rows of a table, are looked at."""
+"""So many images, or paths in a table, are looked at."""
 SMALL = 48
 """Images up to this width and height are used as they are."""
 LARGE = 64
@@ -66,7 +66,7 @@ DIGITS = Data(
 
 
 def look_at(place: Path, root: str) -> Data:
-    """What is at `place`: a folder with a folder for each class, or a table of images.
+    """What is at `place`: a folder with a folder of images for each class, a table, or an .npz file.
 
     Args:
         root: how params.yaml names the folder of the images.
@@ -143,7 +143,8 @@ def _split(table: pd.DataFrame, path: Path) -> dict[str, Any]:
         found = set(table[name])
         if found == {"train", "test"}:
             return {"split_column": str(name)}
-        if len(found) > 1 and all(split_of(cell) == cell.strip().lower() for cell in found):
+        meant = {split_of(cell) for cell in found}
+        if len(meant) > 1 and None not in meant:
             text = (
                 f"the column {name!r} holds the splits {', '.join(sorted(found))}: write train and test there"
             )

@@ -138,6 +138,7 @@ def test_what_the_columns_of_a_table_are(table: str, keys: dict[str, object], wo
             "the column 'part' holds the splits Test, Train: ",
         ),
         ("a,label,part\n1,x,train\n2,y,val\n", "the column 'part' holds the splits train, val: "),
+        ("a,label,part\n1,x,training\n2,y,valid\n", "the column 'part' holds the splits training, valid: "),
         ("a,a,label\n1,2,x\n", "2 columns are named 'a'"),
     ],
 )
