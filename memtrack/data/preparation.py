@@ -20,7 +20,7 @@ from memtrack.config.errors import InputError, Problem
 from memtrack.config.json_files import write_json
 from memtrack.config.paths import input_path
 from memtrack.config.sections.data import DataParams, Files, HeldOut
-from memtrack.core.images.pixels import Pixels, is_vector
+from memtrack.core.images.pixels import Pixels, is_vector, moments
 from memtrack.core.kept_files import write_array
 from memtrack.data.class_names import check_names
 from memtrack.data.decoding import DEPTHS, BrokenImage, DeepImage, RefusedImage, Seen, decode_and_judge, why
@@ -326,6 +326,7 @@ def _statistics(sums: NDArray[np.int64], pixels: int) -> tuple[tuple[float, ...]
 
 def _statistics_of_vectors(vectors: Pixels) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each feature of vectors (N, features, 1, 1), as of pixels in [0, 1]."""
-    values = vectors[:, :, 0, 0].astype(np.float64) / 255
-    mean, std = values.mean(axis=0), values.std(axis=0)
-    return tuple(mean.tolist()), tuple(np.where(std > 0, std, 1).tolist())
+    mean, std = moments(vectors[:, :, 0, 0].astype(np.float64) / 255)
+    return tuple(mean.tolist()), tuple(
+        np.nan_to_num(std, nan=1.0).tolist()
+    )  # a constant feature is not scaled

@@ -74,6 +74,14 @@ def test_a_network_sees_columns_that_are_scaled_by_the_training_rows(root: Path)
     assert data.info.shape == (14, 1, 1)
 
 
+def test_a_column_that_varies_in_the_test_rows_alone_is_not_blown_up(root: Path) -> None:
+    rows = ["x,y,label,part", *(f"0.1,{n},{'ab'[n % 2]},train" for n in range(49)), "0.7,3,a,test"]
+    (root / "t.csv").write_text("\n".join(rows))
+    data = prepared(features(split_column="part"))
+    assert np.abs(inputs(data, "train")[:, 0]).max() < 1e-3
+    assert np.abs(inputs(data, "test")).max() < 100
+
+
 def test_columns_ids_and_splits_are_those_that_are_named(root: Path) -> None:
     columns = {"name": list("pqrs"), "x": [1, 2, 3, 4], "y": [2, 0, 0, 1], "who": list("abab")}
     frame = pd.DataFrame({**columns, "part": ["test", "train", "train", "test"]})

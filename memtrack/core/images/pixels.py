@@ -36,11 +36,18 @@ def as_pixels(vectors: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """Feature vectors (N, features) as (N, features, 1, 1) on the scale of pixels: each feature has the mean
     127.5 and the standard deviation 32. So what is made for pixels, such as `Normalization`, serves for them,
     too. Nothing is rounded or clipped."""
-    vectors = np.asarray(vectors, dtype=np.float64)
-    spread = vectors.std(axis=0)
-    varies = spread > CONSTANT * np.abs(vectors).max(axis=0)
-    scaled = np.where(varies, (vectors - vectors.mean(axis=0)) / np.where(varies, spread, 1), 0)
+    values = np.asarray(vectors, dtype=np.float64)
+    mean, spread = moments(values)
+    scaled = np.where(np.isnan(spread), 0, (values - mean) / np.nan_to_num(spread, nan=1))
     return (MIDDLE + UNIT * scaled).astype(np.float32)[:, :, None, None]
+
+
+def moments(vectors: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation of each feature of vectors (N, features). The deviation of a feature that
+    is constant but for rounding is NaN: divided by it, other values would be huge."""
+    spread = vectors.std(axis=0)
+    constant = spread <= CONSTANT * np.abs(vectors).max(axis=0)
+    return vectors.mean(axis=0), np.where(constant, np.nan, spread)
 
 
 def pictures(images: Pixels) -> Pixels:
