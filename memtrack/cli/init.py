@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from memtrack.config.errors import InputError, Problem
+from memtrack.config.paths import nearest_with
 from memtrack.config.pipeline import PIPELINE
 from memtrack.config.sections.base import PARAMS_FILE
 from memtrack.config.sections.data import DataParams
@@ -52,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     here = Path.cwd()
     folder = (here / options.folder).resolve()
-    repository = _above(folder, ".git")
+    repository = nearest_with(".git", folder)
     if repository is None:
         text = "is in no git repository, and DVC keeps its versions in one: run `git init` first"
         raise InputError([Problem(folder, message=text)])
@@ -63,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     pipeline = folder / PIPELINE
     there = read_pipeline(pipeline) if pipeline.exists() else None
     text = pipeline_text(there, pipeline)  # before anything is written: it may be refused
-    if _above(folder, ".dvc") is None:
+    if nearest_with(".dvc", folder) is None:
         subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], cwd=repository, check=True)
         print(f"{repository}: `dvc init` has begun a DVC repository")
     folder.mkdir(parents=True, exist_ok=True)
@@ -116,11 +117,6 @@ def _data(given: Path | None, folder: Path) -> Data:
     data = look_at(place, root.relative_to(folder).as_posix() if inside else root.as_posix())
     collect(TypeAdapter(DataParams).validate_python({**data.section, "root": root.as_posix()}))  # or an error
     return data
-
-
-def _above(folder: Path, name: str) -> Path | None:
-    """The nearest folder that has an entry of this name, from `folder` upward."""
-    return next((one for one in (folder, *folder.parents) if (one / name).exists()), None)
 
 
 def _write(path: Path, text: str) -> None:

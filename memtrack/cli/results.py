@@ -156,18 +156,17 @@ def _most_suspect(name: str) -> Table:
     """The first rows of scores.csv: what can be said of a variant of which nobody knows what is wrong."""
     import pandas as pd  # takes half a second
 
+    from memtrack.data.tables import unguarded
     from memtrack.report.sample_tables import TABLE
 
-    found = pd.read_csv(EVALUATE_RESULTS / name / TABLE, dtype=str, keep_default_na=False, nrows=SHOWN)
-    table = Table(title=f"The most suspect samples of {name}")
-    for heading, column in COLUMNS.items():
-        if (cells := found.get(column)) is not None and any(cells):
-            table.add_column(heading)
-            found[column] = [f"{float(cell):.3f}" if heading in NUMBERS else cell for cell in cells]
-        else:
-            found = found.drop(columns=column, errors="ignore")
-    for row in found[[column for column in COLUMNS.values() if column in found]].itertuples(index=False):
-        table.add_row(*(Text(cell) for cell in row))  # names of people are no markup
+    rows = pd.read_csv(EVALUATE_RESULTS / name / TABLE, dtype=str, keep_default_na=False, nrows=SHOWN)
+    shown = {heading: column for heading, column in COLUMNS.items() if column in rows and any(rows[column])}
+    table = Table(*shown, title=f"The most suspect samples of {name}")
+    for cells in rows[list(shown.values())].itertuples(index=False):
+        table.add_row(*(
+            Text(f"{float(cell):.3f}" if heading in NUMBERS else unguarded(cell))  # names are no markup
+            for heading, cell in zip(shown, cells, strict=True)
+        ))  # fmt: skip
     return table
 
 

@@ -48,8 +48,12 @@ def project_root() -> Path:
     here, repository = Path.cwd().resolve(), os.environ.get("DVC_ROOT")
     if not repository:
         return here
-    copied = next((folder for folder in (here, *here.parents) if (folder / ".dvc").is_dir()), here)
-    return Path(repository).resolve() / here.relative_to(copied)
+    return Path(repository).resolve() / here.relative_to(nearest_with(".dvc", here) or here)
+
+
+def nearest_with(name: str, folder: Path) -> Path | None:
+    """The nearest folder that has an entry of this name, from `folder` upward."""
+    return next((one for one in (folder, *folder.parents) if (one / name).exists()), None)
 
 
 def input_path(text: str) -> Path:

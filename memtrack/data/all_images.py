@@ -44,11 +44,8 @@ class AllImages:
             found[~test] = self._variant.read(chosen[~test])
         if test.any():
             places = chosen[test] - self.first_test
-            images, change = (
-                self._data.images([self._held[place] for place in places]),
-                self._variant.test_pixels,
-            )
-            found[test] = images if change is None else change(images, places)
+            images = self._data.images([self._held[place] for place in places])
+            found[test] = self._variant.seen_test(images, places)
         return found
 
     def parts(self, what: str) -> Iterator[Pixels]:

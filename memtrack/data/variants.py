@@ -129,6 +129,10 @@ class VariantData:
         """What a network sees of `rows`, uint8 (len(rows), channels, H, W)."""
         return self.seen(self._data.images([self.images[row] for row in rows]), rows)
 
+    def seen_test(self, images: Pixels, rows: Sequence[int] | NDArray[np.int64]) -> Pixels:
+        """What a network sees of `images` (B, channels, H, W) of these rows of the test split."""
+        return images if self.test_pixels is None else self.test_pixels(images, rows)
+
     @property
     def corrupted(self) -> NDArray[np.bool_]:
         """Which samples have a given label that differs from their clean label, (N,)."""

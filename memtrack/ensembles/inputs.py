@@ -60,11 +60,10 @@ def decoded(folder: Path, data: PreparedData, variant: VariantData) -> Iterator[
             f"{folder}, where the decoded images of {variant.name} need {size:,} bytes and {free:,} are free"
         )
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), needed)
-    test_images, change = held["image"].tolist(), variant.test_pixels
+    test_images = held["image"].tolist()
 
     def test(rows: range) -> NDArray[np.uint8]:
-        images = data.images(test_images[rows.start : rows.stop])
-        return images if change is None else change(images, rows)
+        return variant.seen_test(data.images(test_images[rows.start : rows.stop]), rows)
 
     try:
         _write_images(folder / "images.npy", len(variant.ids), data, variant.read)

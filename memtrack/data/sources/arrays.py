@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,12 @@ def collect(params: Arrays) -> Collected:
     parts = {"train": (params.images, params.labels)}
     if params.test_images is not None and params.test_labels is not None:
         parts["test"] = (params.test_images, params.test_labels)
+    read = _reader(params)
     images, labels, splits = [], [], []
     for split, (name, labelled) in parts.items():
-        array, where = _array(params, name)
+        array, where = read(name)
         images.append(_samples(array, where))
-        labels += _labels(*_array(params, labelled), len(array))
+        labels += _labels(*read(labelled), len(array))
         splits += [split] * len(array)
     shapes = {part.shape[1:] for part in images}
     if len(shapes) > 1:
@@ -56,27 +58,34 @@ def collect(params: Arrays) -> Collected:
     )  # fmt: skip
 
 
-def _array(params: Arrays, name: str) -> tuple[NDArray[Any], Problem]:
-    """An array, and a problem without a text that names it."""
+def _reader(params: Arrays) -> Callable[[str], tuple[NDArray[Any], Problem]]:
+    """Gives an array by its name, and a problem without a text that names it. A .npz file is read once."""
     root = check_root(params)
-    path = root / (params.file or name)
-    key = (
-        "file"
-        if params.file
-        else next(key for key in type(params).model_fields if getattr(params, key) == name)
-    )
-    if not path.is_file():
-        raise params.mistake(key, message=f"no such file: {path}")
-    if params.file is not None:
-        arrays = read_npz(path)
+
+    def there(name: str, key: str) -> Path:
+        if not (root / name).is_file():
+            raise params.mistake(key, message=f"no such file: {root / name}")
+        return root / name
+
+    def from_npy(name: str) -> tuple[NDArray[Any], Problem]:
+        key = next(key for key in type(params).model_fields if getattr(params, key) == name)
+        found = _read(path := there(name, key))
+        if not isinstance(found, np.ndarray):
+            raise params.mistake(key, message=f"{path} holds several arrays: name it in data.file")
+        return found, Problem(path, message=name)
+
+    if params.file is None:
+        return from_npy
+    path = there(params.file, "file")
+    arrays = read_npz(path)
+
+    def from_npz(name: str) -> tuple[NDArray[Any], Problem]:
         if name not in arrays:
             text = f"{path} has no array {name!r} (there are: {', '.join(arrays)})"
             raise params.mistake("images", message=text)
         return arrays[name], Problem(path, message=name)
-    found = _read(path)
-    if not isinstance(found, np.ndarray):
-        raise params.mistake(key, message=f"{path} holds several arrays: name it in data.file")
-    return found, Problem(path, message=name)
+
+    return from_npz
 
 
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:

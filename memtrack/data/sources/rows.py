@@ -14,7 +14,7 @@ from memtrack.config.sections.data import Rows
 from memtrack.core.images.pixels import as_pixels
 from memtrack.data.sources.collected import Collected
 from memtrack.data.sources.scan import check_root
-from memtrack.data.tables import read_table, required_columns, row_name
+from memtrack.data.tables import class_problems, read_table, required_columns, row_name
 
 SPLITS = ("train", "test")
 
@@ -69,18 +69,7 @@ def collected(params: Rows, path: Path, table: pd.DataFrame, vectors: NDArray[np
     labels = table[params.label_column].tolist()
     splits = None if params.split_column is None else table[params.split_column].tolist()
     classes = tuple(sorted(set(labels)))
-    trained = {label for label, split in zip(labels, splits or SPLITS[:1] * len(labels), strict=True)
-               if split == "train"}  # fmt: skip
-    problems = [
-        Problem(path, message=f"an empty class: no training row has the label {name!r}")
-        for name in classes
-        if name not in trained
-    ]
-    if len(classes) < 2:
-        problems.append(
-            Problem(path, message=f"has one class ({', '.join(classes)}): at least two are needed")
-        )
-    if problems:
+    if problems := class_problems(path, classes, labels, splits):
         raise InputError(problems)
     ids = [str(row) for row in table.index] if params.id_column is None else table[params.id_column].tolist()
     return Collected(ids, labels, splits, classes, as_pixels(vectors))  # type: ignore[arg-type]

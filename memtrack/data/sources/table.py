@@ -10,7 +10,7 @@ from memtrack.config.errors import InputError, Problem
 from memtrack.config.paths import input_path, project_root
 from memtrack.config.sections.data import Table
 from memtrack.data.sources.collected import Collected
-from memtrack.data.tables import composed, read_table, required_columns, row_name, spellings
+from memtrack.data.tables import class_problems, composed, read_table, required_columns, row_name, spellings
 
 
 def collect(params: Table) -> Collected:
@@ -29,22 +29,11 @@ def collect(params: Table) -> Collected:
     classes = params.classes or tuple(sorted(set(labels) - {""}))
     problems = _row_problems(path, root, table.index.tolist(), ids, labels, splits, classes)
     if not ids:
-        problems.append(Problem(path, message="has no rows"))
-    elif len(classes) < 2:
-        text = f"has one class ({', '.join(classes)}): at least two are needed"
+        raise InputError([*problems, Problem(path, message="has no rows")])
+    if splits is not None and "test" not in splits:
+        text = "no row has the split 'test': add some, or remove data.split_column to hold out a share"
         problems.append(Problem(path, message=text))
-    if splits is not None:
-        trained = {label for label, split in zip(labels, splits, strict=True) if split == "train"}
-        if "test" not in splits and ids:
-            text = "no row has the split 'test': add some, or remove data.split_column to hold out a share"
-            problems.append(Problem(path, message=text))
-    else:
-        trained = set(labels)
-    problems += [
-        Problem(path, message=f"an empty class: no training row has the label {name!r}")
-        for name in classes
-        if name not in trained and ids
-    ]
+    problems += class_problems(path, classes, labels, splits)
     if problems:
         raise InputError(problems)
     frame = pd.DataFrame({"id": ids, "label": labels, "split": splits or "train"})
