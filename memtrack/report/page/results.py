@@ -96,21 +96,21 @@ def read_results(params: Params, variant: VariantData, run: TrainedRun, images: 
     quality = QUALITY_RESULTS / variant.name
     judged = (quality / "issues.csv").exists()
     return Results(
-        variant,
-        _settings(params, variant.name),
-        scores,
-        run.trajectory,
-        nearest.nearest(COUNT, voting_epochs(run.trajectory, nearest)[-1]),
-        read_json(EvaluateMetrics, evaluated / "metrics.json"),
-        read_json(SuspectsMetrics, learned) if learned.exists() else SuspectsMetrics(),
-        read_json(DuplicatesMetrics, found / "metrics.json") if looked else None,
-        _curves(evaluated / "roc.csv", variant),
-        _curves(evaluated / "review.csv", variant),
-        _duplicates(found / "duplicates.csv", variant) if looked else None,
-        images,
-        read_json(QualityMetrics, quality / "metrics.json") if judged else None,
-        _issues(quality / "issues.csv", variant.name, images) if judged else None,
-        _memorization(params, variant),
+        variant=variant,
+        settings=_settings(params, variant.name),
+        scores=scores,
+        trajectory=run.trajectory,
+        neighbours=nearest.nearest(COUNT, voting_epochs(run.trajectory, nearest)[-1]),
+        evaluated=read_json(EvaluateMetrics, evaluated / "metrics.json"),
+        learned=read_json(SuspectsMetrics, learned) if learned.exists() else SuspectsMetrics(),
+        duplicated=read_json(DuplicatesMetrics, found / "metrics.json") if looked else None,
+        roc=_curves(evaluated / "roc.csv", variant),
+        review=_curves(evaluated / "review.csv", variant),
+        duplicates=_duplicates(found / "duplicates.csv", variant) if looked else None,
+        images=images,
+        judged=read_json(QualityMetrics, quality / "metrics.json") if judged else None,
+        issues=_issues(quality / "issues.csv", variant.name, images) if judged else None,
+        memorization=_memorization(params, variant),
     )
 
 
