@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,9 @@ from numpy.typing import NDArray
 from memtrack.config.errors import InputError, Problem
 from memtrack.core.images.pixels import Pixels, is_vector
 from memtrack.data.decoding import RefusedImage, as_picture, header, why
+from memtrack.data.image_cache import CHUNK
 from memtrack.terminal.progress import Progress
+from memtrack.terminal.workers import map_in_workers
 
 if TYPE_CHECKING:
     from cleanvision.issue_managers.image_property_issue_manager import ImagePropertyIssueManager
@@ -52,29 +55,17 @@ def image_issues(parts: Iterable[Pixels], files: Sequence[Path] | None) -> Image
     Raises:
         InputError: with every image file that cannot be opened any more.
     """
-    # the import takes half a second
-    from cleanvision.issue_managers.image_property_issue_manager import ImagePropertyIssueManager
-
-    manager = ImagePropertyIssueManager()
-    measured = [
-        _measured(manager, as_picture(image), ("dark", "blurry", "low_information"))
-        for part in parts
-        for image in (() if is_vector(part.shape[1:]) else part)
-        if not is_vector(image.shape)
-    ]
-    if not measured:
+    manager = _manager()
+    table = pd.concat([pd.DataFrame(), *map_in_workers(_seen, parts)], ignore_index=True)
+    if table.empty:
         return ImageIssues({}, {})
-    shapes: list[dict[str, Any]] = [{} for _ in measured]
-    if files is not None:
-        headers = (_header(file) for file in Progress(files, "the sizes of the image files"))
-        opened = [
-            found if isinstance(found, Problem) else _measured(manager, found, SHAPES) for found in headers
-        ]
-        if problems := [found for found in opened if isinstance(found, Problem)]:
-            raise InputError(problems)
-        shapes = [found for found in opened if isinstance(found, dict)]
-    table = pd.DataFrame([seen | shape for seen, shape in zip(measured, shapes, strict=True)])
     kinds = [*SEEN, *(SHAPES if files is not None else ())]
+    if files is not None:
+        starts = Progress(range(0, len(files), CHUNK), "the sizes of the image files")
+        opened = [*map_in_workers(_shapes, (files[start : start + CHUNK] for start in starts))]
+        if problems := [problem for _, refused in opened for problem in refused]:
+            raise InputError(problems)
+        table = table.join(pd.concat([shapes for shapes, _ in opened], ignore_index=True))
     manager.issues = pd.DataFrame(index=table.index)
     manager.update_issues(table, kinds)
     flags = {kind: manager.issues[f"is_{kind}_issue"].to_numpy() for kind in kinds}
@@ -84,17 +75,38 @@ def image_issues(parts: Iterable[Pixels], files: Sequence[Path] | None) -> Image
     return ImageIssues({kind: (found, scores[kind][found]) for kind, found in rows.items()}, usual)
 
 
-def _measured(manager: ImagePropertyIssueManager, image: Any, kinds: Sequence[str]) -> dict[str, Any]:
+@cache
+def _manager() -> ImagePropertyIssueManager:
+    """cleanvision's bounds; its import takes half a second."""
+    from cleanvision.issue_managers.image_property_issue_manager import ImagePropertyIssueManager
+
+    return ImagePropertyIssueManager()
+
+
+def _seen(images: Pixels) -> pd.DataFrame:
+    """What cleanvision measures of the pixels of some images, a row each; no row for vectors."""
+    if is_vector(images.shape[1:]):
+        return pd.DataFrame()
+    return pd.DataFrame(
+        [_measured(as_picture(image), ("dark", "blurry", "low_information")) for image in images]
+    )
+
+
+def _shapes(files: Sequence[Path]) -> tuple[pd.DataFrame, list[Problem]]:
+    """What it measures of the sizes of some image files, a row each, and the files that cannot be opened."""
+    measured, problems = [], []
+    for file in files:
+        try:
+            measured.append(_measured(header(file), SHAPES))
+        except (OSError, RefusedImage) as error:
+            text = f"{why(error)}. Stage prepare could read it: put it back, or run `dvc repro prepare`"
+            problems.append(Problem(file, message=text))
+    return pd.DataFrame(measured), problems
+
+
+def _measured(image: Any, kinds: Sequence[str]) -> dict[str, Any]:
     """What cleanvision measures of an image; that of "dark" is also that of "light"."""
     found: dict[str, Any] = {}
     for kind in kinds:
-        found |= manager.image_properties[kind].calculate(image)
+        found |= _manager().image_properties[kind].calculate(image)
     return found
-
-
-def _header(path: Path) -> Any:
-    try:
-        return header(path)
-    except (OSError, RefusedImage) as error:
-        text = f"{why(error)}. Stage prepare could read it: put it back, or run `dvc repro prepare`"
-        return Problem(path, message=text)

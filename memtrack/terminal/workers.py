@@ -6,13 +6,42 @@ import multiprocessing
 import os
 import threading
 import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
+from itertools import islice
 from multiprocessing.connection import wait
+from typing import TypeVar
 
 import psutil
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
 LOOK_EVERY = 0.5
 """Seconds between two looks at another process."""
+
+
+def map_in_workers(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """The results of all items in their order, from a process a core. A single item is computed here.
+
+    Items are taken from `items` as the processes need them, so that few are in memory at a time.
+    """
+    upcoming = iter(items)
+    first = list(islice(upcoming, 2))
+    if len(first) < 2:
+        yield from map(function, first)
+        return
+    processes = os.cpu_count() or 1
+    with ProcessPoolExecutor(processes, initializer=end_with_parent) as pool:
+        waiting = deque(pool.submit(function, item) for item in first)
+        for item in upcoming:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > 2 * processes:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def end_with_parent() -> None:

@@ -1,4 +1,4 @@
-"""Workers end with the process that started them."""
+"""Workers end with the process that started them, and give results in order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import signal
 import time
 from concurrent.futures import ProcessPoolExecutor
 
-from memtrack.terminal.workers import end_with, end_with_parent
+import pytest
+
+from memtrack.terminal.workers import end_with, end_with_parent, map_in_workers
 
 
 def begin(told: int) -> None:
@@ -55,3 +57,29 @@ def test_a_process_ends_with_another() -> None:
     assert process.exitcode == 1
     other.join()
     os.close(reading)
+
+
+def of_process(number: int) -> tuple[int, int]:
+    if number == 666:
+        raise ValueError(number)
+    return number, os.getpid()
+
+
+def test_results_of_workers_come_in_order_and_few_items_are_in_memory() -> None:
+    taken: list[int] = []
+    results = map_in_workers(of_process, (taken.append(number) or number for number in range(100)))
+    assert next(results)[0] == 0
+    assert len(taken) <= 2 * (os.cpu_count() or 1) + 1
+    rest = list(results)
+    assert [number for number, _ in rest] == list(range(1, 100))
+    assert os.getpid() not in {process for _, process in rest}
+
+
+def test_a_single_item_needs_no_process() -> None:
+    assert list(map_in_workers(of_process, [5])) == [(5, os.getpid())]
+    assert list(map_in_workers(of_process, [])) == []
+
+
+def test_an_error_of_a_worker_is_raised() -> None:
+    with pytest.raises(ValueError, match="666"):
+        list(map_in_workers(of_process, [1, 2, 666, 3]))
