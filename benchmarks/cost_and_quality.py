@@ -41,6 +41,7 @@ from memtrack.core.recording.curvature import ForwardDifference, rademacher_prob
 from memtrack.core.recording.eval_mode import folded, frozen_eval, loss_gradient
 from memtrack.core.recording.recorder import fastest_batch_size, record_epoch
 from memtrack.core.training import trainer as training
+from memtrack.core.training.augmentation import Augmentation
 from memtrack.data.batches import Batches, variant_batches
 from memtrack.data.manifest import MANIFEST
 from memtrack.data.prepared import PreparedData
@@ -173,7 +174,7 @@ def measure(name: str, folder: Path, rounds: int) -> None:
     fit = project.batches(train.batch_size)
     trainer = training.Trainer(
         model, optimizer=train.optimizer.model_dump(), schedule=train.schedule.model_dump(),
-        augment=training.Augmentation(train.augment.crop, train.augment.flip),
+        augment=Augmentation(train.augment.crop, train.augment.flip),
         epochs=rounds + 1, steps=len(fit), seed=0,
     )  # fmt: skip
     tried = next(iter(project.batches(256 * torch.get_num_threads())))
@@ -184,7 +185,7 @@ def measure(name: str, folder: Path, rounds: int) -> None:
             "train": lambda: trainer.run_epoch(number + 1, fit.shuffled(seed=0, epoch=number))  # noqa: B023
         }
         for n in PROBES:
-            jobs[str(n)] = lambda n=n: [  # type: ignore[misc]
+            jobs[str(n)] = lambda n=n: [
                 None for _ in record_epoch(swept, project.batches(batch), ForwardDifference(0.1, n), epoch=1)
             ]
         for job, function in jobs.items():
@@ -241,10 +242,10 @@ def report(folders: list[Path], out: Path) -> None:
     cost = curvature.pivot(index=settings, columns="data", values="cost")
     recipe = tuple(PAPER.values())
     paper = auroc.loc[recipe]
-    for what, settings in (("the paper's recipe", PAPER), ("memtrack's default", DEFAULT)):
-        chosen = tuple(settings.values())
+    for what, setting in (("the paper's recipe", PAPER), ("memtrack's default", DEFAULT)):
+        chosen = tuple(setting.values())
         found = pd.DataFrame({"auroc": auroc.loc[chosen], "cost": cost.loc[chosen]})
-        print(f"{what}, {settings}:\n{found.round(4)}\n")
+        print(f"{what}, {setting}:\n{found.round(4)}\n")
     enough = (auroc.dropna() >= paper - 0.003).all(axis=1)
     good = pd.concat({"cost": cost, "auroc": auroc}, axis=1).loc[enough[enough].index]
     good[("worst cost", "")] = cost.loc[good.index].max(axis=1)

@@ -35,7 +35,8 @@ from memtrack.core.recording import recorder
 from memtrack.core.recording.curvature import ForwardDifference
 from memtrack.core.recording.precision import SMALLEST_SCALE, Precision
 from memtrack.core.recording.recorder import ProbeNormRecorder, joined, record_epoch
-from memtrack.core.training import models
+from memtrack.core.training.models.cnn import cnn
+from memtrack.core.training.models.torchvision import torchvision_model
 from memtrack.core.training.precision import training_precision
 
 BATCH, PROBES, CLASSES, SHAPE = 64, 10, 10, (3, 32, 32)
@@ -168,9 +169,9 @@ def main() -> None:
     inputs, labels = pictures(options.images, options.count or (10_000 if on_gpu else 2000))
     inputs, labels = inputs.to(device), labels.to(device)
     network = (
-        models.torchvision_model(SHAPE, CLASSES, name="resnet18", small_stem=True)
+        torchvision_model(SHAPE, CLASSES, name="resnet18", small_stem=True)
         if on_gpu
-        else models.cnn(SHAPE, CLASSES, width=16, depth=3, dropout=0.0)
+        else cnn(SHAPE, CLASSES, width=16, depth=3, dropout=0.0)
     ).to(device)
     name = "ResNet-18" if on_gpu else "CNN 16-32-64"
     where = torch.cuda.get_device_name(device) if on_gpu else f"{torch.get_num_threads()} threads"
@@ -185,7 +186,7 @@ def main() -> None:
         contenders["tf32"] = lambda: measured(network, inputs, labels, "tf32")
     else:
         for title, nearest in (("tf32 (nearest)", True), ("tf32 (to zero)", False)):
-            contenders[title] = lambda nearest=nearest: measured(  # type: ignore[misc]
+            contenders[title] = lambda nearest=nearest: measured(
                 simulated(network, nearest), inputs, labels, "float32"
             )
     truth, slopes, seconds = measured(copy.deepcopy(network).double(), inputs.double(), labels, "float32")

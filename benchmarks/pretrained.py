@@ -39,8 +39,8 @@ from memtrack.core.recording.curvature import ForwardDifference
 from memtrack.core.recording.recorder import joined, record_epoch
 from memtrack.core.recording.trajectory import InMemoryTrajectory
 from memtrack.core.scores import SCORES, Need, compute
-from memtrack.core.training import models
 from memtrack.core.training.augmentation import Augmentation
+from memtrack.core.training.models.cnn import cnn
 from memtrack.core.training.models.finetuning import Finetuning, finetuned
 from memtrack.core.training.precision import fastest_precision
 from memtrack.core.training.trainer import Trainer
@@ -163,7 +163,7 @@ def contenders(data: Data, weights: Path | None, size: int, width: int) -> list[
     found = [
         Contender(
             f"CNN {width}-{2 * width}-{4 * width}",
-            partial(models.cnn, SHAPE, 10, width=width, depth=3, dropout=0.0),
+            partial(cnn, SHAPE, 10, width=width, depth=3, dropout=0.0),
             0.1,
             3,
         ),

@@ -41,7 +41,14 @@ from memtrack.config.sections.variants import InstanceDependent, Symmetric
 from memtrack.core.evaluation import agreement, detection
 from memtrack.core.evaluation.bootstrap import Resampling
 from memtrack.core.labels.duplicates import Pair, digests, exact_pairs, near_pairs, thumbnails
-from memtrack.core.memorization.estimates import INFLUENTIAL, SURE, Counts, influence, influential_pairs
+from memtrack.core.memorization.estimates import (
+    INFLUENTIAL,
+    MEMORIZED,
+    SURE,
+    Counts,
+    influence,
+    influential_pairs,
+)
 from memtrack.core.memorization.subsets import subset
 from memtrack.core.recording.trajectory import EpochArrays
 from memtrack.core.scores import SCORES, Need, compute
@@ -49,6 +56,7 @@ from memtrack.core.scores.neighbours import COUNT, MANY
 from memtrack.core.scores.telling_epochs import VOTING
 from memtrack.data.corruption import write_variant
 from memtrack.data.image_cache import CHUNK
+from memtrack.data.image_quality import image_issues
 from memtrack.data.manifest import write_manifest
 from memtrack.data.neighbours import nearest_neighbours
 from memtrack.data.preparation import write_prepared
@@ -118,7 +126,7 @@ class SyntheticTrajectory(EpochArrays):
             case "predicted":
                 return np.where(hard > 0, (self.given + 1) % CLASSES, self.given).astype(np.int32)
             case "correct":
-                found = hard <= 0
+                found = (hard <= 0).astype(np.float64)
             case "loss":
                 found = -np.log(np.maximum(probability, 1e-30))
             case "probability" | "error_norm":
@@ -222,7 +230,8 @@ def bootstrapped_aurocs(corrupted: NDArray[np.bool_], scored: Sequence[Values], 
 
 def evaluation() -> Evaluation:
     found = variant()
-    return Evaluation(found, trajectory(), scores(), found.given, 0.9, HOW.confidence)
+    kinds = np.full(len(found.given), "", dtype=object)
+    return Evaluation(found, trajectory(), scores(), found.given, 0.9, HOW.confidence, kinds)
 
 
 @step("evaluate: scores.csv")
@@ -274,7 +283,7 @@ def bootstrapped_agreement(scored: Mapping[str, Values], truth: Values, seed: in
     """What memtrack did before, for one resample: all measures of all scores, written out."""
     rows = np.random.default_rng(seed).integers(0, len(truth), len(truth))
     true = truth[rows]
-    true_ranks, memorized = rankdata(true), true > agreement.MEMORIZED
+    true_ranks, memorized = rankdata(true), true > MEMORIZED
     count, top = int(memorized.sum()), round(agreement.TOP * len(true))
     first = np.zeros(len(true), dtype=bool)
     first[np.argsort(-true)[:top]] = True
@@ -398,6 +407,13 @@ def neighbours(samples: int) -> Mapping[str, Any]:
             others(draw.normal(size=(samples, 64)).astype(np.float32), COUNT)
 
     return measured(search)
+
+
+@step("quality: dark, light, blurry, low in information")
+def quality(samples: int) -> Mapping[str, Any]:
+    found = variant()
+    parts = (found.read(range(start, min(start + CHUNK, samples))) for start in range(0, samples, CHUNK))
+    return measured(lambda: image_issues(parts, None))
 
 
 def half_widths() -> list[str]:

@@ -25,30 +25,31 @@ from memtrack.config.sections.compute import ComputeParams
 from memtrack.config.sections.data import Digits
 from memtrack.core.memorization.stacked import Recipe
 from memtrack.core.memorization.subsets import Flags, subset
-from memtrack.core.training import models
+from memtrack.core.training.models.cnn import cnn
+from memtrack.core.training.models.mlp import mlp
 from memtrack.data.sources import collect
 from memtrack.ensembles.executors.processes import Processes
 from memtrack.ensembles.group_trainer import Arrays, GroupTrainer
 
 CASES = {
     "MLP 64-64-10, digits, 40 epochs": (
-        "digits", partial(models.mlp, width=64, depth=1, dropout=0.0), 40, 1280,
+        "digits", partial(mlp, width=64, depth=1, dropout=0.0), 40, 1280,
     ),
-    "CNN 16x2, digits, 5 epochs": ("digits", partial(models.cnn, width=16, depth=2, dropout=0.0), 5, 48),
+    "CNN 16x2, digits, 5 epochs": ("digits", partial(cnn, width=16, depth=2, dropout=0.0), 5, 48),
     "CNN 16x3, 1,000 images of 32x32x3, 2 epochs": (
-        "noise", partial(models.cnn, width=16, depth=3, dropout=0.0), 2, 24,
+        "noise", partial(cnn, width=16, depth=3, dropout=0.0), 2, 24,
     ),
 }  # fmt: skip
 """For each case: the images, the network, the epochs, and the number of networks trained in groups."""
 ON_A_GPU = {
     "MLP 64-64-10, digits, 40 epochs": (
-        "digits", partial(models.mlp, width=64, depth=1, dropout=0.0), 40, (1, 16, 128, 512, 2048),
+        "digits", partial(mlp, width=64, depth=1, dropout=0.0), 40, (1, 16, 128, 512, 2048),
     ),
     "CNN 16x2, 4,000 images of 28x28, 1 epoch": (
-        "grey", partial(models.cnn, width=16, depth=2, dropout=0.0), 1, (1, 8, 32, 128),
+        "grey", partial(cnn, width=16, depth=2, dropout=0.0), 1, (1, 8, 32, 128),
     ),
     "CNN 16x3, 4,000 images of 32x32x3, 1 epoch": (
-        "colour", partial(models.cnn, width=16, depth=3, dropout=0.0), 1, (1, 8, 32, 128),
+        "colour", partial(cnn, width=16, depth=3, dropout=0.0), 1, (1, 8, 32, 128),
     ),
 }  # fmt: skip
 """For each case on a GPU: the images, the network, the epochs, and the sizes of groups."""

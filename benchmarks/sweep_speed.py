@@ -32,15 +32,16 @@ from memtrack.core.recording.curvature import ForwardDifference
 from memtrack.core.recording.eval_mode import channels_last, frozen_eval, summed_loss
 from memtrack.core.recording.precision import Precision
 from memtrack.core.recording.recorder import fastest_batch_size, record_epoch
-from memtrack.core.training import models
+from memtrack.core.training.models.cnn import cnn
+from memtrack.core.training.models.torchvision import torchvision_model
 from memtrack.core.training.precision import training_precision
 
 Work = tuple[nn.Module, Tensor, Tensor, int]
 """A model, inputs, labels, and the size of a batch."""
 SHAPE = (3, 32, 32)
 NETWORKS: dict[str, tuple[int, Callable[[], nn.Module]]] = {
-    "CNN 16-32-64": (2048, lambda: models.cnn(SHAPE, 10, width=16, depth=3, dropout=0.5)),
-    "ResNet-18": (128, lambda: models.torchvision_model(SHAPE, 10, name="resnet18", small_stem=True)),
+    "CNN 16-32-64": (2048, lambda: cnn(SHAPE, 10, width=16, depth=3, dropout=0.5)),
+    "ResNet-18": (128, lambda: torchvision_model(SHAPE, 10, name="resnet18", small_stem=True)),
 }
 
 

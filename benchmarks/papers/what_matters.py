@@ -230,7 +230,7 @@ def train(data: Data, options: argparse.Namespace) -> None:
         progress.note(loss=float(total) / len(data.inputs))
         torch.save(model.state_dict(), folder / f"epoch_{epoch:04}.pt")
         if epoch % max(1, options.epochs // 10) == 0 or epoch == options.epochs:
-            parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
+            parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "schedule": schedule}
             torch.save({"epoch": epoch, **{name: part.state_dict() for name, part in parts.items()}}, state)
 
 
@@ -319,7 +319,7 @@ def sweep_all(data: Data, options: argparse.Namespace, deadline: float) -> None:
         if (precision, probes) == (options.precision, 1):
             found["test_accuracy"] = np.array(accuracy(model, data.test, data.test_labels))
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path.with_suffix(".part.npz"), **found)  # type: ignore[arg-type]
+        np.savez(path.with_suffix(".part.npz"), **found)
         path.with_suffix(".part.npz").rename(path)
 
 
