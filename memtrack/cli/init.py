@@ -22,7 +22,7 @@ from memtrack.core.files import whole_file
 from memtrack.data.sources import collect
 from memtrack.project.found import DIGITS, Data, look_at
 from memtrack.project.params_file import VARIANT, params_text
-from memtrack.project.pipeline_file import pipeline_text, read_pipeline
+from memtrack.project.pipeline_file import pipeline_text, read_text
 from memtrack.terminal.entry_point import entry_point
 
 WRITTEN_TO = ("data/prepared", "data/variants", "results")
@@ -62,9 +62,13 @@ def main(argv: list[str] | None = None) -> None:
     _refuse_others(folder, options.folder)
     data = _data(options.data, folder)
     pipeline = folder / PIPELINE
-    there = read_pipeline(pipeline) if pipeline.exists() else None
+    there = read_text(pipeline) if pipeline.exists() else None
     text = pipeline_text(there, pipeline)  # before anything is written: it may be refused
-    if nearest_with(".dvc", folder) is None:
+    ignored = {
+        path: _with_lines(path, lines)
+        for path, lines in ((folder / ".gitignore", IGNORED_BY_GIT), (folder / ".dvcignore", IGNORED_BY_DVC))
+    }
+    if nearest_with(".dvc", folder, repository) is None:
         subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], cwd=repository, check=True)
         print(f"{repository}: `dvc init` has begun a DVC repository")
     folder.mkdir(parents=True, exist_ok=True)
@@ -75,8 +79,9 @@ def main(argv: list[str] | None = None) -> None:
         _write(folder / "networks/README.md", NETWORKS)
     if data is DIGITS:
         (folder / data.section["root"]).mkdir(parents=True, exist_ok=True)
-    for name, lines in ((".gitignore", IGNORED_BY_GIT), (".dvcignore", IGNORED_BY_DVC)):
-        _add_lines(folder / name, lines)
+    for path, content in ignored.items():
+        if content is not None:
+            _write(path, content)
     step = "" if folder == here else f"cd {options.folder} && "
     print(
         f"The data: {data.words}. Look through params.yaml; then\n"
@@ -125,12 +130,14 @@ def _write(path: Path, text: str) -> None:
     print(f"wrote {os.path.relpath(path)}")
 
 
-def _add_lines(path: Path, lines: tuple[str, ...]) -> None:
-    there = path.read_text(encoding="utf-8") if path.exists() else ""
+def _with_lines(path: Path, lines: tuple[str, ...]) -> str | None:
+    """The content of a file with these lines added; None if it has all of them."""
+    there = read_text(path) if path.exists() else ""
     missing = [line for line in lines if line not in there.splitlines()]
-    if missing:
-        gap = "" if not there or there.endswith("\n") else "\n"
-        _write(path, there + gap + "# memtrack\n" + "".join(f"{line}\n" for line in missing))
+    if not missing:
+        return None
+    gap = "" if not there or there.endswith("\n") else "\n"
+    return there + gap + "# memtrack\n" + "".join(f"{line}\n" for line in missing)
 
 
 if __name__ == "__main__":

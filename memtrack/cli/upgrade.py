@@ -9,7 +9,7 @@ import sys
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.pipeline import PIPELINE
 from memtrack.core.files import whole_file
-from memtrack.project.pipeline_file import pipeline_text, read_pipeline
+from memtrack.project.pipeline_file import pipeline_text, read_text
 from memtrack.terminal.entry_point import entry_point
 
 
@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     if not PIPELINE.exists():
         raise InputError([Problem(PIPELINE, message="is not here: `memtrack init` writes one")])
-    there = read_pipeline(PIPELINE)
+    there = read_text(PIPELINE)
     wanted = pipeline_text(there, PIPELINE)
     if there == wanted:
         print(f"{PIPELINE}: is up to date")

@@ -51,9 +51,10 @@ def project_root() -> Path:
     return Path(repository).resolve() / here.relative_to(nearest_with(".dvc", here) or here)
 
 
-def nearest_with(name: str, folder: Path) -> Path | None:
-    """The nearest folder that has an entry of this name, from `folder` upward."""
-    return next((one for one in (folder, *folder.parents) if (one / name).exists()), None)
+def nearest_with(name: str, folder: Path, top: Path = Path("/")) -> Path | None:
+    """The nearest folder that has an entry of this name, from `folder` upward to `top`."""
+    folders = (one for one in (folder, *folder.parents) if one.is_relative_to(top))
+    return next((one for one in folders if (one / name).exists()), None)
 
 
 def input_path(text: str) -> Path:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from memtrack.core.files import file_hash
 from memtrack.core.kept_files import write_array
 from memtrack.core.recording.curvature import ESTIMATORS, Method, Norm
-from memtrack.core.recording.eval_mode import check_classes, frozen_eval
+from memtrack.core.recording.eval_mode import are_probabilities, check_classes, frozen_eval
 from memtrack.core.recording.precision import Precision
 from memtrack.core.recording.recorder import fastest_batch_size, record_epoch, samples_to_time
 from memtrack.core.recording.trajectory import Trajectory
@@ -205,6 +205,8 @@ class Recorder:
                 f"for {len(inputs)} samples the model gives {found}: it should give logits ({len(inputs)}, "
                 "classes). If they are a part of what it gives, put it into a module that returns them"
             )
+        if are_probabilities(logits):
+            raise ValueError("the model gives probabilities: it should give logits, so leave out its softmax")
         check_classes(torch.from_numpy(self._samples.labels), logits.shape[1])
 
     def _size(self, model: nn.Module, device: torch.device, kind: torch.dtype) -> int:
@@ -280,6 +282,8 @@ def _where(model: nn.Module) -> tuple[torch.device, torch.dtype]:
 def _class_names(classes: Sequence[str] | None, samples: PlainSamples) -> list[str]:
     if classes is None:
         return []
+    if isinstance(classes, str):
+        raise ValueError(f"classes is {classes!r}: it should be a list of names")
     found, needed = [str(name) for name in classes], int(samples.labels.max()) + 1
     if len(found) < needed or len(set(found)) < len(found):
         raise ValueError(

@@ -14,8 +14,8 @@ OURS = Path(__file__).with_name("pipeline.yaml")  # DVC would read any dvc.yaml 
 COMMAND = "memtrack.stages."
 
 
-def read_pipeline(path: Path) -> str:
-    """The text of a dvc.yaml; an `InputError` if it is none."""
+def read_text(path: Path) -> str:
+    """The text of a file in UTF-8; an `InputError` if it is none."""
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -26,6 +26,7 @@ from memtrack.config.sections.train import (
     TrainParams,
 )
 from memtrack.core.images.pixels import is_vector
+from memtrack.core.recording.eval_mode import are_probabilities
 from memtrack.core.training import models
 from memtrack.core.training.co_training import MeanOfTwo
 from memtrack.core.training.devices import free_on_gpu, pick_device
@@ -153,10 +154,13 @@ def _no_images(chosen: ModelParams, info: DatasetInfo, error: Exception) -> Inpu
 
 def _check_logits(chosen: ModelParams, logits: Any, classes: int) -> None:
     """`InputError` unless a network returned logits (2, classes) for two images."""
-    if isinstance(logits, Tensor) and logits.shape == (2, classes):
+    if not isinstance(logits, Tensor) or logits.shape != (2, classes):
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+        text = f"for 2 images the network returns {found}: it should return logits (2, {classes})"
+    elif are_probabilities(logits):
+        text = "the network returns probabilities: it should return logits, so leave out its softmax"
+    else:
         return
-    found = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
-    text = f"for 2 images the network returns {found}: it should return logits (2, {classes})"
     raise chosen.mistake(*(["make"] if isinstance(chosen, OwnModel) else []), message=text)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,24 @@ def test_in_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     (here / "copy/audit").mkdir()
     monkeypatch.chdir(here / "copy/audit")
     assert project_root() == here / "audit"
+
+
+def test_a_git_repository_below_a_project_of_others_gets_a_dvc_of_its_own(picture: Picture) -> None:
+    picture("inner/photos/cat/1.png")
+    picture("inner/photos/dog/1.png")
+    with chdir("inner"):
+        subprocess.run(["git", "init", "-q"], check=True)
+        assert run(init.main, "photos") == 0
+        assert Path(".dvc/config").is_file()
+
+
+@pytest.mark.parametrize("name", [".gitignore", ".dvcignore"])
+def test_a_folder_in_place_of_a_file(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path(name).mkdir()
+    before = set(Path().rglob("*"))
+    assert run(init.main, "photos") == 2
+    assert f"{name}: cannot be read: [Errno 21] Is a directory" in capsys.readouterr().err
+    assert set(Path().rglob("*")) == before
 
 
 def test_nothing_is_overwritten(capsys: pytest.CaptureFixture[str]) -> None:

@@ -288,6 +288,7 @@ WRONG = {
     "scale": ({"scale": 0.0}, "scale"),
     "method": ({"method": "best"}, "method is 'best'"),
     "batch size": ({"batch_size": 0}, "batch_size is 0"),
+    "one text as names": ({"classes": "abc"}, "classes is 'abc': it should be a list"),
     "class names": ({"classes": ["a", "b"]}, "2 names of classes: labels up to 2 need 3"),
     "equal names": ({"classes": ["a", "b", "a"]}, "3 different ones"),
 }  # fmt: skip
@@ -297,6 +298,15 @@ class TestMistakes:
     def test_no_logits(self, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"for 2 samples the model gives a dict: .*put it into a module"):
             Recorder(data(), tmp_path, **OPTIONS).after_epoch(Outputs())
+
+    @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+    def test_probabilities_are_no_logits(self, precision: str, tmp_path: Path) -> None:
+        kind = getattr(torch, precision)
+        model = nn.Sequential(image_network(), nn.Softmax(1)).to(kind)
+        with pytest.raises(ValueError, match="probabilities: it should give logits"):
+            Recorder(data(), tmp_path, **OPTIONS).after_epoch(model)
+        log_probabilities = nn.Sequential(image_network(), nn.LogSoftmax(1)).to(kind)
+        assert Recorder(data(), tmp_path, **OPTIONS).after_epoch(log_probabilities)
 
     def test_a_label_out_of_range(self, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="labels are 0 to 4: with 3 logits they should be 0 to 2"):

@@ -1,4 +1,4 @@
-"""Networks that this machine cannot hold are refused before anything is allocated."""
+"""Networks that memory cannot hold are refused before anything is allocated; networks without logits, too."""
 
 from __future__ import annotations
 
@@ -47,6 +47,27 @@ def test_a_large_network_is_refused_before_it_is_built(monkeypatch: pytest.Monke
         check_memory(recipe(LARGE), INFO, 1000, CPU, free=20_000_000_000)
     assert f"({3 * GIGABYTES:.3g} GB for the network and its optimizer" in str(caught.value)
     assert time.perf_counter() - start < 1
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        ("nn.Linear(64, 3)", "for 2 images the network returns (2, 3): it should return logits (2, 2)"),
+        ("nn.LSTM(64, 2)", "for 2 images the network returns a tuple: it should return logits (2, 2)"),
+        ("nn.Linear(64, 2), nn.Softmax(1)", "the network returns probabilities: it should return logits"),
+        ("nn.Linear(64, 2), nn.LogSoftmax(1)", None),
+    ],
+)
+def test_an_own_network_gives_logits(project: Path, end: str, said: str | None) -> None:
+    code = f"from torch import nn\ndef build(shape, classes): return nn.Sequential(nn.Flatten(), {end})\n"
+    Path("mine.py").write_text(code)
+    model = recipe({"kind": "python", "make": "mine:build"}).model
+    if said is None:
+        network(model, INFO)
+        return
+    with pytest.raises(InputError) as caught:
+        network(model, INFO)
+    assert f"train.model.make: {said}" in str(caught.value)
 
 
 @pytest.mark.parametrize(
