@@ -30,6 +30,7 @@ STARTED_BY = "MEMTRACK_STARTED_BY"
 """In the environment of a process that a stage has started: the process of the stage."""
 ENDED_WITH_OTHERS = 75
 """The status of a process that ends because another one has ended."""
+INTERRUPTED = 128 + signal.SIGINT
 SECONDS_TO_END = 10
 SAID = "memtrack/said"
 GO_ON = "everything that is complete is kept; run the same command again to continue from there"
@@ -81,6 +82,7 @@ def _start(count: int, command: tuple[str, ...]) -> None:
 
     Raises:
         SystemExit: if one has failed, with its status, or if a signal ends this process.
+        KeyboardInterrupt: if they were interrupted.
     """
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -104,9 +106,14 @@ def _start(count: int, command: tuple[str, ...]) -> None:
             elastic_launch(config, os.fsdecode(get_executable()))("-m", *command)
         except ChildFailedError as error:
             ended = {rank: failure.exitcode for rank, failure in error.failures.items()}
-            sys.exit(_status(ended, count))
+            status = _status(ended, count)
         except SignalException as error:
-            sys.exit(128 + error.sigval)
+            status = 128 + error.sigval
+        else:
+            return
+    if status == INTERRUPTED:
+        raise KeyboardInterrupt  # it is said here: a process that waits for another one cannot
+    sys.exit(status)
 
 
 def _status(ended: Mapping[int, int], count: int) -> int:
@@ -137,6 +144,8 @@ def _take_part(params: Params, work: Callable[[World], None]) -> None:
         with _silent() if not world.is_first else nullcontext():
             work(world)
     except KeyboardInterrupt:
+        if STARTED_BY in os.environ:
+            sys.exit(INTERRUPTED)
         raise
     except BaseException as error:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # this process is ending
