@@ -86,6 +86,7 @@ def keep_files_in_memory(config: pytest.Config) -> None:
 def begin_warm_process(config: pytest.Config) -> None:
     """See pipeline/warm.py."""
     folder = Path(tempfile.mkdtemp(prefix="warm-"))
+    whole_suite = config.args_source is pytest.Config.ArgsSource.TESTPATHS
     program = (PIPELINE / "warm.py").read_text()
     for name in ("python", "dvc"):
         (folder / name).write_text(f"#!{sys.executable} -IS\n{program}")
@@ -95,11 +96,13 @@ def begin_warm_process(config: pytest.Config) -> None:
         listener.listen(100)
         server = subprocess.Popen(
             [sys.executable, PIPELINE / "warm_server.py", folder / "python", str(listener.fileno()),
-             "at once" if config.args_source is pytest.Config.ArgsSource.TESTPATHS else "when asked"],
+             "at once" if whole_suite else "when asked"],
             stdin=subprocess.PIPE, pass_fds=[listener.fileno()], start_new_session=True,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
         )  # fmt: skip
     os.environ[WARM] = str(folder)
+    if whole_suite and config.getoption("tx", None):  # the processes of pytest-xdist
+        config.option.tx = [f"popen//python={folder / 'python'}"] * len(config.option.tx)
 
     def end() -> None:
         server.communicate()

@@ -6,7 +6,7 @@ command. One serves all processes of a test run; tests/conftest.py begins and en
 - by `Warm`, which a test uses as it would use `subprocess.Popen`;
 - by the programs `python` and `dvc` of a folder that a project has first on its PATH, which are this very
   file: they hand over what they were started with to a child, and end as it ends. The workers that a child
-  starts with `multiprocessing` are started so, too.
+  starts with `multiprocessing` are started so, too, and for the whole suite the processes of pytest-xdist.
 
 A child has the arguments, the folder, the environment and the open files of its client, and is killed when
 its client is gone. What it has not: variables of the environment that a module reads when it is imported,
@@ -29,6 +29,8 @@ from typing import Any
 
 SOCKET = "socket"
 """In the folder of the server; the two programs lie beside it."""
+TEST_PROCESS = "import sys;exec(eval(sys.stdin.readline()))"
+"""With this code execnet starts the processes of pytest-xdist."""
 CODE = "MEMTRACK_TEST_CODE"
 """In the environment: code that all processes of memtrack execute first that the warm process serves."""
 
@@ -98,6 +100,8 @@ def what_runs(command: Sequence[str]) -> dict[str, Any] | None:
             return {"module": "dvc", "arguments": arguments}
         case ["python", "-m", module, *arguments] if module.partition(".")[0] == "memtrack":
             return {"module": module, "arguments": arguments}
+        case ["python", *_, "-c", code] if code == TEST_PROCESS:
+            return {"worker": code, "arguments": []}
         case ["python", *options] if "-c" in options:
             code, *arguments = options[options.index("-c") + 1 :]
             if code.startswith(("from multiprocessing.spawn ", "from multiprocessing.forkserver ")):

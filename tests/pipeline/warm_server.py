@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import parsed_once
-from warm import CODE
+from warm import CODE, TEST_PROCESS
 
 REPOSITORY = Path(__file__).parents[2]
 PROGRAM = sys.argv[1]
@@ -237,7 +237,8 @@ def run(job: dict[str, Any], files: list[int]) -> None:
     os.environ.update({**dict(by_imports), **job["env"]})
     sys.path[0] = job["cwd"]
     sys.argv = [job.get("module", "-c"), *job["arguments"]]
-    multiprocessing.set_executable(PROGRAM)
+    if job.get("worker") != TEST_PROCESS:
+        multiprocessing.set_executable(PROGRAM)
     if job.get("module") == "dvc":
         logging.getLogger().handlers.clear()  # MLflow's, which DVC does not import
     else:
