@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memtrack.core.images.pixels import Pixels, dtype_of
+from memtrack.data.cells import Encoded
 from memtrack.data.image_cache import CHUNK
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
@@ -53,6 +53,6 @@ class AllImages:
         for start in Progress(range(0, len(self), CHUNK), what):
             yield self.read(range(start, min(start + CHUNK, len(self))))
 
-    def files(self) -> list[Path] | None:
-        """The file of each image; None if the data set has no image files."""
-        return self._data.image_files([*self._variant.images, *self._held])
+    def files(self) -> list[Encoded] | None:
+        """The file or the cell of each image; None if the data set has no encoded images."""
+        return self._data.encoded([*self._variant.images, *self._held])
