@@ -32,9 +32,11 @@ from memtrack.data.prepared import (
     IMAGES,
     INFO,
     SAMPLES,
+    WORDS,
     DatasetInfo,
     FileImages,
     ImagePlace,
+    Words,
     checksum,
 )
 from memtrack.data.report import PreparationReport, omissions
@@ -98,7 +100,7 @@ def write_prepared(
     samples["image"] = collected.encoded or collected.ids
     if collected.images is not None:
         samples["image"] = np.arange(len(samples)).astype(str)
-    for name in (IMAGES, CHECKSUMS):
+    for name in (IMAGES, CHECKSUMS, WORDS):
         (folder / name).unlink(missing_ok=True)
     images = _read_all(collected, params, samples, image_cache)
     if collected.splits is None:
@@ -154,8 +156,12 @@ def write_prepared(
     write_array(folder / name, array)
     samples.to_csv(folder / SAMPLES, index=False)
     write_json(info, folder / INFO)
+    names = [SAMPLES, INFO, name]
+    if (cells := collected.words) is not None:
+        write_json(Words(columns=list(map(str, cells)), rows=cells.to_numpy().tolist()), folder / WORDS)
+        names.append(WORDS)
     made_from = {"data": params.model_dump(mode="json")}
-    write_manifest(folder, made_from, {file: folder / file for file in (SAMPLES, INFO, name)})
+    write_manifest(folder, made_from, {file: folder / file for file in names})
     return info, _report(collected, samples, images, shape[1] * shape[2])
 
 

@@ -2,8 +2,9 @@
 
 samples.csv has one row per sample: id, label (class name), split (train, test, unused, skipped) and
 image (a path relative to the source's root, PATH#ROW of a table there, or a row number in images.npy).
-checksums.npy has a checksum of the pixels of each encoded image. dataset.json has the rest, and manifest.json
-the parameters and the hashes of these files.
+checksums.npy has a checksum of the pixels of each encoded image, and words.json what people read of samples
+that are rows of a table. dataset.json has the rest, and manifest.json the parameters and the hashes of these
+files.
 The order of the rows is the order of the ids everywhere in memtrack.
 """
 
@@ -33,6 +34,7 @@ from memtrack.data.decoding import RefusedImage, decode, why
 from memtrack.data.manifest import MANIFEST, KeptFolder, check_unchanged
 
 SAMPLES, INFO, IMAGES, CHECKSUMS = "samples.csv", "dataset.json", "images.npy", "checksums.npy"
+WORDS = "words.json"
 REMEDY = "run `dvc repro prepare`"
 
 
@@ -60,6 +62,16 @@ class DatasetInfo(StrictModel):
     unused: int
     skipped: int
     files: FileImages | None
+
+
+class Words(StrictModel):
+    """words.json: what people read of each sample in place of a picture.
+
+    columns: their names. rows: the cells of each sample, in the order of samples.csv.
+    """
+
+    columns: list[str]
+    rows: list[list[str]]
 
 
 @dataclass(frozen=True)
@@ -178,6 +190,11 @@ class PreparedData:
                     raise ValueError(f"{array.dtype} {array.shape}")
             self._array = array
         return self._array[np.asarray(where, dtype=np.int64)]
+
+    @cached_property
+    def words(self) -> Words | None:
+        """What people read of each sample; None if they look at images, or if the vectors have no names."""
+        return read_json(Words, self.kept.file(WORDS)) if WORDS in self.kept.files else None
 
     @cached_property
     def _row(self) -> dict[str, int]:

@@ -94,6 +94,8 @@ def test_columns_ids_and_splits_are_those_that_are_named(root: Path) -> None:
     assert found.splits == ["train", "train", "test", "test"]
     assert found.images is not None
     assert np.argsort(found.images[:, 0, 0, 0]).tolist() == [2, 0, 1, 3]
+    assert found.words is not None
+    assert found.words.to_dict("list") == {"x": list("2314"), "y": list("0021")}  # also what is no feature
 
 
 def test_texts_are_what_scikit_learn_makes_of_them(root: Path) -> None:
@@ -106,6 +108,8 @@ def test_texts_are_what_scikit_learn_makes_of_them(root: Path) -> None:
     rows = data.split("train")["id"].astype(int).to_numpy() - 2
     scaled = StandardScaler().fit_transform(expected[rows])
     np.testing.assert_allclose(inputs(data, "train"), scaled, atol=1e-4)
+    assert data.words is not None
+    assert (data.words.columns, data.words.rows) == (["text"], [[text] for text in texts])
 
 
 def test_vectors_are_compared_and_shown_as_vectors() -> None:

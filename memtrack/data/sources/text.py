@@ -31,10 +31,10 @@ def collect(params: Text) -> Collected:
     """
     path, table = read_rows(params, [params.text_column])
     if params.model is None:
-        return collected(params, path, table, _directions(params, path, table))
+        return collected(params, path, table, _directions(params, path, table), [params.text_column])
     texts: pd.Series = table[params.text_column]
     _refuse_empty(path, [row for row, text in zip(table.index, texts, strict=True) if not text.strip()])
-    return collected(params, path, table, _embeddings(params, texts.tolist()))
+    return collected(params, path, table, _embeddings(params, texts.tolist()), [params.text_column])
 
 
 def _directions(params: Text, path: Path, table: pd.DataFrame) -> NDArray[np.float64]:
