@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memtrack.core.images.pixels import Pixels, dtype_of
+from memtrack.data.cells import Encoded
 from memtrack.data.image_cache import CHUNK
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
@@ -21,6 +21,7 @@ class AllImages:
     Attributes:
         ids, splits, labels: of each sample, (N + T,). The labels are names: given ones of training samples.
         first_test: the row of the first test sample, N.
+        columns: the names of what people read of each sample in place of a picture; None if there is nothing.
     """
 
     def __init__(self, data: PreparedData, variant: VariantData) -> None:
@@ -30,6 +31,7 @@ class AllImages:
         self.first_test = len(variant.ids)
         self.ids: list[str] = [*variant.ids, *held["id"]]
         self.splits = ["train"] * self.first_test + ["test"] * len(held)
+        self.columns = None if data.words is None else data.words.columns
         self.labels = [*(variant.summary.classes[number] for number in variant.given), *held["label"]]
 
     def __len__(self) -> int:
@@ -48,11 +50,17 @@ class AllImages:
             found[test] = self._variant.seen_test(images, places)
         return found
 
+    def words(self, rows: Sequence[int] | NDArray[np.int64]) -> list[list[str]]:
+        """What people read of `rows`, the cells of each; only if there are `columns`."""
+        assert self._data.words is not None
+        where = [*self._variant.images, *self._held]  # of vectors: rows of the data set
+        return [self._data.words.rows[int(where[row])] for row in rows]
+
     def parts(self, what: str) -> Iterator[Pixels]:
         """All images in their order, some at a time. `what` is shown as progress."""
         for start in Progress(range(0, len(self), CHUNK), what):
             yield self.read(range(start, min(start + CHUNK, len(self))))
 
-    def files(self) -> list[Path] | None:
-        """The file of each image; None if the data set has no image files."""
-        return self._data.image_files([*self._variant.images, *self._held])
+    def files(self) -> list[Encoded] | None:
+        """The file or the cell of each image; None if the data set has no encoded images."""
+        return self._data.encoded([*self._variant.images, *self._held])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from memtrack.core.images.pixels import Pixels, pictures
+from memtrack.data.cells import Cell, Encoded
 
 NO_PIXELS = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 """Formats that Pillow recognizes but does not decode itself: EPS would start another program."""
@@ -80,7 +82,7 @@ def _register_plugins() -> None:
 
 
 def decode(
-    path: Path,
+    where: Encoded,
     *,
     size: int,
     mode: str,
@@ -103,13 +105,13 @@ def decode(
         OSError: if the file cannot be read.
     """
     pixels, _ = decode_and_judge(
-        path, size=size, mode=mode, background=background, depth=depth, max_pixels=max_pixels
+        where, size=size, mode=mode, background=background, depth=depth, max_pixels=max_pixels
     )
     return pixels
 
 
 def decode_and_judge(
-    path: Path,
+    where: Encoded,
     *,
     size: int,
     mode: str,
@@ -118,7 +120,7 @@ def decode_and_judge(
     max_pixels: int | None,
 ) -> tuple[Pixels, Seen]:
     """The same as `decode`, and what else was seen in the file."""
-    with _opened(path, max_pixels) as image:
+    with _opened(where, max_pixels) as image:
         if image.width * image.height > LARGE:
             image.draft(None, (8 * size, 8 * size))
         # Pillow keeps the upper 8 bits of such colours
@@ -158,13 +160,13 @@ def why(error: OSError | RefusedImage) -> str:
     return f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
 
 
-def header(path: Path) -> Image.Image:
-    """The image in a file with its size in pixels, not decoded.
+def header(where: Encoded) -> Image.Image:
+    """The image in a file or a cell with its size in pixels, not decoded.
 
     Raises:
         BrokenImage, RefusedImage, OSError: as `decode`.
     """
-    with _opened(path, None) as image:
+    with _opened(where, None) as image:
         return image
 
 
@@ -189,8 +191,8 @@ def channels_first(images: Pixels) -> Pixels:
 
 
 @contextmanager
-def _opened(path: Path, max_pixels: int | None) -> Iterator[Image.Image]:
-    """An image file. What Pillow raises, also within the block, becomes one of the exceptions of `decode`.
+def _opened(where: Encoded, max_pixels: int | None) -> Iterator[Image.Image]:
+    """An encoded image. What Pillow raises, also within the block, becomes one of the exceptions of `decode`.
 
     Pillow's limits belong to the whole process, so they are put back at the end."""
     _register_plugins()
@@ -198,7 +200,7 @@ def _opened(path: Path, max_pixels: int | None) -> Iterator[Image.Image]:
     Image.MAX_IMAGE_PIXELS = None
     PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = TEXT_LIMIT, 4 * TEXT_LIMIT
     try:
-        with Image.open(path) as image:
+        with Image.open(where if isinstance(where, Path) else _content(where)) as image:
             if image.format in NO_PIXELS:
                 raise RefusedImage(f"is in the format {image.format}, which has no pixels: save it as PNG")
             if max_pixels is not None and image.width * image.height > max_pixels:
@@ -207,12 +209,12 @@ def _opened(path: Path, max_pixels: int | None) -> Iterator[Image.Image]:
                     "give it a larger number, or null for no limit"
                 )
             yield image
-    except RefusedImage:
+    except (RefusedImage, BrokenImage):
         raise
     except MemoryError:
         raise RefusedImage("there is not enough memory to decode it") from None
     except UnidentifiedImageError:
-        refused = _known_to_be_no_image(path)
+        refused = _known_to_be_no_image(where)
         if refused is not None:
             raise RefusedImage(refused) from None
         raise BrokenImage("no image, or none of a format that Pillow reads") from None
@@ -235,11 +237,22 @@ def is_lfs_pointer(path: Path) -> bool:
         return file.read(40).startswith(b"version https://git-lfs.github.com/")
 
 
-def _known_to_be_no_image(path: Path) -> str | None:
-    """What a file is that is whole, although Pillow does not know it."""
-    if is_lfs_pointer(path):
+def _content(where: Cell) -> io.BytesIO:
+    """The encoded image in a cell."""
+    content, path = where.read()
+    if content is None and path is not None:
+        text = f"holds the path {path!r} and no image: save the data set with the images in it, as "
+        raise RefusedImage(f"{text}`save_to_disk` and `push_to_hub` do")
+    if not content:
+        raise BrokenImage("the cell is empty")
+    return io.BytesIO(content)
+
+
+def _known_to_be_no_image(where: Encoded) -> str | None:
+    """What an image file is that is whole, although Pillow does not know it."""
+    if isinstance(where, Path) and is_lfs_pointer(where):
         return "is a pointer of git-lfs, not the image: run `git lfs pull`"
-    with path.open("rb") as file:
+    with where.open("rb") if isinstance(where, Path) else _content(where) as file:
         start = file.read(12)
     if start[4:8] == b"ftyp" and start[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"hevc"):
         return "is a HEIC image: `pip install pillow-heif` lets Pillow read it"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from memtrack.config.errors import InputError, Problem
 from memtrack.core.images.pixels import Pixels, is_vector
+from memtrack.data.cells import Encoded, image_problem
 from memtrack.data.decoding import RefusedImage, as_picture, header, why
 from memtrack.data.image_cache import CHUNK
 from memtrack.terminal.progress import Progress
@@ -44,16 +44,16 @@ class ImageIssues:
     usual: dict[str, float]
 
 
-def image_issues(parts: Iterable[Pixels], files: Sequence[Path] | None) -> ImageIssues:
+def image_issues(parts: Iterable[Pixels], files: Sequence[Encoded] | None) -> ImageIssues:
     """The issues of the images, with the bounds of cleanvision. Vectors have none.
 
     Args:
         parts: all images in their order, some at a time, uint8 (B, channels, H, W). Feature vectors have no
             such issues.
-        files: the file of each image; None if they are not in files, and have one size.
+        files: the file or the cell of each image; None if they are arrays, and have one size.
 
     Raises:
-        InputError: with every image file that cannot be opened any more.
+        InputError: with every encoded image that cannot be opened any more.
     """
     manager = _manager()
     table = pd.concat([pd.DataFrame(), *map_in_workers(_seen, parts)], ignore_index=True)
@@ -92,15 +92,15 @@ def _seen(images: Pixels) -> pd.DataFrame:
     )
 
 
-def _shapes(files: Sequence[Path]) -> tuple[pd.DataFrame, list[Problem]]:
-    """What it measures of the sizes of some image files, a row each, and the files that cannot be opened."""
+def _shapes(files: Sequence[Encoded]) -> tuple[pd.DataFrame, list[Problem]]:
+    """What it measures of the sizes of some encoded images, a row each, and those that cannot be opened."""
     measured, problems = [], []
     for file in files:
         try:
             measured.append(_measured(header(file), SHAPES))
         except (OSError, RefusedImage) as error:
             text = f"{why(error)}. Stage prepare could read it: put it back, or run `dvc repro prepare`"
-            problems.append(Problem(file, message=text))
+            problems.append(image_problem(file, text))
     return pd.DataFrame(measured), problems
 
 

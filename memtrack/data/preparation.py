@@ -19,14 +19,26 @@ from numpy.typing import NDArray
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.json_files import write_json
 from memtrack.config.paths import input_path
-from memtrack.config.sections.data import DataParams, Files, HeldOut
+from memtrack.config.sections.data import Cells, DataParams, Files, HeldOut
 from memtrack.core.images.pixels import Pixels, is_vector, moments
 from memtrack.core.kept_files import write_array
+from memtrack.data.cells import image_problem
 from memtrack.data.class_names import check_names
 from memtrack.data.decoding import DEPTHS, BrokenImage, DeepImage, RefusedImage, Seen, decode_and_judge, why
 from memtrack.data.image_cache import CHUNK, NewCache, cache_file, combined
 from memtrack.data.manifest import write_manifest
-from memtrack.data.prepared import CHECKSUMS, IMAGES, INFO, SAMPLES, DatasetInfo, FileImages, checksum
+from memtrack.data.prepared import (
+    CHECKSUMS,
+    IMAGES,
+    INFO,
+    SAMPLES,
+    WORDS,
+    DatasetInfo,
+    FileImages,
+    ImagePlace,
+    Words,
+    checksum,
+)
 from memtrack.data.report import PreparationReport, omissions
 from memtrack.data.sources import Collected
 from memtrack.terminal.progress import Progress
@@ -85,8 +97,10 @@ def write_prepared(
     folder.mkdir(parents=True, exist_ok=True)
     samples = pd.DataFrame({"id": collected.ids, "label": collected.labels})
     samples["split"] = collected.splits if collected.splits is not None else "train"
-    samples["image"] = samples["id"] if collected.images is None else np.arange(len(samples)).astype(str)
-    for name in (IMAGES, CHECKSUMS):
+    samples["image"] = collected.encoded or collected.ids
+    if collected.images is not None:
+        samples["image"] = np.arange(len(samples)).astype(str)
+    for name in (IMAGES, CHECKSUMS, WORDS):
         (folder / name).unlink(missing_ok=True)
     images = _read_all(collected, params, samples, image_cache)
     if collected.splits is None:
@@ -142,8 +156,12 @@ def write_prepared(
     write_array(folder / name, array)
     samples.to_csv(folder / SAMPLES, index=False)
     write_json(info, folder / INFO)
+    names = [SAMPLES, INFO, name]
+    if (cells := collected.words) is not None:
+        write_json(Words(columns=list(map(str, cells)), rows=cells.to_numpy().tolist()), folder / WORDS)
+        names.append(WORDS)
     made_from = {"data": params.model_dump(mode="json")}
-    write_manifest(folder, made_from, {file: folder / file for file in (SAMPLES, INFO, name)})
+    write_manifest(folder, made_from, {file: folder / file for file in names})
     return info, _report(collected, samples, images, shape[1] * shape[2])
 
 
@@ -202,12 +220,12 @@ def _read_files(
 ) -> tuple[list[_File], bytes]:
     """What is found in each image file, and a hash of all pixels, which are kept in the cache from the row
     `start` on."""
-    root, content = input_path(params.root), hashlib.sha256()
+    place, content = _place(params), hashlib.sha256()
     files, nothing = [], np.zeros((len(params.mode), 2), dtype=np.int64)
     for row, name in enumerate(names, start):
         try:
             pixels, seen = decode_and_judge(
-                root / name,
+                place.of(name),
                 size=params.image_size,
                 mode=params.mode,
                 background=params.background,
@@ -235,7 +253,7 @@ def _read_all(collected: Collected, params: DataParams, samples: pd.DataFrame, i
         sums = np.concatenate([_sums(array[i : i + CHUNK]) for i in range(0, len(array), CHUNK)])
         return _Images(sums)
     assert isinstance(params, Files)
-    names = samples["id"].tolist()
+    names = samples["image"].tolist()
     shape = (len(params.mode), params.image_size, params.image_size)
     cache = NewCache.reserved(len(names), shape, image_cache)
     try:
@@ -294,12 +312,16 @@ def _read_chunks(
     return parts, depth
 
 
+def _place(params: Files) -> ImagePlace:
+    return ImagePlace(input_path(params.root), params.image_column if isinstance(params, Cells) else None)
+
+
 def _report_problems(params: Files, names: Sequence[str], files: Sequence[_File]) -> None:
     """Print which broken files are left out; an `InputError` if files are refused, or must not be broken."""
-    root = input_path(params.root)
+    place = _place(params)
     broken, refused = (
         [
-            Problem(root / name, message=reason)
+            image_problem(place.of(name), reason)
             for name, file in zip(names, files, strict=True)
             if (reason := getattr(file, kind))
         ]

@@ -1,9 +1,10 @@
 """The canonical form of a data set, under data/prepared.
 
 samples.csv has one row per sample: id, label (class name), split (train, test, unused, skipped) and
-image (a path relative to the source's root, or a row number in images.npy). checksums.npy has a checksum of
-the pixels of each image file. dataset.json has the rest, and manifest.json the parameters and the hashes of
-these files.
+image (a path relative to the source's root, PATH#ROW of a table there, or a row number in images.npy).
+checksums.npy has a checksum of the pixels of each encoded image, and words.json what people read of samples
+that are rows of a table. dataset.json has the rest, and manifest.json the parameters and the hashes of these
+files.
 The order of the rows is the order of the ids everywhere in memtrack.
 """
 
@@ -22,16 +23,18 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from pydantic import Field, Strict
 
-from memtrack.config.errors import InputError, Problem
+from memtrack.config.errors import InputError
 from memtrack.config.json_files import StrictModel, read_json
 from memtrack.config.paths import PREPARED_FOLDER, input_path
 from memtrack.config.sections.data import DataParams
 from memtrack.core.images.pixels import Pixels, dtype_of
 from memtrack.data import image_cache
+from memtrack.data.cells import Cell, Encoded, image_problem
 from memtrack.data.decoding import RefusedImage, decode, why
 from memtrack.data.manifest import MANIFEST, KeptFolder, check_unchanged
 
 SAMPLES, INFO, IMAGES, CHECKSUMS = "samples.csv", "dataset.json", "images.npy", "checksums.npy"
+WORDS = "words.json"
 REMEDY = "run `dvc repro prepare`"
 
 
@@ -61,16 +64,46 @@ class DatasetInfo(StrictModel):
     files: FileImages | None
 
 
+class Words(StrictModel):
+    """words.json: what people read of each sample in place of a picture.
+
+    columns: their names. rows: the cells of each sample, in the order of samples.csv.
+    """
+
+    columns: list[str]
+    rows: list[list[str]]
+
+
 @dataclass(frozen=True)
-class ImageFiles:
-    """Decodes the image files of a data set.
+class ImagePlace:
+    """Finds encoded images by their entries in the column `image`.
 
     Attributes:
-        root: the folder that the names of images are relative to.
-        shape: of a decoded image. how: arguments of `decode`.
+        root: the folder that the entries are relative to. column: that of the images in tables; None: each
+            image is a file.
     """
 
     root: Path
+    column: str | None = None
+
+    def of(self, name: str) -> Encoded:
+        """Where the image is."""
+        if self.column is None:
+            return self.root / name
+        path, _, row = name.rpartition("#")
+        return Cell(self.root / path, int(row), self.column)
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Decodes the encoded images of a data set.
+
+    Attributes:
+        place: finds them by their names.
+        shape: of a decoded image. how: arguments of `decode`.
+    """
+
+    place: ImagePlace
     shape: tuple[int, int, int]
     how: dict[str, Any]
 
@@ -84,13 +117,14 @@ class ImageFiles:
         problems = []
         for row, (name, expected) in enumerate(zip(names, checksums, strict=True)):
             text = "is not the image that was prepared"
+            where = self.place.of(name)
             try:
-                images[row] = decode(self.root / name, **self.how)
+                images[row] = decode(where, **self.how)
                 if checksum(images[row]) == expected:
                     continue
             except (OSError, RefusedImage) as error:
                 text = f"{why(error)}. Stage prepare could read it"
-            problems.append(Problem(self.root / name, message=f"{text}: put it back, or {REMEDY}"))
+            problems.append(image_problem(where, f"{text}: put it back, or {REMEDY}"))
         if problems:
             raise InputError(problems)
         return images
@@ -116,7 +150,8 @@ class PreparedData:
         files = self.info.files
         if files is not None:
             how = files.model_dump(include={"size", "mode", "background", "depth"})
-            self._files = ImageFiles(input_path(files.root), self.info.shape, how)
+            column = self.kept.made_from.get("data", {}).get("image_column")
+            self._files = ImageFiles(ImagePlace(input_path(files.root), column), self.info.shape, how)
 
     @classmethod
     def current(cls, params: DataParams) -> PreparedData:
@@ -157,6 +192,11 @@ class PreparedData:
         return self._array[np.asarray(where, dtype=np.int64)]
 
     @cached_property
+    def words(self) -> Words | None:
+        """What people read of each sample; None if they look at images, or if the vectors have no names."""
+        return read_json(Words, self.kept.file(WORDS)) if WORDS in self.kept.files else None
+
+    @cached_property
     def _row(self) -> dict[str, int]:
         """The row of each entry in the column `image`."""
         return {name: row for row, name in enumerate(self.samples["image"])}
@@ -170,9 +210,15 @@ class PreparedData:
                 raise ValueError(f"{found.dtype} {found.shape}")
         return found
 
+    def encoded(self, where: Sequence[str]) -> list[Encoded] | None:
+        """Where the images with these entries in the column `image` are; None if they are arrays."""
+        return None if self._files is None else [self._files.place.of(name) for name in where]
+
     def image_files(self, where: Sequence[str]) -> list[Path] | None:
         """The files of the images with these entries in the column `image`; None if they are not in files."""
-        return None if self._files is None else [self._files.root / name for name in where]
+        found = self.encoded(where)
+        files = [path for path in found or () if isinstance(path, Path)]
+        return files if found is not None and len(files) == len(found) else None
 
     @property
     def decoded(self) -> bool:

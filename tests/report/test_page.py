@@ -345,3 +345,16 @@ def test_duplicates_are_read_as_they_are_named(tmp_path: Path) -> None:
     found = page_results._duplicates(path, variant)
     assert found["id"].tolist() == ["=a", "b", "c"]
     assert found["conflicting"].tolist() == [True, True, False]
+
+
+def test_what_people_read_of_samples_that_are_no_images() -> None:
+    columns = ["a", "b"]
+    found = content(reviewed(columns=columns), samples=20)
+    rows = [reviewed().variant.row.get(one) for one in [*found["shown"]["ids"], *found["others"]["ids"]]]
+    known = [[f"{name} of <b>{row}</b>" for name in columns] for row in rows if row is not None]
+    assert [row for row, at in zip(found["words"]["rows"], rows, strict=True) if at is not None] == known
+    assert (found["words"]["columns"], found["words"]["left"]) == (columns, 0)
+    many = content(reviewed(columns=[f"{number}{'x' * 900}" for number in range(120)]))["words"]
+    assert (len(many["columns"]), many["left"], len(many["rows"][0])) == (100, 20, 100)
+    assert {len(cell) for row in many["rows"] for cell in row} == {max(60, 5_000_000 // (62 * 100))}
+    assert content(reviewed())["words"] is None

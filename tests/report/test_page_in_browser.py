@@ -400,3 +400,26 @@ def serious(found: Any) -> list[Any]:
         for one in found.response["violations"]
         if one["impact"] in ("serious", "critical")
     ]
+
+
+@pytest.mark.parametrize("columns", [["text"], ["alcohol", "ash"]], ids=["a text", "a row"])
+def test_texts_and_rows_are_read(browser: Any, tmp_path: Path, columns: list[str]) -> None:
+    """They are text on the page, whatever is in them: beside the sample and beside its nearest neighbours."""
+    results = reviewed(columns=columns)
+    write_page(content(results, ReportParams(), (1, 8, 8)), tmp_path / "index.html")
+    context = browser.new_context(viewport={"width": 700, "height": 700})
+    context.set_default_timeout(5000)
+    page = context.new_page()
+    page.goto((tmp_path / "index.html").as_uri())
+    row = results.variant.row[IDS[0]]
+    said = page.locator("#card-0 .words").inner_text()
+    assert [f"{name} of <b>{row}</b>" in said for name in columns] == [True] * len(columns)
+    press(page, "Enter")
+    opened = page.inner_text("#details")
+    for near in (row, row + 3, row + 6, row + 9):
+        assert all(f"{name} of <b>{near % 60}</b>" in opened for name in columns)
+    assert page.locator("b").count() == 0
+    page.keyboard.press("Escape")
+    page.fill("#filters [name=id]", f"of <B>{row}<")
+    assert page.inner_text("#count") == "1 of 60 samples"
+    context.close()

@@ -35,11 +35,13 @@ def reviewed(
     memorization: bool = True,
     epochs: Sequence[int] = (2, 4, 6),
     channels: int = 1,
+    columns: list[str] | None = None,
     **changed: Any,
 ) -> Results:
     """Results of random scores. Every fifth label is wrong: its sample is predicted as its clean class. The
     first two samples have the same pixels. Sample 2 is dark and in the test split too, under another label;
-    so is sample 3, under its own label. `changed`: columns of the table of scores."""
+    so is sample 3, under its own label. `columns`: what people read of each sample in place of
+    an image. `changed`: columns of the table of scores."""
     draw = np.random.default_rng(0)
     clean = np.arange(samples) % 3
     wrong = np.arange(samples) % 5 == 0
@@ -57,8 +59,11 @@ def reviewed(
     def read(rows: Sequence[int]) -> Any:
         return images[[row if row < samples else row - samples + 2 for row in rows]]
 
+    def words(rows: Sequence[int]) -> list[list[str]]:
+        return [[f"{column} of <b>{row}</b>" for column in columns or ()] for row in rows]
+
     everything: Any = SimpleNamespace(
-        ids=[*ids, "test 0", "test 1"], first_test=samples, read=read,
+        ids=[*ids, "test 0", "test 1"], first_test=samples, read=read, columns=columns, words=words,
         labels=[CLASSES[number] for number in [*given, (given[2] + 1) % 3, given[3]]],
     )  # fmt: skip
     names = np.array(CLASSES, dtype=object)

@@ -17,6 +17,7 @@ from memtrack.config.sections.base import (
     VARIANTS,
     Choices,
     InputPath,
+    Name,
     Section,
     Seed,
     Share,
@@ -126,6 +127,57 @@ class Table(Files):
         return classes
 
 
+class Cells(Files):
+    """The keys of sources of which each image is encoded in a cell of a table, as Hugging Face has them."""
+
+    image_column: Name = Field("image", description="The column of the encoded images.")
+    label_column: Name = Field(
+        "label", description="The column of the labels: text, or whole numbers with or without names."
+    )
+    id_column: Name | None = Field(
+        None, description="A column of ids, all different; null: the numbers of the rows."
+    )
+    train: Name = Field("train", description="The split that is for training, if the samples have splits.")
+    test: Name | None = Field(None, description="The split that is for testing; null: hold out test_share.")
+
+    @model_validator(mode="after")
+    def _two_splits(self) -> Self:
+        if self.train == self.test:
+            raise ValueError(f"train and test are both {self.train!r}: remove test to hold out a share")
+        return self
+
+
+class Parquet(Cells):
+    """Parquet files with encoded images in a column, one file or many.
+
+    The split of a file is in its name, as in train-00000-of-00002.parquet, or in that of its folder."""
+
+    kind: Literal["parquet"]
+    file: SubPath | None = Field(
+        None, description="The only file, below root; null: all .parquet files below root."
+    )
+
+
+class HuggingFace(Cells):
+    """A data set of Hugging Face's `datasets`: a folder that `save_to_disk` wrote, or a name on the hub."""
+
+    kind: Literal["hugging_face"]
+    name: Name | None = Field(
+        None,
+        description="The name on the hub, such as ylecun/mnist: it is downloaded into a folder below root, "
+        "unless it is there (`pip install 'memtrack[datasets]'`); null: root is the data set.",
+    )
+    config: Name | None = Field(None, description="The configuration, for a name that has several.")
+    revision: Name | None = Field(None, description="A commit, tag or branch of the name; null: the newest.")
+    download: bool = Field(True, description="Download what is not under root; false: an error.")
+
+    @model_validator(mode="after")
+    def _of_a_name(self) -> Self:
+        if self.name is None and (self.config is not None or self.revision is not None):
+            raise ValueError("config and revision belong to a name on the hub: give `name`")
+        return self
+
+
 class Arrays(NamedByPeople):
     """Images or feature vectors in NumPy's files, with their labels.
 
@@ -173,18 +225,35 @@ class Features(Rows):
 
 
 class Text(Rows):
-    """Short texts, as the principal directions of their TF-IDF weights (latent semantic analysis)."""
+    """Short texts, as the principal directions of their TF-IDF weights (latent semantic analysis), or as the
+    embeddings of a model."""
 
     kind: Literal["text"]
     text_column: str = "text"
     dimensions: Annotated[int, Field(ge=2, le=4096)] = Field(
-        64, description="The length of the vectors; at most the number of texts and of different words."
+        64,
+        description="The length of TF-IDF's vectors; at most the number of texts and of different words.",
     )
+    model: Name | None = Field(
+        None,
+        description="A model of sentence-transformers whose embeddings are the vectors: a folder below root, "
+        "or a name on Hugging Face's hub (`pip install 'memtrack[sentence-transformers]'`); null: TF-IDF.",
+    )
+    revision: Name | None = Field(None, description="A commit, tag or branch of the model; null: the newest.")
+
+    @model_validator(mode="after")
+    def _of_the_model(self) -> Self:
+        if self.model is not None and "dimensions" in self.model_fields_set:
+            raise ValueError("dimensions is for TF-IDF, and a model has its own: leave out one of the two")
+        if self.model is None and self.revision is not None:
+            raise ValueError("revision belongs to a model: give `model`")
+        return self
 
 
 VECTORS = ("features", "text")
 """The kinds of sources that have no images. `arrays` may have them or not."""
 
 DataParams = Annotated[
-    Digits | Torchvision | ImageFolder | Table | Arrays | Features | Text, Field(discriminator="kind")
+    Digits | Torchvision | ImageFolder | Table | Parquet | HuggingFace | Arrays | Features | Text,
+    Field(discriminator="kind"),
 ]

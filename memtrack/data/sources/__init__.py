@@ -14,7 +14,9 @@ from memtrack.config.sections.data import (
     Digits,
     Features,
     Files,
+    HuggingFace,
     ImageFolder,
+    Parquet,
     Rows,
     Table,
     Text,
@@ -42,6 +44,14 @@ def collect(params: DataParams) -> Collected:
             return image_folder.collect(params)
         case Table():
             return _beside_the_table(params)
+        case Parquet():
+            from memtrack.data.sources import parquet
+
+            return parquet.collect(params)
+        case HuggingFace():
+            from memtrack.data.sources import hugging_face
+
+            return hugging_face.collect(params)
         case Arrays():
             from memtrack.data.sources import arrays
 
@@ -63,6 +73,8 @@ def place_problems(params: DataParams) -> list[Problem]:
     """What is wrong with the place of the files, found without reading them.
 
     A root that does not exist may come from DVC."""
+    if isinstance(params, HuggingFace) and params.name is not None:
+        return []  # it may be downloaded
     if not isinstance(params, Files | Rows | Arrays) or not os.path.lexists(input_path(params.root)):
         return []
     try:
@@ -74,6 +86,10 @@ def place_problems(params: DataParams) -> list[Problem]:
     elif isinstance(params, Arrays):
         named = {"file": params.file} if params.file else params.model_dump(include=set(ARRAY_KEYS))
         missing = {key: root / name for key, name in named.items() if name and not (root / name).is_file()}
+    elif isinstance(params, Parquet):
+        missing = {"file": root / params.file} if params.file and not (root / params.file).is_file() else {}
+    elif isinstance(params, HuggingFace):
+        missing = {}
     else:
         assert isinstance(params, ImageFolder)
         folders = {"train": root / params.train, "test": root / (params.test or ".")}

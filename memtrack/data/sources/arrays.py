@@ -44,7 +44,7 @@ def collect(params: Arrays) -> Collected:
         text = f"have other shapes than the training samples: {' and '.join(map(str, shapes))}"
         raise params.mistake("test_images", message=text)
     together = np.concatenate(images)
-    classes = tuple(sorted(set(labels), key=_in_order))
+    classes = tuple(sorted(set(labels), key=in_order))
     if len(classes) < 2:
         raise params.mistake("labels", message=f"there is one class ({', '.join(classes)}): two are needed")
     numbers = [number for split in parts for number in range(splits.count(split))]
@@ -167,7 +167,7 @@ def _labels(array: NDArray[Any], where: Problem, count: int) -> list[str]:
     return [str(label) for label in (array.astype(np.int64) if array.dtype.kind in "fb" else array).tolist()]
 
 
-def _in_order(label: str) -> tuple[bool, int, str]:
+def in_order(label: str) -> tuple[bool, int, str]:
     """Sorts numbers by their size, and text behind them."""
     number = int(label) if label.isdecimal() else 0
     return not label.isdecimal(), number, label

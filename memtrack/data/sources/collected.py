@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import pandas as pd
+
 from memtrack.core.images.pixels import Pixels
 
 LeftOut = dict[str, list[str]]
@@ -16,8 +18,10 @@ class Collected:
 
     ids: stable names (N,). labels: class names (N,). splits: "train" or "test" (N,), or None if the
     source has no test split. classes: all class names in order. images: uint8 (N, channels, H, W) for
-    sources that are arrays; None if each id is the path of an image file relative to the source's root.
-    left_out: what the source found and did not take.
+    sources that are arrays; None if the images are encoded. encoded: of such images where each is, see
+    `ImagePlace` (N,); None if each id is the path of an image file relative to the source's root.
+    left_out: what the source found and did not take. words: what people read of each sample in place of a
+    picture, columns of text (N, columns).
     """
 
     ids: list[str]
@@ -26,3 +30,5 @@ class Collected:
     classes: tuple[str, ...]
     images: Pixels | None
     left_out: LeftOut = field(default_factory=dict)
+    encoded: list[str] | None = None
+    words: pd.DataFrame | None = None

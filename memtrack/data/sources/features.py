@@ -43,4 +43,4 @@ def collect(params: Features) -> Collected:
     if problems:
         hint = "fill or leave out such rows, or name the columns to use (data.columns)"
         raise InputError([*problems, *params.mistake("columns", message=hint).problems])
-    return collected(params, path, table, vectors)
+    return collected(params, path, table, vectors, [name for name in table.columns if name not in others])

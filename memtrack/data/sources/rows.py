@@ -60,8 +60,13 @@ def read_rows(params: Rows, columns: list[str]) -> tuple[Path, pd.DataFrame]:
     return path, table
 
 
-def collected(params: Rows, path: Path, table: pd.DataFrame, vectors: NDArray[np.floating[Any]]) -> Collected:
+def collected(
+    params: Rows, path: Path, table: pd.DataFrame, vectors: NDArray[np.floating[Any]], words: list[str]
+) -> Collected:
     """The samples of a table that is described by vectors (N, features).
+
+    Args:
+        words: the columns that people read.
 
     Raises:
         InputError: if there are fewer than two classes, or one has no training row.
@@ -72,4 +77,5 @@ def collected(params: Rows, path: Path, table: pd.DataFrame, vectors: NDArray[np
     if problems := class_problems(path, classes, labels, splits):
         raise InputError(problems)
     ids = [str(row) for row in table.index] if params.id_column is None else table[params.id_column].tolist()
-    return Collected(ids, labels, splits, classes, as_pixels(vectors))  # type: ignore[arg-type]
+    images: Any = as_pixels(vectors)
+    return Collected(ids, labels, splits, classes, images, words=table[words])

@@ -43,13 +43,18 @@ class Scan:
     """What is below a root: paths relative to it, in order. No path leads through a link to a folder."""
 
     images: list[str] = field(default_factory=list)
+    tables: list[str] = field(default_factory=list)
     folders: set[PurePosixPath] = field(default_factory=set)
     linked: list[str] = field(default_factory=list)
     left_out: LeftOut = field(default_factory=lambda: defaultdict(list))
 
 
-def scan(root: Path, wanted: Collection[PurePosixPath] = ()) -> Scan:
-    """Look through `root`; `wanted` are folders below it that are looked through whatever their names.
+def scan(root: Path, wanted: Collection[PurePosixPath] = (), *, tables: str | None = None) -> Scan:
+    """Look through `root`.
+
+    Args:
+        wanted: folders below it that are looked through whatever their names.
+        tables: the extension of tables of images.
 
     Raises:
         InputError: with every folder that cannot be read, every name that is not UTF-8 and every link that
@@ -87,7 +92,10 @@ def scan(root: Path, wanted: Collection[PurePosixPath] = ()) -> Scan:
                     waiting.append(path)
                 elif entry.is_file():
                     extension = PurePosixPath(path).suffix.lower()
-                    (found.images if extension in extensions() else other[extension]).append(path)
+                    if extension == tables:
+                        found.tables.append(path)
+                    else:
+                        (found.images if extension in extensions() else other[extension]).append(path)
                 elif is_link and not (root / path).exists():
                     problems.append(Problem(root / path, message="is a link that leads nowhere"))
                 else:
@@ -96,7 +104,7 @@ def scan(root: Path, wanted: Collection[PurePosixPath] = ()) -> Scan:
                 problems.append(Problem(root / path, message=f"cannot be read: {error.strerror}"))
     if problems:
         raise InputError(sorted(problems, key=str))
-    for paths in (found.images, found.linked, *found.left_out.values()):
+    for paths in (found.images, found.tables, found.linked, *found.left_out.values()):
         paths.sort()
     for extension, paths in sorted(other.items()):
         found.left_out[_why_no_image(root, extension, paths)] = sorted(paths)

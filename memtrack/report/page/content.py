@@ -41,6 +41,10 @@ KINDS = ("", MISLABELLED, RARE, CONFLICTING)
 """What a sample may seem to be; see `memtrack.core.scores.suspicion.kinds`."""
 CLASSES, PAIRS = 20, 30
 """Up to so many classes have a confusion matrix; of more, so many pairs of classes are listed."""
+COLUMNS_READ = 100
+"""Up to so many columns of a table are on the page."""
+LETTERS, SHORTEST = 5_000_000, 60
+"""All texts together have about so many letters at most, but each cell may have at least so many."""
 Flags = NDArray[np.bool_]
 
 
@@ -81,6 +85,7 @@ def content(results: Results, options: ReportParams, shape: Sequence[int]) -> di
             "pictured": min(len(others), OTHERS),
         },
         "shown": _samples(results, shown, numbers, leaks, epochs),
+        "words": _words(results, pictured),
         "sprites": {**asdict(drawn), "columns": COLUMNS, "per_sheet": PER_SHEET},
     }
 
@@ -126,6 +131,21 @@ def _samples(
         "kind": _packed(np.array([KINDS.index(name) for name in kind[shown]]), "u1"),
         "why": _sentences(results, shown, leaks),
     }
+
+
+def _words(results: Results, rows: NDArray[np.int64]) -> dict[str, Any] | None:
+    """What people read of the samples of some rows, in their order; long texts are cut."""
+    columns = results.images.columns
+    if columns is None:
+        return None
+    shown = columns[:COLUMNS_READ]
+    most = max(SHORTEST, LETTERS // (len(rows) * len(shown)))
+    cells = [[_cut(cell, most) for cell in row[: len(shown)]] for row in results.images.words(rows)]
+    return {"columns": shown, "left": len(columns) - len(shown), "rows": cells}
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _sentences(results: Results, shown: NDArray[np.int64], leaks: dict[int, int]) -> list[str]:

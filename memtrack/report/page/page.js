@@ -271,6 +271,30 @@ function picture(number, side) {
   return made;
 }
 
+// ---- what people read of samples that are no images: a text, or the row of a table
+
+const words = data.words;
+/** The cells of the sample with a number; [] if there is nothing to read. */
+const cellsOf = (number) => (words && number < total + data.others.pictured ? words.rows[number] : []);
+const readable = (number) => cellsOf(number).join(" ");
+
+function reading(number) {
+  const cells = cellsOf(number);
+  if (cells.length === 1) return element("div", { class: "words", text: cells[0] });
+  return element("div", { class: "words" }, ...cells.map((cell, at) =>
+    element("div", {}, element("span", { class: "quiet", text: words.columns[at] }), ` ${cell}`)));
+}
+
+/** Samples beside each other: their texts below each other, or a table with a column for each. */
+function compared(samples) {
+  if (words.columns.length === 1) {
+    return element("dl", { class: "texts" }, ...samples.flatMap(([name, number]) => [element("dt", { text: name }), element("dd", {}, reading(number))]));
+  }
+  const left = words.left ? [["…", ...samples.map(() => `${whole.format(words.left)} more columns`)]] : [];
+  return table(["The rows of the table", "column", ...samples.map(([name]) => name)],
+    [...words.columns.map((name, at) => [name, ...samples.map(([, number]) => cellsOf(number)[at] ?? "")]), ...left], "rows");
+}
+
 // ---- marks: decision, label and note of a sample, who decided and when, by id
 
 const marks = new Map();
@@ -456,6 +480,7 @@ function fillFilters() {
   elements.memorized.options[1].text = `memorized (above ${data.memorized})`;
   elements.corrupted.closest("label").hidden = !clean;
   elements.duplicates.closest("label").hidden = !group;
+  if (words) elements.id.closest("label").firstChild.textContent = "Id or text contains ";
 }
 
 /** Show the samples that these filters alone let through. */
@@ -492,7 +517,7 @@ function filter(number = null) {
       const { decision } = markOf(at);
       if (value("decision") === "none" ? decision : value("decision") === "any" ? !decision : decision !== value("decision")) return false;
     }
-    return !text || shown.ids[at].toLowerCase().includes(text);
+    return !text || shown.ids[at].toLowerCase().includes(text) || readable(at).toLowerCase().includes(text);
   };
   list = [...shown.ids.keys()].filter(fits);
   const { values } = order;
@@ -613,10 +638,10 @@ function card(place) {
   return element("div", {
     class: "card", id: `card-${number}`, role: "option", "data-place": place,
     "aria-setsize": list.length, "aria-posinset": place + 1, "aria-selected": "false",
-    "aria-label": `${rank(number)}, ${id}, given ${labelled(given[number])}, ${suggestion(number)}${also ? `, ${also}` : ""}. ${shown.why[number]}` +
+    "aria-label": `${rank(number)}, ${id}, given ${labelled(given[number])}, ${suggestion(number)}${also ? `, ${also}` : ""}. ${words ? `${readable(number).slice(0, 300)}. ` : ""}${shown.why[number]}` +
       (decided.decision ? ` Decided: ${decided.decision} ${decided.label}` : ""),
   },
-  element("div", { class: "top" }, element("div", { class: "frame" }, picture(number, 96), ...(decided.decision ? [badge(decided)] : [])), element("div", { class: "facts" }, ...facts)),
+  element("div", { class: "top" }, element("div", { class: "frame" }, words ? reading(number) : picture(number, 96), ...(decided.decision ? [badge(decided)] : [])), element("div", { class: "facts" }, ...facts)),
   element("div", { class: "middle" }, spark("margin", number), spark("curvature", number), nearest(number, 32)),
   element("div", { class: "why", text: shown.why[number] }));
 }
@@ -664,7 +689,8 @@ function near(number) {
 function mate({ other, id, label }, number, side) {
   const name = element("div", { text: labelled(label) });
   if (label !== given[number]) name.className = "other";
-  return element("div", { title: `${id}: ${labelled(label)}` }, element("div", { class: "frame" }, picture(other, side)), name);
+  const text = readable(other).slice(0, 300);
+  return element("div", { title: `${id}: ${labelled(label)}${text ? `\n${text}` : ""}` }, element("div", { class: "frame" }, picture(other, side)), name);
 }
 
 function nearest(number, side) {
@@ -703,16 +729,18 @@ function openDetails(note = false) {
   if (clean) facts.push(given[number] === clean[number] ? "The label is not corrupted." : `The label is corrupted${cleanWords(number, "; it was")}.`);
   const mates = near(number).map(({ id, label }) => `${id} (${labelled(label)})`);
   if (mates.length) facts.push(`Nearest neighbours: ${mates.join("; ")}.`);
-  if (wrong(number)) facts.push(`The image is ${wrong(number)}.`);
+  if (wrong(number)) facts.push(`The ${words ? "sample" : "image"} is ${wrong(number)}.`);
   const decided = markOf(number);
-  const same = [];
+  const same = [], others = near(number).map(({ other, id, label }) => [`nearest: ${id} (${labelled(label)})`, other]);
   if (leak && leak[number] >= 0) {
     const made = element("div", { class: "near test" }, mate(known(leak[number]), number, 72));
     made.style.setProperty("--side", "72px");
+    if (words) others.push([`in the test split (${labelled(known(leak[number]).label)})`, leak[number]]);
     same.push(element("figure", {}, element("figcaption", { text: "in the test split" }), made));
   }
   byId("details-body").replaceChildren(
-    element("div", { class: "wide" }, element("div", { class: "frame big" }, picture(number, window.innerWidth < 640 ? 120 : 200)),
+    ...(words ? [compared([[`this sample (${labelled(given[number])})`, number], ...others.filter(([, other]) => cellsOf(other).length)])] : []),
+    element("div", { class: "wide" }, ...(words ? [] : [element("div", { class: "frame big" }, picture(number, window.innerWidth < 640 ? 120 : 200))]),
       spark("margin", number), spark("curvature", number), nearest(number, 72), ...same),
     ...facts.map((text) => element("p", { text })),
     element("p", {}, ...(decided.decision ? [badge(decided), [decided.by && ` by ${decided.by}`, decided.when && ` at ${decided.when}`].filter(Boolean).join("")] : ["Not decided yet."])));
@@ -817,6 +845,7 @@ window.addEventListener("beforeunload", (event) => {
 });
 
 if (window.innerWidth < 640) byId("filter-box").open = false;
+document.body.classList.toggle("read", Boolean(words));
 byId("loading").remove();
 document.querySelector("main").hidden = false;
 overview();
