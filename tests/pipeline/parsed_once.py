@@ -16,6 +16,7 @@ HASH_CODE = [
     "memtrack.ensembles.fingerprint",
     "memtrack.runs.fingerprint",
     "memtrack.tune.plan",
+    "memtrack.tune.recipes.search",
     "memtrack.tune.trained_variant",
 ]
 """Modules that hash the code of others."""
@@ -55,11 +56,23 @@ def files_of_dvc() -> None:
     _yaml.parse_yaml_for_update = parse_for_update
 
 
-def code() -> None:
-    """memtrack parses and hashes its own code for its fingerprints."""
+HASHED = [
+    ("memtrack.runs.fitting",),
+    ("memtrack.runs.recording",),
+    ("memtrack.ensembles.group_trainer", "memtrack.ensembles.inputs"),
+    ("memtrack.core.scores.from_trajectory", "memtrack.tune.truth"),
+    ("memtrack.runs.light_training", "memtrack.tune.recipes.flipped_training"),
+]
+"""What they hash."""
+
+
+def code(*, now: bool = False) -> None:
+    """memtrack parses and hashes its own code for its fingerprints. `now`: hash it now, for all children."""
     from memtrack.runs.code import code_hash, stage_hash
 
     once = functools.cache(code_hash)
+    for entries in HASHED if now else ():
+        once(*entries)
     for name in HASH_CODE:
         if name in sys.modules:
             sys.modules[name].code_hash = once  # type: ignore[attr-defined]

@@ -137,7 +137,7 @@ def load() -> dict[str, bytes]:
     assert memtrack.__file__ == str(REPOSITORY / "memtrack/__init__.py")
     parsed_once.migrations()
     parsed_once.files_of_dvc()
-    parsed_once.code()
+    parsed_once.code(now=True)
     name_no_callers()
     do_once()
     # pyarrow's memory manager has a thread that it starts again in a child

@@ -188,7 +188,7 @@ def folded(model: nn.Module, example: Tensor) -> nn.Module | None:
         read = [str(node.target).rpartition(".")[0] for node in traced.graph.nodes if node.op == "get_attr"]
         if len(set(weighted)) < len(weighted) or set(weighted) & set(read):
             return None
-        network = fuse(traced, no_trace=True).eval().requires_grad_(False)
+        network = fuse(traced, inplace=True, no_trace=True).eval().requires_grad_(False)
         if example.dim() == 4:
             network = network.to(memory_format=torch.channels_last)
         with torch.no_grad():
