@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import functools
 import sys
+from collections.abc import Callable
 from typing import Any
 
 MIGRATES = "env.py"
@@ -25,12 +26,29 @@ HASH_STAGES = "memtrack.stages.code"
 
 @functools.cache
 def migrations() -> None:
-    """MLflow and Optuna load the files of all their migrations for each database that they open."""
+    """MLflow and Optuna load the files of all their migrations for each database that they open, to find the
+    last one."""
     import alembic
+    from mlflow.store.db import utils
+    from optuna.storages._rdb.storage import _VersionManager
 
     load = alembic.util.load_python_file
     kept = functools.cache(load)
     alembic.util.load_python_file = lambda folder, name: (load if name == MIGRATES else kept)(folder, name)
+    for place, name in ((utils, "_get_latest_schema_revision"), (_VersionManager, "get_head_version")):
+        setattr(place, name, _once(getattr(place, name)))
+
+
+def _once(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that returns its first result for ever."""
+    results: list[Any] = []
+
+    def first(*arguments: Any) -> Any:
+        if not results:
+            results.append(function(*arguments))
+        return results[0]
+
+    return first
 
 
 def files_of_dvc() -> None:
