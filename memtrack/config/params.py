@@ -18,6 +18,7 @@ from memtrack.config.sections.curvature import CurvatureParams, scale_problems
 from memtrack.config.sections.data import OUTPUTS, VECTORS, DataParams
 from memtrack.config.sections.duplicates import DuplicatesParams
 from memtrack.config.sections.evaluate import EvaluateParams, window_problem
+from memtrack.config.sections.halves import HalvesParams
 from memtrack.config.sections.memorization import MemorizationParams
 from memtrack.config.sections.recipe_search import recipe_problems
 from memtrack.config.sections.record import RecordedEpochs, RecordParams, epochs_problems
@@ -31,6 +32,7 @@ from memtrack.config.sections.utility import UtilityParams
 from memtrack.config.sections.variants import VariantParams, labels_problem
 from memtrack.config.validation import nearest, validate
 from memtrack.config.yaml_file import Loc, SourceFile, read_yaml
+from memtrack.core.scores import Need, needs
 
 
 class Params(Section):
@@ -43,6 +45,7 @@ class Params(Section):
     curvature: CurvatureParams
     evaluate: EvaluateParams = Field(default_factory=EvaluateParams)
     suspects: SuspectsParams = Field(default_factory=SuspectsParams)
+    halves: HalvesParams = Field(default_factory=HalvesParams)
     duplicates: DuplicatesParams = Field(default_factory=DuplicatesParams)
     clean: CleanParams = Field(default_factory=CleanParams)
     report: ReportParams = Field(default_factory=ReportParams)
@@ -125,6 +128,9 @@ def cross_field_problems(params: Params) -> Broken:
     for number, name in enumerate(params.evaluate.scores or ()):
         if problem := window_problem(name, params.recorded_epochs()):
             found.append((("evaluate", "scores", number), problem))
+        if Need.HALVES in needs(name) and not params.halves.variants:
+            text = "needs networks of halves of the samples: name a variant in halves.variants"
+            found.append((("evaluate", "scores", number), text))
     for name in params.variants:
         if problem := labels_problem(name, params.variants):
             found.append((("variants", name, "labels"), problem))
@@ -157,6 +163,7 @@ def _named_variants_problems(params: Params) -> Broken:
     memorization, utility = params.memorization, params.utility
     named: Broken = [
         *((("suspects", "variants", number), name) for number, name in enumerate(params.suspects.variants)),
+        *((("halves", "variants", number), name) for number, name in enumerate(params.halves.variants)),
         *((("clean", "variants", name), name) for name in params.clean.variants),
         *((("memorization", "variants", number), name) for number, name in enumerate(memorization.variants)),
         *((("utility", "variants", number), name) for number, name in enumerate(utility.variants)),

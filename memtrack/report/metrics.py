@@ -129,6 +129,22 @@ class SuspectsMetrics(StrictModel):
         return [text]
 
 
+class HalvesMetrics(StrictModel):
+    """metrics.json of stage halves; all None if the variant is not in halves.variants. mean_holdout_loss: of
+    all samples, each in the network of the other half; forgotten: the share of the samples that are
+    misclassified after their network was trained on the other half."""
+
+    mean_holdout_loss: float | None = None
+    forgotten: Fraction | None = None
+
+    def in_words(self) -> str:
+        """The numbers in a sentence."""
+        return (
+            f"mean loss {self.mean_holdout_loss:.4f} in networks that never saw the sample; "
+            f"{self.forgotten:.1%} of the samples are forgotten while the other half is learned"
+        )
+
+
 class DuplicatesMetrics(StrictModel):
     """metrics.json of stage duplicates. An exact pair is a sample and the first one with the same pixels."""
 

@@ -84,6 +84,7 @@ def _unguarded(texts: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
 
 
 TABLE = "scores.csv"
+HALVES = "halves.csv"
 SUSPECTS = "suspects.csv"
 LEARNED = ("suspicion", "mislabelled", "suggested_probability")
 """The numbers in suspects.csv. suspicion: the larger, the more suspect. mislabelled: the probability that the
@@ -122,6 +123,16 @@ def read_suggestions(
     suggests in their place, (N,); as `read_suspects`."""
     table = _suspects(folder, variant, made_from)
     return table.numbers("mislabelled").astype(np.float64), table.text("suggested_label").tolist()
+
+
+def read_halves(
+    folder: Path, variant: VariantData, made_from: Mapping[str, Any]
+) -> dict[str, NDArray[np.float64]]:
+    """What the networks of stage halves say, each (N,), from halves.csv in `folder`: `holdout_loss` and
+    `forgotten`, see `memtrack.core.scores.halves.Halves`. It should be made from `made_from`, see
+    `halves_causes`."""
+    table = _Table(folder, HALVES, made_from, variant.ids, f"run `dvc repro halves@{variant.name}`")
+    return {name: table.numbers(name).astype(np.float64) for name in ("holdout_loss", "forgotten")}
 
 
 def _suspects(folder: Path, variant: VariantData, made_from: Mapping[str, Any]) -> _Table:

@@ -54,7 +54,15 @@ def evaluation_causes(params: Params, variant: VariantData) -> dict[str, Any]:
     }
     if variant.name in params.suspects.variants:
         found |= suspects_causes(params, variant)
+    if variant.name in params.halves.variants:
+        found |= halves_causes(params, variant)
     return found
+
+
+def halves_causes(params: Params, variant: VariantData) -> dict[str, Any]:
+    """What of the networks of halves the user chooses."""
+    split = params.halves.model_dump(mode="json", exclude={"variants"})
+    return {**training_causes(params, variant), "halves": split}
 
 
 def suspects_causes(params: Params, variant: VariantData) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from memtrack.config.sections.train import ModelParams
 from memtrack.data.manifest import MANIFEST, KeptFolder, check_unchanged
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
-from memtrack.runs.causes import recording_causes, training_causes
+from memtrack.runs.causes import halves_causes, recording_causes, training_causes
 from memtrack.runs.code import code_hash
 from memtrack.runs.networks import chosen_precision
 from memtrack.runs.own_code import own_code, own_packages
@@ -118,6 +118,15 @@ def recording_fingerprint(params: Params, training: Fingerprint) -> Fingerprint:
             "code": code_hash("memtrack.runs.recording"),
         }
     )
+
+
+def halves_fingerprint(
+    params: Params, data: PreparedData, variant: VariantData, device: torch.device
+) -> Fingerprint:
+    """What the networks of halves depend on; raises as `training_fingerprint`."""
+    training = training_fingerprint(params, data, variant, device)
+    code = {"code": code_hash("memtrack.runs.halves")}
+    return Fingerprint(causes={**training.causes, **halves_causes(params, variant), **code})
 
 
 def package_versions(chosen: ModelParams) -> list[str]:

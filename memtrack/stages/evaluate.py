@@ -14,19 +14,21 @@ from memtrack.config.json_files import write_json
 from memtrack.config.params import Params
 from memtrack.config.paths import (
     EVALUATE_RESULTS,
+    HALVES_RESULTS,
     SUSPECTS_RESULTS,
     TRAIN_RESULTS,
     repeat_results,
     repeat_training,
 )
-from memtrack.core.scores import SCORES, Need, compute
+from memtrack.core.scores import SCORES, Need, compute, needs
+from memtrack.core.scores.halves import Halves
 from memtrack.core.scores.suspicion import SUSPICION, kinds, suggested_labels
 from memtrack.data.manifest import write_manifest
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.report.evaluation import Evaluation
-from memtrack.report.sample_tables import TABLE, read_suspects
-from memtrack.runs.causes import evaluation_causes, suspects_causes
+from memtrack.report.sample_tables import TABLE, read_halves, read_suspects
+from memtrack.runs.causes import evaluation_causes, halves_causes, suspects_causes
 from memtrack.runs.trained import TrainedRun
 from memtrack.stages import load_variant, variant_parser
 from memtrack.terminal.entry_point import entry_point
@@ -45,7 +47,9 @@ def main() -> None:
     params, name = load_variant(options.variant), options.variant
     if options.seed is None:
         learned = SUSPECTS_RESULTS / name if name in params.suspects.variants else None
-        evaluate(params, name, TRAIN_RESULTS / name, EVALUATE_RESULTS / name, f"train@{name}", learned)
+        halves = HALVES_RESULTS / name if name in params.halves.variants else None
+        trained, folder = TRAIN_RESULTS / name, EVALUATE_RESULTS / name
+        evaluate(params, name, trained, folder, f"train@{name}", learned, halves)
     elif options.seed not in params.repeat.seeds:
         raise params.repeat.mistake("seeds", message=f"{options.seed} is not among them: add it")
     else:
@@ -54,11 +58,18 @@ def main() -> None:
 
 
 def evaluate(
-    params: Params, name: str, trained: Path, folder: Path, stage: str, learned: Path | None = None
+    params: Params,
+    name: str,
+    trained: Path,
+    folder: Path,
+    stage: str,
+    learned: Path | None = None,
+    halves: Path | None = None,
 ) -> None:
     """Score the samples of the variant `name` by its training in `trained`; results go to `folder`.
 
-    `learned`: where stage suspects left its results, if it has learned something for this training.
+    `learned`, `halves`: where the stages suspects and halves left their results, if they did something for
+    this training.
     """
     check_store(params.tracking)
     folder.mkdir(parents=True, exist_ok=True)
@@ -66,9 +77,15 @@ def evaluate(
     variant = VariantData(name, data)
     run = TrainedRun(params, data, variant, trained, stage)
     known = {} if learned is None else read_suspects(learned, variant, suspects_causes(params, variant))
-    chosen = params.evaluate.scores or tuple(key for key, score in SCORES.items() if score.by_default)
-    names = dict.fromkeys([SUSPICION, *chosen])
-    evidence = run.evidence(names)
+    of_halves = {key for key in SCORES if Need.HALVES in needs(key)}
+    by_default = [key for key, score in SCORES.items() if score.by_default or (halves and key in of_halves)]
+    names = dict.fromkeys([SUSPICION, *(params.evaluate.scores or by_default)])
+    if halves is None and (left_out := [key for key in names if key in of_halves]):
+        print(f"{name}: without {', '.join(left_out)}: name {name} in halves.variants to have them")
+        names = {key: None for key in names if key not in of_halves}
+    evidence = dict(run.evidence(names))
+    if halves is not None:
+        evidence[Need.HALVES] = Halves(**read_halves(halves, variant, halves_causes(params, variant)))
     try:
         scores = {key: known[key] if key in known else compute(key, evidence) for key in names}
     except LookupError as error:

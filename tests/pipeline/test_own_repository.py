@@ -28,7 +28,7 @@ def test_a_folder_of_a_repository_with_stages_of_its_own(tmp_path: Path, empty_s
     audit.edit("suspects.variants", [])
     shutil.copy(empty_store, audit.folder / "mlflow.db")
     audit.commit()
-    stages = ("corrupt", "train", "suspects", "evaluate", "duplicates", "quality", "report")
+    stages = ("corrupt", "train", "suspects", "halves", "evaluate", "duplicates", "quality", "report")
     assert set(audit.ran(audit.run("dvc", "repro"))) == {"prepare", *(f"{name}@given" for name in stages)}
     for name in ("results/report/given/index.html", "results/evaluate/given/scores.csv", ".memtrack"):
         assert (audit.folder / name).exists()

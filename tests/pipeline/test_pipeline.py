@@ -27,7 +27,7 @@ ALL = {
     "prepare",
     *(
         f"{stage}@{name}"
-        for stage in ("corrupt", "train", "suspects", "evaluate", "duplicates", "quality", "report")
+        for stage in ("corrupt", "train", "suspects", "halves", "evaluate", "duplicates", "quality", "report")
         for name in ("clean", "noisy")
     ),
     *(f"{stage}@noisy" for stage in ("memorization", "agreement", "published", "utility")),
@@ -75,6 +75,8 @@ def reproduced(project: Project) -> Project:
         "recipe": project.params("memorization.recipe") | {"batch_size": 8},
     })  # fmt: skip
     project.edit("utility", {"variants": ["noisy"], "models": 2, "thresholds": [0.3]})
+    project.edit("halves", {"variants": ["noisy"]})
+    project.edit("evaluate.scores", [*project.params("evaluate.scores"), "holdout_loss", "rho", "ssft"])
     project.edit("record.batch_size", None)
     (project.folder / "mlflow.db").unlink()
     ran = project.ran(project.run("dvc", "repro", "corrupt@noisy"))
@@ -89,6 +91,7 @@ def reproduced(project: Project) -> Project:
     assert {*ran, *project.ran(output)} == ALL
     assert not set(ran) & set(project.ran(output))
     assert "clean: no label is known to be corrupted" in output
+    assert "clean: without holdout_loss, rho, ssft" in output
     return project
 
 
@@ -100,6 +103,11 @@ def test_scores_agree_with_the_arrays_and_scikit_learn(reproduced: Project) -> N
     epochs = [np.load(folder / f"train/noisy/trajectory/curvature/epoch_000{e}.npy") for e in (1, 2)]
     assert all(array.dtype == np.float32 and array.shape == (32,) for array in epochs)
     np.testing.assert_allclose(table.loc[ids, "curvature"], np.mean(epochs, axis=0), rtol=1e-6)
+    half = pd.read_csv(folder / "halves/noisy/halves.csv").set_index("id")
+    last = pd.Series(np.load(folder / "train/noisy/trajectory/loss/epoch_0002.npy"), ids)
+    np.testing.assert_allclose(table.loc[ids, "rho"], half.loc[ids, "holdout_loss"] - last, rtol=1e-5)
+    assert (table.loc[ids, "ssft"] == -half.loc[ids, "forgotten"]).all()
+    assert half["half"].value_counts().tolist() == [16, 16]
     assert table["corrupted"].sum() == 8
     assert ((table["given_label"] != table["clean_label"]) == table["corrupted"].astype(bool)).all()
     metrics = json.loads((folder / "evaluate/noisy/metrics.json").read_text())
@@ -304,7 +312,7 @@ def test_only_what_depends_on_a_change_runs(reproduced: Project) -> None:
     rows.to_csv(labels, index=False)
     reproduced.edit("variants.people", {"kind": "from_file", "labels": str(labels)})
     output = reproduced.run("dvc", "repro", "evaluate@people")
-    stages = ("corrupt", "train", "suspects", "evaluate")
+    stages = ("corrupt", "train", "suspects", "halves", "evaluate")
     assert reproduced.ran(output) == [f"{stage}@people" for stage in stages]
 
     reproduced.edit("memorization.models", 7)

@@ -10,6 +10,7 @@ from memtrack.core.scores import (  # noqa: F401  (registers their scores)
     critical_sample_ratio,
     from_trajectory,
     grand,
+    halves,
     neighbours,
     suspicion,
     tracin,

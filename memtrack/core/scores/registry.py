@@ -30,6 +30,9 @@ class Need(Enum):
     """The networks after every recorded epoch and the training samples: a `RecordedNetworks`."""
     NEIGHBOURS = "neighbours"
     """The nearest neighbours of every training sample: a `Neighbourhoods`."""
+    HALVES = "halves"
+    """What networks say that are trained on one half of the samples: a
+    `memtrack.core.scores.halves.Halves`."""
 
 
 class RecordedNetworks(Protocol):
@@ -89,7 +92,8 @@ class Score:
         needs: what `formula` takes, in the order of its arguments.
         formula: returns one number per sample, float64 (N,).
         cost: the cost beyond training and recording, in words; empty if there is none.
-        by_default: whether it is computed unless `evaluate.scores` names others.
+        by_default: whether it is computed unless `evaluate.scores` names others. Scores of halves are, too,
+            where there are halves.
     """
 
     name: str
