@@ -27,10 +27,16 @@ class NetworkFolder:
         networks: the networks that exist.
     """
 
-    def __init__(self, folder: Path, fingerprint: Fingerprint, samples: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        fingerprint: Fingerprint,
+        samples: tuple[int, int],
+        log_odds_key: str | None = None,
+    ) -> None:
         self.folder = folder
         self.fingerprint = fingerprint
-        self.networks = CorrectPredictions(fingerprint.key, samples)
+        self.networks = CorrectPredictions(fingerprint.key, samples, log_odds_key)
         for path in sorted(folder.glob("*.npz")):
             try:
                 self.networks.read(path)
@@ -41,11 +47,19 @@ class NetworkFolder:
     @classmethod
     @contextmanager
     def claimed(
-        cls, name: str, fingerprint: Fingerprint, samples: tuple[int, int], published: Path | None = None
+        cls,
+        name: str,
+        fingerprint: Fingerprint,
+        samples: tuple[int, int],
+        published: Path | None = None,
+        log_odds_key: str | None = None,
     ) -> Iterator[NetworkFolder]:
         """The folder of an estimate, including its networks in `published`. If another process works on the
-        same estimate, wait for it: the networks that it trains need not be trained again."""
-        folder = project_root() / FOLDER / f"{name}-{fingerprint.key}"
+        same estimate, wait for it: the networks that it trains need not be trained again.
+
+        `log_odds_key`: see `CorrectPredictions`. Networks with log odds have a folder of their own."""
+        slot = fingerprint.key if log_odds_key is None else f"{fingerprint.key}-{log_odds_key}"
+        folder = project_root() / FOLDER / f"{name}-{slot}"
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / "lock")
         try:
@@ -54,7 +68,7 @@ class NetworkFolder:
             print(f"{name}: another process is training these networks: waiting for it", flush=True)
             lock.acquire()
         try:
-            found = cls(folder, fingerprint, samples)
+            found = cls(folder, fingerprint, samples, log_odds_key)
             if published is not None and (published / NETWORKS).exists():
                 try:
                     found.keep(found.networks.read(published / NETWORKS))

@@ -15,6 +15,7 @@ from memtrack.core.memorization.stacked import Recipe
 from memtrack.core.memorization.subsets import Flags
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
+from memtrack.ensembles.confident_trainer import ConfidentTrainer
 from memtrack.ensembles.executors.base import Executor
 from memtrack.ensembles.executors.processes import Processes
 from memtrack.ensembles.executors.ray import Ray, reach
@@ -38,6 +39,8 @@ def train_missing(
     members: Callable[[int], Flags],
     groups: Callable[[int], Iterable[range]],
     device: torch.device,
+    *,
+    log_odds: bool = False,
 ) -> Generator[tuple[int, ...], None, None]:
     """Train the networks that are missing. Yields the numbers of each group after it is stored.
 
@@ -45,6 +48,7 @@ def train_missing(
         members: gives the samples that the network with a number is trained on, (N,); must be picklable.
         groups: gives the wanted numbers in groups of at most the given size. The networks of a group are
             trained on the same number of samples.
+        log_odds: whether `folder` keeps the log odds of the training samples.
     """
     wanted = list(groups(2**20))
     if all(number in folder.networks for group in wanted for number in group):
@@ -55,7 +59,8 @@ def train_missing(
     else:
         check_memory(params.recipe, data.info, len(variant.ids), device)
     with decoded(folder.folder / "arrays", data, variant) as arrays:
-        executor = _executor(params.compute, training_recipe, arrays, members, device)
+        trainer = ConfidentTrainer if log_odds else GroupTrainer
+        executor = _executor(params.compute, trainer, training_recipe, arrays, members, device)
         size = params.compute.together
         try:
             if size is None:
@@ -70,8 +75,9 @@ def train_missing(
             missing = (
                 tuple(number for number in group if number not in folder.networks) for group in groups(size)
             )
-            for numbers, (train, test) in executor.run("train", filter(None, missing)):
-                folder.networks.add(numbers, train, test)
+            method = "train_and_measure" if log_odds else "train"
+            for numbers, found in executor.run(method, filter(None, missing)):
+                folder.networks.add(numbers, *found)
                 folder.keep(numbers)
                 yield numbers
         except FloatingPointError as error:
@@ -127,6 +133,7 @@ def chunks(numbers: range, size: int) -> Iterator[range]:
 
 def _executor(
     options: ComputeParams,
+    kind: type[GroupTrainer],
     training_recipe: Recipe,
     arrays: Path,
     members: Callable[[int], Flags],
@@ -134,7 +141,7 @@ def _executor(
 ) -> Executor:
     workers = options.workers or (_cores() if device.type == "cpu" else 1)
     threads = None if workers == 1 and options.ray is None else 1
-    trainer = GroupTrainer(training_recipe, arrays, members, device, threads)
+    trainer = kind(training_recipe, arrays, members, device, threads)
     return Processes(trainer, workers, options) if options.ray is None else Ray(trainer, options)
 
 

@@ -8,16 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.stats import spearmanr
 
+from memtrack.core.evaluation.detection import auroc
 from memtrack.core.images.pixels import dtype_of
 from memtrack.core.memorization.estimates import MEMORIZED, Counts, InfluentialPairs
+from memtrack.core.memorization.membership import Attack
 from memtrack.core.memorization.subsets import Flags
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.report import figures
 from memtrack.report.captions import caption
-from memtrack.report.metrics import MemorizationMetrics
-from memtrack.report.sample_tables import write_csv
+from memtrack.report.metrics import MemorizationMetrics, PrivacyMetrics
+from memtrack.report.sample_tables import LIRA, write_csv
 
 SHEET = 50
 """The number of images on a contact sheet."""
@@ -30,6 +33,7 @@ class MemorizationReport:
     Attributes:
         counts: the counts over the networks. pairs: the influential pairs.
         right: which test samples each network predicts correctly, (K, T).
+        attack: the likelihood-ratio attack on the networks; None if it is not wanted.
     """
 
     data: PreparedData
@@ -37,6 +41,7 @@ class MemorizationReport:
     counts: Counts
     pairs: InfluentialPairs
     right: Flags
+    attack: Attack | None = None
 
     @cached_property
     def metrics(self) -> MemorizationMetrics:
@@ -54,7 +59,21 @@ class MemorizationReport:
             influenced_tests=int((self.pairs.sure > 0).sum()),
             test_accuracy=float(accuracy.mean()),
             test_accuracy_sd=float(accuracy.std(ddof=1)),
+            privacy=None if self.attack is None else self._privacy(self.attack),
         )
+
+    def _privacy(self, attack: Attack) -> PrivacyMetrics:
+        wrong, memorization = self.variant.corrupted, self.counts.memorization
+        known = ~np.isnan(attack.lira) & ~np.isnan(memorization)
+        told = self.variant.flags_known and known.all()
+        agreement = spearmanr(attack.lira[known], memorization[known])[0] if known.sum() > 1 else np.nan
+        numbers = {
+            "attack_auroc": attack.auroc,
+            "attack_true_positives": attack.true_positives,
+            "spearman": float(agreement),
+            "auroc": auroc(wrong, attack.lira) if told else np.nan,
+        }
+        return PrivacyMetrics(**{name: None if np.isnan(value) else value for name, value in numbers.items()})
 
     @cached_property
     def sample_table(self) -> pd.DataFrame:
@@ -74,6 +93,8 @@ class MemorizationReport:
                 "left_out": counts.trained[1],
             }
         )
+        if self.attack is not None:
+            table[LIRA] = self.attack.lira
         return table.sort_values("memorization", ascending=False, kind="stable")
 
     @cached_property

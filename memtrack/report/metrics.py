@@ -191,6 +191,27 @@ class QualityMetrics(StrictModel):
         return text
 
 
+class PrivacyMetrics(StrictModel):
+    """The likelihood-ratio attack on the networks of stage memorization; None where a number is not defined.
+    attack_auroc: how well it tells members of a training set from other samples; attack_true_positives: the
+    share of the members that it finds with a false alarm for one in a thousand others. spearman: the rank
+    correlation of the privacy score with memorization; auroc: how well the score finds corrupted samples."""
+
+    attack_auroc: Fraction | None
+    attack_true_positives: Fraction | None
+    spearman: float | None
+    auroc: Fraction | None
+
+    def in_words(self) -> str:
+        """How well the attack works, in a sentence; empty if that is not known."""
+        if self.attack_auroc is None or self.attack_true_positives is None:
+            return ""
+        return (
+            f"; a likelihood-ratio attack tells members of a training set with AUROC {self.attack_auroc:.3f} "
+            f"and finds {self.attack_true_positives:.1%} of them, with one false alarm in a thousand others"
+        )
+
+
 class MemorizationMetrics(StrictModel):
     """metrics.json of stage memorization. memorized: the number of samples with a memorization above 0.25;
     influential_pairs: the pairs of such a sample and a test sample with an influence above 0.15; sure_pairs:
@@ -207,6 +228,7 @@ class MemorizationMetrics(StrictModel):
     influenced_tests: int
     test_accuracy: Fraction
     test_accuracy_sd: float
+    privacy: PrivacyMetrics | None = None
 
     def in_words(self) -> str:
         """The numbers in a sentence."""
@@ -214,7 +236,7 @@ class MemorizationMetrics(StrictModel):
             f"{self.memorized} samples are memorized (mem > 0.25), by {self.models} networks with a test "
             f"accuracy of {self.test_accuracy:.3f}; median standard error {self.median_standard_error:.3f}; "
             f"{self.influential_pairs} influential pairs, {self.sure_pairs} of them beyond the noise, with "
-            f"{self.influenced_tests} test samples"
+            f"{self.influenced_tests} test samples{self.privacy.in_words() if self.privacy else ''}"
         )
 
 

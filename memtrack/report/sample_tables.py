@@ -85,6 +85,8 @@ def _unguarded(texts: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
 
 TABLE = "scores.csv"
 HALVES = "halves.csv"
+LIRA = "lira"
+"""The column of the privacy score in memorization.csv."""
 SUSPECTS = "suspects.csv"
 LEARNED = ("suspicion", "mislabelled", "suggested_probability")
 """The numbers in suspects.csv. suspicion: the larger, the more suspect. mislabelled: the probability that the
@@ -155,6 +157,15 @@ def read_memorization(
     found = np.full(len(known), np.nan)
     found[known] = table.numbers("memorization", known)
     return found
+
+
+def read_lira(folder: Path, variant: VariantData, made_from: Mapping[str, Any]) -> NDArray[np.float64] | None:
+    """The privacy score of each sample, (N,), from memorization.csv in `folder`; None if it is not known for
+    every sample. It should be made from `made_from`, see `memorization_causes`."""
+    table = _Table(folder, "memorization.csv", made_from, variant.ids, _remedy(variant.name))
+    if LIRA in table.columns and not (table.text(LIRA) == "").any():
+        return table.numbers(LIRA).astype(np.float64)
+    return None
 
 
 def read_influenced(

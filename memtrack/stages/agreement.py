@@ -23,7 +23,7 @@ from memtrack.data.variants import VariantData
 from memtrack.ensembles.published import published_memorization
 from memtrack.report.agreement import AgreementReport
 from memtrack.report.metrics import AgreementMetrics
-from memtrack.report.sample_tables import read_memorization, read_scores, score_names
+from memtrack.report.sample_tables import LIRA, read_lira, read_memorization, read_scores, score_names
 from memtrack.runs.causes import evaluation_causes, memorization_causes
 from memtrack.stages import load_variant, variant_parser
 from memtrack.terminal.entry_point import entry_point
@@ -54,6 +54,12 @@ def main() -> None:
             MEMORIZATION_RESULTS / name, variant, memorization_causes(params, variant)
         )
         source, folder = str(MEMORIZATION_RESULTS / name), AGREEMENT_RESULTS / name
+        if params.memorization.privacy:
+            privacy = read_lira(MEMORIZATION_RESULTS / name, variant, memorization_causes(params, variant))
+            if privacy is None:
+                print(f"{name}: without {LIRA}: memorization.csv does not have it for every sample")
+            else:
+                scores[LIRA] = privacy
     if (~np.isnan(memorization)).sum() < 2:
         text = f"has the memorization of fewer than two samples of {name}"
         raise InputError([Problem(Path(source), message=text)])

@@ -18,6 +18,7 @@ from memtrack.config.params import Params
 from memtrack.config.paths import MEMORIZATION_RESULTS
 from memtrack.core.memorization.correct_predictions import CorrectPredictions
 from memtrack.core.memorization.estimates import MEMORIZED, Counts, influential_pairs
+from memtrack.core.memorization.membership import Attack
 from memtrack.core.memorization.subsets import Flags, subset
 from memtrack.data.manifest import write_manifest
 from memtrack.data.prepared import PreparedData
@@ -26,6 +27,7 @@ from memtrack.ensembles.fingerprint import ensemble_fingerprint
 from memtrack.ensembles.network_folder import NetworkFolder
 from memtrack.ensembles.training import chunks, open_run, train_missing, training_device
 from memtrack.report.memorization import MemorizationReport
+from memtrack.runs.code import code_hash
 from memtrack.stages import load_with_variant
 from memtrack.terminal.entry_point import entry_point
 from memtrack.terminal.progress import Progress
@@ -61,15 +63,19 @@ def main() -> None:
     def groups(size: int) -> Iterator[range]:
         return chunks(range(options.models), size if options.standard_error is None else min(size, CHECK))
 
-    with NetworkFolder.claimed(name, fingerprint, samples, folder) as work:
-        logged = options.model_dump(mode="json", exclude={"variants", "published", "recipe"})
+    log_odds_key = code_hash("memtrack.ensembles.confident_trainer")[:12] if options.privacy else None
+    with NetworkFolder.claimed(name, fingerprint, samples, folder, log_odds_key) as work:
+        unlogged = {"variants", "published", "recipe", *(() if options.privacy else ("privacy",))}
+        logged = options.model_dump(mode="json", exclude=unlogged)
         run = open_run(params, variant, "memorization", fingerprint, {"memorization": logged})
-        training = train_missing(work, params, data, variant, members, groups, device)
+        training = train_missing(
+            work, params, data, variant, members, groups, device, log_odds=options.privacy
+        )
         with run.ended_with_error():
             with closing(training) as trained:
                 counts = _estimate(params, work.networks, members, trained, run, samples[0], name)
             work.publish(folder, range(counts.networks))
-            report = _report(data, variant, work.networks, counts, members)
+            report = _report(data, variant, work.networks, counts, members, options.privacy)
             report.write(folder)
             write_json(report.metrics, folder / "metrics.json")
             write_manifest(folder, fingerprint.causes, {name: folder / name for name in READ_BACK})
@@ -120,24 +126,30 @@ def _report(
     networks: CorrectPredictions,
     counts: Counts,
     members: Callable[[int], Flags],
+    privacy: bool,
 ) -> MemorizationReport:
-    """The report on the estimate, with its influential pairs."""
+    """The report on the estimate, with its influential pairs and, if they are wanted, the privacy scores."""
     numbers = range(counts.networks)
     right = networks.flags("test", numbers)
     memorized = np.flatnonzero(counts.memorization > MEMORIZED)
-    trained_on = np.stack([members(number)[memorized] for number in numbers])
-    pairs = influential_pairs(memorized, trained_on, right, PAIRS)
-    return MemorizationReport(data, variant, counts, pairs, right)
+    trained_on = np.stack([members(number) for number in numbers])
+    pairs = influential_pairs(memorized, trained_on[:, memorized], right, PAIRS)
+    attack = Attack.of(trained_on, networks.log_odds(numbers)) if privacy else None
+    return MemorizationReport(data, variant, counts, pairs, right, attack)
 
 
 def _log(run: Run, folder: Path, ids: Sequence[str], report: MemorizationReport) -> None:
     estimates = ("memorization", "standard_error", "out_of_sample")
     arrays = {f"memorization/{name}": getattr(report.counts, name).astype(np.float32) for name in estimates}
+    if report.attack is not None:
+        arrays["memorization/lira"] = report.attack.lira.astype(np.float32)
     arrays["memorization/ids"] = np.array(ids)
     tables = ("memorization.csv", "influence.csv", "test.csv", "metrics.json")
     files = {f"memorization/{name}": folder / name for name in tables}
     files |= {f"pictures/{path.name}": path for path in sorted((folder / "pictures").glob("*.png"))}
-    numbers = {key: float(value) for key, value in report.metrics.model_dump(exclude_none=True).items()}
+    measured = report.metrics.model_dump(exclude_none=True)
+    attacked = {f"privacy/{key}": value for key, value in measured.pop("privacy", {}).items()}
+    numbers = {key: float(value) for key, value in {**measured, **attacked}.items()}
     run.results(files, numbers, arrays, step=report.metrics.models)
 
 

@@ -45,7 +45,9 @@ class Here:
             yield call, getattr(self._trainer, method)(*call)
 
 
-def trained(monkeypatch: pytest.MonkeyPatch, *, dropout: float, together: int | None) -> list[int]:
+def trained(
+    monkeypatch: pytest.MonkeyPatch, *, dropout: float, together: int | None, log_odds: bool = False
+) -> list[int]:
     """The sizes of the groups that 12 networks are trained in."""
     pixels = np.random.default_rng(0).integers(0, 256, (30, 1, 4, 4), dtype=np.uint8)
     names, splits = [f"s{number:02}" for number in range(30)], ["train"] * 24 + ["test"] * 6
@@ -70,10 +72,41 @@ def trained(monkeypatch: pytest.MonkeyPatch, *, dropout: float, together: int | 
     members = partial(subset, 24, share=0.7, seed=0)
     fingerprint = ensemble_fingerprint(chosen, data, variant, CPU)
     groups = partial(training.chunks, range(12))
+    if log_odds:
+        check_log_odds(chosen, data, variant, members, groups, fingerprint)
+        return []
     with NetworkFolder.claimed("clean", fingerprint, (24, 6)) as folder:
         done = list(training.train_missing(folder, chosen, data, variant, members, groups, CPU))
     assert sorted(number for group in done for number in group) == list(range(12))
     return [len(group) for group in done]
+
+
+def check_log_odds(chosen: Any, data: Any, variant: Any, members: Any, groups: Any, fingerprint: Any) -> None:
+    """An estimate that is stopped and gone on with has the log odds of all networks."""
+    reserve = partial(NetworkFolder.claimed, "clean", fingerprint, (24, 6))
+    start = partial(training.train_missing, params=chosen, data=data, variant=variant, members=members,
+                    groups=groups, device=CPU)  # fmt: skip
+    with reserve() as folder:
+        list(start(folder))
+        plain = folder.networks
+        folder.publish(Path("results"), range(12))
+    with reserve(Path("results"), log_odds_key="code") as folder:
+        assert len(folder.networks) == 0, "networks without log odds do not count"
+        assert next(start(folder, log_odds=True)) == (0, 1, 2, 3, 4)
+    with reserve(log_odds_key="code") as folder:
+        assert len(folder.networks) == 5
+        assert [len(group) for group in start(folder, log_odds=True)] == [5, 2]
+        odds = folder.networks.log_odds(range(12))
+        for split in ("train", "test"):
+            assert (folder.networks.flags(split, range(12)) == plain.flags(split, range(12))).all()
+    assert ((odds > 0) == plain.flags("train", range(12))).all(), "there are two classes"
+    assert odds.std(axis=1).min() > 0
+    with reserve() as folder:
+        assert len(folder.networks) == 12, "those without log odds stay"
+
+
+def test_log_odds_of_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained(monkeypatch, dropout=0.0, together=5, log_odds=True)
 
 
 def test_one_by_one_with_a_sentence(

@@ -15,12 +15,14 @@ import torch
 from mlflow import MlflowClient
 from numpy.typing import NDArray
 from project_clone import CODE, NO_STORE, Project
-from scipy.stats import pearsonr
+from scipy.stats import pearsonr, spearmanr
 from scipy.stats import t as student
+from sklearn.metrics import roc_auc_score
 from torch.nn.functional import cross_entropy
 
 from memtrack.core.memorization.correct_predictions import CorrectPredictions
 from memtrack.core.memorization.estimates import Counts
+from memtrack.core.memorization.membership import likelihood_ratios, lira
 from memtrack.core.memorization.subsets import subset
 from memtrack.core.training import models
 from memtrack.tune.plan import halves
@@ -256,6 +258,29 @@ def test_agreement(estimated: dict[str, bytes], project: Project) -> None:
     assert pictures == {"scatter.png", *(f"disagree_{name}.png" for name in found.index)}
     output = project.run("python", "-m", "memtrack.results")
     assert f"{found['pearson']['curvature']:.2f} [" in output
+
+
+def test_the_privacy_score(estimated: dict[str, bytes], project: Project) -> None:
+    """The networks are trained again for it and are the same. It agrees with mem, and is among the scores."""
+    project.edit("memorization.privacy", True)
+    output = project.stage("memorization", "noisy")
+    assert "a likelihood-ratio attack tells members" in output
+    with np.load(project.folder / RESULTS / "networks.npz") as arrays:
+        odds = arrays["log_odds"]
+    assert ((odds > 0) == networks(project)[0]).all()  # there are two classes
+    members = np.array([subset(32, number, share=0.7, seed=0) for number in range(MODELS)])
+    found = table(project)
+    assert found["lira"].tolist() == pytest.approx(lira(members, likelihood_ratios(members, odds)).tolist())
+    measured = json.loads((project.folder / RESULTS / "metrics.json").read_text())["privacy"]
+    assert measured["spearman"] == pytest.approx(spearmanr(found["lira"], found["memorization"])[0])
+    assert measured["spearman"] > 0.5
+    assert measured["auroc"] == pytest.approx(roc_auc_score(found["corrupted"], found["lira"]))
+    project.stage("agreement", "noisy")
+    judged = pd.read_csv(project.folder / "results/agreement/noisy/agreement.csv").set_index("score")
+    assert judged["spearman"]["lira"] == pytest.approx(measured["spearman"], abs=1e-6)
+    project.edit("memorization.privacy", False)
+    project.stage("memorization", "noisy")
+    assert left(project) == estimated
 
 
 def test_utility(estimated: dict[str, bytes], project: Project) -> None:

@@ -32,6 +32,11 @@ class MemorizationParams(Section):
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="Precision of the forward passes."
     )
+    privacy: bool = Field(
+        False,
+        description="Also keep how sure each network is of each training sample (4 bytes), and compute the "
+        "privacy score `lira` from it.",
+    )
     published: dict[VariantName, InputPath] = Field(
         {},
         description="For a variant, a file with memorization that others have estimated, in the format that "

@@ -7,7 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from memtrack.core.memorization.correct_predictions import CorrectPredictions, DamagedNetworks, Flags
+from memtrack.core.memorization.correct_predictions import (
+    CorrectPredictions,
+    DamagedNetworks,
+    Flags,
+    OtherNetworks,
+)
 
 PATH = Path("networks.npz")
 
@@ -89,3 +94,37 @@ def test_other_networks_are_not_taken(other: CorrectPredictions, drawn: tuple[Fl
     with pytest.raises(DamagedNetworks, match="holds other networks"):
         other.read(PATH)
     assert len(other) == 0
+
+
+def test_log_odds_are_kept_where_they_are_wanted(drawn: tuple[Flags, Flags]) -> None:
+    """Networks without them, or with those of other code, are not taken."""
+    odds = np.random.default_rng(1).normal(size=(9, 37)).astype(np.float32)
+    with_odds = CorrectPredictions("here", (37, 11), "code")
+    with_odds.add([4, 8, 0], *(flags[[4, 8, 0]] for flags in drawn), odds[[4, 8, 0]])
+    with_odds.write(PATH, [0, 8])
+    found = CorrectPredictions("here", (37, 11), "code")
+    assert found.read(PATH) == [0, 8]
+    assert (found.log_odds([8, 0]) == odds[[8, 0]]).all()
+    assert found.log_odds([8]).dtype == np.float32
+    content = PATH.read_bytes()
+    found.write(PATH, [0, 8])
+    assert PATH.read_bytes() == content
+    plain = empty()
+    assert plain.read(PATH) == [0, 8]
+    plain.write(PATH, [0, 8])
+    holding([0, 8], drawn).write(PATH.with_name("other.npz"), [0, 8])
+    assert PATH.read_bytes() == PATH.with_name("other.npz").read_bytes()
+    for key in ("code", "newer"):
+        if key == "newer":
+            PATH.write_bytes(content)
+        lacking = CorrectPredictions("here", (37, 11), key)
+        with pytest.raises(OtherNetworks, match="holds no log odds"):
+            lacking.read(PATH)
+        assert 0 not in lacking
+    for damaged in (odds[[0, 8], :36], odds[[0, 8]].astype(np.float64)):
+        train, test = (np.packbits(flags[[0, 8]], axis=1) for flags in drawn)
+        np.savez(
+            PATH, key="here", numbers=[0, 8], train=train, test=test, log_odds=damaged, log_odds_key="code"
+        )
+        with pytest.raises(OtherNetworks, match="holds no log odds"):
+            found.read(PATH)

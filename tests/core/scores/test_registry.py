@@ -108,7 +108,8 @@ def test_ranks(values: list[float], expected: list[int]) -> None:
     assert found.tolist() == expected
 
 
-COSTLY = {"vog", "grand", "critical_sample_ratio", "cg_score", "tracin", "arnoldi"}
+COSTLY = {"vog", "grand", "critical_sample_ratio", "cg_score", "tracin", "arnoldi",
+          "holdout_loss", "rho", "ssft"}  # fmt: skip
 
 
 def test_costly_scores_say_what_they_cost_and_are_not_computed_unless_they_are_asked_for() -> None:
