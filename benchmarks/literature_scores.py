@@ -29,8 +29,11 @@ from numpy.typing import NDArray
 from memtrack.config import params
 from memtrack.core.evaluation.detection import auroc
 from memtrack.core.scores import SCORES, Need, compute
+from memtrack.core.scores.halves import Halves
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
+from memtrack.runs.halves import SplitTraining, halves_of
+from memtrack.runs.networks import chosen_device
 from memtrack.runs.trained import TrainedRun
 from memtrack.tune.trained_variant import TrainedVariant
 
@@ -54,32 +57,49 @@ def run(work: Path, seeds: list[int], epochs: int | None) -> None:
             if not (folder / "results/train" / variant / "metrics.json").exists():
                 base.stage(folder, "corrupt", variant)
                 base.stage(folder, "train", variant)
-            if not (folder / f"{variant}.json").exists():
-                found = json.dumps(measured(folder, variant), indent=1)
-                (folder / f"{variant}.json").write_text(found)
+            file = folder / f"{variant}.json"
+            found = json.loads(file.read_text()) if file.exists() else {}
+            if missing := [name for name in SCORES if name not in found]:
+                file.write_text(json.dumps(found | measured(folder, variant, missing), indent=1))
 
 
-def measured(folder: Path, variant: str) -> dict[str, dict[str, float]]:
+def measured(folder: Path, variant: str, names: list[str]) -> dict[str, dict[str, float]]:
     """For each score its AUROC and its cost beyond the training, in trainings without recording."""
     recorded = base.costs(folder, variant)
     with chdir(folder):
         training = training_seconds(variant)
         loaded, data = params.load(), PreparedData()
         labels = VariantData(variant, data)
-        found = {}
-        for name, score in SCORES.items():
+        found, halves, halving = {}, None, 0.0
+        if any(Need.HALVES in SCORES[name].needs for name in names):
+            halving, halves = timed(partial(of_halves, loaded, data, labels))
+        for name in names:
+            score = SCORES[name]
             # a new one for each score, so that none finds the neighbours of another
             trained = TrainedRun(loaded, data, labels, Path("results/train") / variant, f"train@{variant}")
-            seconds, values = timed(partial(computed, trained, name))
+            seconds, values = timed(partial(computed, trained, name, halves))
+            seconds += halving * (Need.HALVES in score.needs)
             cost = base.cost(name, recorded) - 1 if score.needs == (Need.EPOCHS,) else seconds / training
             found[name] = {"auroc": auroc(labels.corrupted, values), "cost": cost}
             print(f"{variant}, {name}: AUROC {found[name]['auroc']:.3f}, cost {cost:.2f}", flush=True)
         return found
 
 
-def computed(trained: TrainedRun, name: str) -> NDArray[np.float64]:
+def computed(trained: TrainedRun, name: str, halves: Halves | None) -> NDArray[np.float64]:
     """A score of a training, (N,)."""
-    return compute(name, trained.evidence([name]))
+    return compute(name, {**trained.evidence([name]), Need.HALVES: halves})
+
+
+def of_halves(loaded: params.Params, data: PreparedData, labels: VariantData) -> Halves:
+    """Train on each half of the samples, and then on the other one."""
+    halves = halves_of(labels, loaded.halves.seed)
+    loss, forgotten = np.zeros((2, len(labels.ids)))
+    for own, other in (halves, halves[::-1]):
+        training = SplitTraining(loaded, data, labels, own, other, chosen_device(loaded.train))
+        for epoch in range(1, training.epochs + 1):
+            training.run_epoch(epoch)
+        loss[other], forgotten[own] = training.holdout_loss, training.forgotten
+    return Halves(loss, forgotten)
 
 
 def training_seconds(variant: str) -> float:

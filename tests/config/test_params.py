@@ -214,6 +214,7 @@ def test_what_a_file_says_is_what_is_loaded() -> None:
                 "schedule": {"kind": "constant"},
             },
             "precision": "bfloat16",
+            "privacy": True,
             "published": {"noisy": "data/raw/published.npz"},
         },
         "clean": {
