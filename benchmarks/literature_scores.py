@@ -94,12 +94,14 @@ def of_halves(loaded: params.Params, data: PreparedData, labels: VariantData) ->
     """Train on each half of the samples, and then on the other one."""
     halves = halves_of(labels, loaded.halves.seed)
     loss, forgotten = np.zeros((2, len(labels.ids)))
+    probabilities = np.zeros((len(labels.ids), len(data.info.classes)))
     for own, other in (halves, halves[::-1]):
         training = SplitTraining(loaded, data, labels, own, other, chosen_device(loaded.train))
         for epoch in range(1, training.epochs + 1):
             training.run_epoch(epoch)
         loss[other], forgotten[own] = training.holdout_loss, training.forgotten
-    return Halves(loss, forgotten)
+        probabilities[other] = training.probabilities()
+    return Halves(loss, probabilities, labels.given, forgotten)
 
 
 def training_seconds(variant: str) -> float:

@@ -11,35 +11,36 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from memtrack.config.errors import InputError
+from memtrack.core.kept_files import write_array
+from memtrack.core.scores.confident_learning import confident_joint
+from memtrack.core.scores.halves import Halves
 from memtrack.data.variants import VariantData
 from memtrack.report.metrics import HalvesMetrics
-from memtrack.report.sample_tables import HALVES as TABLE
-from memtrack.report.sample_tables import read_halves, write_csv
+from memtrack.report.sample_tables import HALVES, PROBABILITIES, read_halves, write_csv
 
-__all__ = ["TABLE", "is_whole", "write"]
+FILES = (HALVES, PROBABILITIES)
 
 
 def write(
-    variant: VariantData,
-    first: NDArray[np.int64],
-    holdout_loss: NDArray[np.float32],
-    forgotten: NDArray[np.int64],
-    epochs: int,
-    folder: Path,
+    variant: VariantData, first: NDArray[np.int64], found: Halves, epochs: int, folder: Path
 ) -> HalvesMetrics:
-    """Write halves.csv; returns the content of metrics.json.
+    """Write halves.csv and probabilities.npy; returns the content of metrics.json.
 
     Args:
-        first: the rows of the first half. holdout_loss, forgotten: see `memtrack.core.scores.halves.Halves`.
-        epochs: the number of epochs on each half.
+        first: the rows of the first half. epochs: the number of epochs on each half.
     """
     half = np.full(len(variant.ids), 2)
     half[first] = 1
-    table = {"id": variant.ids, "half": half, "holdout_loss": holdout_loss, "forgotten": forgotten}
-    write_csv(pd.DataFrame(table), folder / TABLE)
+    loss, forgotten = found.holdout_loss.astype(np.float32), found.forgotten.astype(np.int64)
+    columns = {"holdout_loss": loss, "forgotten": forgotten}
+    write_csv(pd.DataFrame({"id": variant.ids, "half": half, **columns}), folder / HALVES)
+    write_array(folder / PROBABILITIES, found.probabilities.astype(np.float32))
+    joint = confident_joint(found.labels, found.probabilities)
     return HalvesMetrics(
-        mean_holdout_loss=float(holdout_loss.mean(dtype=np.float64)),
-        forgotten=float((forgotten <= epochs).mean()),
+        mean_holdout_loss=float(found.holdout_loss.mean()),
+        holdout_accuracy=float((found.probabilities.argmax(axis=1) == found.labels).mean()),
+        wrong=float(joint.sum() - joint.trace()),
+        forgotten=float((found.forgotten <= epochs).mean()),
     )
 
 

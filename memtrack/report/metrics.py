@@ -130,17 +130,22 @@ class SuspectsMetrics(StrictModel):
 
 
 class HalvesMetrics(StrictModel):
-    """metrics.json of stage halves; all None if the variant is not in halves.variants. mean_holdout_loss: of
-    all samples, each in the network of the other half; forgotten: the share of the samples that are
+    """metrics.json of stage halves; all None if the variant is not in halves.variants.
+
+    mean_holdout_loss, holdout_accuracy: of all samples, each in the network of the other half. wrong: the
+    number of wrong labels, estimated by confident learning. forgotten: the share of the samples that are
     misclassified after their network was trained on the other half."""
 
     mean_holdout_loss: float | None = None
+    holdout_accuracy: Fraction | None = None
+    wrong: float | None = None
     forgotten: Fraction | None = None
 
     def in_words(self) -> str:
         """The numbers in a sentence."""
         return (
-            f"mean loss {self.mean_holdout_loss:.4f} in networks that never saw the sample; "
+            f"in networks that never saw the sample, mean loss {self.mean_holdout_loss:.4f} and accuracy "
+            f"{self.holdout_accuracy:.3f}; about {self.wrong:.0f} labels are wrong by confident learning; "
             f"{self.forgotten:.1%} of the samples are forgotten while the other half is learned"
         )
 

@@ -84,7 +84,7 @@ def _unguarded(texts: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
 
 
 TABLE = "scores.csv"
-HALVES = "halves.csv"
+HALVES, PROBABILITIES = "halves.csv", "probabilities.npy"
 LIRA = "lira"
 """The column of the privacy score in memorization.csv."""
 SUSPECTS = "suspects.csv"
@@ -127,14 +127,14 @@ def read_suggestions(
     return table.numbers("mislabelled").astype(np.float64), table.text("suggested_label").tolist()
 
 
-def read_halves(
-    folder: Path, variant: VariantData, made_from: Mapping[str, Any]
-) -> dict[str, NDArray[np.float64]]:
-    """What the networks of stage halves say, each (N,), from halves.csv in `folder`: `holdout_loss` and
-    `forgotten`, see `memtrack.core.scores.halves.Halves`. It should be made from `made_from`, see
-    `halves_causes`."""
-    table = _Table(folder, HALVES, made_from, variant.ids, f"run `dvc repro halves@{variant.name}`")
-    return {name: table.numbers(name).astype(np.float64) for name in ("holdout_loss", "forgotten")}
+def read_halves(folder: Path, variant: VariantData, made_from: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """What the networks of stage halves say, from `folder`: `holdout_loss`, `forgotten` and `probabilities`,
+    see `memtrack.core.scores.halves.Halves`. It should be made from `made_from`, see `halves_causes`."""
+    remedy = f"run `dvc repro halves@{variant.name}`"
+    table = _Table(folder, HALVES, made_from, variant.ids, remedy)
+    found = {name: table.numbers(name).astype(np.float64) for name in ("holdout_loss", "forgotten")}
+    with KeptFolder(folder, remedy).reading(PROBABILITIES) as path:
+        return {**found, "probabilities": np.load(path, allow_pickle=False).astype(np.float64)}
 
 
 def _suspects(folder: Path, variant: VariantData, made_from: Mapping[str, Any]) -> _Table:

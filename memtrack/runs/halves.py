@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from memtrack.config.params import Params
 from memtrack.core.labels.splits import first_half
+from memtrack.core.recording.eval_mode import frozen_eval
 from memtrack.core.recording.logits import record_logits
 from memtrack.data.batches import variant_batches
 from memtrack.data.prepared import PreparedData
@@ -61,6 +63,7 @@ class SplitTraining:
         self.epochs = 2 * self._each
         self.holdout_loss: NDArray[Any] = np.zeros(len(other), dtype=np.float32)
         self._least = float("inf")
+        self._best: dict[str, Tensor] = {}
         self.last_right: NDArray[np.int64] = np.zeros(len(own), dtype=np.int64)
         self._fitting = self._fit(self._own)
 
@@ -86,12 +89,24 @@ class SplitTraining:
         mean = float(found["loss"].mean(dtype=np.float64))
         if mean < self._least:
             self._least, self.holdout_loss = mean, found["loss"]
+            state = self._fitting.model.state_dict()
+            self._best = {name: part.cpu().clone() for name, part in state.items()}
+
+    def probabilities(self) -> NDArray[np.float32]:
+        """The probabilities of all classes of the other half (M, C), in the network that `holdout_loss` is
+        of. The training must have ended."""
+        model = self._fitting.model
+        model.load_state_dict(self._best)
+        with frozen_eval(model), torch.no_grad():
+            parts = [model(inputs).float().softmax(1).cpu() for inputs, _ in self._batches(self._other)]
+        return torch.cat(parts).numpy()
 
     def state(self) -> dict[str, Any]:
         """Everything that training resumes from."""
         return {
             "fitting": self._fitting.state(),
             "least": self._least,
+            "best": self._best,
             "holdout_loss": torch.from_numpy(self.holdout_loss),
             "last_right": torch.from_numpy(self.last_right),
         }
@@ -101,7 +116,7 @@ class SplitTraining:
         if epoch > self._each:
             self._fitting = self._fit(self._other)
         self._fitting.load_state(state["fitting"])
-        self._least = state["least"]
+        self._least, self._best = state["least"], state["best"]
         self.holdout_loss = state["holdout_loss"].cpu().numpy()
         self.last_right = state["last_right"].cpu().numpy()
 

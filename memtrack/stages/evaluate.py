@@ -85,7 +85,8 @@ def evaluate(
         names = {key: None for key in names if key not in of_halves}
     evidence = dict(run.evidence(names))
     if halves is not None:
-        evidence[Need.HALVES] = Halves(**read_halves(halves, variant, halves_causes(params, variant)))
+        numbers = read_halves(halves, variant, halves_causes(params, variant))
+        evidence[Need.HALVES] = Halves(**numbers, labels=variant.given)
     try:
         scores = {key: known[key] if key in known else compute(key, evidence) for key in names}
     except LookupError as error:

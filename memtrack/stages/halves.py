@@ -40,6 +40,7 @@ def main() -> None:
         _train(params, name, folder)
     else:
         (folder / "halves.csv").write_text("id\n")
+        (folder / "probabilities.npy").write_bytes(b"")
         write_json(HalvesMetrics(), folder / "metrics.json")
         write_manifest(folder, {}, {})
         print(f"{name}: is not in halves.variants: nothing to do")
@@ -50,6 +51,7 @@ def _train(params: Params, name: str, folder: Path) -> None:
     # these take seconds to import, and most variants do not need them
     import numpy as np
 
+    from memtrack.core.scores.halves import Halves
     from memtrack.data.prepared import PreparedData
     from memtrack.data.variants import VariantData
     from memtrack.report import halves as report
@@ -69,7 +71,8 @@ def _train(params: Params, name: str, folder: Path) -> None:
     work = project_root() / WORK / f"{name}-{fingerprint.key}"
     work.mkdir(parents=True, exist_ok=True)
     halves = halves_of(variant, params.halves.seed)
-    loss, forgotten = np.zeros(len(variant.ids), dtype=np.float32), np.zeros(len(variant.ids), dtype=np.int64)
+    loss, forgotten = np.zeros((2, len(variant.ids)))
+    probabilities = np.zeros((len(variant.ids), len(data.info.classes)))
     with FileLock(work / "lock"):
         for number, (own, other) in enumerate((halves, halves[::-1]), start=1):
             training = SplitTraining(params, data, variant, own, other, device)
@@ -77,9 +80,11 @@ def _train(params: Params, name: str, folder: Path) -> None:
             epochs = Progress(range(1, training.epochs + 1), f"train on half {number} of {name}")
             _run(training, states, iter(epochs), device)
             loss[other], forgotten[own] = training.holdout_loss, training.forgotten
-        metrics = report.write(variant, halves[0], loss, forgotten, params.train.epochs, folder)
+            probabilities[other] = training.probabilities()
+        found = Halves(loss, probabilities, variant.given, forgotten)
+        metrics = report.write(variant, halves[0], found, params.train.epochs, folder)
         write_json(metrics, folder / "metrics.json")
-        write_manifest(folder, fingerprint.causes, {report.TABLE: folder / report.TABLE})
+        write_manifest(folder, fingerprint.causes, {file: folder / file for file in report.FILES})
     shutil.rmtree(work)
     print(f"{name}: {metrics.in_words()}")
 

@@ -72,11 +72,12 @@ def test_both_parts_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Fitting, "run_epoch", watched)
     training = SplitTraining(chosen, data, variant, own, other, CPU)
-    labels, losses, right = torch.from_numpy(variant.given), [], []
+    labels, losses, odds, right = torch.from_numpy(variant.given), [], [], []
     for epoch in range(1, training.epochs + 1):
         training.run_epoch(epoch)
         ended = training._fitting._trainer.trained.state_dict()
         found = logits(training._fitting.model, data, variant)
+        odds.append(found.softmax(1)[torch.from_numpy(other)].numpy())
         losses.append(cross_entropy(found, labels, reduction="none")[torch.from_numpy(other)].numpy())
         right.append((found.argmax(1) == labels).numpy()[own])
         if epoch == EPOCHS:
@@ -87,6 +88,7 @@ def test_both_parts_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(torch.equal(part, began[EPOCHS][1][name]) for name, part in first.items())
     best = int(np.argmin([values.mean() for values in losses[:EPOCHS]]))
     np.testing.assert_allclose(training.holdout_loss, losses[best], rtol=1e-4)
+    np.testing.assert_allclose(training.probabilities(), odds[best], rtol=1e-4)
     forgotten = []
     for sample in range(len(own)):
         stays = [
@@ -121,6 +123,7 @@ def test_a_training_that_is_gone_on_with_ends_alike(stop: int) -> None:
         rest.run_epoch(epoch)
     assert rest.holdout_loss.tolist() == whole.holdout_loss.tolist()
     assert rest.forgotten.tolist() == whole.forgotten.tolist()
+    assert rest.probabilities().tolist() == whole.probabilities().tolist()
 
 
 @pytest.mark.parametrize("kind", ["pixels", "conflicting_duplicates"])
@@ -157,6 +160,8 @@ def test_the_stage_goes_on_and_does_nothing_twice(
         assert table["forgotten"][rows].tolist() == training.forgotten.tolist()
         assert table["holdout_loss"][others].to_numpy() == pytest.approx(training.holdout_loss)
         assert (table["half"][rows] == half).all()
+        saved = np.load(folder / "probabilities.npy")
+        assert saved[others].tolist() == training.probabilities().tolist()
     assert table["id"].tolist() == variant.ids
 
     done: list[int] = []

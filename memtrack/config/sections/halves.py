@@ -9,7 +9,7 @@ from memtrack.config.sections.base import Section, Seed, VariantNames
 
 class HalvesParams(Section):
     """Networks that are trained on one half of the samples and then on the other one. They give the scores
-    `holdout_loss`, `rho` and `ssft`."""
+    `holdout_loss`, `rho`, `confident_learning` and `ssft`."""
 
     variants: VariantNames = Field((), description="The variants to do this for; []: none.")
     seed: Seed = Field(0, description="Seed of the split into halves.")

@@ -7,6 +7,7 @@ score has its own file, named after its method. Import a new file here: the impo
 from memtrack.core.scores import (  # noqa: F401  (registers their scores)
     arnoldi,
     cg_score,
+    confident_learning,
     critical_sample_ratio,
     from_trajectory,
     grand,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from memtrack.core.scores.registry import Need, Values, score
 
@@ -21,12 +22,15 @@ class Halves:
 
     Attributes:
         holdout_loss: the loss of each sample in the network that was trained on the other half, (N,).
+        probabilities: of all classes in the same network, (N, C). labels: the given labels, int64 (N,).
         forgotten: the epoch of the training on the other half from which the sample stays misclassified,
             counted from 1, in the network that was trained on the sample's own half before. It is the number
             of epochs + 1 if the sample is classified correctly at the end; (N,).
     """
 
     holdout_loss: Values
+    probabilities: Values
+    labels: NDArray[np.int64]
     forgotten: Values
 
 

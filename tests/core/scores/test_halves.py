@@ -12,7 +12,12 @@ from memtrack.core.scores.halves import Halves
 LOSS = {2: np.array([9.0, 9.0, 9.0], dtype=np.float32), 4: np.array([0.25, 0.5, 0.125], dtype=np.float32)}
 EVIDENCE = {
     Need.EPOCHS: InMemoryTrajectory({"loss": LOSS}),
-    Need.HALVES: Halves(holdout_loss=np.array([0.5, 0.5, 4.0]), forgotten=np.array([6.0, 3.0, 1.0])),
+    Need.HALVES: Halves(
+        holdout_loss=np.array([0.5, 0.5, 4.0]),
+        probabilities=np.array([[0.75, 0.25], [0.25, 0.75], [0.125, 0.875]]),
+        labels=np.array([0, 1, 0]),
+        forgotten=np.array([6.0, 3.0, 1.0]),
+    ),
 }
 
 
@@ -21,6 +26,8 @@ EVIDENCE = {
     [
         ("holdout_loss", [0.5, 0.5, 4.0]),
         ("rho", [0.25, 0.0, 3.875]),  # minus (the run's loss - the holdout loss)
+        # the thresholds are 0.4375 and 0.75
+        ("confident_learning", [-0.5 - 0.3125, -0.1875, 0.125 + 0.3125]),
         ("ssft", [-6.0, -3.0, -1.0]),  # who is forgotten first is the most suspect
     ],
 )
