@@ -35,6 +35,7 @@ from memtrack.data.variants import VariantData
 from memtrack.runs.halves import SplitTraining, halves_of
 from memtrack.runs.networks import chosen_device
 from memtrack.runs.trained import TrainedRun
+from memtrack.runs.turn_over import TurnOverTraining
 from memtrack.tune.trained_variant import TrainedVariant
 
 RESULTS = Path(__file__).parent / "results" / "literature_scores"
@@ -77,7 +78,10 @@ def measured(folder: Path, variant: str, names: list[str]) -> dict[str, dict[str
             score = SCORES[name]
             # a new one for each score, so that none finds the neighbours of another
             trained = TrainedRun(loaded, data, labels, Path("results/train") / variant, f"train@{variant}")
-            seconds, values = timed(partial(computed, trained, name, halves))
+            if Need.TURN_OVER in score.needs:
+                seconds, values = timed(partial(turned_over, loaded, data, labels))
+            else:
+                seconds, values = timed(partial(computed, trained, name, halves))
             seconds += halving * (Need.HALVES in score.needs)
             cost = base.cost(name, recorded) - 1 if score.needs == (Need.EPOCHS,) else seconds / training
             found[name] = {"auroc": auroc(labels.corrupted, values), "cost": cost}
@@ -102,6 +106,14 @@ def of_halves(loaded: params.Params, data: PreparedData, labels: VariantData) ->
         loss[other], forgotten[own] = training.holdout_loss, training.forgotten
         probabilities[other] = training.probabilities()
     return Halves(loss, probabilities, labels.given, forgotten)
+
+
+def turned_over(loaded: params.Params, data: PreparedData, labels: VariantData) -> NDArray[np.float64]:
+    """Train with turn-over dropout; the score, (N,)."""
+    training = TurnOverTraining(loaded, data, labels, chosen_device(loaded.train), loaded.halves.seed)
+    for epoch in range(1, loaded.train.epochs + 1):
+        training.run_epoch(epoch)
+    return training.self_influence()
 
 
 def training_seconds(variant: str) -> float:

@@ -128,9 +128,13 @@ def cross_field_problems(params: Params) -> Broken:
     for number, name in enumerate(params.evaluate.scores or ()):
         if problem := window_problem(name, params.recorded_epochs()):
             found.append((("evaluate", "scores", number), problem))
-        if Need.HALVES in needs(name) and not params.halves.variants:
+        if {Need.HALVES, Need.TURN_OVER} & {*needs(name)} and not params.halves.variants:
             text = "needs networks of halves of the samples: name a variant in halves.variants"
             found.append((("evaluate", "scores", number), text))
+        elif Need.TURN_OVER in needs(name) and not params.halves.turn_over:
+            found.append(
+                (("evaluate", "scores", number), "needs another network: set halves.turn_over to true")
+            )
     for name in params.variants:
         if problem := labels_problem(name, params.variants):
             found.append((("variants", name, "labels"), problem))

@@ -12,35 +12,47 @@ from numpy.typing import NDArray
 
 from memtrack.config.errors import InputError
 from memtrack.core.kept_files import write_array
-from memtrack.core.scores.confident_learning import confident_joint
-from memtrack.core.scores.halves import Halves
+from memtrack.core.labels.confident import confident_joint
 from memtrack.data.variants import VariantData
 from memtrack.report.metrics import HalvesMetrics
-from memtrack.report.sample_tables import HALVES, PROBABILITIES, read_halves, write_csv
+from memtrack.report.sample_tables import (
+    HALVES,
+    PROBABILITIES,
+    TURN_OVER,
+    read_halves,
+    read_turn_over,
+    write_csv,
+)
 
-FILES = (HALVES, PROBABILITIES)
+FILES = (HALVES, PROBABILITIES, TURN_OVER)
 
 
 def write(
-    variant: VariantData, first: NDArray[np.int64], found: Halves, epochs: int, folder: Path
+    variant: VariantData,
+    first: NDArray[np.int64],
+    holdout_loss: NDArray[np.float64],
+    probabilities: NDArray[np.float64],
+    forgotten: NDArray[np.int64],
+    epochs: int,
+    folder: Path,
 ) -> HalvesMetrics:
     """Write halves.csv and probabilities.npy; returns the content of metrics.json.
 
     Args:
-        first: the rows of the first half. epochs: the number of epochs on each half.
+        first: the rows of the first half. holdout_loss, probabilities, forgotten: see
+            `memtrack.core.scores.halves.Halves`. epochs: the number of epochs on each half.
     """
     half = np.full(len(variant.ids), 2)
     half[first] = 1
-    loss, forgotten = found.holdout_loss.astype(np.float32), found.forgotten.astype(np.int64)
-    columns = {"holdout_loss": loss, "forgotten": forgotten}
+    columns = {"holdout_loss": holdout_loss.astype(np.float32), "forgotten": forgotten}
     write_csv(pd.DataFrame({"id": variant.ids, "half": half, **columns}), folder / HALVES)
-    write_array(folder / PROBABILITIES, found.probabilities.astype(np.float32))
-    joint = confident_joint(found.labels, found.probabilities)
+    write_array(folder / PROBABILITIES, probabilities.astype(np.float32))
+    joint = confident_joint(variant.given, probabilities)
     return HalvesMetrics(
-        mean_holdout_loss=float(found.holdout_loss.mean()),
-        holdout_accuracy=float((found.probabilities.argmax(axis=1) == found.labels).mean()),
+        mean_holdout_loss=float(holdout_loss.mean()),
+        holdout_accuracy=float((probabilities.argmax(axis=1) == variant.given).mean()),
         wrong=float(joint.sum() - joint.trace()),
-        forgotten=float((found.forgotten <= epochs).mean()),
+        forgotten=float((forgotten <= epochs).mean()),
     )
 
 
@@ -52,3 +64,20 @@ def is_whole(folder: Path, variant: VariantData, made_from: Mapping[str, Any]) -
         print(error)
         return False
     return (folder / "metrics.json").exists()
+
+
+def write_turn_over(folder: Path, found: NDArray[np.float64] | None) -> None:
+    """Write turn_over.npy; an empty file for None."""
+    if found is None:
+        (folder / TURN_OVER).write_bytes(b"")
+    else:
+        write_array(folder / TURN_OVER, found.astype(np.float32))
+
+
+def has_turn_over(folder: Path, variant: VariantData) -> bool:
+    """Whether turn_over.npy can be read."""
+    try:
+        read_turn_over(folder, variant)
+    except InputError:
+        return False
+    return True

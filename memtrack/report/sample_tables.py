@@ -84,7 +84,7 @@ def _unguarded(texts: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
 
 
 TABLE = "scores.csv"
-HALVES, PROBABILITIES = "halves.csv", "probabilities.npy"
+HALVES, PROBABILITIES, TURN_OVER = "halves.csv", "probabilities.npy", "turn_over.npy"
 LIRA = "lira"
 """The column of the privacy score in memorization.csv."""
 SUSPECTS = "suspects.csv"
@@ -135,6 +135,17 @@ def read_halves(folder: Path, variant: VariantData, made_from: Mapping[str, Any]
     found = {name: table.numbers(name).astype(np.float64) for name in ("holdout_loss", "forgotten")}
     with KeptFolder(folder, remedy).reading(PROBABILITIES) as path:
         return {**found, "probabilities": np.load(path, allow_pickle=False).astype(np.float64)}
+
+
+def read_turn_over(folder: Path, variant: VariantData) -> NDArray[np.float64]:
+    """The self-influence of each sample by turn-over dropout, (N,), from turn_over.npy in `folder`, of which
+    `read_halves` has read the rest."""
+    kept = KeptFolder(folder, f"run `dvc repro halves@{variant.name}`")
+    with kept.reading(TURN_OVER) as path:
+        found = np.load(path, allow_pickle=False).astype(np.float64)
+        if found.shape != (len(variant.ids),):
+            raise ValueError("other samples")
+    return found
 
 
 def _suspects(folder: Path, variant: VariantData, made_from: Mapping[str, Any]) -> _Table:

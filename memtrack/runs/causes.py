@@ -61,8 +61,7 @@ def evaluation_causes(params: Params, variant: VariantData) -> dict[str, Any]:
 
 def halves_causes(params: Params, variant: VariantData) -> dict[str, Any]:
     """What of the networks of halves the user chooses."""
-    split = params.halves.model_dump(mode="json", exclude={"variants"})
-    return {**training_causes(params, variant), "halves": split}
+    return {**training_causes(params, variant), "halves": {"seed": params.halves.seed}}
 
 
 def suspects_causes(params: Params, variant: VariantData) -> dict[str, Any]:

@@ -125,7 +125,7 @@ def halves_fingerprint(
 ) -> Fingerprint:
     """What the networks of halves depend on; raises as `training_fingerprint`."""
     training = training_fingerprint(params, data, variant, device)
-    code = {"code": code_hash("memtrack.runs.halves")}
+    code = {"code": code_hash("memtrack.runs.halves", "memtrack.runs.turn_over")}
     return Fingerprint(causes={**training.causes, **halves_causes(params, variant), **code})
 
 

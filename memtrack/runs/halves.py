@@ -65,7 +65,7 @@ class SplitTraining:
         self._least = float("inf")
         self._best: dict[str, Tensor] = {}
         self.last_right: NDArray[np.int64] = np.zeros(len(own), dtype=np.int64)
-        self._fitting = self._fit(self._own)
+        self._fitting, self._second = self._fit(self._own), False
 
     @property
     def forgotten(self) -> NDArray[np.int64]:
@@ -105,15 +105,17 @@ class SplitTraining:
         """Everything that training resumes from."""
         return {
             "fitting": self._fitting.state(),
+            "second": self._second,
             "least": self._least,
             "best": self._best,
             "holdout_loss": torch.from_numpy(self.holdout_loss),
             "last_right": torch.from_numpy(self.last_right),
         }
 
-    def load_state(self, epoch: int, state: dict[str, Any]) -> None:
-        """Resume from the `state` after an epoch."""
-        if epoch > self._each:
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Resume from the `state` of a training that was made with the same arguments."""
+        self._second = state["second"]
+        if self._second:
             self._fitting = self._fit(self._other)
         self._fitting.load_state(state["fitting"])
         self._least, self._best = state["least"], state["best"]
@@ -125,7 +127,7 @@ class SplitTraining:
         fitting = self._fit(self._other)
         kept = {name: part for name, part in state.items() if name in ("model", "average")}
         fitting.load_state({**fitting.state(), **kept})
-        self._fitting = fitting
+        self._fitting, self._second = fitting, True
 
     def _fit(self, part: VariantData) -> Fitting:
         return Fitting(self._params, self._data, part, self._device)

@@ -27,13 +27,15 @@ from memtrack.data.manifest import write_manifest
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.report.evaluation import Evaluation
-from memtrack.report.sample_tables import TABLE, read_halves, read_suspects
+from memtrack.report.sample_tables import TABLE, read_halves, read_suspects, read_turn_over
 from memtrack.runs.causes import evaluation_causes, halves_causes, suspects_causes
 from memtrack.runs.trained import TrainedRun
 from memtrack.stages import load_variant, variant_parser
 from memtrack.terminal.entry_point import entry_point
 from memtrack.tracking.run import Run, check_store
 
+BY_STAGE = {Need.HALVES, Need.TURN_OVER}
+"""What stage halves makes. Scores that need it are computed by default where it is there."""
 LOGGED = {"auroc", "auroc_low", "auroc_high", "average_precision", "precision_first_5", "recall_first_5"}
 """The measures of each score that are logged as MLflow metrics; the artifact metrics.json has all."""
 
@@ -77,16 +79,21 @@ def evaluate(
     variant = VariantData(name, data)
     run = TrainedRun(params, data, variant, trained, stage)
     known = {} if learned is None else read_suspects(learned, variant, suspects_causes(params, variant))
-    of_halves = {key for key in SCORES if Need.HALVES in needs(key)}
-    by_default = [key for key, score in SCORES.items() if score.by_default or (halves and key in of_halves)]
-    names = dict.fromkeys([SUSPICION, *(params.evaluate.scores or by_default)])
-    if halves is None and (left_out := [key for key in names if key in of_halves]):
-        print(f"{name}: without {', '.join(left_out)}: name {name} in halves.variants to have them")
-        names = {key: None for key in names if key not in of_halves}
+    lacking = set(BY_STAGE)
+    if halves is not None:
+        lacking = set() if params.halves.turn_over else {Need.TURN_OVER}
+    asked = params.evaluate.scores or tuple(
+        key for key, score in SCORES.items() if score.by_default or BY_STAGE & {*score.needs}
+    )
+    names = {key: None for key in (SUSPICION, *asked) if not lacking & {*needs(key)}}
+    if params.evaluate.scores and (left_out := [key for key in asked if key not in names]):
+        print(f"{name}: without {', '.join(left_out)}: section halves of params.yaml does not ask for them")
     evidence = dict(run.evidence(names))
     if halves is not None:
         numbers = read_halves(halves, variant, halves_causes(params, variant))
         evidence[Need.HALVES] = Halves(**numbers, labels=variant.given)
+        if params.halves.turn_over:
+            evidence[Need.TURN_OVER] = read_turn_over(halves, variant)
     try:
         scores = {key: known[key] if key in known else compute(key, evidence) for key in names}
     except LookupError as error:

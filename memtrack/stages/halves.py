@@ -7,7 +7,7 @@ epoch.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from memtrack.terminal.progress import Progress
 if TYPE_CHECKING:
     from memtrack.runs.checkpoints import States
     from memtrack.runs.halves import SplitTraining
+    from memtrack.runs.turn_over import TurnOverTraining
 
 WORK = Path(".memtrack/halves")
 """The folder of what is unfinished, in the project."""
@@ -40,7 +41,8 @@ def main() -> None:
         _train(params, name, folder)
     else:
         (folder / "halves.csv").write_text("id\n")
-        (folder / "probabilities.npy").write_bytes(b"")
+        for file in ("probabilities.npy", "turn_over.npy"):
+            (folder / file).write_bytes(b"")
         write_json(HalvesMetrics(), folder / "metrics.json")
         write_manifest(folder, {}, {})
         print(f"{name}: is not in halves.variants: nothing to do")
@@ -51,7 +53,6 @@ def _train(params: Params, name: str, folder: Path) -> None:
     # these take seconds to import, and most variants do not need them
     import numpy as np
 
-    from memtrack.core.scores.halves import Halves
     from memtrack.data.prepared import PreparedData
     from memtrack.data.variants import VariantData
     from memtrack.report import halves as report
@@ -59,43 +60,58 @@ def _train(params: Params, name: str, folder: Path) -> None:
     from memtrack.runs.fingerprint import halves_fingerprint
     from memtrack.runs.halves import SplitTraining, halves_of
     from memtrack.runs.networks import check_memory, chosen_device
+    from memtrack.runs.turn_over import TurnOverTraining
 
     data = PreparedData.current(params.data)
     data.keep_decoded(params.compute.image_cache_bytes)
     variant, device = VariantData(name, data), chosen_device(params.train)
     check_memory(params.train, data.info, len(variant.ids), device, robust=params.train)
     fingerprint = halves_fingerprint(params, data, variant, device)
-    if fingerprint.matches(folder) and report.is_whole(folder, variant, fingerprint.causes):
+    whole = fingerprint.matches(folder) and report.is_whole(folder, variant, fingerprint.causes)
+    turned = not params.halves.turn_over or (whole and report.has_turn_over(folder, variant))
+    if whole and turned:
         print(f"{name}: was trained before with these settings: nothing to do")
         return
     work = project_root() / WORK / f"{name}-{fingerprint.key}"
     work.mkdir(parents=True, exist_ok=True)
-    halves = halves_of(variant, params.halves.seed)
-    loss, forgotten = np.zeros((2, len(variant.ids)))
-    probabilities = np.zeros((len(variant.ids), len(data.info.classes)))
+
+    def run(training: SplitTraining | TurnOverTraining, part: str, epochs: int) -> None:
+        states = States(work / part.replace(" ", "_"), f"{part} of {fingerprint.key}")
+        _run(training, states, Progress(range(1, epochs + 1), f"train on {name}, {part}"), device)
+
     with FileLock(work / "lock"):
-        for number, (own, other) in enumerate((halves, halves[::-1]), start=1):
-            training = SplitTraining(params, data, variant, own, other, device)
-            states = States(work / str(number), f"half {number} of {fingerprint.key}")
-            epochs = Progress(range(1, training.epochs + 1), f"train on half {number} of {name}")
-            _run(training, states, iter(epochs), device)
-            loss[other], forgotten[own] = training.holdout_loss, training.forgotten
-            probabilities[other] = training.probabilities()
-        found = Halves(loss, probabilities, variant.given, forgotten)
-        metrics = report.write(variant, halves[0], found, params.train.epochs, folder)
-        write_json(metrics, folder / "metrics.json")
-        write_manifest(folder, fingerprint.causes, {file: folder / file for file in report.FILES})
+        if not whole:
+            halves = halves_of(variant, params.halves.seed)
+            loss, forgotten = np.zeros(len(variant.ids)), np.zeros(len(variant.ids), dtype=np.int64)
+            probabilities = np.zeros((len(variant.ids), len(data.info.classes)))
+            for number, (own, other) in enumerate((halves, halves[::-1]), start=1):
+                training = SplitTraining(params, data, variant, own, other, device)
+                run(training, f"half {number}", training.epochs)
+                loss[other], forgotten[own] = training.holdout_loss, training.forgotten
+                probabilities[other] = training.probabilities()
+            epochs = params.train.epochs
+            metrics = report.write(variant, halves[0], loss, probabilities, forgotten, epochs, folder)
+            write_json(metrics, folder / "metrics.json")
+            report.write_turn_over(folder, None)
+            write_manifest(folder, fingerprint.causes, {file: folder / file for file in report.FILES})
+            print(f"{name}: {metrics.in_words()}")
+        if not turned:
+            masked = TurnOverTraining(params, data, variant, device, params.halves.seed)
+            run(masked, "turn-over dropout", params.train.epochs)
+            report.write_turn_over(folder, masked.self_influence())
+            write_manifest(folder, fingerprint.causes, {file: folder / file for file in report.FILES})
     shutil.rmtree(work)
-    print(f"{name}: {metrics.in_words()}")
 
 
-def _run(training: SplitTraining, states: States, epochs: Iterator[int], device: Any) -> None:
+def _run(
+    training: SplitTraining | TurnOverTraining, states: States, epochs: Iterable[int], device: Any
+) -> None:
     """Run the epochs that are not done, and keep the state after each."""
     done = 0
     for epoch in states.epochs():
         state = states.read(epoch, device)
         if state is not None:
-            training.load_state(epoch, state)
+            training.load_state(state)
             done = epoch
             break
         states.discard(epoch)

@@ -17,12 +17,15 @@ from prepared_noise import prepare_noise
 from torch.nn.functional import cross_entropy
 
 from memtrack.config import params
+from memtrack.core.training.turn_over import halves as hidden_halves
 from memtrack.data.corruption import write_variant
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
+from memtrack.report.sample_tables import read_turn_over
 from memtrack.runs.checkpoints import States
 from memtrack.runs.fitting import Fitting
 from memtrack.runs.halves import SplitTraining, halves_of
+from memtrack.runs.turn_over import TurnOverTraining
 from memtrack.stages import halves as stage
 
 EPOCHS = 3
@@ -118,7 +121,7 @@ def test_a_training_that_is_gone_on_with_ends_alike(stop: int) -> None:
     kept = io.BytesIO()
     torch.save(begun.state(), kept)
     kept.seek(0)
-    rest.load_state(stop, torch.load(kept, weights_only=True))
+    rest.load_state(torch.load(kept, weights_only=True))
     for epoch in range(stop + 1, 2 * EPOCHS + 1):
         rest.run_epoch(epoch)
     assert rest.holdout_loss.tolist() == whole.holdout_loss.tolist()
@@ -140,6 +143,32 @@ def test_changed_pixels_and_copies_are_those_of_the_variant(kind: str) -> None:
     for rows, part in ((own, training._own), (other, training._other)):
         assert part.given.tolist() == variant.given[rows].tolist()
         assert (part.read(range(len(rows))) == variant.read(rows)).all()
+
+
+def test_turn_over_dropout_by_hand() -> None:
+    """Both halves of the network, their hidden units masked by hand; and a training that is gone on with."""
+    chosen, data, variant = prepared(mixup=1.0, average=0.5)
+    whole, begun, rest = (TurnOverTraining(chosen, data, variant, CPU, 7) for _ in range(3))
+    for epoch in range(1, EPOCHS + 1):
+        whole.run_epoch(epoch)
+    begun.run_epoch(1)
+    rest.load_state(begun.state())
+    for epoch in range(2, EPOCHS + 1):
+        rest.run_epoch(epoch)
+    assert rest.self_influence().tolist() == whole.self_influence().tolist()
+    _, last = (layer for layer in whole.model.modules() if isinstance(layer, torch.nn.Linear))
+    seen: list[torch.Tensor] = []
+    hook = last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]), prepend=True)
+    logits(whole.model, data, variant)
+    hook.remove()
+    kept = hidden_halves(7, 0, torch.arange(40), 16)
+    losses = [
+        cross_entropy(last(2 * seen[0] * half), torch.from_numpy(variant.given), reduction="none")
+        for half in (~kept, kept)
+    ]
+    expected = (losses[0] - losses[1]).detach().numpy()
+    np.testing.assert_allclose(whole.self_influence(), expected, rtol=1e-3, atol=1e-5)
+    assert expected.mean() > 0.1, "what a sample trains, fits it better"
 
 
 def test_the_stage_goes_on_and_does_nothing_twice(
@@ -173,7 +202,7 @@ def test_the_stage_goes_on_and_does_nothing_twice(
 
     def killed(self: States, epoch: int, state: dict[str, Any]) -> None:
         write(self, epoch, state)
-        if epoch == 4 and self.folder.name == "2":
+        if epoch == 4 and self.folder.name == "half_2":
             raise KeyboardInterrupt
 
     monkeypatch.setattr(SplitTraining, "run_epoch", counted)
@@ -183,7 +212,7 @@ def test_the_stage_goes_on_and_does_nothing_twice(
         with pytest.raises(KeyboardInterrupt):
             stage._train(chosen, "noisy", folder)
     assert "halves.csv: is damaged" in capsys.readouterr().out
-    [last, _] = sorted(Path(".memtrack/halves").glob("*/2/*.pt"), reverse=True)
+    [last, _] = sorted(Path(".memtrack/halves").glob("*/half_2/*.pt"), reverse=True)
     last.write_bytes(last.read_bytes()[:-1])  # the state before is used
     stage._train(chosen, "noisy", folder)
     assert done == [1, 2, 3, 4, 5, 6, 1, 2, 3, 4, 4, 5, 6]
@@ -192,3 +221,14 @@ def test_the_stage_goes_on_and_does_nothing_twice(
     stage._train(chosen, "noisy", folder)
     assert "was trained before with these settings" in capsys.readouterr().out
     assert len(done) == 13
+    more = chosen.model_copy(update={"halves": chosen.halves.model_copy(update={"turn_over": True})})
+    stage._train(more, "noisy", folder)
+    masked = TurnOverTraining(chosen, data, variant, CPU, 2)
+    for epoch in range(1, EPOCHS + 1):
+        masked.run_epoch(epoch)
+    assert read_turn_over(folder, variant) == pytest.approx(masked.self_influence(), rel=1e-6)
+    assert (folder / "halves.csv").read_text() == expected
+    stage._train(more, "noisy", folder)
+    stage._train(chosen, "noisy", folder)
+    assert len(done) == 13
+    assert capsys.readouterr().out.count("was trained before with these settings") == 2

@@ -13,3 +13,8 @@ class HalvesParams(Section):
 
     variants: VariantNames = Field((), description="The variants to do this for; []: none.")
     seed: Seed = Field(0, description="Seed of the split into halves.")
+    turn_over: bool = Field(
+        False,
+        description="Also train a network of which each sample trains a half of its own, for the score "
+        "`turn_over`.",
+    )

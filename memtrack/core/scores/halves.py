@@ -1,4 +1,5 @@
-"""Scores from networks that are trained on one half of the samples and then on the other half."""
+"""Scores from networks that are trained on one half of the samples and then on the other half, and from a
+network of which each sample trains a half."""
 
 from __future__ import annotations
 
@@ -62,3 +63,18 @@ def ssft(halves: Halves) -> Values:
     Source: Maini, Garg, Lipton & Kolter, NeurIPS 2022, definition 2.
     """
     return -halves.forgotten
+
+
+@score(
+    title="turn-over dropout",
+    needs=(Need.TURN_OVER,),
+    cost="a training, and two passes over the samples",
+    by_default=False,
+)
+def turn_over(difference: Values) -> Values:
+    """Self-influence by turn-over dropout: the loss of a sample in the half of a network that was never
+    trained on it, minus that in the half that was. Every sample has a half of its own.
+
+    Source: Kobayashi, Yokoi, Suzuki & Inui, 2020, section 3.
+    """
+    return difference

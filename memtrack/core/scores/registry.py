@@ -33,6 +33,9 @@ class Need(Enum):
     HALVES = "halves"
     """What networks say that are trained on one half of the samples: a
     `memtrack.core.scores.halves.Halves`."""
+    TURN_OVER = "turn-over dropout"
+    """The loss of each sample in the half of a network that was never trained on it, minus that in the half
+    that was, (N,)."""
 
 
 class RecordedNetworks(Protocol):

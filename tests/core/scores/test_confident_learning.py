@@ -7,8 +7,8 @@ import pytest
 from cleanlab.count import compute_confident_joint, get_confident_thresholds
 from cleanlab.rank import get_label_quality_scores
 
+from memtrack.core.labels.confident import confident_joint, confident_thresholds
 from memtrack.core.scores import Need, compute
-from memtrack.core.scores.confident_learning import confident_joint, confident_thresholds
 from memtrack.core.scores.halves import Halves
 
 

@@ -109,7 +109,7 @@ def test_ranks(values: list[float], expected: list[int]) -> None:
 
 
 COSTLY = {"vog", "grand", "critical_sample_ratio", "cg_score", "tracin", "arnoldi",
-          "confident_learning", "holdout_loss", "rho", "ssft"}  # fmt: skip
+          "confident_learning", "holdout_loss", "rho", "ssft", "turn_over"}  # fmt: skip
 
 
 def test_costly_scores_say_what_they_cost_and_are_not_computed_unless_they_are_asked_for() -> None:
