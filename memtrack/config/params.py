@@ -19,6 +19,7 @@ from memtrack.config.sections.data import OUTPUTS, VECTORS, DataParams
 from memtrack.config.sections.duplicates import DuplicatesParams
 from memtrack.config.sections.evaluate import EvaluateParams, window_problem
 from memtrack.config.sections.halves import HalvesParams
+from memtrack.config.sections.layers import LayersParams
 from memtrack.config.sections.memorization import MemorizationParams
 from memtrack.config.sections.recipe_search import recipe_problems
 from memtrack.config.sections.record import RecordedEpochs, RecordParams, epochs_problems
@@ -46,6 +47,7 @@ class Params(Section):
     evaluate: EvaluateParams = Field(default_factory=EvaluateParams)
     suspects: SuspectsParams = Field(default_factory=SuspectsParams)
     halves: HalvesParams = Field(default_factory=HalvesParams)
+    layers: LayersParams = Field(default_factory=LayersParams)
     duplicates: DuplicatesParams = Field(default_factory=DuplicatesParams)
     clean: CleanParams = Field(default_factory=CleanParams)
     report: ReportParams = Field(default_factory=ReportParams)
@@ -169,6 +171,7 @@ def _named_variants_problems(params: Params) -> Broken:
         *((("suspects", "variants", number), name) for number, name in enumerate(params.suspects.variants)),
         *((("halves", "variants", number), name) for number, name in enumerate(params.halves.variants)),
         *((("clean", "variants", name), name) for name in params.clean.variants),
+        *((("layers", "variants", name), name) for name in params.layers.variants),
         *((("memorization", "variants", number), name) for number, name in enumerate(memorization.variants)),
         *((("utility", "variants", number), name) for number, name in enumerate(utility.variants)),
         *((("memorization", "published", name), name) for name in memorization.published),

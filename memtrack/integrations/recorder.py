@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from memtrack.core.files import file_hash
 from memtrack.core.kept_files import write_array
 from memtrack.core.recording.curvature import ESTIMATORS, Method, Norm
-from memtrack.core.recording.eval_mode import are_probabilities, check_classes, frozen_eval
+from memtrack.core.recording.eval_mode import check_classes, frozen_eval
 from memtrack.core.recording.precision import Precision
 from memtrack.core.recording.recorder import fastest_batch_size, record_epoch, samples_to_time
 from memtrack.core.recording.trajectory import Trajectory
+from memtrack.core.training.models.outputs import are_probabilities
 from memtrack.integrations.samples import PlainSamples, Unpack, randomness_kept
 
 if TYPE_CHECKING:

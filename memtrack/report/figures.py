@@ -249,6 +249,28 @@ def value_over_scale(
     _save(figure, path)
 
 
+def accuracy_lines(table: pd.DataFrame, column: str, label: str, title: str, path: Path) -> None:
+    """Draw the columns of a table but the first over the column `column`, which may hold names."""
+    names = table[column].dtype.kind not in "if"
+    figure, axes = _figure(max(5.5, 0.28 * len(table) + 2) if names else 5.5, 4.5 if names else 4)
+    places = np.arange(len(table)) if names else table[column]
+    styles = {
+        "memorized": (CORRUPTED, "-"),
+        "others": (CLEAN, "-"),
+        "corrupted": (CORRUPTED, ":"),
+        "clean": (CLEAN, ":"),
+    }
+    for group in table.columns.drop(column):
+        colour, line = styles[group]
+        axes.plot(places, table[group], line, marker=".", color=colour, label=group)
+    if names:
+        axes.set_xticks(places, table[column], rotation=90, fontsize="small", parse_math=False)
+    axes.set(xlabel=label, ylabel="share given its label", ylim=(-0.03, 1.03))
+    axes.set_title(title)
+    axes.legend(fontsize="small")
+    _save(figure, path)
+
+
 def save_axes(drawn: Axes | NDArray[np.object_], path: Path) -> None:
     """Save the figure that contains axes which another library has drawn."""
     first: Axes = np.ravel(np.asarray(drawn, dtype=object))[0]

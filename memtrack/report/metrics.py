@@ -196,6 +196,30 @@ class QualityMetrics(StrictModel):
         return text
 
 
+class LayersMetrics(StrictModel):
+    """metrics.json of stage layers.
+
+    layer: the one without which the shares of samples that are given their label differ most between
+    memorized samples and others. memorized, others: these shares. pruning_auroc: how well it finds the
+    corrupted samples that they are forgotten first when weights are pruned; None if they are not known.
+    """
+
+    samples: int
+    layers: int
+    layer: str
+    memorized: Fraction
+    others: Fraction
+    pruning_auroc: Fraction | None
+
+    def in_words(self) -> str:
+        """The numbers in a sentence."""
+        return (
+            f"without what {self.layer} has learned, the network gives {self.memorized:.0%} of the memorized "
+            f"samples and {self.others:.0%} of the others their label, the largest difference of "
+            f"{self.layers} layers"
+        )
+
+
 class PrivacyMetrics(StrictModel):
     """The likelihood-ratio attack on the networks of stage memorization; None where a number is not defined.
     attack_auroc: how well it tells members of a training set from other samples; attack_true_positives: the

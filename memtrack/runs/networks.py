@@ -26,12 +26,12 @@ from memtrack.config.sections.train import (
     TrainParams,
 )
 from memtrack.core.images.pixels import is_vector
-from memtrack.core.recording.eval_mode import are_probabilities
 from memtrack.core.training import models
 from memtrack.core.training.co_training import MeanOfTwo
 from memtrack.core.training.devices import free_on_gpu, pick_device
 from memtrack.core.training.memory import saved_bytes, weight_bytes
 from memtrack.core.training.models.finetuning import Finetuned, OtherWeights
+from memtrack.core.training.models.outputs import are_probabilities
 from memtrack.core.training.models.own import WrongFunction, described
 from memtrack.core.training.precision import TrainingPrecision, fastest_precision
 from memtrack.data.prepared import DatasetInfo
@@ -94,6 +94,15 @@ def training_network(chosen: ModelParams, info: DatasetInfo, robust: RobustParam
     Raises what `network` does."""
     first = network(chosen, info)
     return first if robust.co_training is None else MeanOfTwo(first, network(chosen, info))
+
+
+def untrained_network(train: TrainParams, info: DatasetInfo) -> nn.Module:
+    """The network that the training with these parameters begins with; raises as `network` and
+    `load_starting_weights`."""
+    torch.manual_seed(train.seed)
+    model = training_network(train.model, info, train)
+    load_starting_weights(model, train.model)
+    return model
 
 
 def load_starting_weights(model: nn.Module, chosen: ModelParams) -> dict[str, Tensor]:

@@ -30,7 +30,7 @@ ALL = {
         for stage in ("corrupt", "train", "suspects", "halves", "evaluate", "duplicates", "quality", "report")
         for name in ("clean", "noisy")
     ),
-    *(f"{stage}@noisy" for stage in ("memorization", "agreement", "published", "utility")),
+    *(f"{stage}@noisy" for stage in ("memorization", "agreement", "published", "utility", "layers")),
 }
 
 
@@ -76,6 +76,7 @@ def reproduced(project: Project) -> Project:
     })  # fmt: skip
     project.edit("utility", {"variants": ["noisy"], "models": 2, "thresholds": [0.3]})
     project.edit("halves", {"variants": ["noisy"], "turn_over": True})
+    project.edit("layers", {"variants": {"noisy": {"pruned": [0.9, 0.5]}}})
     project.edit("evaluate.scores", [*project.params("evaluate.scores"), "rho", "ssft", "turn_over"])
     project.edit("record.batch_size", None)
     (project.folder / "mlflow.db").unlink()
@@ -124,6 +125,38 @@ def test_scores_agree_with_the_arrays_and_scikit_learn(reproduced: Project) -> N
         "curvature.png",
         "highest_curvature.png",
         "highest_suspicion.png",
+    }
+
+
+def test_without_parts_of_the_network(reproduced: Project) -> None:
+    folder = reproduced.folder / "results"
+    scores = pd.read_csv(folder / "evaluate/noisy/scores.csv").set_index("id")
+    samples = pd.read_csv(folder / "layers/noisy/samples.csv").set_index("id")
+    assert samples.index[samples["memorized"] == 1].sort_values().tolist() == sorted(
+        scores["curvature"].nlargest(3).index
+    )
+    right = np.load(folder / "train/noisy/trajectory/correct/epoch_0002.npy")
+    by_layer, by_share = (pd.read_csv(folder / f"layers/noisy/{name}.csv") for name in ("layers", "pruning"))
+    assert by_share["pruned"].tolist() == [0, 0.5, 0.9]
+    assert by_layer["layer"].is_unique
+    groups = {
+        "memorized": samples["memorized"] == 1,
+        "corrupted": scores.loc[samples.index, "corrupted"] == 1,
+    }
+    groups |= {"others": ~groups["memorized"], "clean": ~groups["corrupted"]}
+    for table in (by_layer, by_share):  # the first row is the whole network
+        assert dict(table.iloc[0, 1:]) == pytest.approx(
+            {key: right[rows].mean() for key, rows in groups.items()}
+        )
+    assert (samples["pruned_away"] == 0).tolist() == (
+        ~right.astype(bool) & (samples["pruned_away"] == 0)
+    ).tolist()
+    metrics = json.loads((folder / "layers/noisy/metrics.json").read_text())
+    corrupted = groups["corrupted"].to_numpy()
+    assert metrics["pruning_auroc"] == pytest.approx(roc_auc_score(corrupted, -samples["pruned_away"]))
+    assert {path.name for path in (folder / "layers/noisy/pictures").iterdir()} == {
+        "layers.png",
+        "pruning.png",
     }
 
 

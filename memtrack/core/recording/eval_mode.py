@@ -136,12 +136,6 @@ def check_labels(inputs: Tensor, labels: Tensor) -> None:
         raise ValueError(f"labels are {labels.dtype} {shape}: they should be int64 ({len(inputs)},)")
 
 
-def are_probabilities(outputs: Tensor) -> bool:
-    """Whether outputs (B, classes) are probabilities: a network with a softmax at its end gives no logits."""
-    off = (outputs.double().sum(dim=1) - 1).abs().max()
-    return bool((outputs >= 0).all() and off < 10 * torch.finfo(outputs.dtype).eps)
-
-
 def check_classes(labels: Tensor, classes: int) -> None:
     """Raise `ValueError` unless every label is a class. This waits for the device of the labels."""
     if not len(labels):

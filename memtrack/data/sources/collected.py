@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from memtrack.core.images.pixels import Pixels
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LeftOut = dict[str, list[str]]
 """What is below root but is no sample: the paths for each reason."""
