@@ -38,8 +38,8 @@ def prepared(project: Project) -> Project:
 
 def scored(project: Project, name: str) -> tuple[pd.DataFrame, dict[str, Any]]:
     """scores.csv and metrics.json of a variant, made afresh."""
-    learned = ["suspects"] if name in project.params("suspects")["variants"] else []
-    for stage in ("corrupt", "train", *learned, "evaluate"):
+    more = [stage for stage in ("suspects", "halves") if name in project.params(stage)["variants"]]
+    for stage in ("corrupt", "train", *more, "evaluate"):
         project.stage(stage, name)
     return read(project.folder / "results/evaluate" / name)
 
@@ -127,6 +127,7 @@ def test_no_score_sees_the_clean_labels(prepared: Project) -> None:
     """Other clean labels and flags beside the same given ones: other AUROCs, and not a bit of a score."""
     prepared.edit("evaluate.scores", list(SCORES))
     prepared.edit("suspects", {"variants": ["noisy"], "share": 0.3})
+    prepared.edit("halves", {"variants": ["noisy"], "turn_over": True})
     prepared.edit("train.epochs", 12)
     prepared.edit("train.batch_size", 8)
     before, judged = scored(prepared, "noisy")
@@ -137,7 +138,7 @@ def test_no_score_sees_the_clean_labels(prepared: Project) -> None:
     table["corrupted"] = (table["clean_label"] != table["given_label"]).astype(int)
     table.to_csv(labels, index=False)
     write_manifest(labels.parent, KeptFolder(labels.parent, "").made_from)  # as if they had been made so
-    for stage in ("train", "suspects", "evaluate"):
+    for stage in ("train", "suspects", "halves", "evaluate"):
         prepared.stage(stage, "noisy")
     after, judged_again = read(prepared.folder / "results/evaluate/noisy")
     assert (before["corrupted"] != after["corrupted"]).any()
@@ -149,6 +150,7 @@ def test_no_score_sees_the_clean_labels(prepared: Project) -> None:
 def test_another_seed(prepared: Project) -> None:
     """Trained and evaluated as the variant itself would be with that seed."""
     prepared.edit("evaluate.scores", None)
+    prepared.edit("halves.variants", [])
     table, metrics = scored(prepared, "noisy")
     prepared.edit("repeat.seeds", [1])
     prepared.stage("repeat", "noisy", "1")
