@@ -37,7 +37,6 @@ SECTIONS = set(params.Params.model_fields)
 INDENTED = re.compile(r"^\n((?:    .*\n|\n(?=    ))+)", re.M)
 OTHER_PROGRAMS = {"cd", "export", "git", "mlflow", "moto_server", "optuna-dashboard", "pip", "srun"}
 """Programs whose arguments are not checked."""
-FORMULAS = ("mem = ",)
 
 
 def indented(page: str) -> Iterator[Block]:
@@ -62,6 +61,10 @@ def is_yaml(block: Block) -> bool:
     return re.match(r"\w+:\s", block.text) is not None
 
 
+def is_formula(block: Block) -> bool:
+    return re.match(r"\w+(\(.*?\))? +=", block.text) is not None
+
+
 def is_table(block: Block) -> bool:
     return block.text.startswith("id,")
 
@@ -69,7 +72,7 @@ def is_table(block: Block) -> bool:
 COMMANDED = [
     block for block in [*SHOWN, *FENCED]
     if block.language == "shell"
-    or not (block.language or is_yaml(block) or is_table(block) or block.text.startswith(FORMULAS))
+    or not (block.language or is_yaml(block) or is_table(block) or is_formula(block))
 ]  # fmt: skip
 
 
