@@ -160,6 +160,9 @@ def _encoded(place: Path, shards: Mapping[str, str | None], section: dict[str, A
     columns = _image_columns(first)
     images = [name for name in columns if name.lower() in IMAGES] or columns
     schema = open_shard(first).schema
+    if not images:
+        text = f"holds no column of encoded images (there are: {', '.join(schema.names)}): for texts or "
+        raise InputError([Problem(first, message=f"{text}numbers, save one .csv or .parquet table")])
     labels = [name for name in schema.names if name.lower() in (*LABELS, "labels", "fine_label")]
     labels = labels or [name for name in schema.names if class_names(schema, name)]
     for what, found in (("images", images), ("labels", labels)):

@@ -282,6 +282,9 @@ def test_a_name_on_the_hub_is_downloaded_once(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_what_init_cannot_know() -> None:
+    datasets.Dataset.from_dict({"text": ["a b c", "d e f"], "label": [0, 1]}).save_to_disk("texts")
+    with pytest.raises(InputError, match=r"no column of encoded images \(there are: text, label\)"):
+        look_at(Path("texts"), "texts")
     table("raw/t.parquet", image=[b"no image"] * 4, label=[0, 1, 0, 1], size=[1, 2, 3, 4])
     assert look_at(Path("raw/t.parquet"), "raw").section["kind"] == "features"
     table("raw/t.parquet", label=[0, 1, 0, 1], target=[1, 2, 3, 4])

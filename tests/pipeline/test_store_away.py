@@ -2,89 +2,24 @@
 
 from __future__ import annotations
 
-import importlib
-import os
 import shutil
 import signal
-import socket
-import time
-from collections.abc import Callable, Iterator
-from multiprocessing import get_context
-from multiprocessing.process import BaseProcess
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import requests
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from project_clone import Project
+from servers import MlflowServer, wait_for
 
 EPOCHS = 8
 
 
-class Server:
-    """What `mlflow server` serves, with its own database, on a free port of this machine."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            self.port = found.getsockname()[1]
-        self.folder = folder
-        self.process: BaseProcess | None = None
-
-    @property
-    def uri(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        for name in ("uvicorn", "mlflow.server.fastapi_app"):  # here once, and not in each fork
-            importlib.import_module(name)
-        self.process = get_context("fork").Process(target=self._serve)
-        self.process.start()
-        wait_for(self.answers, 120)
-
-    def _serve(self) -> None:
-        """In a process of its own."""
-        import uvicorn
-        from mlflow.server import constants, fastapi_app
-
-        os.environ |= {
-            constants.BACKEND_STORE_URI_ENV_VAR: f"sqlite:///{self.folder}/server.db",
-            constants.ARTIFACTS_DESTINATION_ENV_VAR: str(self.folder / "artifacts"),
-            constants.ARTIFACT_ROOT_ENV_VAR: "mlflow-artifacts:/",
-            constants.SERVE_ARTIFACTS_ENV_VAR: "true",
-        }
-        uvicorn.run(fastapi_app.app, port=self.port, log_level="critical")
-
-    def answers(self) -> bool:
-        try:
-            return requests.get(f"{self.uri}/health", timeout=1).ok
-        except requests.RequestException:
-            return False
-
-    def signal(self, number: int) -> None:
-        assert self.process is not None
-        assert self.process.pid is not None
-        os.kill(self.process.pid, number)
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.signal(signal.SIGKILL)
-            self.process.join()
-            self.process = None
-
-
-def wait_for(condition: Callable[[], bool], seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
-
-
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[Server]:
-    started = Server(tmp_path_factory.mktemp("server"))
+def server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[MlflowServer]:
+    started = MlflowServer(tmp_path_factory.mktemp("server"))
     shutil.copy(empty_store, started.folder / "server.db")
     started.start()
     yield started
@@ -92,7 +27,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Itera
 
 
 @pytest.fixture(scope="module")
-def tracked(project: Project, server: Server) -> Project:
+def tracked(project: Project, server: MlflowServer) -> Project:
     """A project whose runs go to the server."""
     project.edit("train.epochs", EPOCHS)
     project.edit("tracking.uri", server.uri)
@@ -126,7 +61,7 @@ def trained(project: Project, variant: str) -> int:
     return len(list((project.folder / ".memtrack/train").glob(f"{variant}-*/checkpoints/epoch_*.json")))
 
 
-def runs(server: Server, variant: str) -> list[Run]:
+def runs(server: MlflowServer, variant: str) -> list[Run]:
     client = MlflowClient(server.uri)
     experiment = client.get_experiment_by_name("memtrack")
     if experiment is None:
@@ -134,12 +69,12 @@ def runs(server: Server, variant: str) -> list[Run]:
     return list(client.search_runs([experiment.experiment_id], f"tags.variant = '{variant}'"))
 
 
-def the_run(server: Server, variant: str) -> Run:
+def the_run(server: MlflowServer, variant: str) -> Run:
     (run,) = runs(server, variant)
     return run
 
 
-def assert_complete(project: Project, server: Server, variant: str, tmp_path: Path) -> None:
+def assert_complete(project: Project, server: MlflowServer, variant: str, tmp_path: Path) -> None:
     """The server has every epoch once, the arrays as they are on the disk, and the network."""
     client, run = MlflowClient(server.uri), the_run(server, variant)
     assert run.info.status == "FINISHED"
@@ -160,7 +95,7 @@ def assert_complete(project: Project, server: Server, variant: str, tmp_path: Pa
 
 
 def test_a_server_that_stops_for_good_and_one_that_comes_back(
-    tracked: Project, server: Server, tmp_path: Path
+    tracked: Project, server: MlflowServer, tmp_path: Path
 ) -> None:
     training = Training(tracked, "noisy")
     wait_for(lambda: trained(tracked, "noisy") > 3, 120)
@@ -188,7 +123,7 @@ def test_a_server_that_stops_for_good_and_one_that_comes_back(
     assert "nothing is waiting" in tracked.run("python", "-m", "memtrack.upload")
 
 
-def test_a_server_that_hangs(tracked: Project, server: Server, tmp_path: Path) -> None:
+def test_a_server_that_hangs(tracked: Project, server: MlflowServer, tmp_path: Path) -> None:
     tracked.edit("curvature.seed", 1)  # another recording: another run
     for run in runs(server, "noisy"):
         MlflowClient(server.uri).delete_run(run.info.run_id)

