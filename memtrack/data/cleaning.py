@@ -1,12 +1,13 @@
 """Cleaned labels of a variant, in results/clean/NAME.
 
 labels.csv has a row for each sample of the variant, its id and its label, or `LEFT_OUT`: a variant of kind
-from_file reads it. changes.csv has a row for each decision: what was decided, why, by whom and when.
+from_file reads it. test_labels.csv has the same for the test split, whose labels only a person mends.
+changes.csv has a row for each decision: what was decided, why, by whom and when.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from memtrack.data.tables import guarded, read_table, required_columns
 from memtrack.data.variants import VariantData
 
 LEFT_OUT = "(removed)"
-LABELS, CHANGES = "labels.csv", "changes.csv"
+LABELS, TEST_LABELS, CHANGES = "labels.csv", "test_labels.csv", "changes.csv"
 
 
 def check_cleanable(variant: VariantData, options: Cleaning) -> None:
@@ -53,11 +54,31 @@ def cleaned_labels(
     Raises:
         InputError: if no sample stays.
     """
-    labels = variant.given.copy()
-    for sample, decision in decisions.items():
-        row = variant.row[sample]
+    return _decided(variant.ids, variant.given, variant.summary.classes, decisions, options)
+
+
+def mended_tests(
+    tests: Mapping[str, int], classes: Sequence[str], decisions: Mapping[str, Decision], options: Cleaning
+) -> NDArray[np.int64]:
+    """As `cleaned_labels`, for the test samples. `tests`: the class number of each."""
+    given = np.array(list(tests.values()), dtype=np.int64)
+    return _decided(list(tests), given, classes, decisions, options)
+
+
+def _decided(
+    ids: Sequence[str],
+    given: NDArray[np.int64],
+    classes: Sequence[str],
+    decisions: Mapping[str, Decision],
+    options: Cleaning,
+) -> NDArray[np.int64]:
+    labels = given.copy()
+    for row, sample in enumerate(ids):
+        decision = decisions.get(sample)
+        if decision is None:
+            continue
         if decision.what == "relabel":
-            labels[row] = variant.summary.classes.index(decision.label)
+            labels[row] = classes.index(decision.label)
         elif decision.what == "remove" or (decision.what == "ambiguous" and options.ambiguous == "remove"):
             labels[row] = -1
     if (labels < 0).all():
@@ -66,16 +87,28 @@ def cleaned_labels(
 
 
 def write_cleaned(
-    folder: Path, variant: VariantData, decisions: Mapping[str, Decision], labels: NDArray[np.int64]
+    folder: Path,
+    variant: VariantData,
+    decisions: Mapping[str, Decision],
+    labels: NDArray[np.int64],
+    tests: Mapping[str, int] | None = None,
+    mended: NDArray[np.int64] | None = None,
 ) -> None:
-    """Write labels.csv and changes.csv to `folder`."""
+    """Write labels.csv, test_labels.csv and changes.csv to `folder`.
+
+    Args:
+        labels: the class numbers after the decisions, (N,). tests: the class number of each of the T test
+            samples before them. mended: those after them, (T,).
+    """
     names = np.array([*variant.summary.classes, LEFT_OUT], dtype=object)
     folder.mkdir(parents=True, exist_ok=True)
-    given = names[variant.given]
-    rows = [(sample, given[variant.row[sample]], decision) for sample, decision in decisions.items()]
+    tests = tests or {}
+    given = dict(zip([*variant.ids, *tests], names[[*variant.given, *tests.values()]], strict=True))
+    rows = [(sample, given[sample], decision) for sample, decision in decisions.items()]
     changes = pd.DataFrame(
         {
             "id": [sample for sample, _, _ in rows],
+            "split": ["test" if sample in tests else "train" for sample, _, _ in rows],
             "given_label": [label for _, label, _ in rows],
             "decision": [decision.what for _, _, decision in rows],
             "label": [decision.label for _, _, decision in rows],
@@ -86,6 +119,8 @@ def write_cleaned(
     )
     changes.map(guarded).to_csv(folder / CHANGES, index=False)
     pd.DataFrame({"id": variant.ids, "label": names[labels]}).to_csv(folder / LABELS, index=False)
+    mended = np.array([], dtype=np.int64) if mended is None else mended
+    pd.DataFrame({"id": list(tests), "label": names[mended]}).to_csv(folder / TEST_LABELS, index=False)
 
 
 def cleaning_counts(
@@ -95,7 +130,7 @@ def cleaning_counts(
     changed, removed = labels != variant.given, labels < 0
     found = {
         "samples": len(labels),
-        "decided": len(decisions),
+        "decided": sum(sample in variant.row for sample in decisions),
         "relabelled": int((changed & ~removed).sum()),
         "removed": int(removed.sum()),
     }

@@ -31,11 +31,16 @@ class Decision:
     when: str = ""
 
 
-def read_decisions(path: Path, variant: VariantData) -> dict[str, Decision]:
+def read_decisions(
+    path: Path, variant: VariantData, tests: Mapping[str, str] | None = None
+) -> dict[str, Decision]:
     """The decisions of a table, by sample.
 
     It has the columns id and decision, and label if there is one to relabel. The other columns of the page's
     export may be there: given_label is compared with the variant, and note, by and when are kept.
+
+    Args:
+        tests: the labels of the test samples, which may be decided about, too.
 
     Raises:
         InputError: with the row of every id, decision or label that cannot be followed.
@@ -45,7 +50,8 @@ def read_decisions(path: Path, variant: VariantData) -> dict[str, Decision]:
     relabels = "decision" in columns and "relabel" in table["decision"].tolist()
     required_columns(table, ["id", "decision", *(["label"] if relabels else [])], path)
     given = dict(zip(variant.ids, (variant.summary.classes[number] for number in variant.given), strict=True))
-    find = finder(variant.ids)
+    given |= tests or {}
+    find = finder(list(given))
     found: dict[str, Decision] = {}
     problems: list[Problem] = []
     for row, cells in zip(table.index, table.to_dict("records"), strict=True):
