@@ -15,20 +15,22 @@ from memtrack.core.files import whole_file
 from memtrack.data.tables import finder, guarded, read_table, required_columns, row_name, unguarded
 from memtrack.data.variants import VariantData
 
-What = Literal["keep", "relabel", "ambiguous", "remove"]
-WHATS: tuple[What, ...] = get_args(What)
+What = Literal["keep", "relabel", "ambiguous", "remove", "weight"]
+WHATS: tuple[What, ...] = get_args(What)[:-1]
+"""What a person may decide; the last follows from probabilities alone."""
 
 
 @dataclass(frozen=True)
 class Decision:
     """What happens to a sample, and why. label: its new class if it is relabelled, else ''. by, when: who
-    decided, and when, in that person's words."""
+    decided, and when, in that person's words. weight: in the training loss."""
 
     what: What
     label: str = ""
     reason: str = ""
     by: str = ""
     when: str = ""
+    weight: float = 1.0
 
 
 def read_decisions(
@@ -68,9 +70,8 @@ def read_decisions(
                 what, label, cells.get("given_label", ""), given[sample], variant.summary.classes
             )
             if not wrong:
-                found[sample] = Decision(
-                    what, label, *(unguarded(cells.get(name, "")) for name in ("note", "by", "when"))
-                )
+                note, by, when = (unguarded(cells.get(name, "")) for name in ("note", "by", "when"))
+                found[sample] = Decision(what, label, note, by, when)
         if wrong:
             problems.append(Problem(path, message=f"{row_name(path, row)}: {wrong}"))
     if problems:

@@ -320,15 +320,16 @@ class MendedMetrics(StrictModel):
 
 
 class CleaningMetrics(StrictModel):
-    """metrics.json of stage clean. relabelled, removed: samples whose label was changed, or that were
-    removed; decided: those that were looked at. If some labels are known to be wrong: how many were before,
-    and how many are among the samples that stay; right_lost: right labels that were changed or removed.
-    test: None unless somebody has looked at test samples."""
+    """metrics.json of stage clean. relabelled, removed, weighted: samples whose label was changed, that were
+    removed, or that stay with a weight below 1; decided: those that were looked at. If some labels are known
+    to be wrong: how many were before, and how many are among the samples that stay; right_lost: right labels
+    that were changed or removed. test: None unless somebody has looked at test samples."""
 
     samples: int
     decided: int
     relabelled: int
     removed: int
+    weighted: int = 0
     wrong_before: int | None = None
     wrong_after: int | None = None
     right_lost: int | None = None
@@ -337,6 +338,8 @@ class CleaningMetrics(StrictModel):
     def in_words(self) -> str:
         """The numbers in a sentence."""
         text = f"cleaned: {self.relabelled} of {self.samples} labels changed, {self.removed} samples removed"
+        if self.weighted:
+            text += f", {self.weighted} weighted"
         if self.wrong_before is not None:
             text += (
                 f"; {self.wrong_after} labels are wrong, before {self.wrong_before} were, and "

@@ -21,6 +21,7 @@ from memtrack.data.cleaning import (
     cleaning_counts,
     decided_by_probability,
     mended_tests,
+    weights_after,
     write_cleaned,
 )
 from memtrack.data.decisions import Decision, read_decisions
@@ -45,10 +46,12 @@ def main() -> None:
     labels = cleaned_labels(variant, decisions, options)
     tests = dict(zip(held["id"], data.codes(held["label"]).tolist(), strict=True))
     mended = mended_tests(tests, variant.summary.classes, decisions, options)
+    weights = weights_after(variant, decisions, options)
     metrics = CleaningMetrics(
-        **cleaning_counts(variant, decisions, labels), test=_judged(params, variant, tests, mended, decisions)
+        **cleaning_counts(variant, decisions, labels, weights),
+        test=_judged(params, variant, tests, mended, decisions),
     )
-    write_cleaned(folder, variant, decisions, labels, tests, mended)
+    write_cleaned(folder, variant, decisions, labels, tests, mended, weights)
     write_json(metrics, folder / "metrics.json")
     print(f"{name}: {metrics.in_words()}")
 
