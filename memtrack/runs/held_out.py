@@ -41,6 +41,9 @@ AT_TEST_TIME = (
 )
 """The scores that mean something for a sample that no network was trained on, and need no input gradient of
 the recording."""
+KNOWN = 0.9
+"""The share of the trusted test labels that the last network must predict: if it knows the classes less well,
+hard samples look like wrong ones, and the probabilities say nothing."""
 DRAWS = 3
 """Test labels are flipped so many times; nothing is trained for it."""
 
@@ -134,13 +137,15 @@ def _learned(
     classes: int,
 ) -> Mislabelled | None:
     """What test labels that are flipped on purpose tell of the others; None if they are too few, or cannot be
-    told from the others."""
+    told from the others, or if the network does not know the classes."""
     options, labels = params.suspects, neighbours.labels
     count = round(options.share * len(labels))
     if min(count, round(options.trusted * len(labels)) - count) < FOLDS:
         return None
     among = ranks(-suspicion) <= options.trusted * len(labels)
     predicted = [values.astype(np.int64) for values in trajectory.each("predicted")]
+    if (predicted[-1] == labels)[among].mean() < KNOWN:
+        return None
     draws = [
         flipped(labels, predicted, among, classes=classes, share=options.share, seed=[options.seed, draw, 1])
         for draw in range(DRAWS)
