@@ -437,6 +437,7 @@ def test_test_samples_have_a_view_and_their_decisions_go_out_and_in(browser: Any
     page.locator("#filter-box").evaluate("box => box.open = true")
     page.select_option("[name=split]", "test")
     assert page.inner_text("#count") == "2 of 2 test samples"
+    assert "not known" not in page.inner_text("#gallery")  # no probabilities were learned of test samples
     press(page, "Enter")
     assert "no network was trained on it" in page.inner_text("#details")
     assert "cumulative loss" not in page.inner_text("#details")

@@ -614,9 +614,12 @@ function badge({ decision, label }) {
   return element("span", { class: `badge ${decision}`, text: decision === "relabel" ? `wrong: ${label}` : decision });
 }
 
+/** Whether the probability that its label is wrong was learned. */
+const isLearned = (number) => Boolean(mislabelled) && !Number.isNaN(mislabelled[number]);
+
 function suggestion(number) {
   if (suggested[number] < 0) return "no other label is suggested";
-  const chance = suggestedProbability ? `, ${percent(suggestedProbability[number])}` : "";
+  const chance = suggestedProbability && isLearned(number) ? `, ${percent(suggestedProbability[number])}` : "";
   return `suggested ${labelled(suggested[number])}${chance}`;
 }
 
@@ -635,14 +638,14 @@ function card(place) {
     element("div", { class: "labels" }, "given ", element("strong", { text: labelled(given[number]) })),
     element("div", { text: suggestion(number) }),
   ];
-  if (mislabelled) facts.push(element("div", { text: `label wrong: ${percent(mislabelled[number])}` }));
+  if (isLearned(number)) facts.push(element("div", { text: `label wrong: ${percent(mislabelled[number])}` }));
   const also = [kind[number] ? seems(number) : "", wrong(number)].filter(Boolean).join("; ");
   if (also) facts.push(element("div", { text: also }));
   if (inTest(number)) facts.push(element("div", { class: "quiet", text: "test split" }));
   if (flagged(number)) {
     facts.push(element("div", { class: "quiet", text: given[number] === clean[number] ? "not corrupted" : `corrupted${cleanWords(number, ", was")}` }));
   }
-  if (order !== first || !mislabelled) facts.push(element("div", { class: "quiet", text: `${order.title} ${short(order.values[number])}` }));
+  if (order !== first || !isLearned(number)) facts.push(element("div", { class: "quiet", text: `${order.title} ${short(order.values[number])}` }));
   for (const fact of facts) fact.title = fact.textContent;
   return element("div", {
     class: "card", id: `card-${number}`, role: "option", "data-place": place,
