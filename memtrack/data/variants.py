@@ -121,13 +121,15 @@ class VariantData:
         changed pixels. What was given before counts as clean, as in `flipped`.
 
         Args:
-            weights: their weights, (M,); None: all are 1.
+            weights: their weights, (M,); None: those that they have.
         """
         found = self.flipped(self.given)
         found.clean, found.given = self.given[rows], labels
         found.ids, found.images = [self.ids[row] for row in rows], [self.images[row] for row in rows]
         found.copy_of, found.originals = [""] * len(rows), np.arange(len(rows))
         found.row = {sample: number for number, sample in enumerate(found.ids)}
+        if weights is None and self.weights is not None:
+            weights = self.weights[rows]
         found.weights = None if weights is None or (weights == 1).all() else weights
         content = rows.tobytes() + labels.tobytes()
         if found.weights is not None:

@@ -40,21 +40,20 @@ def label_sets(
 
     Args:
         cleaned: int64 (N,), -1 for a sample that is removed. seed: draws those that are left out at random.
-        weights: those after cleaning, (N,); None: all are 1.
+        weights: those after cleaning, (N,); None: as they were.
     """
     every = np.arange(len(cleaned))
     stay = np.flatnonzero(cleaned >= 0)
-    before = variant.weights
     changed = changed_samples(variant, cleaned, weights)
     drawn = np.random.default_rng([seed, 1]).permutation(len(cleaned))[changed:]  # noise is drawn by the seed
     left = np.sort(drawn)
     found = {
         GIVEN: variant,
         CLEANED: variant.only(stay, cleaned[stay], None if weights is None else weights[stay]),
-        RANDOM: variant.only(left, variant.given[left], None if before is None else before[left]),
+        RANDOM: variant.only(left, variant.given[left]),
     }
     if variant.flags_known:
-        found[TRUE] = variant.only(every, variant.clean)  # all weights are 1
+        found[TRUE] = variant.only(every, variant.clean, np.ones(len(every)))
     return found
 
 

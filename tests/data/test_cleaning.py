@@ -144,6 +144,10 @@ def test_ambiguous_samples_may_weigh_less(data: PreparedData, noisy: VariantData
     assert sets["cleaned"].causes != label_sets(noisy, labels, 0)["cleaned"].causes
     for name in ("given", "random", "true"):
         assert sets[name].weights is None
+    again = label_sets(mended, mended.given, 0)  # of a variant that has weights already
+    assert again["cleaned"].weights is not None
+    assert again["random"].weights is not None
+    assert len(again["random"].ids) == 11
 
 
 def test_columns_of_the_page_are_checked_and_kept(noisy: VariantData) -> None:
