@@ -130,10 +130,13 @@ def held_out_batches(
     batch_size: int,
     device: torch.device,
     workers: int | None = None,
+    rows: Rows | None = None,
     part: Part | None = None,
 ) -> Batches:
-    """Batches of the test split, as a network that was trained on the variant sees it, with its labels."""
+    """Batches of the test split, or of its `rows` alone, with its labels, as a network that was trained on
+    the variant sees it."""
     held = data.split("test")
     store = ImageStore(data, held["image"].tolist(), device, workers=workers, change=variant.test_pixels)
     normalization = Normalization(data.info.mean, data.info.std, device)
-    return Batches(store, normalization, data.codes(held["label"]), batch_size=batch_size, part=part)
+    labels = data.codes(held["label"])
+    return Batches(store, normalization, labels, batch_size=batch_size, rows=rows, part=part)

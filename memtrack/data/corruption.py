@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import repeat
+from pathlib import PurePath
 
 import numpy as np
 import pandas as pd
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.json_files import write_json
-from memtrack.config.paths import VARIANTS_FOLDER, input_path
+from memtrack.config.paths import CLEAN_RESULTS, VARIANTS_FOLDER, input_path
 from memtrack.config.sections.variants import (
     ConflictingDuplicates,
     Confusion,
@@ -35,6 +37,8 @@ from memtrack.data.prepared import PreparedData
 from memtrack.data.tables import composed, finder, read_table, required_columns, row_name
 from memtrack.data.variants import LABELS, SUMMARY, PixelChange, VariantData, VariantSummary
 
+WEIGHT = "weight"
+"""The column of weights that stage clean writes."""
 COPY = "#copy"
 """Suffix that a copy adds to the id of its sample."""
 
@@ -48,6 +52,8 @@ def write_variant(name: str, params: VariantParams, data: PreparedData) -> Varia
         clean, given, pixels, read = start.clean, start.given, start.summary.pixels, start.read
         draws = [int(start.kept.files[LABELS][:8], 16)]  # the same seed draws other samples than the base did
         rows = pd.DataFrame({"id": start.ids, "image": start.images, "copy_of": start.copy_of})
+        if start.weights is not None:
+            rows["weight"] = start.weights
     else:
         train, pixels, draws = data.split("train").reset_index(drop=True), None, []
         clean = given = data.codes(train["label"])
@@ -92,7 +98,9 @@ def write_variant(name: str, params: VariantParams, data: PreparedData) -> Varia
         case PixelNoise():
             pixels = PixelChange(how=params.how, seed=params.seed)
         case FromFile():
-            named = _labels_from_file(params, data)
+            named, weights = _labels_from_file(params, data)
+            if (weights != 1).any():
+                rows["weight"] = weights
             stay = np.array([label is not None for label in named])
             given = data.codes([label for label in named if label is not None])
             rows, clean = rows[stay], clean[stay]
@@ -118,6 +126,7 @@ def write_variant(name: str, params: VariantParams, data: PreparedData) -> Varia
             "given_label": names[given],
             "corrupted": corrupted.astype(int),
             "copy_of": rows["copy_of"],
+            **({"weight": rows["weight"]} if "weight" in rows else {}),
         }
     ).to_csv(folder / LABELS, index=False)
     write_json(summary, folder / SUMMARY)
@@ -142,11 +151,15 @@ def _partners(params: Pair, classes: tuple[str, ...]) -> NDArray[np.int64]:
     return own
 
 
-def _labels_from_file(params: FromFile, data: PreparedData) -> list[str | None]:
-    """The given label of each training sample, from a table of ids and labels; None: it is left out."""
+def _labels_from_file(params: FromFile, data: PreparedData) -> tuple[list[str | None], NDArray[np.float64]]:
+    """The given label of each training sample, from a table of ids and labels; None: it is left out. And its
+    weight in the training loss."""
     path = input_path(params.labels)
     table = read_table(path)
-    required_columns(table, [params.id_column, params.label_column], path)
+    weighted = [] if params.weight_column is None else [params.weight_column]
+    required_columns(table, [params.id_column, params.label_column, *weighted], path)
+    if not weighted and WEIGHT in table and PurePath(params.labels).is_relative_to(CLEAN_RESULTS):
+        raise params.mistake("weight_column", message=f"stage clean has given weights: write {WEIGHT}")
     classes = list(data.info.classes)
     if params.leave_out in classes:
         raise params.mistake("leave_out", message=f"{params.leave_out!r} is the name of a class")
@@ -159,9 +172,11 @@ def _labels_from_file(params: FromFile, data: PreparedData) -> list[str | None]:
     ids = data.samples["id"].tolist()
     find = finder(ids)
     given: dict[str, str | None] = {}
+    weights: dict[str, float] = {}
     problems: list[Problem] = []
-    rows = zip(table.index, table[params.id_column], table[params.label_column], strict=True)
-    for row, text, label in rows:
+    cells = table[params.weight_column] if weighted else repeat("1", len(table))
+    rows = zip(table.index, table[params.id_column], table[params.label_column], cells, strict=True)
+    for row, text, label, cell in rows:
         where = row_name(path, row)
         sample = find(text)
         if sample is None:
@@ -171,6 +186,12 @@ def _labels_from_file(params: FromFile, data: PreparedData) -> list[str | None]:
             problems.append(Problem(path, message=f"{where}: the id {sample!r} appears twice"))
         elif label in labels or composed(label) in labels:
             given[sample] = labels[label if label in labels else composed(label)]
+            weight = _weight(cell)
+            if weight is None:
+                text = f"{where}: the weight is {cell!r}: it should be a number from 0 to 1"
+                problems.append(Problem(path, message=text))
+            else:
+                weights[sample] = weight
         else:
             hint = nearest(label, classes)
             message = f"{where}: {label!r} is not among the classes{hint} ({', '.join(classes)})"
@@ -195,4 +216,16 @@ def _labels_from_file(params: FromFile, data: PreparedData) -> list[str | None]:
         print(
             f"{path}: {others} of {len(given)} samples are not in the training split: their rows do nothing"
         )
-    return found
+    heavy = np.array([weights.get(sample, 1.0) for sample in own])
+    if not heavy[[label is not None for label in found]].any():
+        raise params.mistake("weight_column", message=f"{path} gives every training sample the weight 0")
+    return found, heavy
+
+
+def _weight(text: str) -> float | None:
+    """The weight in a cell, 1 if it is empty; None if it is none."""
+    try:
+        weight = float(text) if text.strip() else 1.0
+    except ValueError:
+        return None
+    return weight if 0 <= weight <= 1 else None

@@ -15,27 +15,34 @@ from memtrack.core.files import whole_file
 from memtrack.data.tables import finder, guarded, read_table, required_columns, row_name, unguarded
 from memtrack.data.variants import VariantData
 
-What = Literal["keep", "relabel", "ambiguous", "remove"]
-WHATS: tuple[What, ...] = get_args(What)
+What = Literal["keep", "relabel", "ambiguous", "remove", "weight"]
+WHATS: tuple[What, ...] = get_args(What)[:-1]
+"""What a person may decide; the last follows from probabilities alone."""
 
 
 @dataclass(frozen=True)
 class Decision:
     """What happens to a sample, and why. label: its new class if it is relabelled, else ''. by, when: who
-    decided, and when, in that person's words."""
+    decided, and when, in that person's words. weight: in the training loss."""
 
     what: What
     label: str = ""
     reason: str = ""
     by: str = ""
     when: str = ""
+    weight: float = 1.0
 
 
-def read_decisions(path: Path, variant: VariantData) -> dict[str, Decision]:
+def read_decisions(
+    path: Path, variant: VariantData, tests: Mapping[str, str] | None = None
+) -> dict[str, Decision]:
     """The decisions of a table, by sample.
 
     It has the columns id and decision, and label if there is one to relabel. The other columns of the page's
     export may be there: given_label is compared with the variant, and note, by and when are kept.
+
+    Args:
+        tests: the labels of the test samples, which may be decided about, too.
 
     Raises:
         InputError: with the row of every id, decision or label that cannot be followed.
@@ -45,7 +52,8 @@ def read_decisions(path: Path, variant: VariantData) -> dict[str, Decision]:
     relabels = "decision" in columns and "relabel" in table["decision"].tolist()
     required_columns(table, ["id", "decision", *(["label"] if relabels else [])], path)
     given = dict(zip(variant.ids, (variant.summary.classes[number] for number in variant.given), strict=True))
-    find = finder(variant.ids)
+    given |= tests or {}
+    find = finder(list(given))
     found: dict[str, Decision] = {}
     problems: list[Problem] = []
     for row, cells in zip(table.index, table.to_dict("records"), strict=True):
@@ -62,9 +70,8 @@ def read_decisions(path: Path, variant: VariantData) -> dict[str, Decision]:
                 what, label, cells.get("given_label", ""), given[sample], variant.summary.classes
             )
             if not wrong:
-                found[sample] = Decision(
-                    what, label, *(unguarded(cells.get(name, "")) for name in ("note", "by", "when"))
-                )
+                note, by, when = (unguarded(cells.get(name, "")) for name in ("note", "by", "when"))
+                found[sample] = Decision(what, label, note, by, when)
         if wrong:
             problems.append(Problem(path, message=f"{row_name(path, row)}: {wrong}"))
     if problems:

@@ -1,8 +1,9 @@
 """Variants of a data set: its training samples with other given labels, in data/variants/NAME.
 
 labels.csv has one row per sample in id order: id, image (as in data/prepared/samples.csv), clean_label,
-given_label, corrupted (1 if the two differ, else 0) and copy_of (the id of the sample that a conflicting
-duplicate is a copy of, else empty). summary.json describes how the variant was made. Images are never copied.
+given_label, corrupted (1 if the two differ, else 0), copy_of (the id of the sample that a conflicting
+duplicate is a copy of, else empty), and weight (in the training loss) unless all weights are 1. summary.json
+describes how the variant was made. Images are never copied.
 """
 
 from __future__ import annotations
@@ -55,11 +56,14 @@ class VariantData:
         clean, given: the class numbers, int64 (N,).
         copy_of: the id of the sample that a conflicting duplicate is a copy of, else ''; (N,).
         originals: the row of that sample, else the sample's own row; (N,).
+        weights: of the samples in the training loss, (N,), from 0 to 1; None: all are 1.
         pixels: how the images are changed, or None. test_pixels: how those of the test split are changed.
 
     Raises:
         InputError: if a file is missing or not what stage `corrupt` wrote, or the data set was prepared anew.
     """
+
+    weights: NDArray[np.float64] | None = None
 
     def __init__(self, name: str, data: PreparedData) -> None:
         self.name = name
@@ -78,6 +82,8 @@ class VariantData:
                 [self.row[of or sample] for sample, of in zip(self.ids, self.copy_of, strict=True)],
                 dtype=np.int64,
             )
+            if "weight" in table:
+                self.weights = table["weight"].to_numpy(dtype=np.float64)
         self.stores: dict[Any, object] = {}  # see `variant_store`
         self._data = data
         self._flips: dict[str, str] = {}
@@ -105,15 +111,29 @@ class VariantData:
         found._flips = {"flips": hashlib.sha256(labels.tobytes()).hexdigest()}
         return found
 
-    def only(self, rows: NDArray[np.int64], labels: NDArray[np.int64]) -> VariantData:
+    def only(
+        self,
+        rows: NDArray[np.int64],
+        labels: NDArray[np.int64],
+        weights: NDArray[np.float64] | None = None,
+    ) -> VariantData:
         """Some of the samples, with other given labels, both int64 (M,), of a variant without copies and
-        changed pixels. What was given before counts as clean, as in `flipped`."""
+        changed pixels. What was given before counts as clean, as in `flipped`.
+
+        Args:
+            weights: their weights, (M,); None: those that they have.
+        """
         found = self.flipped(self.given)
         found.clean, found.given = self.given[rows], labels
         found.ids, found.images = [self.ids[row] for row in rows], [self.images[row] for row in rows]
         found.copy_of, found.originals = [""] * len(rows), np.arange(len(rows))
         found.row = {sample: number for number, sample in enumerate(found.ids)}
+        if weights is None and self.weights is not None:
+            weights = self.weights[rows]
+        found.weights = None if weights is None or (weights == 1).all() else weights
         content = rows.tobytes() + labels.tobytes()
+        if found.weights is not None:
+            content += found.weights.tobytes()
         found._flips = {"chosen": hashlib.sha256(content).hexdigest()}
         return found
 

@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from memtrack.config.errors import InputError, Problem
 from memtrack.config.params import Params
+from memtrack.config.paths import VARIANTS_FOLDER
 from memtrack.core.images.pixels import dtype_of
 from memtrack.core.kept_files import write_array
 from memtrack.core.memorization.stacked import Recipe
@@ -49,7 +51,14 @@ def decoded(folder: Path, data: PreparedData, variant: VariantData) -> Iterator[
 
     Raises:
         OSError: if the disk has too little space for them.
+        InputError: if the samples have weights, which these networks do not take.
     """
+    if variant.weights is not None:
+        text = (
+            "has weights of samples, which the networks of memorization do not take: remove "
+            f"{variant.name} from memorization.variants"
+        )
+        raise InputError([Problem(VARIANTS_FOLDER / variant.name, message=text)])
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     held = data.split("test")

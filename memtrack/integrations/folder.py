@@ -227,7 +227,7 @@ class KeptNeighbours:
     """The neighbours that a recorder found; see `memtrack.core.scores.registry.Neighbourhoods`."""
 
     def __init__(self, recorded: RecordedFolder) -> None:
-        self.labels = recorded.labels
+        self.labels = self.among = recorded.labels
         self._recorded = recorded
 
     def nearest(self, count: int, epoch: int | None = None) -> NDArray[np.int64]:

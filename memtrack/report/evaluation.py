@@ -26,7 +26,7 @@ from memtrack.core.scores import ranks, title
 from memtrack.data.variants import VariantData
 from memtrack.report import figures
 from memtrack.report.captions import caption
-from memtrack.report.metrics import ConflictMetrics, EvaluateMetrics, ScoreMetrics
+from memtrack.report.metrics import ConflictMetrics, EvaluateMetrics, HeldOutMetrics, ScoreMetrics
 from memtrack.report.sample_tables import TABLE, write_csv
 
 Scores = Mapping[str, NDArray[np.float64]]
@@ -55,6 +55,7 @@ class Evaluation:
     """Columns of scores.csv with probabilities; see `memtrack.report.sample_tables.LEARNED`."""
     drawable: bool = True
     """Whether the samples are images that can be drawn."""
+    test: HeldOutMetrics | None = None
 
     @property
     def corrupted(self) -> NDArray[np.bool_] | None:
@@ -82,6 +83,7 @@ class Evaluation:
                 for key, found in judged.items()
             },
             conflicts=self._conflicts(),
+            test=self.test,
             warnings=self._warnings(),
         )
 

@@ -58,15 +58,41 @@ class ConflictMetrics(StrictModel):
     auroc_of_both: dict[str, Fraction]
 
 
+class HeldOutMetrics(StrictModel):
+    """The test split, as the last recorded network predicts it. wrong, wrong_low, wrong_high, called: the
+    estimated number of wrong test labels and its interval, and how many are wrong with a probability above
+    1/2; auroc_of_flips: how well test labels that were flipped on purpose are told from others. None if
+    nothing was learned."""
+
+    samples: int
+    accuracy: Fraction
+    auroc_of_flips: Fraction | None = None
+    wrong: float | None = None
+    wrong_low: float | None = None
+    wrong_high: float | None = None
+    called: int | None = None
+
+    def in_words(self) -> list[str]:
+        """The numbers in a sentence; none if nothing was learned."""
+        if self.wrong is None:
+            return []
+        return [
+            f"about {self.wrong:.0f} of the {self.samples} test labels are wrong [{self.wrong_low:.0f}, "
+            f"{self.wrong_high:.0f}] (learned from flips, found with AUROC {self.auroc_of_flips:.3f}); "
+            f"{self.called} are probably wrong"
+        ]
+
+
 class EvaluateMetrics(StrictModel):
     """metrics.json of stage evaluate. `scores` is empty if no label is known to be corrupted. The test
-    accuracy of somebody's own training is not known."""
+    accuracy of somebody's own training is not known, nor is their test split."""
 
     samples: int
     corrupted: int
     test_accuracy: Fraction | None
     scores: dict[str, ScoreMetrics]
     conflicts: ConflictMetrics | None = None
+    test: HeldOutMetrics | None = None
     warnings: Annotated[tuple[str, ...], Strict(False)] = ()
 
     def score_lines(self) -> list[str]:
@@ -89,7 +115,7 @@ class EvaluateMetrics(StrictModel):
                 f"for {ends.prefers_original:.0%}, the copy's for {ends.prefers_copy:.0%} and another for "
                 f"{ends.prefers_neither:.0%}"
             )
-        return found
+        return found if self.test is None else [*found, *self.test.in_words()]
 
 
 class SuspectsMetrics(StrictModel):
@@ -269,28 +295,57 @@ class MemorizationMetrics(StrictModel):
         )
 
 
+class MendedMetrics(StrictModel):
+    """The test split with the labels that a person has mended: how many were looked at, changed and removed;
+    the accuracy of the last recorded network with the labels as they were, as they are, and the difference
+    with its interval, which is paired by sample."""
+
+    decided: int
+    relabelled: int
+    removed: int
+    accuracy_given: Fraction
+    accuracy_mended: Fraction
+    difference: float
+    difference_low: float
+    difference_high: float
+
+    def in_words(self) -> str:
+        """The numbers in a sentence."""
+        return (
+            f"of {self.decided} test samples that were looked at, {self.relabelled} were relabelled and "
+            f"{self.removed} removed: test accuracy {self.accuracy_given:.4f} as given, "
+            f"{self.accuracy_mended:.4f} as mended ({self.difference:+.4f} [{self.difference_low:+.4f}, "
+            f"{self.difference_high:+.4f}])"
+        )
+
+
 class CleaningMetrics(StrictModel):
-    """metrics.json of stage clean. relabelled, removed: samples whose label was changed, or that were
-    removed; decided: those that were looked at. If some labels are known to be wrong: how many were before,
-    and how many are among the samples that stay; right_lost: right labels that were changed or removed."""
+    """metrics.json of stage clean. relabelled, removed, weighted: samples whose label was changed, that were
+    removed, or that stay with a weight below 1; decided: those that were looked at. If some labels are known
+    to be wrong: how many were before, and how many are among the samples that stay; right_lost: right labels
+    that were changed or removed. test: None unless somebody has looked at test samples."""
 
     samples: int
     decided: int
     relabelled: int
     removed: int
+    weighted: int = 0
     wrong_before: int | None = None
     wrong_after: int | None = None
     right_lost: int | None = None
+    test: MendedMetrics | None = None
 
     def in_words(self) -> str:
         """The numbers in a sentence."""
         text = f"cleaned: {self.relabelled} of {self.samples} labels changed, {self.removed} samples removed"
+        if self.weighted:
+            text += f", {self.weighted} weighted"
         if self.wrong_before is not None:
             text += (
                 f"; {self.wrong_after} labels are wrong, before {self.wrong_before} were, and "
                 f"{self.right_lost} right ones were changed or removed"
             )
-        return text
+        return text if self.test is None else f"{text}; {self.test.in_words()}"
 
 
 class BenefitMetrics(StrictModel):

@@ -83,7 +83,7 @@ def _unguarded(texts: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     return pc.replace_substring_regex(texts, "^'", "")
 
 
-TABLE = "scores.csv"
+TABLE, TEST_TABLE = "scores.csv", "test_scores.csv"
 HALVES, PROBABILITIES, TURN_OVER = "halves.csv", "probabilities.npy", "turn_over.npy"
 LIRA = "lira"
 """The column of the privacy score in memorization.csv."""
@@ -103,7 +103,15 @@ def read_scores(folder: Path, variant: VariantData, made_from: Mapping[str, Any]
     Raises:
         InputError: if the table is damaged, or made from something else.
     """
-    table = _Table(folder, TABLE, made_from, variant.ids, f"run `dvc repro evaluate@{variant.name}`")
+    return read_table_of(folder, TABLE, variant.name, variant.ids, made_from)
+
+
+def read_table_of(
+    folder: Path, name: str, variant: str, ids: Sequence[str], made_from: Mapping[str, Any]
+) -> pd.DataFrame:
+    """All columns of a table of stage evaluate with a row for each of `ids`, in their order; otherwise as
+    `read_scores`."""
+    table = _Table(folder, name, made_from, ids, f"run `dvc repro evaluate@{variant}`")
     return pd.DataFrame(
         {name: table.text(name) if name in TEXT_COLUMNS else table.numbers(name) for name in table.columns}
     )

@@ -21,21 +21,39 @@ GIVEN, CLEANED, RANDOM, TRUE = "given", "cleaned", "random", "true"
 and, where they are known, the right ones of all samples."""
 
 
-def label_sets(variant: VariantData, cleaned: NDArray[np.int64], seed: int) -> dict[str, VariantData]:
-    """The sets of labels to train on. cleaned: int64 (N,), -1 for a sample that is removed; seed: draws those
-    that are left out at random."""
+def changed_samples(
+    variant: VariantData, cleaned: NDArray[np.int64], weights: NDArray[np.float64] | None
+) -> int:
+    """How many samples cleaning has given another label (N,) or weight (N,), or removed."""
+    before = 1.0 if variant.weights is None else variant.weights
+    other = False if weights is None else weights != before
+    return int(((cleaned != variant.given) | other).sum())
+
+
+def label_sets(
+    variant: VariantData,
+    cleaned: NDArray[np.int64],
+    seed: int,
+    weights: NDArray[np.float64] | None = None,
+) -> dict[str, VariantData]:
+    """The sets of labels to train on.
+
+    Args:
+        cleaned: int64 (N,), -1 for a sample that is removed. seed: draws those that are left out at random.
+        weights: those after cleaning, (N,); None: as they were.
+    """
     every = np.arange(len(cleaned))
     stay = np.flatnonzero(cleaned >= 0)
-    changed = int((cleaned != variant.given).sum())
+    changed = changed_samples(variant, cleaned, weights)
     drawn = np.random.default_rng([seed, 1]).permutation(len(cleaned))[changed:]  # noise is drawn by the seed
     left = np.sort(drawn)
     found = {
         GIVEN: variant,
-        CLEANED: variant.only(stay, cleaned[stay]),
+        CLEANED: variant.only(stay, cleaned[stay], None if weights is None else weights[stay]),
         RANDOM: variant.only(left, variant.given[left]),
     }
     if variant.flags_known:
-        found[TRUE] = variant.only(every, variant.clean)
+        found[TRUE] = variant.only(every, variant.clean, np.ones(len(every)))
     return found
 
 

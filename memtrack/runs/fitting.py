@@ -99,6 +99,7 @@ class Fitting:
             compiled=train.compile,
             world=world,
             shape=data.info.shape,
+            sample_weights=variant.weights,
             **robust_options(train, len(variant.ids), len(data.info.classes)),
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,20 @@ from memtrack.config.json_files import read_json
 from memtrack.config.params import Params
 from memtrack.core.recording.trajectory import Trajectory
 from memtrack.core.scores import Need, needs
+from memtrack.core.scores.suspicion import SUSPICION
+from memtrack.data.all_images import AllImages
 from memtrack.data.manifest import KeptFolder
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.runs.causes import recording_causes, training_causes
 from memtrack.runs.metrics import METRICS, TrainMetrics
-from memtrack.runs.trained_networks import NearestSamples, TrainedNetworks, nearest_by_pixels
+from memtrack.runs.trained_networks import (
+    NearestSamples,
+    NearestToTests,
+    TrainedNetworks,
+    nearest_by_pixels,
+    nearest_of_both,
+)
 from memtrack.tracking.reference import read_reference
 
 
@@ -32,6 +40,7 @@ class TrainedRun:
 
     Args:
         pixels: finds the samples that are nearest by pixels, if this is known; see `NearestSamples`.
+        tests: whether the nearest training samples of the test samples are wanted, too.
 
     Raises:
         InputError: if the trajectory is damaged, or was recorded on another variant or with other parameters.
@@ -45,10 +54,13 @@ class TrainedRun:
         folder: Path,
         stage: str,
         pixels: Callable[[int], NDArray[np.int64]] | None = None,
+        *,
+        tests: bool = False,
     ) -> None:
         self._remedy = f"run `dvc repro {stage}`"
         self._params, self._data, self._variant, self._folder = params, data, variant, folder
-        self._pixels = pixels
+        self._pixels, self._tests = pixels, tests
+        self._of_both = cache(lambda count: nearest_of_both(AllImages(data, variant), count))
         kept = KeptFolder(folder / "trajectory", self._remedy)
         kept.require(**recording_causes(params))
         self.trajectory = recorded_trajectory(params, variant, kept)
@@ -70,10 +82,24 @@ class TrainedRun:
                 self.trajectory.epochs,
                 self._remedy,
             )
-            pixels = self._pixels or partial(nearest_by_pixels, self._variant)
-            nearest = NearestSamples(self._variant.given, networks.features, pixels)
+            if self._tests:
+                nearest = NearestSamples(
+                    self._variant.given,
+                    networks.features,
+                    lambda count: self._of_both(count)[0],
+                    networks.test_features,
+                )
+            else:
+                pixels = self._pixels or partial(nearest_by_pixels, self._variant)
+                nearest = NearestSamples(self._variant.given, networks.features, pixels)
             self._evidence |= {Need.NETWORKS: networks, Need.NEIGHBOURS: nearest}
         return self._evidence
+
+    def nearest_to_tests(self, labels: NDArray[np.int64]) -> NearestToTests:
+        """The nearest training samples of the test samples with these labels, int64 (T,); the run was made
+        with `tests`."""
+        samples = self.evidence([SUSPICION])[Need.NEIGHBOURS]
+        return NearestToTests(labels, samples, lambda count: self._of_both(count)[1])
 
 
 def recorded_trajectory(params: Params, variant: VariantData, kept: KeptFolder) -> Trajectory:

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memtrack.config.params import Params
+from memtrack.core.images.pixels import Pixels
 from memtrack.core.labels.duplicates import thumbnails
+from memtrack.data.all_images import AllImages
 from memtrack.data.image_cache import CHUNK
 from memtrack.data.neighbours import nearest_neighbours
 from memtrack.data.prepared import PreparedData
@@ -98,16 +100,21 @@ class TrainedNetworks:
     def test_features(self, epoch: int) -> Vectors:
         """The features of the test samples in the network after an epoch, (T, features)."""
         from memtrack.core.recording.features import features
+
+        return np.concatenate(list(features(self.model(epoch), self.test_batches())))
+
+    def test_batches(self, rows: NDArray[np.int64] | None = None) -> Iterable[tuple[Tensor, Tensor]]:
+        """The test samples `rows`, or all, in batches."""
         from memtrack.data.batches import held_out_batches
 
-        batches = held_out_batches(
+        return held_out_batches(
             self._data,
             self.variant,
             batch_size=BATCH,
             device=self._device,
             workers=self._train.workers,
+            rows=rows,
         )
-        return np.concatenate(list(features(self.model(epoch), batches)))
 
 
 class NearestSamples:
@@ -117,6 +124,7 @@ class NearestSamples:
         labels: the given labels, int64 (N,).
         features: the features of the network after an epoch, (N, features).
         pixels: finds so many nearest by pixels, the same for all labels; see `nearest_by_pixels`.
+        tests: the same of the test samples, if their neighbours are wanted, too.
     """
 
     def __init__(
@@ -124,27 +132,75 @@ class NearestSamples:
         labels: NDArray[np.int64],
         features: Callable[[int], Vectors],
         pixels: Callable[[int], NDArray[np.int64]],
+        tests: Callable[[int], Vectors] | None = None,
     ) -> None:
-        self.labels = labels
+        self.labels = self.among = labels
         self.pixels = cache(pixels)
-        self._by_features = cache(lambda count, epoch: others(directions(features(epoch)), count))
+
+        def search(count: int, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+            found = features(epoch)
+            vectors = directions(found)
+            held = np.empty((0, count), dtype=np.int64)
+            if tests is not None:  # in the same pass of the network over the training samples
+                queries = directions(tests(epoch), found.mean(axis=0))
+                _, held = nearest_neighbours(vectors, min(count, len(vectors)), queries)
+            return others(vectors, count), held
+
+        self.searched = cache(search)
 
     def nearest(self, count: int, epoch: int | None = None) -> NDArray[np.int64]:
         """The rows of the nearest other samples, (N, count), or fewer columns if there are fewer samples."""
-        return self.pixels(count) if epoch is None else self._by_features(count, epoch)
+        return self.pixels(count) if epoch is None else self.searched(count, epoch)[0]
+
+
+class NearestToTests:
+    """The nearest training samples of the test samples; see `memtrack.core.scores.registry.Neighbourhoods`.
+
+    Args:
+        labels: the given labels of the test samples, int64 (T,).
+        samples: those of the training samples, which know the features of the test samples.
+        pixels: finds so many nearest training samples by pixels, (T, count).
+    """
+
+    def __init__(
+        self, labels: NDArray[np.int64], samples: NearestSamples, pixels: Callable[[int], NDArray[np.int64]]
+    ) -> None:
+        self.labels, self.among = labels, samples.labels
+        self._samples, self._pixels = samples, pixels
+
+    def nearest(self, count: int, epoch: int | None = None) -> NDArray[np.int64]:
+        """The rows of the nearest training samples, (T, count), or fewer columns."""
+        return self._pixels(count) if epoch is None else self._samples.searched(count, epoch)[1]
+
+    def relabelled(self, labels: NDArray[np.int64]) -> NearestToTests:
+        """The same test samples with other given labels, int64 (T,)."""
+        return NearestToTests(labels, self._samples, self._pixels)
 
 
 def nearest_by_pixels(variant: VariantData, count: int) -> NDArray[np.int64]:
     """The rows of the samples that are nearest by pixels; see `others`."""
-    samples = len(variant.ids)
-    starts = range(0, samples, CHUNK)
-    images = (variant.read(range(start, min(start + CHUNK, samples))) for start in starts)
-    return others(np.concatenate([thumbnails(part) for part in images]), count)
+    return others(_small(variant.read, range(len(variant.ids))), count)
 
 
-def directions(features: Vectors) -> Vectors:
-    """Features (N, features) minus their mean, with length 1."""
-    vectors = features - features.mean(axis=0)
+def nearest_of_both(images: AllImages, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows of the training samples that are nearest by pixels: to each training sample, as
+    `nearest_by_pixels`, and to each test sample."""
+    vectors = _small(images.read, range(images.first_test))
+    queries = _small(images.read, range(images.first_test, len(images)))
+    _, found = nearest_neighbours(vectors, min(count, len(vectors)), queries)
+    return others(vectors, count), found
+
+
+def _small(read: Callable[[Sequence[int]], Pixels], rows: range) -> Vectors:
+    """Thumbnails of images."""
+    starts = range(rows.start, rows.stop, CHUNK)
+    images = (read(range(start, min(start + CHUNK, rows.stop))) for start in starts)
+    return np.concatenate([thumbnails(part) for part in images])
+
+
+def directions(features: Vectors, mean: Vectors | None = None) -> Vectors:
+    """Features (N, features) minus a mean, or minus their own, with length 1."""
+    vectors = features - (features.mean(axis=0) if mean is None else mean)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.ascontiguousarray(vectors / np.maximum(lengths, 1e-12), dtype=np.float32)
 

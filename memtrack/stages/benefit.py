@@ -18,7 +18,7 @@ from memtrack.data.cleaning import read_cleaned
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.report import benefit as report
-from memtrack.runs.benefit import BenefitTrainings, label_sets
+from memtrack.runs.benefit import BenefitTrainings, changed_samples, label_sets
 from memtrack.stages import load_with_variant
 from memtrack.terminal.entry_point import entry_point
 from memtrack.terminal.progress import Progress
@@ -38,10 +38,10 @@ def main() -> None:
     data = PreparedData.current(params.data)
     data.keep_decoded(params.compute.image_cache_bytes)
     variant = VariantData(name, data)
-    cleaned = read_cleaned(CLEAN_RESULTS / name, variant)
-    sets = label_sets(variant, cleaned, params.train.seed)
+    cleaned, weights = read_cleaned(CLEAN_RESULTS / name, variant)
+    sets = label_sets(variant, cleaned, params.train.seed, weights)
     accuracies = _accuracies(params, data, sets, seeds, folder)
-    changed = int((cleaned != variant.given).sum())
+    changed = changed_samples(variant, cleaned, weights)
     metrics = report.write(accuracies, changed, params.evaluate.confidence, folder)
     write_json(metrics, folder / "metrics.json")
     numbers = metrics.model_dump(exclude_none=True)

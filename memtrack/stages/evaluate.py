@@ -22,13 +22,16 @@ from memtrack.config.paths import (
 )
 from memtrack.core.scores import SCORES, Need, compute, needs
 from memtrack.core.scores.halves import Halves
+from memtrack.core.scores.neighbours import COUNT, voting_epochs
 from memtrack.core.scores.suspicion import SUSPICION, kinds, suggested_labels
 from memtrack.data.manifest import write_manifest
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
+from memtrack.report import held_out
 from memtrack.report.evaluation import Evaluation
-from memtrack.report.sample_tables import TABLE, read_halves, read_suspects, read_turn_over
+from memtrack.report.sample_tables import TABLE, TEST_TABLE, read_halves, read_suspects, read_turn_over
 from memtrack.runs.causes import evaluation_causes, halves_causes, suspects_causes
+from memtrack.runs.held_out import score_tests
 from memtrack.runs.trained import TrainedRun
 from memtrack.stages import load_variant, variant_parser
 from memtrack.terminal.entry_point import entry_point
@@ -77,7 +80,7 @@ def evaluate(
     folder.mkdir(parents=True, exist_ok=True)
     data = PreparedData.current(params.data)
     variant = VariantData(name, data)
-    run = TrainedRun(params, data, variant, trained, stage)
+    run = TrainedRun(params, data, variant, trained, stage, tests=True)
     known = {} if learned is None else read_suspects(learned, variant, suspects_causes(params, variant))
     lacking = set(BY_STAGE)
     if halves is not None:
@@ -104,6 +107,8 @@ def evaluate(
         len(variant.summary.classes),
     )
     suggested, _ = suggested_labels(epochs, neighbours, classes=classes)
+    voting = voting_epochs(epochs, neighbours)[-1]
+    tests = score_tests(params, data, variant, run, tuple(scores), COUNT, voting)
     found = Evaluation(
         variant,
         run.trajectory,
@@ -113,10 +118,13 @@ def evaluate(
         params.evaluate.confidence,
         kinds(epochs, neighbours, classes=classes),
         {key: values for key, values in known.items() if key not in scores},
+        test=held_out.metrics(tests),
     )
     found.write(folder)
+    nearest = neighbours.nearest(COUNT, voting)
+    files = held_out.write(tests, nearest, variant.summary.classes, folder)
     write_json(found.metrics, folder / "metrics.json")
-    write_manifest(folder, evaluation_causes(params, variant), {TABLE: folder / TABLE})
+    write_manifest(folder, evaluation_causes(params, variant), {TABLE: folder / TABLE, **files})
     _log(params, run, folder, found)
     for text in [*found.metrics.score_lines(), *found.metrics.in_words()]:
         print(f"{name}: {text}")
@@ -126,7 +134,8 @@ def _log(params: Params, trained: TrainedRun, folder: Path, found: Evaluation) -
     """Add the results to the MLflow run that training opened."""
     drawn = {f"pictures/{path.name}": path for path in sorted((folder / "pictures").glob("*.png"))}
     tables = {
-        f"scores/{name}": folder / name for name in (TABLE, "differences.csv", "classes.csv", "review.csv")
+        f"scores/{name}": folder / name
+        for name in (TABLE, TEST_TABLE, "differences.csv", "classes.csv", "review.csv")
     }
     numbers = {
         f"{measure}/{key}": value

@@ -42,8 +42,10 @@ def report(params: Params, name: str) -> None:
     path = REPORT_RESULTS / name / PAGE
     write_page(found, path)
     Run.of_finished_training(params, run.reference, "report").results({f"report/{PAGE}": path}, {})
-    shown, samples = len(found["shown"]["ids"]), found["samples"]
-    print(f"{name}: {path} shows {shown} of {samples} samples ({path.stat().st_size / 1e6:.1f} MB)")
+    shown, tests = found["trains"], len(found["shown"]["ids"]) - found["trains"]
+    also = f" and {tests} of {found['tests']} test samples" if found["tests"] else ""
+    size = path.stat().st_size / 1e6
+    print(f"{name}: {path} shows {shown} of {found['samples']} samples{also} ({size:.1f} MB)")
 
 
 if __name__ == "__main__":

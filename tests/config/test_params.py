@@ -225,6 +225,7 @@ def test_what_a_file_says_is_what_is_loaded() -> None:
                     "above": 0.9,
                     "then": "remove",
                     "ambiguous": "remove",
+                    "weight": 0.2,
                     "seeds": [3, 4],
                 }
             }

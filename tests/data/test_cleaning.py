@@ -22,6 +22,7 @@ from memtrack.data.cleaning import (
     cleaning_counts,
     decided_by_probability,
     read_cleaned,
+    weights_after,
     write_cleaned,
 )
 from memtrack.data.corruption import write_variant
@@ -100,7 +101,8 @@ def test_what_a_person_decides_is_what_a_variant_trains_on(data: PreparedData, n
     expected[0], expected[1] = CLASSES.index(label), -1
     np.testing.assert_array_equal(labels, expected)
     write_cleaned(FOLDER, noisy, decisions, labels)
-    np.testing.assert_array_equal(read_cleaned(FOLDER, noisy), expected)
+    np.testing.assert_array_equal(read_cleaned(FOLDER, noisy)[0], expected)
+    assert (read_cleaned(FOLDER, noisy)[1] == 1).all()
     changes = pd.read_csv(FOLDER / "changes.csv", dtype=str, keep_default_na=False)
     assert changes["decision"].tolist() == ["relabel", "remove", "keep", "ambiguous"]
     assert changes["id"].tolist()[2] == "'=1+1.png"
@@ -115,6 +117,37 @@ def test_what_a_person_decides_is_what_a_variant_trains_on(data: PreparedData, n
 def test_ambiguous_samples_go_if_asked_to(noisy: VariantData) -> None:
     decisions = read_decisions(written(f"{noisy.ids[2]},ambiguous,"), noisy)
     assert cleaned_labels(noisy, decisions, cleaning(ambiguous="remove"))[2] == -1
+
+
+def test_ambiguous_samples_may_weigh_less(data: PreparedData, noisy: VariantData) -> None:
+    decisions = read_decisions(written(f"{noisy.ids[2]},ambiguous,", f"{noisy.ids[3]},remove,"), noisy)
+    options = cleaning(ambiguous="weight", weight=0.25)
+    labels, weights = cleaned_labels(noisy, decisions, options), weights_after(noisy, decisions, options)
+    expected = np.where(np.arange(12) == 2, 0.25, 1)
+    np.testing.assert_array_equal(weights, expected)
+    np.testing.assert_array_equal(labels, np.where(np.arange(12) == 3, -1, noisy.given))
+    counts = cleaning_counts(noisy, decisions, labels, weights)
+    assert (counts["relabelled"], counts["removed"], counts["weighted"]) == (0, 1, 1)
+    write_cleaned(FOLDER, noisy, decisions, labels, weights=weights)
+    np.testing.assert_array_equal(read_cleaned(FOLDER, noisy)[1], expected)
+    assert pd.read_csv(FOLDER / "changes.csv")["weight"].tolist() == [0.25, 1]
+    source = str(FOLDER / "labels.csv")
+    params = FromFile(kind="from_file", labels=source, leave_out=LEFT_OUT, weight_column="weight")
+    write_variant("mended", params, data)
+    mended = VariantData("mended", data)
+    assert mended.weights is not None
+    np.testing.assert_array_equal(mended.weights, np.delete(expected, 3))
+    sets = label_sets(noisy, labels, 0, weights)
+    assert sets["cleaned"].weights is not None
+    np.testing.assert_array_equal(sets["cleaned"].weights, mended.weights)
+    assert len(sets["random"].ids) == 10
+    assert sets["cleaned"].causes != label_sets(noisy, labels, 0)["cleaned"].causes
+    for name in ("given", "random", "true"):
+        assert sets[name].weights is None
+    again = label_sets(mended, mended.given, 0)  # of a variant that has weights already
+    assert again["cleaned"].weights is not None
+    assert again["random"].weights is not None
+    assert len(again["random"].ids) == 11
 
 
 def test_columns_of_the_page_are_checked_and_kept(noisy: VariantData) -> None:
@@ -177,8 +210,9 @@ def test_by_probability(noisy: VariantData) -> None:
     assert set(decisions) == {noisy.ids[row] for row in np.flatnonzero(noisy.corrupted)}
     labels = cleaned_labels(noisy, decisions, cleaning())
     np.testing.assert_array_equal(labels, noisy.clean)
-    assert cleaning_counts(noisy, decisions, labels) == {
-        "samples": 12, "decided": 3, "relabelled": 3, "removed": 0,
+    ones = np.ones(12)
+    assert cleaning_counts(noisy, decisions, labels, ones) == {
+        "samples": 12, "decided": 3, "relabelled": 3, "removed": 0, "weighted": 0,
         "wrong_before": 3, "wrong_after": 0, "right_lost": 0,
     }  # fmt: skip
     options = cleaning(then="remove", above=0.05)
@@ -189,9 +223,13 @@ def test_by_probability(noisy: VariantData) -> None:
     decisions = decided_by_probability(noisy, probability, right, options)
     labels = cleaned_labels(noisy, decisions, options)
     np.testing.assert_array_equal(labels, np.where(np.arange(12) < 5, noisy.given, -1))
-    counts = cleaning_counts(noisy, decisions, labels)
+    counts = cleaning_counts(noisy, decisions, labels, ones)
     assert counts["wrong_after"] == int(noisy.corrupted[:5].sum())
     assert counts["right_lost"] == int((~noisy.corrupted[5:]).sum())
+    options = cleaning(then="weight")
+    decisions = decided_by_probability(noisy, np.where(noisy.corrupted, 0.9, 0.1), right, options)
+    np.testing.assert_array_equal(cleaned_labels(noisy, decisions, options), noisy.given)
+    np.testing.assert_allclose(weights_after(noisy, decisions, options), np.where(noisy.corrupted, 0.1, 1))
 
 
 def test_what_a_table_of_labels_cannot_hold(data: PreparedData) -> None:

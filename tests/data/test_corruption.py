@@ -16,7 +16,13 @@ from pydantic import TypeAdapter
 
 from memtrack.config.errors import InputError
 from memtrack.config.sections.data import Digits
-from memtrack.config.sections.variants import FromFile, NoNoise, Symmetric, VariantParams
+from memtrack.config.sections.variants import (
+    ConflictingDuplicates,
+    FromFile,
+    NoNoise,
+    Symmetric,
+    VariantParams,
+)
 from memtrack.core.images.pixels import RandomizedPixels
 from memtrack.data.confusion_matrix import confusion_matrix
 from memtrack.data.corruption import write_variant
@@ -415,6 +421,41 @@ def test_labels_for_test_and_unused_samples_change_nothing(data: PreparedData) -
     write_people([(sample, "ant") for sample in others] + rows)
     write_variant("all", from_file(), data)
     assert written("all").equals(written("train"))
+
+
+def test_weights_from_a_file_and_their_way_to_other_variants(data: PreparedData) -> None:
+    ids = train_ids(data)
+    frame = pd.DataFrame({"id": ids, "label": "bee", "weight": ["0.25", "", "0", *["1"] * (len(ids) - 3)]})
+    frame.to_csv("people.csv", index=False)
+    params = from_file(weight_column="weight")
+    write_variant("weighted", params, data)
+    expected = [0.25, 1, 0, *[1] * (len(ids) - 3)]
+    weighted = VariantData("weighted", data)
+    assert weighted.weights is not None
+    assert weighted.weights.tolist() == expected
+    copies = ConflictingDuplicates(kind="conflicting_duplicates", labels="data/variants/weighted", rate=0.5)
+    write_variant("copies", copies, data)
+    both = VariantData("copies", data)
+    assert both.weights is not None
+    assert both.weights.tolist() == weighted.weights[both.originals].tolist()
+
+    write_variant("plain", from_file(), data)
+    frame.assign(weight="1").to_csv("people.csv", index=False)
+    write_variant("ones", params, data)
+    assert VariantData("ones", data).weights is None
+    for name in ("plain", "ones"):  # nothing but the labels identifies the variant, as before
+        assert VariantData(name, data).causes["labels"] == VariantData("plain", data).causes["labels"]
+    for cell, message in (("2", "line 2: the weight is '2'"), ("x", "line 2: the weight is 'x'")):
+        frame.assign(weight=cell).to_csv("people.csv", index=False)
+        assert message in problems(data, params)[0]
+    frame.assign(weight="0").to_csv("people.csv", index=False)
+    with pytest.raises(InputError, match="gives every training sample the weight 0"):
+        write_variant("weighted", params, data)
+    cleaned = Path("results/clean/noisy/labels.csv")
+    cleaned.parent.mkdir(parents=True)
+    frame.to_csv(cleaned, index=False)
+    with pytest.raises(InputError, match=r"weight_column: stage clean has given weights: write weight"):
+        write_variant("people", from_file(labels=str(cleaned)), data)
 
 
 def test_a_class_name_comes_before_a_class_number(data: PreparedData) -> None:

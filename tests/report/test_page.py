@@ -323,7 +323,7 @@ def test_issues_are_read_as_they_are_written_and_those_of_other_samples_are_refu
     head = "id,split,label,issue,value,other_id,other_label\n"
     path.write_text(head + "'=a,train,x,leak,0,'=a,x\n'=a,test,x,dark,0.1,,\nb,train,y,dark,0.2,,\n")
     found = page_results._issues(path, "noisy", images)  # type: ignore[arg-type]
-    assert found.to_numpy().tolist() == [["leak", 0, 2], ["dark", 1, -1]]
+    assert found.to_numpy().tolist() == [["leak", 0, 2], ["dark", 2, -1], ["dark", 1, -1]]
     for line in ("z,train,x,dark,0,,", "b,train,x,odd,0,,", "b,train,x,leak,0,b,x", "b,other,x,dark,0,,"):
         path.write_text(f"{head}{line}\n")
         with pytest.raises(InputError, match="run `dvc repro quality@noisy`"):
@@ -358,3 +358,30 @@ def test_what_people_read_of_samples_that_are_no_images() -> None:
     assert (len(many["columns"]), many["left"], len(many["rows"][0])) == (100, 20, 100)
     assert {len(cell) for row in many["rows"] for cell in row} == {max(60, 5_000_000 // (62 * 100))}
     assert content(reviewed())["words"] is None
+
+
+def test_suspects_of_the_test_split_come_last() -> None:
+    results = reviewed(tests=True)
+    found = content(results, samples=20)
+    shown = found["shown"]
+    assert (found["trains"], found["tests"]) == (20, 2)
+    assert shown["ids"][20:] == ["test 1", "test 0"]
+    assert shown["ids"][:20] == content(reviewed(), samples=20)["shown"]["ids"]
+    given = [CLASSES[number] for number in numbers(shown["given"], "<i4")[20:]]
+    assert given == results.images.labels[61:59:-1]
+    assert numbers(shown["ranks"][0], "<i4")[20:].tolist() == [1, 2]
+    np.testing.assert_allclose(numbers(shown["scores"][0], "<f4")[20:], [0.8, 0.2])
+    assert np.isnan(numbers(shown["scores"][1], "<f4")[20:]).all()
+    margins = numbers(shown["margin"], "<f4").reshape(22, 3)
+    assert margins[20:].tolist() == [[-1.5] * 3, [0.5] * 3]
+    assert found["usual_test"] == [-0.5] * 3
+    assert np.isnan(numbers(shown["curvature"], "<f4").reshape(22, 3)[20:]).all()
+    ids = [*shown["ids"], *found["others"]["ids"]]
+    near = numbers(shown["neighbours"], "<i4").reshape(22, 3)[20]
+    assert [ids[number] for number in near] == [results.variant.ids[row] for row in (3, 4, 5)]
+    leak = numbers(shown["leak"], "<i4")
+    assert {shown["ids"][number] for number in leak[leak >= 0]} <= {"test 0", "test 1"}
+    wrong = CLASSES[(results.variant.given[3] + 1) % 3]
+    assert shown["why"][20].startswith(f"In 3 of 3 recorded epochs the network says {wrong}. ")
+    assert "nearest neighbours" in shown["why"][20]
+    assert len(found["sprites"]["sheets"]) == 1

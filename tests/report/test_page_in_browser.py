@@ -423,3 +423,41 @@ def test_texts_and_rows_are_read(browser: Any, tmp_path: Path, columns: list[str
     page.fill("#filters [name=id]", f"of <B>{row}<")
     assert page.inner_text("#count") == "1 of 60 samples"
     context.close()
+
+
+def test_test_samples_have_a_view_and_their_decisions_go_out_and_in(browser: Any, tmp_path: Path) -> None:
+    results = reviewed(tests=True)
+    write_page(content(results, ReportParams(), (1, 8, 8)), tmp_path / "index.html")
+    context = browser.new_context(viewport={"width": 390, "height": 800})
+    page, errors = context.new_page(), []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto((tmp_path / "index.html").as_uri())
+    assert "60 of 60 training samples, and 2 of 2 test samples" in page.inner_text("header")
+    assert page.inner_text("#count") == "60 of 60 samples"
+    page.locator("#filter-box").evaluate("box => box.open = true")
+    page.select_option("[name=split]", "test")
+    assert page.inner_text("#count") == "2 of 2 test samples"
+    assert "not known" not in page.inner_text("#gallery")  # no probabilities were learned of test samples
+    press(page, "Enter")
+    assert "no network was trained on it" in page.inner_text("#details")
+    assert "cumulative loss" not in page.inner_text("#details")
+    page.keyboard.press("Escape")
+    press(page, "w", "k")
+    page.select_option("[name=split]", "train")
+    press(page, "Home", "r")
+    text = exported(page)
+    labels = dict(zip(results.images.ids[60:], results.images.labels[60:], strict=True))
+    Path("decisions.csv").write_text(text)
+    found = read_decisions(Path("decisions.csv"), results.variant, labels)
+    assert [(sample, one.what) for sample, one in found.items()] == [
+        (IDS[0], "remove"), ("test 1", "relabel"), ("test 0", "keep"),
+    ]  # fmt: skip
+    assert results.tests is not None
+    assert found["test 1"].label == results.tests.scores["suggested_label"][1]
+    page.evaluate("localStorage.clear()")
+    page.reload()
+    assert "Imported" in brought(page, text)
+    assert exported(page) == text
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    context.close()
+    assert errors == []

@@ -12,6 +12,7 @@ import pandas as pd
 from memtrack.core.evaluation.detection import compare, roc_points
 from memtrack.core.recording.trajectory import InMemoryTrajectory
 from memtrack.core.scores import ranks
+from memtrack.report.held_out import HeldOutResults
 from memtrack.report.metrics import (
     DuplicatesMetrics,
     EvaluateMetrics,
@@ -36,12 +37,14 @@ def reviewed(
     epochs: Sequence[int] = (2, 4, 6),
     channels: int = 1,
     columns: list[str] | None = None,
+    tests: bool = False,
     **changed: Any,
 ) -> Results:
     """Results of random scores. Every fifth label is wrong: its sample is predicted as its clean class. The
     first two samples have the same pixels. Sample 2 is dark and in the test split too, under another label;
-    so is sample 3, under its own label. `columns`: what people read of each sample in place of
-    an image. `changed`: columns of the table of scores."""
+    so is sample 3, under its own label; of these two test samples the second is the more suspect one.
+    `columns`: what people read of each sample in place of an image. `changed`: columns of the table of
+    scores."""
     draw = np.random.default_rng(0)
     clean = np.arange(samples) % 3
     wrong = np.arange(samples) % 5 == 0
@@ -89,6 +92,16 @@ def reviewed(
         false, true = roc_points(wrong, values)
         curves.append(pd.DataFrame({"score": name, "false_positive_rate": false, "true_positive_rate": true}))
     group = pd.DataFrame({"id": ids[:2], "group": 1, "conflicting": True})
+    of_tests = pd.DataFrame({
+        "id": ["test 0", "test 1"], "given_label": everything.labels[samples:],
+        "suggested_label": ["", CLASSES[(given[3] + 1) % 3]], "kind": ["", "mislabelled"],
+        "suspicion": [0.2, 0.8], "suspicion_rank": [2, 1],
+    })  # fmt: skip
+    made_of_tests = InMemoryTrajectory({
+        "predicted": {epoch: np.array([(given[2] + 1) % 3, (given[3] + 1) % 3]) for epoch in epochs},
+        "margin": {epoch: np.array([0.5, -1.5], dtype=np.float32) for epoch in epochs},
+    })  # fmt: skip
+    near = np.array([[5, 8, 11], [3, 4, 5]])
     return Results(
         variant,
         [("network", "cnn, width 4"), ("loss", "cross_entropy")],
@@ -115,4 +128,5 @@ def reviewed(
         pd.DataFrame({"issue": ["conflicting_leak", "leak", "dark"], "row": [2, 3, 2],
                       "other": [samples, samples + 1, -1]}) if quality else None,
         np.where(np.arange(samples) < 4, np.nan, np.where(wrong, 0.9, 0.25)) if memorization else None,
+        HeldOutResults(of_tests, made_of_tests, near) if tests else None,
     )  # fmt: skip

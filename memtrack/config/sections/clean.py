@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -20,11 +20,18 @@ class Cleaning(Section):
     above: Share = Field(
         0.5, description="With suspects.csv: labels that are wrong with a probability above this are changed."
     )
-    then: Literal["relabel", "remove"] = Field(
-        "relabel", description="With suspects.csv: whether these samples get the suggested label, or go."
+    then: Literal["relabel", "remove", "weight"] = Field(
+        "relabel",
+        description="With suspects.csv: whether these samples get the suggested label, go, or stay with the "
+        "probability that their label is right as their weight in the training loss.",
     )
-    ambiguous: Literal["keep", "remove"] = Field(
-        "keep", description="With decisions: whether samples that a person calls ambiguous stay, or go."
+    ambiguous: Literal["keep", "remove", "weight"] = Field(
+        "keep",
+        description="With decisions: whether samples that a person calls ambiguous stay, go, or stay with "
+        "the `weight`.",
+    )
+    weight: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.5, description="With `ambiguous: weight`: their weight in the training loss; others have 1."
     )
     seeds: Choices[Seed] = Field(
         (0, 1, 2, 3, 4),

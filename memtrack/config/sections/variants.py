@@ -131,6 +131,11 @@ class FromFile(Variant):
         description="A text in the label column, such as '-', that leaves the sample out of the variant; "
         "null: every sample stays.",
     )
+    weight_column: str | None = Field(
+        None,
+        description="Column with the weight of each sample in the training loss, from 0 to 1, such as weight "
+        "in results/clean/NAME/labels.csv; null: all weights are 1.",
+    )
 
 
 VariantParams = Annotated[

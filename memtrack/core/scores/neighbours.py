@@ -34,7 +34,7 @@ def neighbours(trajectory: EpochArrays, found: Neighbourhoods) -> Values:
 def voting_epochs(trajectory: EpochArrays, found: Neighbourhoods) -> tuple[int, ...]:
     """The epochs in which neighbours are searched by features."""
     early = telling(trajectory).early
-    return early if len(found.labels) <= MANY else early[:1]
+    return early if len(found.among) <= MANY else early[:1]
 
 
 @score(title="neighbours by pixels", needs=(Need.NEIGHBOURS,), cost=COST)
@@ -49,5 +49,5 @@ def neighbours_pixels(found: Neighbourhoods) -> Values:
 def disagreement(found: Neighbourhoods, rows: NDArray[np.int64]) -> Values:
     """The share of the neighbours (N, count) with another given label, (N,); 0 if there are none."""
     there = rows >= 0
-    others = (found.labels[:, None] != found.labels[rows]) & there
+    others = (found.labels[:, None] != found.among[rows]) & there
     return others.sum(axis=1) / np.maximum(there.sum(axis=1), 1)

@@ -29,7 +29,7 @@ class Need(Enum):
     NETWORKS = "networks"
     """The networks after every recorded epoch and the training samples: a `RecordedNetworks`."""
     NEIGHBOURS = "neighbours"
-    """The nearest neighbours of every training sample: a `Neighbourhoods`."""
+    """The nearest neighbours of every sample: a `Neighbourhoods`."""
     HALVES = "halves"
     """What networks say that are trained on one half of the samples: a
     `memtrack.core.scores.halves.Halves`."""
@@ -68,17 +68,19 @@ class RecordedNetworks(Protocol):
 
 
 class Neighbourhoods(Protocol):
-    """The nearest neighbours of the training samples.
+    """The nearest neighbours of samples among the training samples.
 
     Attributes:
-        labels: the given labels, int64 (N,).
+        labels: the given labels of the samples, int64 (N,).
+        among: those of the training samples. It is `labels` itself unless the samples are others.
     """
 
     labels: NDArray[np.int64]
+    among: NDArray[np.int64]
 
     def nearest(self, count: int, epoch: int | None = None) -> NDArray[np.int64]:
-        """The rows of the `count` nearest other samples of each sample, (N, count) or fewer columns; -1 where
-        there are fewer.
+        """The rows of the `count` nearest other training samples of each sample, (N, count) or fewer columns;
+        -1 where there are fewer.
 
         Args:
             epoch: compare the features of the network after this recorded epoch; None: compare pixels.

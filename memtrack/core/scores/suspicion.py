@@ -112,5 +112,5 @@ def _votes(
         near = rows[part]
         there = near >= 0
         weights = there / np.maximum(there.sum(axis=1, keepdims=True), 1)
-        np.add.at(votes, (own[:, None], labels[near]), weights)
+        np.add.at(votes, (own[:, None], found.among[near]), weights)
         yield part, votes

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from memtrack.core.recording.held_out import HeldOutTrajectory
 from memtrack.core.recording.trajectory import EpochArrays
 
 SHARE, VOTING = 0.9, 4
@@ -24,10 +25,12 @@ def telling(trajectory: EpochArrays) -> Telling:
 
     It is small while the network knows nothing, large when it knows the classes and contradicts wrong labels,
     and small again once it has memorized these. It is averaged over three recorded epochs. An epoch with at
-    least 90% of the largest is telling.
+    least 90% of the largest is telling. For held-out samples these are the epochs of the training samples.
 
     Source: our own, chosen on digits and CIFAR-10.
     """
+    if isinstance(trajectory, HeldOutTrajectory):
+        trajectory = trajectory.training
     spread = np.array([values.std() for values in trajectory.each("error_norm")])
     padded = np.pad(spread, 1, constant_values=np.nan)
     smooth = np.nanmean([padded[:-2], padded[1:-1], padded[2:]], axis=0)

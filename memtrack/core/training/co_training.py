@@ -57,11 +57,19 @@ class JoCoR(Loss):
         apart = ((one.exp() - other.exp()) * (one - other)).sum(1)  # both divergences
         return (1 - self._weight) * given + self._weight * apart
 
-    def forward(self, outputs: Tensor, labels: Tensor, rows: Tensor | None = None) -> Tensor:
-        """See `Loss`; the outputs are (2, B, classes)."""
+    def forward(
+        self, outputs: Tensor, labels: Tensor, rows: Tensor | None = None, weights: Tensor | None = None
+    ) -> Tensor:
+        """See `Loss`; the outputs are (2, B, classes). With weights it is the weighted mean over the samples
+        that are kept, times the mean weight of the batch."""
         losses = self.losses(outputs, labels)
         kept = max(int((1 - self.left_out) * len(losses)), 1)
-        return losses[losses.detach().argsort(stable=True)[:kept]].mean()
+        smallest = losses.detach().argsort(stable=True)[:kept]
+        if weights is None:
+            return losses[smallest].mean()
+        chosen = weights[smallest].to(losses.dtype)
+        total = chosen.sum().clamp(min=torch.finfo(losses.dtype).tiny)
+        return (losses[smallest] * chosen).sum() / total * weights.mean().to(losses.dtype)
 
     def logits(self, outputs: Tensor) -> Tensor:
         """Those of the mean prediction."""

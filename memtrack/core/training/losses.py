@@ -17,7 +17,8 @@ SMALLEST = 1e-4
 
 
 class Loss(nn.Module):
-    """The mean loss over a batch. What it has learned itself is in its `state_dict`.
+    """The mean loss over a batch, or the mean of each sample's loss times its weight. What it has learned
+    itself is in its `state_dict`.
 
     Attributes:
         needs_rows: whether it asks which samples are in a batch.
@@ -25,9 +26,11 @@ class Loss(nn.Module):
 
     needs_rows = False
 
-    def forward(self, outputs: Tensor, labels: Tensor, rows: Tensor | None = None) -> Tensor:
+    def forward(
+        self, outputs: Tensor, labels: Tensor, rows: Tensor | None = None, weights: Tensor | None = None
+    ) -> Tensor:
         """The loss, a scalar, of what the network returned in training mode (B, classes) and the labels (B,).
-        `rows` (B,) are the numbers of the samples."""
+        `rows` (B,) are the numbers of the samples, and `weights` (B,) their weights; None: all are 1."""
         raise NotImplementedError
 
     def logits(self, outputs: Tensor) -> Tensor:
@@ -52,9 +55,14 @@ class CrossEntropy(Loss):
         super().__init__()
         self._smoothing = label_smoothing
 
-    def forward(self, outputs: Tensor, labels: Tensor, rows: Tensor | None = None) -> Tensor:
+    def forward(
+        self, outputs: Tensor, labels: Tensor, rows: Tensor | None = None, weights: Tensor | None = None
+    ) -> Tensor:
         """See `Loss`."""
-        return cross_entropy(outputs, labels, label_smoothing=self._smoothing)
+        if weights is None:
+            return cross_entropy(outputs, labels, label_smoothing=self._smoothing)
+        losses = cross_entropy(outputs, labels, label_smoothing=self._smoothing, reduction="none")
+        return weighted_mean(losses, weights)
 
 
 class SymmetricCrossEntropy(Loss):
@@ -65,11 +73,13 @@ class SymmetricCrossEntropy(Loss):
         super().__init__()
         self._alpha, self._beta = alpha, beta
 
-    def forward(self, outputs: Tensor, labels: Tensor, rows: Tensor | None = None) -> Tensor:
+    def forward(
+        self, outputs: Tensor, labels: Tensor, rows: Tensor | None = None, weights: Tensor | None = None
+    ) -> Tensor:
         """See `Loss`."""
         losses = cross_entropy(exact(outputs), labels, reduction="none")
         reverse = ENTROPY_OF_ZERO * torch.expm1(-losses)  # 1 - p_y without cancellation
-        return (self._alpha * losses + self._beta * reverse).mean()
+        return weighted_mean(self._alpha * losses + self._beta * reverse, weights)
 
 
 class GeneralizedCrossEntropy(Loss):
@@ -80,10 +90,12 @@ class GeneralizedCrossEntropy(Loss):
         super().__init__()
         self._q = q
 
-    def forward(self, outputs: Tensor, labels: Tensor, rows: Tensor | None = None) -> Tensor:
+    def forward(
+        self, outputs: Tensor, labels: Tensor, rows: Tensor | None = None, weights: Tensor | None = None
+    ) -> Tensor:
         """See `Loss`."""
         losses = cross_entropy(exact(outputs), labels, reduction="none")
-        return (-torch.expm1(-self._q * losses) / self._q).mean()
+        return weighted_mean(-torch.expm1(-self._q * losses) / self._q, weights)
 
 
 class EarlyLearning(Loss):
@@ -109,11 +121,17 @@ class EarlyLearning(Loss):
         self._weight, self._momentum = weight, momentum
         self.register_buffer("targets", torch.zeros(samples, classes))
 
-    def forward(self, outputs: Tensor, labels: Tensor, rows: Tensor | None = None) -> Tensor:
+    def forward(
+        self, outputs: Tensor, labels: Tensor, rows: Tensor | None = None, weights: Tensor | None = None
+    ) -> Tensor:
         """See `Loss`."""
         assert rows is not None
         agreement = (self.targets[rows] * _clamped(outputs)).sum(1)
-        return cross_entropy(exact(outputs), labels) + self._weight * torch.log1p(-agreement).mean()
+        reduction = "mean" if weights is None else "none"
+        given = cross_entropy(exact(outputs), labels, reduction=reduction)
+        if weights is not None:
+            given = weighted_mean(given, weights)
+        return given + self._weight * weighted_mean(torch.log1p(-agreement), weights)
 
     @torch.no_grad()
     def observe(self, outputs: Tensor, rows: Tensor | None) -> None:
@@ -133,6 +151,11 @@ class EarlyLearning(Loss):
         observed = world.total(ours) > 0
         together = world.total(torch.where(ours > 0, self.targets, torch.zeros_like(self.targets)))
         self.targets.copy_(torch.where(observed, together, self.targets))
+
+
+def weighted_mean(losses: Tensor, weights: Tensor | None) -> Tensor:
+    """The mean of the losses (B,), each times its weight (B,); None: all weights are 1."""
+    return losses.mean() if weights is None else (losses * weights.to(losses.dtype)).mean()
 
 
 def exact(outputs: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ class Mixup:
             labels=target.labels[order],
             rows=None if target.rows is None else target.rows[order],
             weight=1 - share,
+            weights=None if target.weights is None else target.weights[order],
         )
         mixed = inputs.lerp(inputs[order], 1 - share)
         return replace(batch, inputs=mixed, targets=(target._replace(weight=share), other))

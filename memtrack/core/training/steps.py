@@ -14,12 +14,13 @@ from memtrack.core.training.losses import CrossEntropy, Loss
 
 
 class Target(NamedTuple):
-    """Labels (B,) of a batch, the numbers (B,) of the samples that they belong to, and their weight in the
-    loss."""
+    """Labels (B,) of a batch, the numbers (B,) of the samples that they belong to, their weight in the loss,
+    and the weight of each sample (B,); None: all are 1."""
 
     labels: Tensor
     rows: Tensor | None = None
     weight: float = 1.0
+    weights: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -28,15 +29,18 @@ class Batch:
 
     Attributes:
         whole: the number of samples in the batch, with the parts of all processes.
+        total: the sum of their weights; None: all weights are 1.
     """
 
     inputs: Tensor
     targets: tuple[Target, ...]
     whole: int
+    total: float | None = None
 
 
 class StepResult(NamedTuple):
-    """The mean loss over a batch and the number of correct predictions: tensors, for which nothing waits."""
+    """The loss of a batch, as `Loss` gives it, and the number of correct predictions: tensors, for which
+    nothing waits."""
 
     loss: Tensor
     correct: Tensor
@@ -79,10 +83,17 @@ class Step:
 
     def _backward(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Compute the gradient; returns the loss."""
-        parts = [self.loss(outputs, target.labels, target.rows) * target.weight for target in batch.targets]
+        parts = [
+            self.loss(outputs, target.labels, target.rows, target.weights) * target.weight
+            for target in batch.targets
+        ]
         loss: Tensor = sum(parts[1:], parts[0])
         self.optimizer.zero_grad(set_to_none=True)
-        # with several processes the gradient is the mean over them, whatever their parts of the batch
-        size = self.world.size
-        torch.autograd.backward(loss if size == 1 else loss * (len(batch.inputs) * size / batch.whole))
+        # with several processes the gradient is the mean over them, whatever their parts of the batch; with
+        # weights it is that of the weighted mean over the whole batch
+        size, share = self.world.size, len(batch.inputs)
+        if batch.total is not None:
+            torch.autograd.backward(loss * (share * size / batch.total if batch.total > 0 else 0.0))
+        else:
+            torch.autograd.backward(loss if size == 1 else loss * (share * size / batch.whole))
         return loss.detach()

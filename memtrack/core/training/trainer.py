@@ -29,7 +29,8 @@ from memtrack.core.training.steps import Batch, Step, Target
 
 @dataclass(frozen=True)
 class EpochResult:
-    """Mean loss and accuracy over the batches, measured while training on them."""
+    """Mean loss, by the samples' weights if they have some, and accuracy over the batches, measured while
+    training on them."""
 
     loss: float
     accuracy: float
@@ -43,6 +44,7 @@ def train_epoch(
     *,
     counts: Iterable[int] | None = None,
     rows: Iterable[Tensor | None] | None = None,
+    weights: Iterable[tuple[Tensor, float]] | None = None,
 ) -> EpochResult:
     """Take one step on each batch (inputs, labels); the batches are on the network's device.
 
@@ -53,16 +55,19 @@ def train_epoch(
         change: what is done to each batch before, at random for example.
         counts: the number of samples in each batch, with the parts of all processes.
         rows: the numbers of the samples in each batch, if the loss asks for them.
+        weights: the weights of the samples in each batch, and their sum with the parts of all processes.
 
     Raises:
         FloatingPointError: if the loss is not finite.
     """
     step.network.train()
     totals: Tensor | None = None
-    seen = 0
+    seen, weighed = 0, 0.0
     whole, numbers = counts or repeat(0), rows or repeat(None)
-    for (inputs, labels), count, places in zip(batches, whole, numbers, strict=False):
-        batch = Batch(inputs, (Target(labels, places),), count or len(labels))
+    none: tuple[Tensor | None, float | None] = (None, None)
+    weighted: Iterable[tuple[Tensor | None, float | None]] = repeat(none) if weights is None else weights
+    for (inputs, labels), count, places, (own, total) in zip(batches, whole, numbers, weighted, strict=False):
+        batch = Batch(inputs, (Target(labels, places, weights=own),), count or len(labels), total)
         if change is not None:
             with step.world.whole_batch(batch.whole):
                 batch = change(batch)
@@ -71,13 +76,14 @@ def train_epoch(
         sums = torch.stack([loss * len(labels), correct])
         totals = sums if totals is None else totals + sums
         seen += batch.whole
+        weighed += batch.whole if total is None else total
     loss_sum, correct_sum = (0.0, 0.0) if totals is None else step.world.total(totals).tolist()
     if not math.isfinite(loss_sum):
         raise FloatingPointError(
             "the training loss is not finite: the training has diverged; a smaller learning rate usually "
             "helps"
         )
-    return EpochResult(loss=loss_sum / seen, accuracy=correct_sum / seen)
+    return EpochResult(loss=loss_sum / weighed if weighed else 0.0, accuracy=correct_sum / seen)
 
 
 class Trainer:
@@ -98,6 +104,8 @@ class Trainer:
         precision: see `training_precision`. compiled: whether to compile the network (torch.compile).
         world: the processes that train the network together. shape: the shape of an input; needed if they are
             several.
+        sample_weights: of the samples in the loss, (N,), from 0 on; a step follows the gradient of the
+            weighted mean over its batch. None: all are 1.
     """
 
     def __init__(
@@ -118,8 +126,10 @@ class Trainer:
         compiled: bool = False,
         world: World = ALONE,
         shape: tuple[int, ...] = (),
+        sample_weights: NDArray[np.float64] | None = None,
     ) -> None:
         self.trained = model
+        self._weights = sample_weights
         self._device = next(model.parameters()).device
         self._world = world
         replicated = world.replicated(model, shape)
@@ -156,7 +166,8 @@ class Trainer:
         counts: Iterable[int] | None = None,
         rows: Sequence[NDArray[np.int64]] | None = None,
     ) -> EpochResult:
-        """Train on `batches` once; see `train_epoch`. `rows` are needed if the loss asks for them."""
+        """Train on `batches` once; see `train_epoch`. `rows` are needed if the loss asks for them, or if the
+        samples have weights."""
         sequence = np.random.SeedSequence([self._seed, epoch])
         seed = int(sequence.generate_state(1)[0])
         torch.manual_seed(seed)
@@ -169,7 +180,15 @@ class Trainer:
         numbers = self._numbers(rows)
         self._loss.start_epoch(epoch)
         with training_precision(self._precision, self._device):
-            result = train_epoch(self._step, batches, self.schedule, change, counts=counts, rows=numbers)
+            result = train_epoch(
+                self._step,
+                batches,
+                self.schedule,
+                change,
+                counts=counts,
+                rows=numbers,
+                weights=self._weights_of(rows),
+            )
         self._loss.end_epoch(self._world, None if numbers is None else torch.cat(numbers))
         self._world.align(self.trained)
         if self._average is not None:
@@ -184,6 +203,19 @@ class Trainer:
             raise ValueError("this loss needs the rows of the samples in each batch")
         every = torch.from_numpy(np.concatenate(rows)).to(self._device)
         return list(torch.split(every, [len(each) for each in rows]))
+
+    def _weights_of(self, rows: Sequence[NDArray[np.int64]] | None) -> list[tuple[Tensor, float]] | None:
+        """The weights of each batch on the device, and their sum with the parts of all processes."""
+        if self._weights is None:
+            return None
+        if rows is None:
+            raise ValueError("weights need the rows of the samples in each batch")
+        sums = torch.tensor([self._weights[part].sum() for part in rows])
+        if self._world.size > 1:
+            sums = self._world.total(sums.to(self._device))
+        every = torch.from_numpy(self._weights[np.concatenate(rows)]).to(self._device, torch.float32)
+        parts = torch.split(every, [len(part) for part in rows])
+        return list(zip(parts, sums.tolist(), strict=True))
 
     def accuracy(self, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
         """See `accuracy`."""

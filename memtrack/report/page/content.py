@@ -16,11 +16,18 @@ from numpy.typing import NDArray
 
 from memtrack.config.sections.report import ReportParams
 from memtrack.core.memorization.estimates import MEMORIZED
+from memtrack.core.recording.trajectory import EpochArrays
 from memtrack.core.scores import title
 from memtrack.core.scores.suspicion import MISLABELLED, RARE
 from memtrack.report.metrics import ISSUES
 from memtrack.report.page.results import Results
-from memtrack.report.page.sentences import Learning, conflict_sentences, leak_sentence, neighbour_sentence
+from memtrack.report.page.sentences import (
+    Learning,
+    conflict_sentences,
+    leak_sentence,
+    neighbour_sentence,
+    prediction_sentence,
+)
 from memtrack.report.page.sprites import COLUMNS, PER_SHEET, sprites
 from memtrack.report.sample_tables import score_names
 
@@ -54,8 +61,11 @@ def content(results: Results, options: ReportParams, shape: Sequence[int]) -> di
     order = score_names(table)[0]
     shown = np.argsort(table[f"{order}_rank"].to_numpy(), kind="stable")[: options.samples]
     leaks = _leaks(results)
-    numbers, others = _numbered(shown, results.neighbours, leaks)
-    pictured = np.concatenate([shown, others[:OTHERS]])
+    tested = _tested(results, options.samples)
+    first_test = results.images.first_test
+    every = np.concatenate([shown, first_test + tested])
+    numbers, others = _numbered(every, _near(results, shown, tested), leaks)
+    pictured = np.concatenate([every, others[:OTHERS]])
     drawn = sprites(results.images.read, pictured.tolist(), shape, options.thumbnail)
     classes = {name: number for number, name in enumerate(variant.summary.classes)}
     epochs = _some(results.trajectory.epochs, EPOCHS)
@@ -64,6 +74,8 @@ def content(results: Results, options: ReportParams, shape: Sequence[int]) -> di
         "variant": variant.name,
         "storage": f"memtrack {variant.name} {_identity(variant.causes)}",
         "samples": len(variant.ids),
+        "trains": len(shown),
+        "tests": 0 if results.tests is None else len(results.tests.scores),
         "settings": [list(pair) for pair in results.settings],
         "found": _found(results),
         "classes": list(variant.summary.classes),
@@ -74,7 +86,8 @@ def content(results: Results, options: ReportParams, shape: Sequence[int]) -> di
         "curvature": _curvature(results, suspected),
         "confusion": {"among": called, **_confusion(results, suspected)},
         "epochs": list(epochs),
-        "usual": {name: _medians(results, name, epochs) for name in ("margin", "curvature")},
+        "usual": {name: _medians(results.trajectory, name, epochs) for name in ("margin", "curvature")},
+        "usual_test": [] if results.tests is None else _medians(results.tests.trajectory, "margin", epochs),
         "kinds": list(KINDS),
         "memorized": MEMORIZED,
         "issues": _issues(results),
@@ -84,25 +97,64 @@ def content(results: Results, options: ReportParams, shape: Sequence[int]) -> di
             "given": _packed(np.array([classes[results.images.labels[row]] for row in others]), "<i4"),
             "pictured": min(len(others), OTHERS),
         },
-        "shown": _samples(results, shown, numbers, leaks, epochs),
+        "shown": _samples(results, shown, tested, numbers, leaks, epochs),
         "words": _words(results, pictured),
         "sprites": {**asdict(drawn), "columns": COLUMNS, "per_sheet": PER_SHEET},
     }
 
 
+def _tested(results: Results, most: int) -> NDArray[np.int64]:
+    """The test samples on the page, at most so many, the most suspect first; by their rows in the split."""
+    if results.tests is None:
+        return np.empty(0, dtype=np.int64)
+    table = results.tests.scores
+    return np.argsort(table[f"{score_names(table)[0]}_rank"].to_numpy(), kind="stable")[:most]
+
+
+def _near(results: Results, shown: NDArray[np.int64], tested: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The rows of the nearest training samples of what is shown, (n, NEAREST); -1 where there are fewer."""
+    parts = [results.neighbours[shown, :NEAREST]]
+    if results.tests is not None:
+        parts.append(results.tests.neighbours[tested, :NEAREST])
+    return np.concatenate([
+        np.pad(part, ((0, 0), (0, NEAREST - part.shape[1])), constant_values=-1) for part in parts
+    ])  # fmt: skip
+
+
 def _samples(
     results: Results,
     shown: NDArray[np.int64],
+    tested: NDArray[np.int64],
     numbers: NDArray[np.int64],
     leaks: dict[int, int],
     epochs: Sequence[int],
 ) -> dict[str, Any]:
-    """The samples on the page; most of their numbers as arrays in base64, little-endian."""
+    """The samples on the page, those of the test split last; most of their numbers as arrays in base64,
+    little-endian. What is not known of a test sample is NaN, 0 or -1."""
     variant, table = results.variant, results.scores
+    tests = pd.DataFrame() if results.tests is None else results.tests.scores.iloc[tested]
     names = score_names(table)
     classes = {name: number for number, name in enumerate(variant.summary.classes)}
-    suggested = table["suggested_label"].map(lambda name: classes.get(name, -1)).to_numpy()
     known = variant.flags_known
+
+    def both(own: NDArray[Any], of_tests: NDArray[Any] | float, kind: str) -> str:
+        """The numbers of the training samples, then those of the test samples, or one number for all."""
+        last = np.broadcast_to(np.asarray(of_tests), (len(tested), *own.shape[1:]))
+        return _packed(np.concatenate([own, last]), kind)
+
+    def coded(name: str) -> str:
+        """The class numbers of a column of labels, -1 where there is none."""
+        labels = [*table[name].iloc[shown], *(tests[name] if len(tests) else ())]
+        return _packed(np.array([classes.get(label, -1) for label in labels]), "<i4")
+
+    def column(name: str, kind: str = "<f4") -> str | None:
+        """A column of numbers; None if neither table has it."""
+        if name not in table and name not in tests:
+            return None
+        lacking = 0.0 if kind == "<i4" else np.nan
+        own = table[name].to_numpy()[shown] if name in table else np.full(len(shown), lacking)
+        return both(own, tests[name].to_numpy() if name in tests else lacking, kind)
+
     group = np.zeros(len(variant.ids), dtype=np.int64)
     conflicting = np.zeros(len(variant.ids), dtype=bool)
     kind = table["kind"].to_numpy(dtype=object, copy=True)
@@ -111,25 +163,29 @@ def _samples(
         group[rows] = results.duplicates["group"]
         conflicting[rows] = results.duplicates["conflicting"]
         kind[conflicting] = CONFLICTING
+    kinds = [*kind[shown], *(tests["kind"] if len(tests) else ())]
+    issues, duplicates, memorization = results.issues, results.duplicates, results.memorization
+    margins = np.nan if results.tests is None else _epochs(results.tests.trajectory, "margin", tested, epochs)
+    every = np.concatenate([shown, results.images.first_test + tested])
     return {
-        "ids": [variant.ids[row] for row in shown],
-        "given": _packed(variant.given[shown], "<i4"),
-        "suggested": _packed(suggested[shown], "<i4"),
-        "clean": _packed(variant.clean[shown], "<i4") if known else None,
-        "mislabelled": _column(table, "mislabelled", shown),
-        "suggested_probability": _column(table, "suggested_probability", shown),
-        "memorization": None if results.memorization is None else _packed(results.memorization[shown], "<f4"),
-        "scores": [_column(table, name, shown) for name in names],
-        "ranks": [_packed(table[f"{name}_rank"].to_numpy()[shown], "<i4") for name in names],
-        "margin": _trajectories(results, "margin", shown, epochs),
-        "curvature": _trajectories(results, "curvature", shown, epochs),
+        "ids": [results.images.ids[row] for row in every],
+        "given": coded("given_label"),
+        "suggested": coded("suggested_label"),
+        "clean": both(variant.clean[shown], -1, "<i4") if known else None,
+        "mislabelled": column("mislabelled"),
+        "suggested_probability": column("suggested_probability"),
+        "memorization": None if memorization is None else both(memorization[shown], np.nan, "<f4"),
+        "scores": [column(name) for name in names],
+        "ranks": [column(f"{name}_rank", "<i4") for name in names],
+        "margin": both(_epochs(results.trajectory, "margin", shown, epochs), margins, "<f4"),
+        "curvature": both(_epochs(results.trajectory, "curvature", shown, epochs), np.nan, "<f4"),
         "neighbours": _packed(numbers[:, :NEAREST], "<i4"),
-        "leak": None if results.issues is None else _packed(numbers[:, NEAREST], "<i4"),
-        "issues": None if results.issues is None else _packed(_issue_bits(results)[shown], "<u2"),
-        "group": None if results.duplicates is None else _packed(group[shown], "<i4"),
-        "conflicting": None if results.duplicates is None else _packed(conflicting[shown], "u1"),
-        "kind": _packed(np.array([KINDS.index(name) for name in kind[shown]]), "u1"),
-        "why": _sentences(results, shown, leaks),
+        "leak": None if issues is None else _packed(numbers[:, NEAREST], "<i4"),
+        "issues": None if issues is None else _packed(_issue_bits(results)[every], "<u2"),
+        "group": None if duplicates is None else both(group[shown], 0, "<i4"),
+        "conflicting": None if duplicates is None else both(conflicting[shown], 0, "u1"),
+        "kind": _packed(np.array([KINDS.index(name) for name in kinds]), "u1"),
+        "why": [*_sentences(results, shown, leaks), *_test_sentences(results, tested)],
     }
 
 
@@ -173,14 +229,30 @@ def _sentences(results: Results, shown: NDArray[np.int64], leaks: dict[int, int]
     return found
 
 
+def _test_sentences(results: Results, tested: NDArray[np.int64]) -> list[str]:
+    if results.tests is None:
+        return []
+    names, tests = results.variant.summary.classes, results.tests
+    classes = {name: number for number, name in enumerate(names)}
+    predicted = np.stack([tests.trajectory.load("predicted", epoch) for epoch in tests.trajectory.epochs])
+    found = []
+    for row in tested.tolist():
+        given, near = classes[tests.scores["given_label"].iloc[row]], tests.neighbours[row]
+        facts = (
+            prediction_sentence(predicted[:, row].astype(np.int64), given, names),
+            neighbour_sentence(results.variant.given[near[near >= 0]], given, names),
+        )
+        found.append(" ".join(fact for fact in facts if fact))
+    return found
+
+
 def _numbered(
-    shown: NDArray[np.int64], neighbours: NDArray[np.int64], leaks: dict[int, int]
+    shown: NDArray[np.int64], near: NDArray[np.int64], leaks: dict[int, int]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The nearest neighbours of the shown samples and the test sample that is the same, if any, by number,
-    (n, NEAREST + 1): those that are shown have the numbers from 0, the others the numbers after them, and -1
-    is none; and the rows of the others in `Results.images`, those of test samples first."""
-    near = neighbours[shown, :NEAREST]
-    near = np.pad(near, ((0, 0), (0, NEAREST - near.shape[1])), constant_values=-1)
+    """The nearest neighbours (n, NEAREST) of the shown samples, and the test sample that is the same, if any,
+    by number, (n, NEAREST + 1): those that are shown have the numbers from 0, the others the numbers after
+    them, and -1 is none; and the rows of the others, those of test samples first. All rows are those of
+    `Results.images`."""
     same = np.array([leaks.get(row, -1) for row in shown.tolist()], dtype=np.int64)
     near = np.column_stack([near, same])
     number = {row: place for place, row in enumerate(shown.tolist())}
@@ -212,8 +284,8 @@ def _issues(results: Results) -> list[dict[str, Any]]:
 
 
 def _issue_bits(results: Results) -> NDArray[np.int64]:
-    """A bit for each kind of issue that a sample has, (N,); the first kind of `ISSUES` is bit 0."""
-    found = np.zeros(len(results.variant.ids), dtype=np.int64)
+    """A bit for each kind of issue that a sample has, (N + T,); the first kind of `ISSUES` is bit 0."""
+    found = np.zeros(len(results.images.ids), dtype=np.int64)
     if results.issues is not None:
         for bit, kind in enumerate(ISSUES):
             found[results.issues["row"][results.issues["issue"] == kind]] |= 1 << bit
@@ -348,23 +420,21 @@ def _confusion(results: Results, suspected: Flags) -> dict[str, Any]:
     return {"matrix": len(names) <= CLASSES, "pairs": pairs if len(names) <= CLASSES else pairs[:PAIRS]}
 
 
-def _medians(results: Results, quantity: str, epochs: Sequence[int]) -> list[float]:
-    return [float(np.median(results.trajectory.load(quantity, epoch).astype(np.float64))) for epoch in epochs]
+def _medians(trajectory: EpochArrays, quantity: str, epochs: Sequence[int]) -> list[float]:
+    return [float(np.median(trajectory.load(quantity, epoch).astype(np.float64))) for epoch in epochs]
 
 
-def _trajectories(results: Results, quantity: str, shown: NDArray[np.int64], epochs: Sequence[int]) -> str:
-    found = [results.trajectory.load(quantity, epoch)[shown] for epoch in epochs]
-    return _packed(np.stack(found, axis=1), "<f4")
+def _epochs(
+    trajectory: EpochArrays, quantity: str, shown: NDArray[np.int64], epochs: Sequence[int]
+) -> NDArray[np.generic]:
+    """Some epochs of a quantity of what is shown, (n, epochs)."""
+    return np.stack([trajectory.load(quantity, epoch)[shown] for epoch in epochs], axis=1)
 
 
 def _some(epochs: Sequence[int], most: int) -> tuple[int, ...]:
     """At most so many of the epochs, evenly chosen, the first and the last among them."""
     chosen = np.unique(np.linspace(0, len(epochs) - 1, most).round().astype(int))
     return tuple(epochs[place] for place in chosen)
-
-
-def _column(table: pd.DataFrame, name: str, shown: NDArray[np.int64]) -> str | None:
-    return _packed(table[name].to_numpy()[shown], "<f4") if name in table else None
 
 
 def _packed(values: NDArray[Any], kind: str) -> str:

@@ -6,6 +6,8 @@ const byId = (id) => document.getElementById(id);
 const data = JSON.parse(byId("data").textContent);
 const shown = data.shown;
 const total = shown.ids.length;
+const { trains } = data; // the samples after them are in the test split
+const inTest = (number) => number >= trains;
 
 function numbers(text, Kind) {
   if (text === null) return null;
@@ -69,6 +71,7 @@ function percent(value) {
   return value > 0.995 && value < 1 ? ">99%" : `${Math.round(100 * value)}%`;
 }
 const labelled = (number) => (number < 0 ? "none" : data.classes[number]);
+const flagged = (number) => Boolean(clean) && !inTest(number); // whether it is known if its label is corrupted
 const cleanWords = (number, before) => (clean[number] < 0 ? "" : `${before} ${labelled(clean[number])}`);
 
 // ---- overview
@@ -219,7 +222,7 @@ function drawConfusion() {
 
 function drawIssues() {
   const rows = data.issues.map(({ bit, title, train, test }) => {
-    const here = issues.reduce((count, bits) => count + ((bits >> bit) & 1), 0);
+    const here = issues.subarray(0, trains).reduce((count, bits) => count + ((bits >> bit) & 1), 0);
     const made = element("button", { type: "button", text: whole.format(here), title: `show the samples that are ${title}` });
     made.addEventListener("click", () => only({ issue: String(bit) }));
     return [title, here ? made : "0", whole.format(train), whole.format(test)];
@@ -230,8 +233,10 @@ function drawIssues() {
 }
 
 function overview() {
-  const rest = total < data.samples ? `, the most suspect ones; the other ${whole.format(data.samples - total)} are in scores.csv` : "";
-  byId("shown").textContent = `This page shows ${whole.format(total)} of ${whole.format(data.samples)} training samples${rest}.`;
+  const tests = total - trains;
+  const rest = trains < data.samples ? `, the most suspect ones; the other ${whole.format(data.samples - trains)} are in scores.csv` : "";
+  const also = data.tests ? `, and ${whole.format(tests)} of ${whole.format(data.tests)} test samples${tests < data.tests ? ", the most suspect ones" : ""}` : "";
+  byId("shown").textContent = `This page shows ${whole.format(trains)} of ${whole.format(data.samples)} training samples${rest}${also}.`;
   byId("found").append(...data.found.map((text) => element("li", { text })));
   byId("settings").append(...data.settings.flatMap(([name, value]) => [element("dt", { text: name }), element("dd", { text: value })]));
   if (data.aurocs.length) {
@@ -381,7 +386,7 @@ const unguarded = (text) => text.replace(/^'/, "");
 function csv() {
   const cell = (text) => (/[",\r\n]/.test(text) ? `"${guarded(text).replaceAll('"', '""')}"` : guarded(text));
   const rows = [...marks].filter(([, mark]) => mark.decision).map(([id, mark]) => [numberOf.get(id), mark]);
-  rows.sort((one, other) => first.ranks[one[0]] - first.ranks[other[0]]);
+  rows.sort((one, other) => inTest(one[0]) - inTest(other[0]) || first.ranks[one[0]] - first.ranks[other[0]]);
   const known = OPTIONAL.filter((name) => rows.some(([, mark]) => mark[name]));
   const lines = rows.map(([number, mark]) => [shown.ids[number], labelled(given[number]), mark.decision, mark.label, mark.note,
     ...known.map((name) => mark[name])]);
@@ -479,6 +484,7 @@ function fillFilters() {
   elements.memorized.closest("label").hidden = !memorization;
   elements.memorized.options[1].text = `memorized (above ${data.memorized})`;
   elements.corrupted.closest("label").hidden = !clean;
+  elements.split.closest("label").hidden = !data.tests;
   elements.duplicates.closest("label").hidden = !group;
   if (words) elements.id.closest("label").firstChild.textContent = "Id or text contains ";
 }
@@ -498,15 +504,17 @@ function filter(number = null) {
   const bound = (name, other) => (value(name) === "" ? other : Number(value(name)));
   const least = bound("least", -Infinity), most = bound("most", Infinity), text = value("id").toLowerCase();
   const bounded = least > -Infinity || most < Infinity;
+  const wanted = value("split") === "test";
   const fits = (at) => {
+    if (inTest(at) !== wanted) return false;
     if (value("given") !== "" && given[at] !== Number(value("given"))) return false;
     if (value("suggested") !== "" && suggested[at] !== Number(value("suggested"))) return false;
     if (value("kind") !== "" && kind[at] !== Number(value("kind"))) return false;
     if (bounded && !(order.values[at] >= least && order.values[at] <= most)) return false;
-    if (clean && value("corrupted") !== "" && (given[at] !== clean[at]) !== (value("corrupted") === "1")) return false;
+    if (clean && value("corrupted") !== "" && (!flagged(at) || (given[at] !== clean[at]) !== (value("corrupted") === "1"))) return false;
     if (group && value("duplicates") !== "") {
-      const wanted = { group: group[at] > 0, conflict: conflicting[at] > 0, none: group[at] === 0 };
-      if (!wanted[value("duplicates")]) return false;
+      const has = { group: group[at] > 0, conflict: conflicting[at] > 0, none: group[at] === 0 };
+      if (!has[value("duplicates")]) return false;
     }
     if (memorization && value("memorized") !== "") {
       const measured = Number.isNaN(memorization[at]) ? "unknown" : memorization[at] > data.memorized ? "1" : "0";
@@ -525,7 +533,7 @@ function filter(number = null) {
     const size = (at) => (Number.isNaN(values[at]) ? -Infinity : values[at]);
     list.sort((one, other) => size(other) - size(one) || one - other);
   }
-  byId("count").textContent = `${whole.format(list.length)} of ${whole.format(total)} samples`;
+  byId("count").textContent = `${whole.format(list.length)} of ${whole.format(wanted ? total - trains : trains)} ${wanted ? "test " : ""}samples`;
   const place = number === null ? -1 : list.indexOf(number);
   current = place >= 0 ? place : number === null ? 0 : Math.min(current, Math.max(0, list.length - 1));
   layout();
@@ -606,9 +614,12 @@ function badge({ decision, label }) {
   return element("span", { class: `badge ${decision}`, text: decision === "relabel" ? `wrong: ${label}` : decision });
 }
 
+/** Whether the probability that its label is wrong was learned. */
+const isLearned = (number) => Boolean(mislabelled) && !Number.isNaN(mislabelled[number]);
+
 function suggestion(number) {
   if (suggested[number] < 0) return "no other label is suggested";
-  const chance = suggestedProbability ? `, ${percent(suggestedProbability[number])}` : "";
+  const chance = suggestedProbability && isLearned(number) ? `, ${percent(suggestedProbability[number])}` : "";
   return `suggested ${labelled(suggested[number])}${chance}`;
 }
 
@@ -627,13 +638,14 @@ function card(place) {
     element("div", { class: "labels" }, "given ", element("strong", { text: labelled(given[number]) })),
     element("div", { text: suggestion(number) }),
   ];
-  if (mislabelled) facts.push(element("div", { text: `label wrong: ${percent(mislabelled[number])}` }));
+  if (isLearned(number)) facts.push(element("div", { text: `label wrong: ${percent(mislabelled[number])}` }));
   const also = [kind[number] ? seems(number) : "", wrong(number)].filter(Boolean).join("; ");
   if (also) facts.push(element("div", { text: also }));
-  if (clean) {
+  if (inTest(number)) facts.push(element("div", { class: "quiet", text: "test split" }));
+  if (flagged(number)) {
     facts.push(element("div", { class: "quiet", text: given[number] === clean[number] ? "not corrupted" : `corrupted${cleanWords(number, ", was")}` }));
   }
-  if (order !== first || !mislabelled) facts.push(element("div", { class: "quiet", text: `${order.title} ${short(order.values[number])}` }));
+  if (order !== first || !isLearned(number)) facts.push(element("div", { class: "quiet", text: `${order.title} ${short(order.values[number])}` }));
   for (const fact of facts) fact.title = fact.textContent;
   return element("div", {
     class: "card", id: `card-${number}`, role: "option", "data-place": place,
@@ -647,8 +659,8 @@ function card(place) {
 }
 
 const spans = Object.fromEntries(Object.entries(trajectories).map(([name, values]) => {
-  const some = [], step = Math.max(1, Math.floor(values.length / 4000));
-  for (let at = 0; at < values.length; at += step) some.push(levelled(name, values[at]));
+  const some = [], known = trains * data.epochs.length, step = Math.max(1, Math.floor(known / 4000));
+  for (let at = 0; at < known; at += step) some.push(levelled(name, values[at]));
   some.push(...data.usual[name].map((value) => levelled(name, value)));
   some.sort((one, other) => one - other);
   const cut = (share) => some[Math.round(share * (some.length - 1))];
@@ -666,9 +678,11 @@ function spark(name, number) {
   const points = (values) => line(values.map((value, at) => [x.place(data.epochs[at]),
     Math.max(1, Math.min(43, y.place(levelled(name, value))))]));
   const own = Array.from(trajectories[name].subarray(number * count, (number + 1) * count));
+  if (inTest(number) && name !== "margin") return element("div", { class: "spark" }); // nothing else was recorded
+  const usual = inTest(number) ? data.usual_test : data.usual[name];
   const svg = drawn("svg", { viewBox: "0 0 100 44", preserveAspectRatio: "none", "aria-hidden": "true" });
   if (name === "margin") svg.append(drawn("path", { class: "axis", d: `M0 ${y.place(0)}H100` }));
-  svg.append(drawn("path", { class: "usual", d: points(data.usual[name]) }));
+  svg.append(drawn("path", { class: "usual", d: points(usual) }));
   svg.append(drawn("path", { class: `curve ${name === "margin" ? "c0" : "c2"}`, d: points(own) }));
   return element("div", { class: "spark" }, name, svg);
 }
@@ -722,11 +736,12 @@ function openDetails(note = false) {
   if (!list.length) return;
   const number = list[current];
   byId("details-heading").textContent = `${rank(number)} ${shown.ids[number]}`;
-  const rows = scores.map((score) => [score.title, short(score.values[number]),
-    score.ranks ? whole.format(score.ranks[number]) : ""]);
+  const rows = scores.filter((score) => !inTest(number) || !Number.isNaN(score.values[number])).map((score) => [score.title,
+    short(score.values[number]), score.ranks ? whole.format(score.ranks[number]) : ""]);
   const facts = [`given ${labelled(given[number])}; ${suggestion(number)}${kind[number] ? `; ${seems(number)}` : ""}`, shown.why[number]];
-  if (memorization) facts.push(`Measured memorization: ${short(memorization[number])}.`);
-  if (clean) facts.push(given[number] === clean[number] ? "The label is not corrupted." : `The label is corrupted${cleanWords(number, "; it was")}.`);
+  if (inTest(number)) facts.push("It is in the test split: no network was trained on it.");
+  if (memorization && !inTest(number)) facts.push(`Measured memorization: ${short(memorization[number])}.`);
+  if (flagged(number)) facts.push(given[number] === clean[number] ? "The label is not corrupted." : `The label is corrupted${cleanWords(number, "; it was")}.`);
   const mates = near(number).map(({ id, label }) => `${id} (${labelled(label)})`);
   if (mates.length) facts.push(`Nearest neighbours: ${mates.join("; ")}.`);
   if (wrong(number)) facts.push(`The ${words ? "sample" : "image"} is ${wrong(number)}.`);

@@ -23,12 +23,10 @@ from memtrack.config.paths import (
     SUSPECTS_RESULTS,
 )
 from memtrack.core.recording.trajectory import EpochArrays
-from memtrack.core.scores import Need
-from memtrack.core.scores.neighbours import COUNT, voting_epochs
-from memtrack.core.scores.suspicion import SUSPICION
 from memtrack.data.all_images import AllImages
 from memtrack.data.tables import unguarded
 from memtrack.data.variants import VariantData
+from memtrack.report import held_out
 from memtrack.report.metrics import (
     ISSUES,
     DuplicatesMetrics,
@@ -59,8 +57,9 @@ class Results:
         judged: metrics.json of stage quality; None if nobody looked.
         memorization: the measured memorization of each sample, (N,), NaN where it is not known; None if stage
             memorization has not run with these parameters.
-        issues: issue, row and other of each issue of a training sample, by rows of `images`; other is the
-            test sample of a leak, else -1. None if nobody looked.
+        issues: issue, row and other of each issue of a sample, by rows of `images`; other is the test sample
+            of a leak, else -1. None if nobody looked.
+        tests: what is known of the test samples; None if they are not known.
     """
 
     variant: VariantData
@@ -78,6 +77,7 @@ class Results:
     judged: QualityMetrics | None
     issues: pd.DataFrame | None
     memorization: NDArray[np.float64] | None
+    tests: held_out.HeldOutResults | None = None
 
 
 def read_results(params: Params, variant: VariantData, run: TrainedRun, images: AllImages) -> Results:
@@ -91,7 +91,8 @@ def read_results(params: Params, variant: VariantData, run: TrainedRun, images: 
     learned = SUSPECTS_RESULTS / variant.name / "metrics.json"
     found = DUPLICATES_RESULTS / variant.name
     scores = read_scores(evaluated, variant, evaluation_causes(params, variant))
-    nearest = run.evidence([SUSPICION])[Need.NEIGHBOURS]
+    held = images.ids[images.first_test :]
+    tests, neighbours = held_out.read(evaluated, variant, held, evaluation_causes(params, variant))
     looked = (found / "duplicates.csv").exists()
     quality = QUALITY_RESULTS / variant.name
     judged = (quality / "issues.csv").exists()
@@ -100,7 +101,7 @@ def read_results(params: Params, variant: VariantData, run: TrainedRun, images: 
         settings=_settings(params, variant.name),
         scores=scores,
         trajectory=run.trajectory,
-        neighbours=nearest.nearest(COUNT, voting_epochs(run.trajectory, nearest)[-1]),
+        neighbours=neighbours,
         evaluated=read_json(EvaluateMetrics, evaluated / "metrics.json"),
         learned=read_json(SuspectsMetrics, learned) if learned.exists() else SuspectsMetrics(),
         duplicated=read_json(DuplicatesMetrics, found / "metrics.json") if looked else None,
@@ -111,6 +112,7 @@ def read_results(params: Params, variant: VariantData, run: TrainedRun, images: 
         judged=read_json(QualityMetrics, quality / "metrics.json") if judged else None,
         issues=_issues(quality / "issues.csv", variant.name, images) if judged else None,
         memorization=_memorization(params, variant),
+        tests=tests,
     )
 
 
@@ -163,7 +165,7 @@ def _issues(path: Path, name: str, images: AllImages) -> pd.DataFrame:
     except (KeyError, ValueError):
         text = f"is damaged, or belongs to other samples: run `dvc repro quality@{name}`"
         raise InputError([Problem(path, message=text)]) from None
-    return found[found["row"] < images.first_test]
+    return found
 
 
 def _settings(params: Params, name: str) -> list[tuple[str, str]]:

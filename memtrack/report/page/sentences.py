@@ -66,6 +66,16 @@ class Learning:
         return f"{said[0].upper()}{said[1:]}." if most != given else ""
 
 
+def prediction_sentence(predicted: Rows, given: int, names: Sequence[str]) -> str:
+    """What networks that have not seen a sample say of it; empty if most of them say `given`. `predicted`: in
+    each recorded epoch, (T,)."""
+    classes, counts = np.unique(predicted, return_counts=True)
+    most, often = classes[counts.argmax()], counts.max()
+    if most == given:
+        return ""
+    return f"In {often} of {len(predicted)} recorded epochs the network says {names[most]}."
+
+
 def neighbour_sentence(labels: Rows, given: int, names: Sequence[str]) -> str:
     """What the neighbours are labelled; empty if there are none. `labels`: of the neighbours, (K,)."""
     if not len(labels):

@@ -17,7 +17,7 @@ class Found:
 
     def __init__(self) -> None:
         draw = np.random.default_rng(0)
-        self.labels = draw.integers(0, 3, 50)
+        self.labels = self.among = draw.integers(0, 3, 50)
         self.rows = {epoch: draw.integers(0, 50, (50, neighbours.COUNT)) for epoch in (None, 2)}
         self.rows[2][7, 4:] = -1
         self.rows[2][9] = -1

@@ -25,7 +25,7 @@ def spread(by: dict[int, float]) -> InMemoryTrajectory:
 class Found:
     """`Neighbourhoods` with drawn rows."""
 
-    labels = DRAW.integers(0, CLASSES, N)
+    labels = among = DRAW.integers(0, CLASSES, N)
     rows = DRAW.integers(-1, N, (N, 30))
 
     def nearest(self, count: int, epoch: int | None = None) -> np.ndarray:
@@ -115,7 +115,7 @@ def test_what_a_suspect_seems_to_be() -> None:
 def test_nobody_votes_for_another_label() -> None:
     """All predictions and neighbours agree with the given labels, which are all the same."""
     found = Found()
-    found.labels = np.zeros(N, dtype=np.int64)
+    found.labels = found.among = np.zeros(N, dtype=np.int64)
     trajectory = recorded()
     trajectory.arrays = {**trajectory.arrays, "predicted": dict.fromkeys(trajectory.epochs, found.labels)}
     labels, shares = suggested_labels(trajectory, found, classes=CLASSES)

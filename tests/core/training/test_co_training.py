@@ -41,6 +41,19 @@ def test_the_loss_of_co_training_is_the_mean_over_the_smallest(epoch: int, kept:
     assert set(learned_from.nonzero()[:, 0].tolist()) == set(np.argsort(losses)[:kept].tolist())
 
 
+def test_the_weighted_loss_of_co_training() -> None:
+    """Of the smallest losses, whatever their weights; the mean weight is divided out by the step."""
+    both = 2 * torch.randn(2, 10, CLASSES, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    labels, weights = torch.arange(10) % CLASSES, np.arange(10) / 10
+    loss = JoCoR(weight=0.7, forget_rate=0.4, warmup=4)
+    loss.start_epoch(9)
+    losses = loss.losses(both, labels).numpy()
+    kept = np.argsort(losses)[:6]
+    found = loss(both, labels, None, torch.from_numpy(weights)).item()
+    assert found / weights.mean() == pytest.approx(np.average(losses[kept], weights=weights[kept]))
+    assert loss(both, labels, None, torch.zeros(10)).item() == 0
+
+
 def test_the_mean_of_two_networks_is_that_of_their_probabilities() -> None:
     model = MeanOfTwo(image_network(), image_network())
     nn.init.normal_(model.second[-1].weight)

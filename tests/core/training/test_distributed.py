@@ -74,6 +74,9 @@ def trained(world: World) -> dict[str, Any]:
     return {
         "plain": training(world),
         "robust": training(world, loss=EarlyLearning(SAMPLES, CLASSES), average=0.7, sam=0.05),
+        "weighted": training(
+            world, loss=EarlyLearning(SAMPLES, CLASSES), sample_weights=np.arange(SAMPLES) % 5 / 4
+        ),
         "in order": list(world.in_order([world.rank, -world.rank])),
         "decided": world.decided(lambda: world.rank),
     }
@@ -162,7 +165,7 @@ def test_training_differs_from_that_in_one_process_by_rounding(size: int) -> Non
     alone = trained(ALONE)
     answers = in_processes(size, trained)
     for answer in answers:
-        for kind in ("plain", "robust"):
+        for kind in ("plain", "robust", "weighted"):
             expected, found, first = alone[kind], answer[kind], answers[0][kind]
             for name, weights in expected["weights"].items():
                 np.testing.assert_allclose(found["weights"][name], weights, rtol=1e-10, atol=1e-12)

@@ -98,6 +98,24 @@ def test_value_and_gradient_are_those_of_the_formula(
     np.testing.assert_allclose(logits.grad.numpy(), expected, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize(("kind", "options", "formula"), CASES)
+def test_a_weighted_loss_is_the_mean_of_the_weighted_losses(
+    kind: str, options: dict[str, Any], formula: Callable[..., float]
+) -> None:
+    loss, logits = loss_of(kind, options), torch.from_numpy(LOGITS)
+    labels, rows = torch.from_numpy(LABELS), torch.from_numpy(ROWS)
+    loss.observe(logits, rows)
+    weights = np.array([1.0, 0.25, 0.0, 0.5, 0.75])
+    alone = [
+        loss(logits[one : one + 1], labels[one : one + 1], rows[one : one + 1]).item() for one in range(5)
+    ]
+    assert np.mean(alone) == pytest.approx(formula(LOGITS, **options))
+    found = loss(logits, labels, rows, torch.from_numpy(weights))
+    assert found.item() == pytest.approx(float(np.mean(weights * alone)), rel=1e-12)
+    ones = loss(logits, labels, rows, torch.ones(5))
+    assert ones.item() == pytest.approx(loss(logits, labels, rows).item(), rel=1e-12)
+
+
 @pytest.mark.parametrize(
     ("kind", "options"),
     [("symmetric_cross_entropy", {}), ("generalized_cross_entropy", {}), ("early_learning", {})],

@@ -267,7 +267,9 @@ class Quadratic(Loss):
 
     A = torch.tensor([[3.0, 1.0], [1.0, 2.0]], dtype=torch.float64)
 
-    def forward(self, outputs: Tensor, labels: Tensor, rows: Tensor | None = None) -> Tensor:
+    def forward(
+        self, outputs: Tensor, labels: Tensor, rows: Tensor | None = None, weights: Tensor | None = None
+    ) -> Tensor:
         return 0.5 * outputs[0] @ self.A @ outputs[0]
 
 
@@ -309,3 +311,51 @@ def test_statistics_of_batch_norms_are_those_of_the_first_pass() -> None:
         make(model, SGD(model.parameters(), lr=0.1))(batch)
     assert bits(dict(sharp.named_buffers())) == bits(dict(plain.named_buffers()))
     assert bits(dict(sharp.named_parameters())) != bits(dict(plain.named_parameters()))
+
+
+@pytest.mark.parametrize(
+    "name", ["cross_entropy", "symmetric_cross_entropy", "generalized_cross_entropy", "early_learning"]
+)
+@pytest.mark.parametrize("sam", [False, True])
+def test_a_sample_of_weight_zero_is_as_if_it_were_left_out(name: str, sam: bool) -> None:
+    """And a step follows the weighted mean: all weights halved change nothing."""
+    inputs = torch.randn(6, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    labels, rows = torch.arange(6) % CLASSES, torch.arange(6)
+
+    def after(chosen: list[int], weights: list[float] | None) -> list[float]:
+        torch.manual_seed(0)
+        model = torch.nn.Linear(3, CLASSES).double()
+        optimizer = SGD(model.parameters(), lr=0.5)
+        loss = build_loss(name, samples=6, classes=CLASSES).double()
+        step = SharpnessAwareStep(model, optimizer, loss, rho=0.1) if sam else Step(model, optimizer, loss)
+        own = None if weights is None else torch.tensor(weights, dtype=torch.float64)
+        for _ in range(2):
+            target = Target(labels[chosen], rows[chosen], weights=own)
+            step(Batch(inputs[chosen], (target,), len(chosen), None if weights is None else sum(weights)))
+        return model.weight.detach().flatten().tolist()
+
+    left = after([0, 1, 3, 5], None)
+    assert after([0, 1, 2, 3, 4, 5], [1, 1, 0, 1, 0, 1]) == pytest.approx(left, rel=1e-12)
+    assert after([0, 1, 2, 3, 4, 5], [0.5, 0.5, 0, 0.5, 0, 0.5]) == pytest.approx(left, rel=1e-12)
+    assert after([0, 1, 3, 5], [1, 1, 0.5, 1]) != pytest.approx(left, rel=1e-3)
+
+
+def test_weights_of_a_whole_training() -> None:
+    """All weights 1 take the same steps as none, but for rounding; mixup mixes the weights, too; the loss of
+    an epoch is the weighted mean."""
+    plain, ones, mixed, halves = (
+        trainer(**options)
+        for options in ({}, {"sample_weights": np.ones(SAMPLES)}, {"mixup": 0.4},
+                        {"mixup": 0.4, "sample_weights": np.full(SAMPLES, 0.5)})
+    )  # fmt: skip
+    for one in (plain, ones, mixed, halves):
+        train(one, 1)
+    for first, second in ((plain, ones), (mixed, halves)):
+        for own, other in zip(first.trained.parameters(), second.trained.parameters(), strict=True):
+            torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-6)
+    inputs, labels = samples(SAMPLES, IMAGE)
+    batches = [(inputs.float()[rows], labels[rows]) for rows in order(2)]
+    found = halves.run_epoch(2, batches, rows=order(2)).loss
+    assert found == pytest.approx(mixed.run_epoch(2, batches, rows=order(2)).loss, rel=1e-3)
+    with pytest.raises(ValueError, match="weights need the rows"):
+        ones.run_epoch(2, batches)
