@@ -255,14 +255,16 @@ def accuracy_lines(table: pd.DataFrame, column: str, label: str, title: str, pat
     figure, axes = _figure(max(5.5, 0.28 * len(table) + 2) if names else 5.5, 4.5 if names else 4)
     places = np.arange(len(table)) if names else table[column]
     styles = {
-        "memorized": (CORRUPTED, "-"),
-        "others": (CLEAN, "-"),
-        "corrupted": (CORRUPTED, ":"),
-        "clean": (CLEAN, ":"),
+        "memorized": (CORRUPTED, "-o"),
+        "others": (CLEAN, "-o"),
+        "corrupted": (CORRUPTED, ":x"),
+        "clean": (CLEAN, ":x"),
     }
     for group in table.columns.drop(column):
-        colour, line = styles[group]
-        axes.plot(places, table[group], line, marker=".", color=colour, label=group)
+        colour, style = styles[group]
+        axes.plot(
+            places, table[group], style[-1] if names else style, color=colour, label=group, markersize=5
+        )
     if names:
         axes.set_xticks(places, table[column], rotation=90, fontsize="small", parse_math=False)
     axes.set(xlabel=label, ylabel="share given its label", ylim=(-0.03, 1.03))

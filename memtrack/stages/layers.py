@@ -58,7 +58,9 @@ def main() -> None:
         memorized,
         right(model),
         {
-            layer: right(measure_statistics(rewound(model, untrained, layer), batches))
+            f"{layer} ({type(model.get_submodule(layer)).__name__})": right(
+                measure_statistics(rewound(model, untrained, layer), batches)
+            )
             for layer in Progress(layers(model), "layers")
         },
         {
