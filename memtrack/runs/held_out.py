@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from memtrack.config.params import Params
 from memtrack.core.evaluation.mislabelled import FOLDS, FlippedTraining, Mislabelled, learned
 from memtrack.core.labels.flips import flipped
-from memtrack.core.recording.held_out import HeldOutTrajectory, record_held_out
+from memtrack.core.recording.held_out import record_held_out
+from memtrack.core.recording.trajectory import HeldOutTrajectory
 from memtrack.core.scores import Need, compute, ranks
 from memtrack.core.scores.registry import Values
 from memtrack.core.scores.suspicion import SUSPICION, kinds, suggested_labels, suspicion_features

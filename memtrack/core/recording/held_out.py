@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -12,22 +12,6 @@ from torch import Tensor, nn
 from memtrack.core.recording.eval_mode import frozen_eval
 from memtrack.core.recording.logits import from_logits
 from memtrack.core.recording.quantities import QUANTITIES, SampleArrays
-from memtrack.core.recording.trajectory import EpochArrays, InMemoryTrajectory
-
-
-class HeldOutTrajectory(InMemoryTrajectory):
-    """Recorded epochs of held-out samples.
-
-    Args:
-        arrays: for each quantity and each epoch, (N,).
-        training: those of the samples that the network was trained on. They decide which epochs are telling.
-    """
-
-    def __init__(
-        self, arrays: Mapping[str, Mapping[int, NDArray[np.generic]]], training: EpochArrays
-    ) -> None:
-        super().__init__(arrays)
-        self.training = training
 
 
 def record_held_out(

@@ -85,6 +85,21 @@ class InMemoryTrajectory(EpochArrays):
         return self.arrays[quantity][epoch]
 
 
+class HeldOutTrajectory(InMemoryTrajectory):
+    """Recorded epochs of held-out samples.
+
+    Args:
+        arrays: for each quantity and each epoch, (N,).
+        training: those of the samples that the network was trained on. They decide which epochs are telling.
+    """
+
+    def __init__(
+        self, arrays: Mapping[str, Mapping[int, NDArray[np.generic]]], training: EpochArrays
+    ) -> None:
+        super().__init__(arrays)
+        self.training = training
+
+
 class Trajectory(EpochArrays):
     """A folder of arrays: `ids.npy` (N,) and, for each quantity, `QUANTITY/epoch_0003.npy` (N,).
 

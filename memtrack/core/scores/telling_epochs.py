@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memtrack.core.recording.held_out import HeldOutTrajectory
-from memtrack.core.recording.trajectory import EpochArrays
+from memtrack.core.recording.trajectory import EpochArrays, HeldOutTrajectory
 
 SHARE, VOTING = 0.9, 4
 

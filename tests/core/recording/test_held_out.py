@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from memtrack.core.recording.held_out import HeldOutTrajectory, record_held_out
+from memtrack.core.recording.held_out import record_held_out
 from memtrack.core.recording.logits import record_logits
-from memtrack.core.recording.trajectory import InMemoryTrajectory
+from memtrack.core.recording.trajectory import HeldOutTrajectory, InMemoryTrajectory
 from memtrack.core.scores.telling_epochs import telling
 
 
