@@ -23,6 +23,8 @@ ISSUES = {
 }
 """What stage quality looks for, in words and in the order of issues.csv."""
 LEAKS = ("leak", "conflicting_leak")
+RECOVERED = 0.75
+"""The share of the flipped labels that should be suggested back: below it the estimates are doubtful."""
 
 
 class ScoreMetrics(StrictModel):
@@ -122,7 +124,8 @@ class SuspectsMetrics(StrictModel):
     """metrics.json of stage suspects; all None if the variant is not in suspects.variants.
 
     auroc_of_flips: how well the learned suspicion tells flipped from other trusted labels, by weights that
-    other samples gave. wrong: the estimated number of wrong labels, from wrong_low to wrong_high. called: the
+    other samples gave. recovered: the share of the flipped labels for which the given one is suggested.
+    wrong: the estimated number of wrong labels, from wrong_low to wrong_high. called: the
     number of samples that are mislabelled with a probability above 1/2, with the expected share of wrong ones
     among them, and of all wrong ones that are among them. precision, recall: the same two as they are, if the
     corrupted samples are known."""
@@ -136,6 +139,7 @@ class SuspectsMetrics(StrictModel):
     expected_recall: Fraction | None = None
     precision: Fraction | None = None
     recall: Fraction | None = None
+    recovered: Fraction | None = None
 
     def in_words(self) -> list[str]:
         """The numbers in sentences; none if nothing was learned."""
@@ -152,7 +156,14 @@ class SuspectsMetrics(StrictModel):
             )
         if self.precision is not None and self.recall is not None:
             text += f" (in truth {self.precision:.0%} and {self.recall:.0%})"
-        return [text]
+        if self.recovered is None or self.recovered >= RECOVERED:
+            return [text]
+        return [
+            text,
+            f"the right label is suggested for {self.recovered:.0%} of the flipped ones only: the network "
+            "knows the classes badly, and fewer labels may be wrong than that. A better network helps "
+            "(train for longer, or with pretrained weights)",
+        ]
 
 
 class HalvesMetrics(StrictModel):

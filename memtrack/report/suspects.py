@@ -51,6 +51,7 @@ def _metrics(suspects: Suspects) -> SuspectsMetrics:
     hits = int((wrong & found.called).sum())
     return SuspectsMetrics(
         auroc_of_flips=found.auroc,
+        recovered=suspects.recovered,
         wrong=found.wrong,
         wrong_low=found.low,
         wrong_high=found.high,

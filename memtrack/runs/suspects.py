@@ -40,6 +40,7 @@ class Suspects:
         features: the names of the scores that suspicion is made of.
         suggested: the label that is suggested in place of the given one, int64 (N,).
         share: its share of the votes for other labels, (N,).
+        recovered: the share of the flipped labels for which the given one is suggested.
     """
 
     params: Params
@@ -49,6 +50,7 @@ class Suspects:
     features: tuple[str, ...]
     suggested: NDArray[np.int64]
     share: NDArray[np.float64]
+    recovered: float
 
 
 def learn(params: Params, name: str, world: World) -> Suspects | None:
@@ -89,7 +91,8 @@ def learn(params: Params, name: str, world: World) -> Suspects | None:
     if not world.is_first:
         return None
     names, features = _features(run)
-    trainings = []
+    trainings, recovered = [], []
+    classes = len(variant.summary.classes)
     for draw, labels in enumerate(draws):
         other = TrainedRun(
             params,
@@ -99,7 +102,10 @@ def learn(params: Params, name: str, world: World) -> Suspects | None:
             f"suspects@{name}",
             pixels=_evidence(run)[1].pixels,
         )
-        trainings.append(FlippedTraining(_features(other)[1], labels != variant.given, trusted))
+        flipped_ones = labels != variant.given
+        trainings.append(FlippedTraining(_features(other)[1], flipped_ones, trusted))
+        suggested, _ = suggested_labels(*_evidence(other), classes=classes)
+        recovered.append(float((suggested == variant.given)[flipped_ones].mean()))
     found = learned(features, trainings, seed=params.suspects.seed)
     if found.auroc < LEAST:
         text = (
@@ -107,8 +113,8 @@ def learn(params: Params, name: str, world: World) -> Suspects | None:
             f"{found.auroc:.2f}, and {LEAST} is needed; train it in another way, or remove it here"
         )
         raise params.suspects.mistake("variants", message=text)
-    suggested, share = suggested_labels(*_evidence(run), classes=len(variant.summary.classes))
-    return Suspects(params, variant, run, found, names, suggested, share)
+    suggested, share = suggested_labels(*_evidence(run), classes=classes)
+    return Suspects(params, variant, run, found, names, suggested, share, float(np.mean(recovered)))
 
 
 def _evidence(run: TrainedRun) -> tuple[EpochArrays, NearestSamples]:

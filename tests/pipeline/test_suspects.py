@@ -51,6 +51,7 @@ def test_the_tables(learned: Project) -> None:
     wrong = set(labels["id"][labels["corrupted"] == 1])
     called = set(table["id"][table["mislabelled"] > 0.5])
     assert numbers["recall"] == pytest.approx(len(wrong & called) / len(wrong))
+    assert numbers["recovered"] == 1  # there is one other class only
     assert len(pd.read_csv(results(learned) / "weights.csv")) == 8
 
 
