@@ -23,6 +23,8 @@ from memtrack.config.paths import (
     CLEAN_RESULTS,
     DUPLICATES_RESULTS,
     EVALUATE_RESULTS,
+    HALVES_RESULTS,
+    LAYERS_RESULTS,
     MEMORIZATION_RESULTS,
     QUALITY_RESULTS,
     SUSPECTS_RESULTS,
@@ -35,6 +37,8 @@ from memtrack.report.metrics import (
     CleaningMetrics,
     DuplicatesMetrics,
     EvaluateMetrics,
+    HalvesMetrics,
+    LayersMetrics,
     MemorizationMetrics,
     QualityMetrics,
     SuspectsMetrics,
@@ -50,7 +54,9 @@ SENTENCES: dict[
     | type[CleaningMetrics]
     | type[BenefitMetrics]
     | type[MemorizationMetrics]
-    | type[UtilityMetrics],
+    | type[UtilityMetrics]
+    | type[HalvesMetrics]
+    | type[LayersMetrics],
 ] = {
     DUPLICATES_RESULTS: DuplicatesMetrics,
     QUALITY_RESULTS: QualityMetrics,
@@ -58,6 +64,8 @@ SENTENCES: dict[
     BENEFIT_RESULTS: BenefitMetrics,
     MEMORIZATION_RESULTS: MemorizationMetrics,
     UTILITY_RESULTS: UtilityMetrics,
+    HALVES_RESULTS: HalvesMetrics,
+    LAYERS_RESULTS: LayersMetrics,
 }
 """The stages whose results are a sentence, and where they are."""
 COLUMNS = {
@@ -118,7 +126,7 @@ def main(argv: list[str] | None = None) -> int:
         if (published := theirs.get(name)) is not None:
             shown = " (shown in the table)" if agreement is published else ""
             lines.append(f"the published memorization: {published.in_words()}{shown}")
-        notes += [f"{name}: {text}" for text in lines]
+        notes += [f"{name}: {text}" for text in lines if text]
     console = Console(width=None if sys.stdout.isatty() else 160)
     if compared or len(unjudged) < evaluated:
         console.print(table)

@@ -179,7 +179,9 @@ class HalvesMetrics(StrictModel):
     forgotten: Fraction | None = None
 
     def in_words(self) -> str:
-        """The numbers in a sentence."""
+        """The numbers in a sentence; empty if there are none."""
+        if self.wrong is None:
+            return ""
         return (
             f"in networks that never saw the sample, mean loss {self.mean_holdout_loss:.4f} and accuracy "
             f"{self.holdout_accuracy:.3f}; about {self.wrong:.0f} labels are wrong by confident learning; "

@@ -274,6 +274,9 @@ def test_the_table_of_results(reproduced: Project) -> None:
     judged = json.loads((reproduced.folder / "results/evaluate/noisy/metrics.json").read_text())
     assert f"{judged['scores']['curvature']['auroc']:.4f}" in output
     assert f"mlflow ui --backend-store-uri sqlite:///{reproduced.folder}/mlflow.db" in output
+    assert "noisy: in networks that never saw the sample" in output
+    assert "clean: in networks" not in output
+    assert "noisy: without what " in output
 
 
 def test_another_clone_pulls_and_opens_a_run_of_its_own(reproduced: Project, tmp_path: Path) -> None:
