@@ -20,6 +20,7 @@ from memtrack.data.sources.hugging_face import is_saved, saved_tables
 from memtrack.data.sources.image_folder import split_of
 from memtrack.data.sources.parquet import PARQUET, split_of_shard
 from memtrack.data.sources.shards import class_names, image_column_problem, open_shard
+from memtrack.data.sources.text import possible_dimensions
 from memtrack.data.tables import CSV, read_table, required_columns, spellings
 
 LOOKED_AT = 200
@@ -241,7 +242,8 @@ def _vectors(section: dict[str, Any], table: pd.DataFrame, path: Path) -> Data:
     if len(texts) != 1:
         text = "expected a column of paths of images below its folder, of numbers (1.5, not 1,5) or of texts"
         raise InputError([Problem(path, message=f"{text}, beside the labels ({section['label_column']})")])
-    section |= {"text_column": texts[0], "dimensions": max(2, min(64, len(table) // 2))}
+    most = min(64, len(table) // 2, possible_dimensions(table[texts[0]].tolist()))
+    section |= {"text_column": texts[0], "dimensions": max(2, most)}
     return Data({"kind": "text", **section}, f"the texts of {path.name}", 1, count=len(table))
 
 

@@ -215,6 +215,33 @@ def test_splits_that_are_not_there(names: Sequence[str], keys: dict[str, Any], s
     assert said in problems(parquet(**keys))[0]
 
 
+def test_a_shard_that_is_not_there_is_reported() -> None:
+    shards(Path("raw/data"))
+    Path("raw/data/train-00000-of-00002.parquet").unlink()
+    Path("raw/data/test-00000-of-00001.parquet").rename("raw/data/test-00001-of-00002.parquet")
+    _, report = prepared(parquet(test="test"))
+    (found,) = (omission for omission in report.left_out if "not there" in omission.reason)
+    assert found.count == 2
+    assert found.examples == ["data/test-00000-of-00002.parquet", "data/train-00000-of-00002.parquet"]
+
+
+def test_shards_of_two_sets_are_refused() -> None:
+    shards(Path("raw/data"))
+    data_set(0, 24).to_parquet("raw/data/train-00000-of-00001.parquet")
+    assert problems(parquet(test="test")) == [
+        f"raw/data/train-0000{number}-of-00002.parquet: is one of 2 tables, and "
+        "data/train-00000-of-00001.parquet is one of 1: keep one set"
+        for number in (0, 1)
+    ]
+
+
+def test_a_test_split_without_rows_is_refused() -> None:
+    table("raw/train.parquet", label=[0, 1] * 5)
+    pq.write_table(pq.read_table("raw/train.parquet")[:0], "raw/test.parquet")
+    (found,) = problems(parquet(test="test"))
+    assert "data.test: the tables of the split 'test' have no rows: remove this key" in found
+
+
 def test_shards_with_other_names_of_classes() -> None:
     table("raw/train/0000.parquet", label=[0, 1], metadata=NAMES)
     table("raw/train/0001.parquet", label=[0, 1])

@@ -79,6 +79,7 @@ def test_a_table(kind: str, picture: Picture) -> None:
         ("id,a,name,label\n7,2,p,x\n8,4,q,y\n9,4,q,x\n", "features", {"id_column": "id", "columns": ["a"]}),
         ("text,class\na cat sits there,c\nthe dog runs off,d\na cat and a cat,c\nno dog at all,d\n", "text",
          {"text_column": "text", "dimensions": 2}),
+        ("text,class\n" + "a cat sat,c\nno dog ran,d\n" * 20, "text", {"dimensions": 4}),
     ],
 )  # fmt: skip
 def test_a_table_without_images(table: str, kind: str, keys: dict[str, object]) -> None:

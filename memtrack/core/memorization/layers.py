@@ -79,7 +79,8 @@ def pruned_away(right: NDArray[np.bool_], shares: Sequence[float]) -> NDArray[np
         shares: ascending, each above 0.
 
     Returns:
-        one of the shares; 0 if the whole network does not give the label either, and 1 if all networks do.
+        one of the shares; 0 if no network gives the label, and 1 if the last one does. A sample that only
+        some of the pruned networks give its label counts up to the last of these.
     """
     wrong_at_the_end = np.flip(np.logical_and.accumulate(np.flip(~right, axis=0)), axis=0)
     first = np.where(wrong_at_the_end.any(axis=0), wrong_at_the_end.argmax(axis=0), len(shares) + 1)

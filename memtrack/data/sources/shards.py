@@ -67,6 +67,9 @@ def collect_shards(
         raise InputError(problems)
     if not labels:
         raise InputError([Problem(root, message="the tables have no rows")])
+    if params.test is not None and "test" not in sides:
+        text = f"the tables of the split {params.test!r} have no rows"
+        raise params.mistake("test", message=f"{text}: remove this key to hold out a share")
     there = set(labels)
     (names,) = named
     classes = tuple(name for name in names if name in there) or tuple(sorted(there, key=in_order))

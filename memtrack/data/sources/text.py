@@ -54,6 +54,14 @@ def _directions(params: Text, path: Path, table: pd.DataFrame) -> NDArray[np.flo
     return TruncatedSVD(params.dimensions, random_state=0).fit_transform(weights)
 
 
+def possible_dimensions(texts: Sequence[str]) -> int:
+    """The most dimensions that TF-IDF vectors of these texts can have; 0 if they hold no words."""
+    try:
+        return min(TfidfVectorizer().fit_transform(texts).shape) - 1
+    except ValueError:
+        return 0
+
+
 def _refuse_empty(path: Path, rows: Sequence[int]) -> None:
     if rows:
         raise InputError(
