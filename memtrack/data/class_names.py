@@ -8,12 +8,13 @@ from collections import Counter
 from pathlib import Path
 
 from memtrack.config.errors import InputError, Problem
-from memtrack.config.sections.data import DataParams, NamedByPeople, Rows, Table
+from memtrack.config.sections.data import Cells, DataParams, NamedByPeople, Rows, Table
 from memtrack.data.sources.collected import Collected
 
 MISSING = {"", "nan", "na", "n/a", "#n/a", "<na>", "null", "none", "nil", "nat", "?", "-"}
 """Labels that other programs write where there is none."""
 NUMBER = re.compile(r"^([+-]?\d+)\.0+$")
+DECIMAL = re.compile(r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$")
 HIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """Line breaks and other control characters: no table, picture or terminal shows them as they are."""
 
@@ -35,7 +36,7 @@ def check_names(collected: Collected, params: DataParams) -> None:
     ]
     chosen = isinstance(params, Table) and params.classes is not None
     if isinstance(params, NamedByPeople) and params.similar_classes == "refuse" and not chosen:
-        for text in _mistakes(collected.labels, cells=isinstance(params, Table | Rows)):
+        for text in _mistakes(collected.labels, cells=isinstance(params, Table | Rows | Cells)):
             problems += params.mistake("similar_classes", message=text).problems
     if problems:
         raise InputError(problems)
@@ -54,12 +55,23 @@ def _mistakes(labels: list[str], *, cells: bool) -> list[str]:
         for names in groups.values()
         if len(names) > 1
     ]
-    return found + [
+    if not cells:
+        return found
+    missing = MISSING if len(counts) == 2 else {*MISSING, "-1"}  # two classes may be -1 and 1
+    found += [
         f"the class {name!r} ({counts[name]} samples) looks like a missing label: give these samples a label "
         "or leave them out, or write similar_classes: keep"
         for name in sorted(counts)
-        if cells and _folded(name) in MISSING
+        if _folded(name) in missing
     ]
+    numbers = [name for name in sorted(counts) if DECIMAL.match(name)]
+    fractions = [name for name in numbers if not float(name).is_integer()]
+    if fractions and len(numbers) == len(counts):
+        found.append(
+            f"the labels are numbers, and {fractions[0]!r} is no whole one: labels are classes, and "
+            "regression is not supported. If they are classes, write similar_classes: keep"
+        )
+    return found
 
 
 def _folded(name: str) -> str:

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.sections.clean import Cleaning
-from memtrack.data.corruption import WEIGHT
+from memtrack.data.corruption import WEIGHT, weight_in
 from memtrack.data.decisions import Decision
-from memtrack.data.tables import guarded, read_table, required_columns
+from memtrack.data.tables import guarded, read_table, required_columns, row_name
 from memtrack.data.variants import VariantData
 
 LEFT_OUT = "(removed)"
@@ -116,7 +116,7 @@ def write_cleaned(
     Args:
         labels: the class numbers after the decisions, (N,). tests: the class number of each of the T test
             samples before them. mended: those after them, (T,).
-        weights: of the samples in the training loss, (N,); None: all are 1.
+        weights: of the samples in the training loss, (N,); None: nothing weighs samples.
     """
     names = np.array([*variant.summary.classes, LEFT_OUT], dtype=object)
     folder.mkdir(parents=True, exist_ok=True)
@@ -137,7 +137,7 @@ def write_cleaned(
     )
     changes = changes.map(guarded)
     cleaned = pd.DataFrame({"id": variant.ids, "label": names[labels]})
-    if weights is not None and (weights != 1).any():
+    if weights is not None:
         cleaned[WEIGHT] = weights
         own = dict(zip(variant.ids, weights.tolist(), strict=True))
         changes[WEIGHT] = [own.get(sample, 1.0) for sample, _, _ in rows]
@@ -185,5 +185,9 @@ def read_cleaned(folder: Path, variant: VariantData) -> tuple[NDArray[np.int64],
     if table["id"].tolist() != variant.ids or None in labels:
         remedy = f"run `dvc repro clean@{variant.name}`"
         raise InputError([Problem(path, message=f"is not that of {variant.name} as it is now: {remedy}")])
-    weights = table[WEIGHT].to_numpy(dtype=np.float64) if WEIGHT in table else np.ones(len(table))
-    return np.array(labels, dtype=np.int64), weights
+    weights = [weight_in(cell) for cell in table[WEIGHT]] if WEIGHT in table else [1.0] * len(table)
+    wrong = [row for row, weight in zip(table.index, weights, strict=True) if weight is None]
+    if wrong:
+        text = f"{row_name(path, wrong[0])}: the weight should be a number from 0 to 1"
+        raise InputError([Problem(path, message=f"{text}: run `dvc repro clean@{variant.name}`")])
+    return np.array(labels, dtype=np.int64), np.array(weights, dtype=np.float64)

@@ -186,7 +186,7 @@ def _labels_from_file(params: FromFile, data: PreparedData) -> tuple[list[str | 
             problems.append(Problem(path, message=f"{where}: the id {sample!r} appears twice"))
         elif label in labels or composed(label) in labels:
             given[sample] = labels[label if label in labels else composed(label)]
-            weight = _weight(cell)
+            weight = weight_in(cell)
             if weight is None:
                 text = f"{where}: the weight is {cell!r}: it should be a number from 0 to 1"
                 problems.append(Problem(path, message=text))
@@ -222,7 +222,7 @@ def _labels_from_file(params: FromFile, data: PreparedData) -> tuple[list[str | 
     return found, heavy
 
 
-def _weight(text: str) -> float | None:
+def weight_in(text: str) -> float | None:
     """The weight in a cell, 1 if it is empty; None if it is none."""
     try:
         weight = float(text) if text.strip() else 1.0

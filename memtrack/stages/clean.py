@@ -51,7 +51,15 @@ def main() -> None:
         **cleaning_counts(variant, decisions, labels, weights),
         test=_judged(params, variant, tests, mended, decisions),
     )
-    write_cleaned(folder, variant, decisions, labels, tests, mended, weights)
+    write_cleaned(
+        folder,
+        variant,
+        decisions,
+        labels,
+        tests,
+        mended,
+        weights if options.weighs or variant.weights is not None else None,
+    )
     write_json(metrics, folder / "metrics.json")
     print(f"{name}: {metrics.in_words()}")
 

@@ -53,21 +53,26 @@ def main() -> None:
     def right(changed: nn.Module) -> NDArray[np.bool_]:
         return record_logits(changed, batches)["correct"].astype(bool)
 
-    report = LayersReport(
-        variant,
-        memorized,
-        right(model),
-        {
-            f"{layer} ({type(model.get_submodule(layer)).__name__})": right(
-                measure_statistics(rewound(model, untrained, layer), batches)
-            )
-            for layer in Progress(layers(model), "layers")
-        },
-        {
-            share: right(measure_statistics(pruned(model, share), batches))
-            for share in Progress(sorted(options.pruned), "shares of pruned weights")
-        },
-    )
+    try:
+        report = LayersReport(
+            variant,
+            memorized,
+            right(model),
+            {
+                f"{layer} ({type(model.get_submodule(layer)).__name__})": right(
+                    measure_statistics(rewound(model, untrained, layer), batches)
+                )
+                for layer in Progress(layers(model), "layers")
+            },
+            {
+                share: right(measure_statistics(pruned(model, share), batches))
+                for share in Progress(sorted(options.pruned), "shares of pruned weights")
+            },
+        )
+    except ValueError as error:
+        raise params.train.model.mistake(
+            message=f"the network {error}: stage layers cannot change it"
+        ) from None
     report.write(folder)
     write_json(report.metrics, folder / "metrics.json")
     files = {f"layers/{path.name}": path for path in (*folder.glob("*.csv"), *folder.glob("pictures/*.png"))}

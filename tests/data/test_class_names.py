@@ -23,6 +23,10 @@ def folder(**more: Any) -> ImageFolder:
     return placed(ImageFolder(kind="image_folder", root="photos", **more), "data")
 
 
+def table(**more: Any) -> Table:
+    return placed(Table(kind="table", root="photos", table="x.csv", **more))
+
+
 def said(found: Collected, params: Digits | ImageFolder | Table) -> list[str]:
     with pytest.raises(InputError) as caught:
         check_names(found, params)
@@ -58,9 +62,6 @@ def test_forms_of_unicode() -> None:
 
 @pytest.mark.parametrize("name", ["nan", "NaN", "NA", "n/a", "#N/A", "null", "None", "", " ", "<NA>"])
 def test_labels_that_look_missing(name: str) -> None:
-    def table(**more: Any) -> Table:
-        return placed(Table(kind="table", root="photos", table="x.csv", **more))
-
     (text,) = said(collected("cat", name), table())
     assert f"the class {name!r} (1 samples) looks like a missing label" in text
     check_names(collected("cat", name), table(similar_classes="keep"))
@@ -90,3 +91,20 @@ def test_the_counts_are_those_of_the_labels() -> None:
     labels = rng.choice(["ant", "Ant", "bee"], size=200).tolist()
     (text,) = said(collected(*labels), folder())
     assert f"'Ant' ({labels.count('Ant')}), 'ant' ({labels.count('ant')})" in text
+
+
+@pytest.mark.parametrize(
+    ("classes", "expected"),
+    [
+        (("-1", "0", "1"), "'-1' (1 samples) looks like a missing label"),
+        (("-1", "1"), None),
+        (("1.5", "2", "3"), "'1.5' is no whole one"),
+        (("1.5", "2", "v3"), None),
+    ],
+)
+def test_numbers_that_are_no_classes(classes: tuple[str, ...], expected: str | None) -> None:
+    if expected is None:
+        check_names(collected(*classes), table())
+    else:
+        (text,) = said(collected(*classes), table())
+        assert expected in text

@@ -247,6 +247,12 @@ def test_a_table_of_another_variant_is_refused(data: PreparedData, noisy: Varian
     (FOLDER / "labels.csv").write_text(table.replace(noisy.ids[3], "another"))
     with pytest.raises(InputError, match=r"run `dvc repro clean@noisy`"):
         read_cleaned(FOLDER, noisy)
+    for weight in ("-1", "nan", "much"):
+        rows = [*table.splitlines()]
+        lines = [f"{rows[0]},weight", *(f"{row},1" for row in rows[1:-1]), f"{rows[-1]},{weight}"]
+        (FOLDER / "labels.csv").write_text("\n".join(lines))
+        with pytest.raises(InputError, match=r"the weight should be a number from 0 to 1"):
+            read_cleaned(FOLDER, noisy)
     write_variant("plain", NoNoise(kind="none", labels="data/prepared"), data)
     (FOLDER / "labels.csv").write_text(table.replace(",ant", ",dog"))
     with pytest.raises(InputError, match=r"run `dvc repro clean@plain`"):

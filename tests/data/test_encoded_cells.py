@@ -156,6 +156,7 @@ def test_labels_without_names(cells: Any, classes: Sequence[str]) -> None:
 
 
 NAMES = {"info": {"features": {"label": {"_type": "ClassLabel", "names": ["cat", "dog", "emu"]}}}}
+TWICE = {"info": {"features": {"label": {"_type": "ClassLabel", "names": ["a", "a"]}}}}
 
 
 def test_names_of_the_schema_are_classes_if_they_occur() -> None:
@@ -175,6 +176,9 @@ FAULTS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "lists": ({"label": [0, 1], "image": [[b""], [b""]]}, {}, "'image': holds lists (list<"),
     "one class": ({"label": [1, 1]}, {}, "has one class (1): at least two are needed"),
     "ids": ({"label": [0, 1], "name": ["x", "x"]}, {"id_column": "name"}, "row 1: name: the id 'x' is alr"),
+    "no id": ({"label": [0, 1], "name": ["x", " "]}, {"id_column": "name"}, "row 1: name: the id is missing"),
+    "odd ids": ({"label": [0, 1], "name": [0.0, 1.0]}, {"id_column": "name"}, "row 0: name: the id should"),
+    "equal names": ({"label": [0, 1], "metadata": TWICE}, {}, "the schema has two classes with the name 'a'"),
     "no split": ({"label": [0, 1]}, {"test": "test"}, "data.test: no table has the split 'test'"),
     "empty": ({"label": [], "image": pa.array([], pa.binary())}, {}, "the tables have no rows"),
     "no file": ({"label": [0, 1]}, {"file": "x.parquet"}, "data.file: no such file"),
@@ -187,7 +191,7 @@ def test_tables_that_cannot_be_used(name: str) -> None:
     table("raw/t.parquet", **columns)
     found = problems(parquet(**more))
     assert said in found[0]
-    assert len(found) == (2 if name == "no label" else 1)
+    assert len(found) == (2 if name in ("no label", "odd ids") else 1)
     if name == "no file":
         assert said in str(place_problems(parquet(**more))[0])
 

@@ -38,6 +38,11 @@ class Cleaning(Section):
         description="For stage benefit: seeds of the networks, each of which trains on every set of labels.",
     )
 
+    @property
+    def weighs(self) -> bool:
+        """Whether a decision may give a sample a weight."""
+        return "weight" in (self.then, self.ambiguous)
+
     def by_probability(self, name: str) -> bool:
         """Whether stage suspects decides about the variant `name`, and not a person."""
         return PurePosixPath(self.decisions) == PurePosixPath(f"results/suspects/{name}/suspects.csv")

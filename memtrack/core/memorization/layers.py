@@ -27,7 +27,7 @@ def rewound(model: nn.Module, untrained: nn.Module, layer: str) -> nn.Module:
 
     Source: Zhang, Bengio & Singer, "Are all layers created equal?", JMLR 2022.
     """
-    changed = copy.deepcopy(model)
+    changed = _copied(model)
     before = dict(untrained.get_submodule(layer).named_parameters(recurse=False))
     with torch.no_grad():
         for name, weights in changed.get_submodule(layer).named_parameters(recurse=False):
@@ -41,14 +41,30 @@ def pruned(model: nn.Module, share: float) -> nn.Module:
     Args:
         share: of the weights of all linear and convolution layers together; biases and norms are kept.
 
+    Raises:
+        ValueError: if there are no such weights.
+
     Source: global magnitude pruning, torch.nn.utils.prune.
     """
-    changed = copy.deepcopy(model)
-    weights = [(module, "weight") for module in changed.modules() if isinstance(module, PRUNED)]
+    changed = _copied(model)
+    weights = [
+        (module, "weight")
+        for module in changed.modules()
+        if isinstance(module, PRUNED) and "weight" in dict(module.named_parameters(recurse=False))
+    ]
+    if not weights:
+        raise ValueError("has no linear and no convolution layer with weights of its own")
     prune.global_unstructured(weights, pruning_method=prune.L1Unstructured, amount=share)
     for module, name in weights:
         prune.remove(module, name)  # type: ignore[no-untyped-call]
     return changed
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except RuntimeError as error:  # such as of a weight that is computed from others
+        raise ValueError(f"cannot be copied: {error}") from None
 
 
 def measure_statistics(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> nn.Module:

@@ -15,7 +15,7 @@ from memtrack.config.sections.data import Rows
 from memtrack.core.images.pixels import as_pixels
 from memtrack.data.sources.collected import Collected
 from memtrack.data.sources.scan import check_root
-from memtrack.data.sources.shards import class_names
+from memtrack.data.sources.shards import class_names, names_problem
 from memtrack.data.tables import class_problems, read_table, required_columns, row_name
 
 SPLITS = ("train", "test")
@@ -69,13 +69,15 @@ def _named(labels: pd.Series, path: Path) -> tuple[pd.Series, list[Problem]]:
     names = class_names(pq.read_schema(path), str(labels.name)) if path.suffix.lower() == ".parquet" else ()
     if not names:
         return labels, []
+    if wrong := names_problem(names):
+        return labels, [Problem(path, message=f"{labels.name}: {wrong}")]
     known = {str(number): name for number, name in enumerate(names)}
-    what = f"is not the number of a class: there are {len(names)}, from 0"
-    problems = [
-        Problem(path, message=f"{row_name(path, row)}: {labels.name}: {label!r} {what}")
-        for row, label in zip(labels.index, labels, strict=True)
-        if label not in known
-    ]
+    problems = []
+    for row, label in zip(labels.index, labels, strict=True):
+        if label not in known:
+            text = f"{label!r} is not the number of a class: there are {len(names)}, from 0"
+            text = f"{row_name(path, row)}: {labels.name}: {text if label else 'the label is missing'}"
+            problems.append(Problem(path, message=text))
     return labels.map(known), problems
 
 

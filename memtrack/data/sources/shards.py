@@ -21,6 +21,7 @@ from memtrack.data.tables import class_problems
 
 METADATA = b"huggingface"
 """The entry of a schema in which Hugging Face's datasets describes the columns."""
+NO_CLASS = "labels are classes, and regression is not supported"
 OTHER_SPLITS = "tables of splits that data.train and data.test do not name"
 
 
@@ -130,6 +131,8 @@ class _Rows:
         if self.problems:
             return
         self.names = class_names(shard.schema, params.label_column)
+        if wrong := names_problem(self.names):
+            self._wrong(params.label_column, wrong)
         if wrong := image_column_problem(shard.schema.field(params.image_column).type):
             self._wrong(params.image_column, wrong)
         try:
@@ -150,14 +153,17 @@ class _Rows:
                 name, text = self._name(cell)
                 if text:
                     self._wrong(label, text, row)
-                    if "regression" in text:
+                    if NO_CLASS in text:
                         break
                 self.labels.append(name)
         if self._params.id_column is not None:
             for row, cell in enumerate(shard.column(self._params.id_column).to_pylist()):
-                self.ids.append("" if cell is None else str(cell))
-                if not self.ids[-1]:
-                    self._wrong(self._params.id_column, "the id is missing", row)
+                usable = isinstance(cell, (str, int)) and not isinstance(cell, bool) and str(cell).strip()
+                self.ids.append(str(cell) if usable else "")
+                if not usable:
+                    missing = cell is None or cell != cell or cell == "" or str(cell).isspace()
+                    text = "the id is missing" if missing else "the id should be text or a whole number"
+                    self._wrong(self._params.id_column, text, row)
 
     def _name(self, cell: Any) -> tuple[str, str]:
         """The class of a cell, and what is wrong with the cell."""
@@ -166,7 +172,7 @@ class _Rows:
         if isinstance(cell, str):
             return cell, ""
         if isinstance(cell, float) and not cell.is_integer():
-            return "", f"{cell} is no whole number: labels are classes, and regression is not supported"
+            return "", f"{cell} is no whole number: {NO_CLASS}"
         number = int(cell)
         if not self.names:
             return str(number), ""
@@ -199,9 +205,17 @@ def class_names(schema: pa.Schema, column: str) -> tuple[str, ...]:
     try:
         features = json.loads((schema.metadata or {})[METADATA])["info"]["features"]
         names = features[column]["names"] if features[column]["_type"] == "ClassLabel" else ()
-        return tuple(str(name) for name in names)
+        return tuple("" if name is None else str(name) for name in names)
     except (KeyError, TypeError, ValueError):
         return ()
+
+
+def names_problem(names: Sequence[str]) -> str | None:
+    """What is wrong with the names that a schema has for the classes; None if nothing is."""
+    if "" in names:
+        return "the schema has no name for a class: give it one"
+    twice = sorted(name for name in set(names) if names.count(name) > 1)
+    return f"the schema has two classes with the name {twice[0]!r}: rename one" if twice else None
 
 
 def image_column_problem(kind: pa.DataType) -> str | None:

@@ -83,3 +83,11 @@ def test_from_which_share_on_a_sample_is_lost() -> None:
             lost = share
         expected.append(lost)
     assert pruned_away(right, shares).tolist() == expected
+
+
+def test_networks_that_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="no linear and no convolution layer"):
+        pruned(nn.Sequential(nn.Flatten()), 0.5)
+    parametrized = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(2, 2)))
+    with pytest.raises(ValueError, match="no linear and no convolution layer"):
+        pruned(parametrized, 0.5)
