@@ -175,7 +175,7 @@ def read_cleaned(folder: Path, variant: VariantData) -> tuple[NDArray[np.int64],
     weights, (N,).
 
     Raises:
-        InputError: if the table is not that of this variant.
+        InputError: if the table is not that of this variant, or a weight is no number from 0 to 1.
     """
     path = folder / LABELS
     table = read_table(path)

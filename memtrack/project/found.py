@@ -184,7 +184,8 @@ def _encoded(place: Path, shards: Mapping[str, str | None], section: dict[str, A
     size, grey = _looks(Cell(used[0], row, images[0]) for row in rows)
     section |= {"image_column": images[0], "label_column": labels[0], "image_size": size}
     section |= {"mode": "L" if grey else "RGB", **keys}
-    words = f"the images in the column {images[0]} of {len(used)} tables, labels in the column {labels[0]}"
+    tables = "one table" if len(used) == 1 else f"{len(used)} tables"
+    words = f"the images in the column {images[0]} of {tables}, labels in the column {labels[0]}"
     return Data(section, words, size, grey, count)
 
 
