@@ -1,7 +1,7 @@
 """Cleaned labels of a variant, in results/clean/NAME.
 
 labels.csv has a row for each sample of the variant, its id and its label, or `LEFT_OUT`, and its weight
-unless all weights are 1: a variant of kind from_file reads it. test_labels.csv has the ids and labels of the
+if samples have some: a variant of kind from_file reads it. test_labels.csv has the ids and labels of the
 test split, whose labels only a person mends. changes.csv has a row for each decision: what was decided, why,
 by whom and when.
 """

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from memtrack.core.memorization.group_size import GroupSize
-from memtrack.core.memorization.stacked import Recipe, StackedTraining
+from memtrack.core.memorization.stacked import Group, Recipe, StackedTraining
 from memtrack.core.memorization.subsets import Flags
 from memtrack.core.training.devices import compute_deterministically, free_on_gpu
 
@@ -62,24 +62,30 @@ class GroupTrainer:
             torch.cuda.empty_cache()  # groups of one size need blocks of one size
         return found
 
-    def train(self, *numbers: int) -> tuple[Flags, Flags]:
-        """Train networks together. Returns which samples of each split each network predicts correctly,
-        (K, N) and (K, T). If a GPU's memory is too small, half of the networks are trained at a time."""
+    def train(self, *numbers: int) -> tuple[NDArray[Any], ...]:
+        """Train networks together. Returns what `_measured` does. If a GPU's memory is too small, half of the
+        networks are trained at a time."""
         try:
-            return self._train(numbers)
+            return self._measured(numbers)
         except torch.OutOfMemoryError:
             if len(numbers) == 1:
                 raise
         middle = len(numbers) // 2
         torch.cuda.empty_cache()
-        first, second = self.train(*numbers[:middle]), self.train(*numbers[middle:])
-        return np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]])
+        halves = self.train(*numbers[:middle]), self.train(*numbers[middle:])
+        return tuple(np.concatenate(parts) for parts in zip(*halves, strict=True))
 
-    def _train(self, numbers: Sequence[int]) -> tuple[Flags, Flags]:
+    def _measured(self, numbers: Sequence[int]) -> tuple[NDArray[Any], ...]:
+        """Train a group. Returns which samples of each split each network predicts correctly, (K, N) and
+        (K, T), and what `_more` adds."""
         members = np.stack([self.members(number) for number in numbers])
         group = self._training.train(numbers, members)
         train, test = (self._training.correct(group, *split) for split in self._splits)
-        return train, test
+        return train, test, *self._more(group)
+
+    def _more(self, group: Group) -> tuple[NDArray[Any], ...]:
+        """What else is measured of the networks of a group, each (K, ...)."""
+        return ()
 
     @cached_property
     def _splits(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:

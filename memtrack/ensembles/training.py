@@ -39,8 +39,6 @@ def train_missing(
     members: Callable[[int], Flags],
     groups: Callable[[int], Iterable[range]],
     device: torch.device,
-    *,
-    log_odds: bool = False,
 ) -> Generator[tuple[int, ...], None, None]:
     """Train the networks that are missing. Yields the numbers of each group after it is stored.
 
@@ -48,7 +46,6 @@ def train_missing(
         members: gives the samples that the network with a number is trained on, (N,); must be picklable.
         groups: gives the wanted numbers in groups of at most the given size. The networks of a group are
             trained on the same number of samples.
-        log_odds: whether `folder` keeps the log odds of the training samples.
     """
     wanted = list(groups(2**20))
     if all(number in folder.networks for group in wanted for number in group):
@@ -59,7 +56,7 @@ def train_missing(
     else:
         check_memory(params.recipe, data.info, len(variant.ids), device)
     with decoded(folder.folder / "arrays", data, variant) as arrays:
-        trainer = ConfidentTrainer if log_odds else GroupTrainer
+        trainer = ConfidentTrainer if folder.networks.keep_log_odds else GroupTrainer
         executor = _executor(params.compute, trainer, training_recipe, arrays, members, device)
         size = params.compute.together
         try:
@@ -75,8 +72,7 @@ def train_missing(
             missing = (
                 tuple(number for number in group if number not in folder.networks) for group in groups(size)
             )
-            method = "train_and_measure" if log_odds else "train"
-            for numbers, found in executor.run(method, filter(None, missing)):
+            for numbers, found in executor.run("train", filter(None, missing)):
                 folder.networks.add(numbers, *found)
                 folder.keep(numbers)
                 yield numbers

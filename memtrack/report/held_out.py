@@ -56,12 +56,12 @@ def metrics(found: SplitScores) -> HeldOutMetrics:
 
 
 def write(
-    found: SplitScores, samples: NDArray[np.int64], classes: Sequence[str], folder: Path
+    found: SplitScores, of_training: NDArray[np.int64], classes: Sequence[str], folder: Path
 ) -> dict[str, Path]:
     """Write the table, the numbers of each epoch, and the nearest training samples to `folder`.
 
     Args:
-        samples: the nearest training samples of the training samples, (N, K).
+        of_training: the nearest training samples of the training samples, (N, K).
 
     Returns:
         the files by their names.
@@ -72,7 +72,7 @@ def write(
         name: np.stack([found.trajectory.load(name, epoch) for epoch in epochs])
         for name in found.trajectory.arrays
     }
-    near = {"train": samples.astype(np.int32), "test": found.neighbours.astype(np.int32)}
+    near = {"train": of_training.astype(np.int32), "test": found.neighbours.astype(np.int32)}
     for name, content in ((ARRAYS, {"epochs": np.array(epochs), **arrays}), (NEIGHBOURS, near)):
         with whole_file(folder / name) as file:
             np.savez(file, **content)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from memtrack.config.params import Params
 from memtrack.core.evaluation.mislabelled import FOLDS, FlippedTraining, Mislabelled, learned
 from memtrack.core.labels.flips import flipped
-from memtrack.core.recording.held_out import record_held_out
+from memtrack.core.recording.logits import record_logits_of_sets
 from memtrack.core.recording.trajectory import HeldOutTrajectory
 from memtrack.core.scores import Need, compute, ranks
 from memtrack.core.scores.registry import Values
@@ -169,7 +169,7 @@ def _recorded(
     """What the recorded networks make of the test samples under several sets of labels, (K, T)."""
     arrays: list[dict[str, dict[int, NDArray[np.generic]]]] = [{} for _ in labels]
     for epoch in run.trajectory.epochs:
-        sets = record_held_out(networks.model(epoch), networks.test_batches(), labels)
+        sets = record_logits_of_sets(networks.model(epoch), networks.test_batches(), labels)
         for kept, found in zip(arrays, sets, strict=True):
             for name, values in found.items():
                 kept.setdefault(name, {})[epoch] = values

@@ -6,6 +6,7 @@ With --seed it evaluates the training of stage `repeat` with that seed, in resul
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -82,21 +83,14 @@ def evaluate(
     variant = VariantData(name, data)
     run = TrainedRun(params, data, variant, trained, stage, tests=True)
     known = {} if learned is None else read_suspects(learned, variant, suspects_causes(params, variant))
-    lacking = set(BY_STAGE)
-    if halves is not None:
-        lacking = set() if params.halves.turn_over else {Need.TURN_OVER}
+    of_halves = {} if halves is None else _of_halves(params, variant, halves)
     asked = params.evaluate.scores or tuple(
         key for key, score in SCORES.items() if score.by_default or BY_STAGE & {*score.needs}
     )
-    names = {key: None for key in (SUSPICION, *asked) if not lacking & {*needs(key)}}
+    names = {key: None for key in (SUSPICION, *asked) if BY_STAGE & {*needs(key)} <= of_halves.keys()}
     if params.evaluate.scores and (left_out := [key for key in asked if key not in names]):
         print(f"{name}: without {', '.join(left_out)}: section halves of params.yaml does not ask for them")
-    evidence = dict(run.evidence(names))
-    if halves is not None:
-        numbers = read_halves(halves, variant, halves_causes(params, variant))
-        evidence[Need.HALVES] = Halves(**numbers, labels=variant.given)
-        if params.halves.turn_over:
-            evidence[Need.TURN_OVER] = read_turn_over(halves, variant)
+    evidence = {**run.evidence(names), **of_halves}
     try:
         scores = {key: known[key] if key in known else compute(key, evidence) for key in names}
     except LookupError as error:
@@ -128,6 +122,15 @@ def evaluate(
     _log(params, run, folder, found)
     for text in [*found.metrics.score_lines(), *found.metrics.in_words()]:
         print(f"{name}: {text}")
+
+
+def _of_halves(params: Params, variant: VariantData, folder: Path) -> dict[Need, Any]:
+    """What stage halves left in `folder`."""
+    numbers = read_halves(folder, variant, halves_causes(params, variant))
+    found: dict[Need, Any] = {Need.HALVES: Halves(**numbers, labels=variant.given)}
+    if params.halves.turn_over:
+        found[Need.TURN_OVER] = read_turn_over(folder, variant)
+    return found
 
 
 def _log(params: Params, trained: TrainedRun, folder: Path, found: Evaluation) -> None:

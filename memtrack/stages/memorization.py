@@ -68,9 +68,7 @@ def main() -> None:
         unlogged = {"variants", "published", "recipe", *(() if options.privacy else ("privacy",))}
         logged = options.model_dump(mode="json", exclude=unlogged)
         run = open_run(params, variant, "memorization", fingerprint, {"memorization": logged})
-        training = train_missing(
-            work, params, data, variant, members, groups, device, log_odds=options.privacy
-        )
+        training = train_missing(work, params, data, variant, members, groups, device)
         with run.ended_with_error():
             with closing(training) as trained:
                 counts = _estimate(params, work.networks, members, trained, run, samples[0], name)

@@ -92,10 +92,10 @@ def check_log_odds(chosen: Any, data: Any, variant: Any, members: Any, groups: A
         folder.publish(Path("results"), range(12))
     with reserve(Path("results"), log_odds_key="code") as folder:
         assert len(folder.networks) == 0, "networks without log odds do not count"
-        assert next(start(folder, log_odds=True)) == (0, 1, 2, 3, 4)
+        assert next(start(folder)) == (0, 1, 2, 3, 4)
     with reserve(log_odds_key="code") as folder:
         assert len(folder.networks) == 5
-        assert [len(group) for group in start(folder, log_odds=True)] == [5, 2]
+        assert [len(group) for group in start(folder)] == [5, 2]
         odds = folder.networks.log_odds(range(12))
         for split in ("train", "test"):
             assert (folder.networks.flags(split, range(12)) == plain.flags(split, range(12))).all()

@@ -25,6 +25,7 @@ from memtrack.report.sample_tables import read_turn_over
 from memtrack.runs.checkpoints import States
 from memtrack.runs.fitting import Fitting
 from memtrack.runs.halves import SplitTraining, halves_of
+from memtrack.runs.networks import untrained_network
 from memtrack.runs.turn_over import TurnOverTraining
 from memtrack.stages import halves as stage
 
@@ -232,3 +233,13 @@ def test_the_stage_goes_on_and_does_nothing_twice(
     stage._train(chosen, "noisy", folder)
     assert len(done) == 13
     assert capsys.readouterr().out.count("was trained before with these settings") == 2
+
+
+@pytest.mark.parametrize("co_training", [None, {"kind": "jocor"}])
+def test_layers_are_rewound_to_what_the_training_begins_with(co_training: dict[str, str] | None) -> None:
+    chosen, data, variant = prepared(seed=7, **({} if co_training is None else {"co_training": co_training}))
+    begun = Fitting(chosen, data, variant, CPU).model.state_dict()
+    torch.manual_seed(0)
+    found = untrained_network(chosen.train, data.info).state_dict()
+    assert found.keys() == begun.keys()
+    assert all(torch.equal(found[name], weights) for name, weights in begun.items())

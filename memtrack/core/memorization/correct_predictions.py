@@ -61,6 +61,11 @@ class CorrectPredictions:
         count = self._samples[split]
         return np.unpackbits(packed.reshape(-1, -(-count // 8)), axis=1, count=count).astype(bool)
 
+    @property
+    def keep_log_odds(self) -> bool:
+        """Whether the log odds of the training samples are kept."""
+        return self._log_odds_key is not None
+
     def log_odds(self, numbers: Iterable[int]) -> LogOdds:
         """The log odds of the training samples in some networks, (K, N)."""
         return np.stack([self._log_odds[number] for number in numbers])

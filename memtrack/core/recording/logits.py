@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -23,15 +25,52 @@ def record_logits(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) ->
     Raises:
         FloatingPointError: if a number is not finite (the training has diverged).
     """
-    parts: dict[str, list[Tensor]] = {}
+    (found,) = _record(model, ((inputs, labels[None]) for inputs, labels in batches), sets=1)
+    return found
+
+
+def record_logits_of_sets(
+    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], labels: NDArray[np.int64]
+) -> list[SampleArrays]:
+    """Measure every sample as `record_logits` does, under several sets of labels in one pass.
+
+    Args:
+        batches: (normalized inputs (B, ...), anything), on the model's device, N samples in all.
+        labels: the sets of labels, (K, N).
+
+    Returns:
+        what `record_logits` returns, for each of the K sets.
+
+    Raises:
+        FloatingPointError: as `record_logits`.
+    """
+
+    def labelled() -> Iterator[tuple[Tensor, Tensor]]:
+        start = 0
+        for inputs, _ in batches:
+            own = labels[:, start : start + len(inputs)]
+            yield inputs, torch.from_numpy(own).to(inputs.device)
+            start += len(inputs)
+
+    return _record(model, labelled(), sets=len(labels))
+
+
+def _record(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], *, sets: int) -> list[SampleArrays]:
+    """What is measured under each set of labels. `batches`: inputs (B, ...) and labels (sets, B)."""
+    parts: list[dict[str, list[Tensor]]] = [{} for _ in range(sets)]
     with frozen_eval(model), torch.no_grad():
         for inputs, labels in batches:
-            for name, values in from_logits(model(inputs).float(), labels).items():
-                parts.setdefault(name, []).append(values)
-    found = {name: torch.cat(values).cpu().numpy().astype(QUANTITIES[name]) for name, values in parts.items()}
-    if not all(torch.from_numpy(values).isfinite().all() for values in found.values()):
+            logits = model(inputs).float()
+            for found, own in zip(parts, labels, strict=True):
+                for name, values in from_logits(logits, own).items():
+                    found.setdefault(name, []).append(values)
+    measured = [
+        {name: torch.cat(values).cpu().numpy().astype(QUANTITIES[name]) for name, values in found.items()}
+        for found in parts
+    ]
+    if not all(np.isfinite(values).all() for found in measured for values in found.values()):
         raise FloatingPointError("a recorded number is not finite: the training has diverged")
-    return found
+    return measured
 
 
 def from_logits(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:

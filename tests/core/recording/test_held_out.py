@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from memtrack.core.recording.held_out import record_held_out
-from memtrack.core.recording.logits import record_logits
+from memtrack.core.recording.logits import record_logits, record_logits_of_sets
 from memtrack.core.recording.trajectory import HeldOutTrajectory, InMemoryTrajectory
 from memtrack.core.scores.telling_epochs import telling
 
@@ -18,7 +17,7 @@ def test_each_set_of_labels_is_measured_as_if_it_were_alone() -> None:
     inputs = torch.randn(11, 5)
     labels = np.random.default_rng(0).integers(0, 4, (3, 11))
     cuts = [(part, torch.zeros(len(part))) for part in torch.split(inputs, 4)]
-    found = record_held_out(model, cuts, labels)
+    found = record_logits_of_sets(model, cuts, labels)
     assert model.training
     for own, kept in zip(labels, found, strict=True):
         alone = record_logits(model, [(inputs, torch.from_numpy(own))])
@@ -27,7 +26,7 @@ def test_each_set_of_labels_is_measured_as_if_it_were_alone() -> None:
             np.testing.assert_allclose(kept[name], values, rtol=1e-5, atol=1e-6)
             assert kept[name].dtype == values.dtype
     with pytest.raises(FloatingPointError):
-        record_held_out(model, [(inputs * torch.nan, torch.zeros(11))], labels)
+        record_logits_of_sets(model, [(inputs * torch.nan, torch.zeros(11))], labels)
 
 
 def test_the_training_samples_decide_which_epochs_are_telling() -> None:
