@@ -34,7 +34,7 @@ def prepared(project: Project) -> Project:
     project.edit("train.epochs", EPOCHS)
     project.edit("train.model.dropout", 0.3)
     project.edit("train.augment", {"crop": 1, "flip": True})
-    project.edit("record.batch_size", 7)
+    project.edit("record.batch_size", 16)
     project.stage("prepare")
     project.stage("corrupt", "noisy")
     return project

@@ -330,6 +330,17 @@ def test_a_viewer_without_storage_is_said(browser: Any, path: Path) -> None:
     context.close()
 
 
+def test_the_filters_open_once_there_is_room(browser: Any, path: Path) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 800})
+    page = context.new_page()
+    page.goto(path.as_uri())
+    order = page.locator("select[name=order]")
+    api.expect(order).to_be_hidden()
+    page.set_viewport_size({"width": 1280, "height": 800})
+    api.expect(order).to_be_visible()
+    context.close()
+
+
 def test_the_artifact_viewer_of_mlflow_shows_it(browser: Any, path: Path, empty_store: Path) -> None:
     """The real server, on this machine alone; the page in it filters and takes marks."""
     shutil.copy(empty_store, "mlflow.db")

@@ -859,7 +859,11 @@ window.addEventListener("beforeunload", (event) => {
   if (!kept && marks.size) event.preventDefault();
 });
 
-if (window.innerWidth < 640) byId("filter-box").open = false;
+// MLflow's viewer lays its frame out after the page has loaded, and a phone is turned.
+const wide = window.matchMedia("(min-width: 640px)");
+const showFilters = () => { byId("filter-box").open = wide.matches; };
+wide.addEventListener("change", showFilters);
+showFilters();
 document.body.classList.toggle("read", Boolean(words));
 byId("loading").remove();
 document.querySelector("main").hidden = false;
