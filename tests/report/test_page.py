@@ -22,6 +22,7 @@ from memtrack.config.errors import InputError
 from memtrack.config.sections.report import ReportParams
 from memtrack.core.recording.trajectory import InMemoryTrajectory
 from memtrack.report.page import content as page_content
+from memtrack.report.page import overview as page_overview
 from memtrack.report.page import results as page_results
 from memtrack.report.page.page import embedded, page
 from memtrack.report.page.results import Results
@@ -201,8 +202,8 @@ def test_long_trajectories_are_thinned() -> None:
 
 
 def test_many_classes_are_listed_in_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page_content, "CLASSES", 2)
-    monkeypatch.setattr(page_content, "PAIRS", 2)
+    monkeypatch.setattr(page_overview, "CLASSES", 2)
+    monkeypatch.setattr(page_overview, "PAIRS", 2)
     confusion = content(reviewed())["confusion"]
     assert not confusion["matrix"]
     assert len(confusion["pairs"]) == 2
