@@ -19,6 +19,7 @@ from memtrack.config.errors import InputError
 from memtrack.config.json_files import read_json
 from memtrack.config.paths import (
     AGREEMENT_RESULTS,
+    AVERAGED_RESULTS,
     BENEFIT_RESULTS,
     CLEAN_RESULTS,
     DUPLICATES_RESULTS,
@@ -33,6 +34,7 @@ from memtrack.config.paths import (
 )
 from memtrack.report.metrics import (
     AgreementMetrics,
+    AveragedMetrics,
     BenefitMetrics,
     CleaningMetrics,
     DuplicatesMetrics,
@@ -55,6 +57,7 @@ SENTENCES: dict[
     | type[BenefitMetrics]
     | type[MemorizationMetrics]
     | type[UtilityMetrics]
+    | type[AveragedMetrics]
     | type[HalvesMetrics]
     | type[LayersMetrics],
 ] = {
@@ -64,6 +67,7 @@ SENTENCES: dict[
     BENEFIT_RESULTS: BenefitMetrics,
     MEMORIZATION_RESULTS: MemorizationMetrics,
     UTILITY_RESULTS: UtilityMetrics,
+    AVERAGED_RESULTS: AveragedMetrics,
     HALVES_RESULTS: HalvesMetrics,
     LAYERS_RESULTS: LayersMetrics,
 }

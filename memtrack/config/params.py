@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from memtrack.config.sections.averaged import AveragedParams, OtherTraining
 from memtrack.config.sections.base import PARAMS_FILE, Broken, Section, VariantName
 from memtrack.config.sections.clean import CleanParams
 from memtrack.config.sections.compute import ComputeParams
@@ -46,6 +47,7 @@ class Params(Section):
     curvature: CurvatureParams
     evaluate: EvaluateParams = Field(default_factory=EvaluateParams)
     suspects: SuspectsParams = Field(default_factory=SuspectsParams)
+    averaged: AveragedParams = Field(default_factory=AveragedParams)
     halves: HalvesParams = Field(default_factory=HalvesParams)
     layers: LayersParams = Field(default_factory=LayersParams)
     duplicates: DuplicatesParams = Field(default_factory=DuplicatesParams)
@@ -73,6 +75,11 @@ class Params(Section):
             name: getattr(self, name).model_copy(update={"seed": seed}) for name in ("train", "curvature")
         }
         return self.model_copy(update=changes)
+
+    def with_training(self, changes: OtherTraining) -> Params:
+        """The same parameters for another training."""
+        changed = self.model_copy(update={"train": changes.of(self.train)})
+        return changed.with_seed(changes.seed) if "seed" in changes.model_fields_set else changed
 
     def problems_with(self, train: TrainParams) -> Broken:
         """The broken rules between sections if section `train` were another one."""
@@ -130,6 +137,9 @@ def cross_field_problems(params: Params) -> Broken:
     for number, name in enumerate(params.evaluate.scores or ()):
         if problem := window_problem(name, params.recorded_epochs()):
             found.append((("evaluate", "scores", number), problem))
+        if Need.TRAININGS in needs(name) and not params.averaged.variants:
+            text = "needs several trainings: name a variant in averaged.variants"
+            found.append((("evaluate", "scores", number), text))
         if {Need.HALVES, Need.TURN_OVER} & {*needs(name)} and not params.halves.variants:
             text = "needs networks of halves of the samples: name a variant in halves.variants"
             found.append((("evaluate", "scores", number), text))
@@ -140,7 +150,28 @@ def cross_field_problems(params: Params) -> Broken:
     for name in params.variants:
         if problem := labels_problem(name, params.variants):
             found.append((("variants", name, "labels"), problem))
-    return [*found, *_named_variants_problems(params)]
+    return [*found, *_averaged_problems(params), *_named_variants_problems(params)]
+
+
+def _averaged_problems(params: Params) -> Broken:
+    """Other trainings that change nothing, or that do not fit the rest."""
+    found: Broken = []
+    if not params.averaged.variants:
+        return found
+    plain = params.model_copy(update={"averaged": AveragedParams(), "repeat": RepeatParams()})
+    known = cross_field_problems(plain)
+    for number, changes in enumerate(params.averaged.trainings):
+        where: Loc = ("averaged", "trainings", number)
+        broken = changes.problems(where, params.train)
+        if not broken:
+            others = plain.problems_with(changes.of(params.train))
+            broken = [
+                (where, f"{'.'.join(map(str, key))} would be wrong: {text}")
+                for key, text in others
+                if (key, text) not in known
+            ]
+        found += broken
+    return found
 
 
 def vector_problems(params: Params) -> Broken:
@@ -169,6 +200,7 @@ def _named_variants_problems(params: Params) -> Broken:
     memorization, utility = params.memorization, params.utility
     named: Broken = [
         *((("suspects", "variants", number), name) for number, name in enumerate(params.suspects.variants)),
+        *((("averaged", "variants", number), name) for number, name in enumerate(params.averaged.variants)),
         *((("halves", "variants", number), name) for number, name in enumerate(params.halves.variants)),
         *((("clean", "variants", name), name) for name in params.clean.variants),
         *((("layers", "variants", name), name) for name in params.layers.variants),

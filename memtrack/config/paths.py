@@ -13,6 +13,7 @@ CODE_RESULTS = Path("results/code")
 PREPARE_RESULTS = Path("results/prepare")
 TRAIN_RESULTS = Path("results/train")
 SUSPECTS_RESULTS = Path("results/suspects")
+AVERAGED_RESULTS = Path("results/averaged")
 HALVES_RESULTS = Path("results/halves")
 LAYERS_RESULTS = Path("results/layers")
 EVALUATE_RESULTS = Path("results/evaluate")
@@ -42,6 +43,11 @@ def repeat_training(variant: str, seed: int) -> Path:
 def flipped_training(variant: str, draw: int) -> Path:
     """The folder in which stage `suspects` stores a training with flipped labels."""
     return SUSPECTS_RESULTS / variant / "trainings" / str(draw)
+
+
+def averaged_training(variant: str, number: int) -> Path:
+    """The folder in which stage `averaged` stores another training."""
+    return AVERAGED_RESULTS / variant / "trainings" / str(number)
 
 
 def project_root() -> Path:

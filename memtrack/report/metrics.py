@@ -166,6 +166,28 @@ class SuspectsMetrics(StrictModel):
         ]
 
 
+class AveragedMetrics(StrictModel):
+    """metrics.json of stage averaged; all None if the variant is not in averaged.variants.
+
+    trainings: their number, that of stage train included. agreement: Spearman's correlation of `suspicion`
+    between two of them, the mean over all pairs. least_accuracy, largest_accuracy: on the test split."""
+
+    trainings: int | None = None
+    agreement: float | None = None
+    least_accuracy: Fraction | None = None
+    largest_accuracy: Fraction | None = None
+
+    def in_words(self) -> str:
+        """The numbers in a sentence; empty if there are none."""
+        if self.trainings is None:
+            return ""
+        return (
+            f"{self.trainings} trainings with test accuracies from {self.least_accuracy:.3f} to "
+            f"{self.largest_accuracy:.3f}; suspicion agrees between two of them with a rank correlation of "
+            f"{self.agreement:.3f}"
+        )
+
+
 class HalvesMetrics(StrictModel):
     """metrics.json of stage halves; all None if the variant is not in halves.variants.
 

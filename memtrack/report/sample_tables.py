@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import csv as arrow_csv
 
+from memtrack.core.scores import several_trainings
 from memtrack.data.manifest import KeptFolder
 from memtrack.data.tables import FORMULAS
 from memtrack.data.variants import VariantData
@@ -84,6 +85,7 @@ def _unguarded(texts: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
 
 
 TABLE, TEST_TABLE = "scores.csv", "test_scores.csv"
+AVERAGED = "averaged.csv"
 HALVES, PROBABILITIES, TURN_OVER = "halves.csv", "probabilities.npy", "turn_over.npy"
 LIRA = "lira"
 """The column of the privacy score in memorization.csv."""
@@ -133,6 +135,15 @@ def read_suggestions(
     suggests in their place, (N,); as `read_suspects`."""
     table = _suspects(folder, variant, made_from)
     return table.numbers("mislabelled").astype(np.float64), table.text("suggested_label").tolist()
+
+
+def read_averaged(
+    folder: Path, variant: VariantData, made_from: Mapping[str, Any]
+) -> dict[str, NDArray[np.float64]]:
+    """The mean ranks of the samples by each averaged score, (N,), from `folder`. They should be made from
+    `made_from`, see `averaged_causes`."""
+    table = _Table(folder, AVERAGED, made_from, variant.ids, f"run `dvc repro averaged@{variant.name}`")
+    return {name: table.numbers(name).astype(np.float64) for name in several_trainings.AVERAGED}
 
 
 def read_halves(folder: Path, variant: VariantData, made_from: Mapping[str, Any]) -> dict[str, NDArray[Any]]:

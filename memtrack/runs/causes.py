@@ -56,7 +56,16 @@ def evaluation_causes(params: Params, variant: VariantData) -> dict[str, Any]:
         found |= suspects_causes(params, variant)
     if variant.name in params.halves.variants:
         found |= halves_causes(params, variant)
+    if variant.name in params.averaged.variants:
+        found |= averaged_causes(params, variant)
     return found
+
+
+def averaged_causes(params: Params, variant: VariantData) -> dict[str, Any]:
+    """What of several trainings the user chooses."""
+    others = [params.with_training(changes) for changes in params.averaged.trainings]
+    causes = [trajectory_causes(other, variant) for other in others]
+    return {**trajectory_causes(params, variant), "averaged": causes}
 
 
 def halves_causes(params: Params, variant: VariantData) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
+from pathlib import Path
 
 # Waiting torch threads should sleep, not spin. Otherwise two trainings on the same cores (dvc queue -j 2)
 # slow each other down many times over. This must be set before torch is loaded.
@@ -55,3 +57,12 @@ def load_variant(name: str) -> Params:
         text = f"no variant {name!r}{hint} (there are: {', '.join(params.variants)})"
         raise params.mistake("variants", message=text)
     return params
+
+
+def keep_trainings(folder: Path, count: int) -> None:
+    """Make the folder, and remove the trainings of an earlier run that are not among the first `count`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = {str(number) for number in range(count)}
+    for path in folder.iterdir():
+        if path.is_dir() and path.name not in kept:
+            shutil.rmtree(path, ignore_errors=True)  # other processes of the training may remove it, too

@@ -14,6 +14,7 @@ from memtrack.config.errors import InputError, Problem
 from memtrack.config.json_files import write_json
 from memtrack.config.params import Params
 from memtrack.config.paths import (
+    AVERAGED_RESULTS,
     EVALUATE_RESULTS,
     HALVES_RESULTS,
     SUSPECTS_RESULTS,
@@ -30,16 +31,23 @@ from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.report import held_out
 from memtrack.report.evaluation import Evaluation
-from memtrack.report.sample_tables import TABLE, TEST_TABLE, read_halves, read_suspects, read_turn_over
-from memtrack.runs.causes import evaluation_causes, halves_causes, suspects_causes
+from memtrack.report.sample_tables import (
+    TABLE,
+    TEST_TABLE,
+    read_averaged,
+    read_halves,
+    read_suspects,
+    read_turn_over,
+)
+from memtrack.runs.causes import averaged_causes, evaluation_causes, halves_causes, suspects_causes
 from memtrack.runs.held_out import score_tests
 from memtrack.runs.trained import TrainedRun
 from memtrack.stages import load_variant, variant_parser
 from memtrack.terminal.entry_point import entry_point
 from memtrack.tracking.run import Run, check_store
 
-BY_STAGE = {Need.HALVES, Need.TURN_OVER}
-"""What stage halves makes. Scores that need it are computed by default where it is there."""
+BY_STAGE = {Need.TRAININGS: "averaged", Need.HALVES: "halves", Need.TURN_OVER: "halves"}
+"""What another stage makes, and which. Scores that need it are computed by default where it is there."""
 LOGGED = {"auroc", "auroc_low", "auroc_high", "average_precision", "precision_first_5", "recall_first_5"}
 """The measures of each score that are logged as MLflow metrics; the artifact metrics.json has all."""
 
@@ -52,10 +60,8 @@ def main() -> None:
     options = parser.parse_args()
     params, name = load_variant(options.variant), options.variant
     if options.seed is None:
-        learned = SUSPECTS_RESULTS / name if name in params.suspects.variants else None
-        halves = HALVES_RESULTS / name if name in params.halves.variants else None
         trained, folder = TRAIN_RESULTS / name, EVALUATE_RESULTS / name
-        evaluate(params, name, trained, folder, f"train@{name}", learned, halves)
+        evaluate(params, name, trained, folder, f"train@{name}", others=True)
     elif options.seed not in params.repeat.seeds:
         raise params.repeat.mistake("seeds", message=f"{options.seed} is not among them: add it")
     else:
@@ -69,28 +75,31 @@ def evaluate(
     trained: Path,
     folder: Path,
     stage: str,
-    learned: Path | None = None,
-    halves: Path | None = None,
+    *,
+    others: bool = False,
 ) -> None:
-    """Score the samples of the variant `name` by its training in `trained`; results go to `folder`.
-
-    `learned`, `halves`: where the stages suspects and halves left their results, if they did something for
-    this training.
+    """Score the samples of the variant `name` by its training in `trained`; results go to `folder`. With
+    `others` it also uses what the stages suspects, averaged and halves left for this training.
     """
     check_store(params.tracking)
     folder.mkdir(parents=True, exist_ok=True)
     data = PreparedData.current(params.data)
     variant = VariantData(name, data)
     run = TrainedRun(params, data, variant, trained, stage, tests=True)
-    known = {} if learned is None else read_suspects(learned, variant, suspects_causes(params, variant))
-    of_halves = {} if halves is None else _of_halves(params, variant, halves)
+    known = {}
+    if others and name in params.suspects.variants:
+        known = read_suspects(SUSPECTS_RESULTS / name, variant, suspects_causes(params, variant))
+    made = _made_by_stages(params, variant) if others else {}
     asked = params.evaluate.scores or tuple(
-        key for key, score in SCORES.items() if score.by_default or BY_STAGE & {*score.needs}
+        key for key, score in SCORES.items() if score.by_default or BY_STAGE.keys() & {*score.needs}
     )
-    names = {key: None for key in (SUSPICION, *asked) if BY_STAGE & {*needs(key)} <= of_halves.keys()}
+    names = {key: None for key in (SUSPICION, *asked) if BY_STAGE.keys() & {*needs(key)} <= made.keys()}
     if params.evaluate.scores and (left_out := [key for key in asked if key not in names]):
-        print(f"{name}: without {', '.join(left_out)}: section halves of params.yaml does not ask for them")
-    evidence = {**run.evidence(names), **of_halves}
+        sections = dict.fromkeys(
+            BY_STAGE[need] for key in left_out for need in needs(key) if need in BY_STAGE
+        )
+        print(f"{name}: without {', '.join(left_out)}: not asked for in {' and '.join(sections)}.variants")
+    evidence = {**run.evidence(names), **made}
     try:
         scores = {key: known[key] if key in known else compute(key, evidence) for key in names}
     except LookupError as error:
@@ -124,12 +133,18 @@ def evaluate(
         print(f"{name}: {text}")
 
 
-def _of_halves(params: Params, variant: VariantData, folder: Path) -> dict[Need, Any]:
-    """What stage halves left in `folder`."""
-    numbers = read_halves(folder, variant, halves_causes(params, variant))
-    found: dict[Need, Any] = {Need.HALVES: Halves(**numbers, labels=variant.given)}
-    if params.halves.turn_over:
-        found[Need.TURN_OVER] = read_turn_over(folder, variant)
+def _made_by_stages(params: Params, variant: VariantData) -> dict[Need, Any]:
+    """What the stages averaged and halves left for a variant."""
+    found: dict[Need, Any] = {}
+    if variant.name in params.averaged.variants:
+        causes = averaged_causes(params, variant)
+        found[Need.TRAININGS] = read_averaged(AVERAGED_RESULTS / variant.name, variant, causes)
+    if variant.name in params.halves.variants:
+        folder = HALVES_RESULTS / variant.name
+        numbers = read_halves(folder, variant, halves_causes(params, variant))
+        found[Need.HALVES] = Halves(**numbers, labels=variant.given)
+        if params.halves.turn_over:
+            found[Need.TURN_OVER] = read_turn_over(folder, variant)
     return found
 
 

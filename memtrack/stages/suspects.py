@@ -5,7 +5,6 @@ It does nothing for a variant that is not in suspects.variants.
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from memtrack.config.params import Params
 from memtrack.config.paths import SUSPECTS_RESULTS
 from memtrack.data.manifest import write_manifest
 from memtrack.report.metrics import SuspectsMetrics
-from memtrack.stages import load_with_variant
+from memtrack.stages import keep_trainings, load_with_variant
 from memtrack.terminal.entry_point import entry_point
 
 if TYPE_CHECKING:
@@ -27,22 +26,13 @@ def main() -> None:
     params, name = load_with_variant(__doc__)
     folder = SUSPECTS_RESULTS / name
     draws = params.suspects.draws if name in params.suspects.variants else 0
-    _keep_trainings(folder / "trainings", draws)
+    keep_trainings(folder / "trainings", draws)
     (folder / "pictures").mkdir(exist_ok=True)
     if draws:
         _learn(params, name, folder)
     else:
         _write_nothing(folder)
         print(f"{name}: is not in suspects.variants: nothing to do")
-
-
-def _keep_trainings(folder: Path, count: int) -> None:
-    """Remove the trainings of an earlier run that are not among the first `count`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    kept = {str(draw) for draw in range(count)}
-    for path in folder.iterdir():
-        if path.is_dir() and path.name not in kept:
-            shutil.rmtree(path, ignore_errors=True)  # other processes of the training may remove it, too
 
 
 def _write_nothing(folder: Path) -> None:

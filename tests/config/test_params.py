@@ -196,6 +196,7 @@ def test_what_a_file_says_is_what_is_loaded() -> None:
             },
         },
         "suspects": {"variants": ["noisy"], "share": 0.2, "trusted": 0.6, "draws": 3, "seed": 4},
+        "averaged": {"variants": ["noisy"], "trainings": [{"seed": 1}, {"seed": 2, "sam": 0.1}]},
         "halves": {"variants": ["noisy"], "seed": 5, "turn_over": True},
         "layers": {"variants": {"noisy": {"score": "csl", "pruned": [0.5, 0.9]}}},
         "duplicates": {"ratio": 0.3, "neighbours": 4},

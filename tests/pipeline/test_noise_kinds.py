@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from project_clone import CODE, NO_MODEL, NO_STORE, Project
+from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
 from memtrack.core.scores.registry import SCORES
+from memtrack.core.scores.several_trainings import AVERAGED
 from memtrack.data.manifest import KeptFolder, write_manifest
 
 pytestmark = pytest.mark.usefixtures("parameters_kept")
@@ -38,7 +40,8 @@ def prepared(project: Project) -> Project:
 
 def scored(project: Project, name: str) -> tuple[pd.DataFrame, dict[str, Any]]:
     """scores.csv and metrics.json of a variant, made afresh."""
-    more = [stage for stage in ("suspects", "halves") if name in project.params(stage)["variants"]]
+    optional = ("suspects", "averaged", "halves")
+    more = [stage for stage in optional if name in project.params(stage)["variants"]]
     for stage in ("corrupt", "train", *more, "evaluate"):
         project.stage(stage, name)
     return read(project.folder / "results/evaluate" / name)
@@ -128,6 +131,7 @@ def test_no_score_sees_the_clean_labels(prepared: Project) -> None:
     prepared.edit("evaluate.scores", list(SCORES))
     prepared.edit("suspects", {"variants": ["noisy"], "share": 0.3})
     prepared.edit("halves", {"variants": ["noisy"], "turn_over": True})
+    prepared.edit("averaged", {"variants": ["noisy"], "trainings": [{"mixup": 1.0}]})
     prepared.edit("train.epochs", 12)
     prepared.edit("train.batch_size", 8)
     before, judged = scored(prepared, "noisy")
@@ -138,7 +142,7 @@ def test_no_score_sees_the_clean_labels(prepared: Project) -> None:
     table["corrupted"] = (table["clean_label"] != table["given_label"]).astype(int)
     table.to_csv(labels, index=False)
     write_manifest(labels.parent, KeptFolder(labels.parent, "").made_from)  # as if they had been made so
-    for stage in ("train", "suspects", "halves", "evaluate"):
+    for stage in ("train", "suspects", "averaged", "halves", "evaluate"):
         prepared.stage(stage, "noisy")
     after, judged_again = read(prepared.folder / "results/evaluate/noisy")
     assert (before["corrupted"] != after["corrupted"]).any()
@@ -151,6 +155,7 @@ def test_another_seed(prepared: Project) -> None:
     """Trained and evaluated as the variant itself would be with that seed."""
     prepared.edit("evaluate.scores", None)
     prepared.edit("halves.variants", [])
+    prepared.edit("averaged.variants", [])
     table, metrics = scored(prepared, "noisy")
     prepared.edit("repeat.seeds", [1])
     prepared.stage("repeat", "noisy", "1")
@@ -163,6 +168,14 @@ def test_another_seed(prepared: Project) -> None:
     output = prepared.run("python", "-m", "memtrack.results")
     found = [made["scores"]["el2n"]["auroc"] for made in (metrics, repeated_metrics)]
     assert f"{np.mean(found):.4f} ± {np.std(found, ddof=1):.4f} (2)" in output
+    prepared.edit("averaged", {"variants": ["noisy"], "trainings": [{"seed": 1}]})
+    assert "2 trainings" in prepared.stage("averaged", "noisy")
+    prepared.stage("evaluate", "noisy")
+    averaged, _ = read(prepared.folder / "results/evaluate/noisy")
+    for score in AVERAGED:
+        ranked = [rankdata(each[score]) for each in (table, repeated)]
+        assert averaged[f"averaged_{score}"].tolist() == pytest.approx(np.mean(ranked, axis=0).tolist())
+    prepared.edit("averaged.variants", [])
     prepared.edit("train.seed", 1)
     prepared.edit("curvature.seed", 1)
     prepared.edit("repeat.seeds", [])

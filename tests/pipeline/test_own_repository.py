@@ -7,6 +7,10 @@ from pathlib import Path
 
 from project_clone import CODE, NO_MODEL, Project, write_images
 
+STAGES = ("corrupt", "train", "suspects", "averaged", "halves", "evaluate", "duplicates", "quality",
+          "report")  # fmt: skip
+"""Those that run for every variant."""
+
 
 def test_a_folder_of_a_repository_with_stages_of_its_own(tmp_path: Path, empty_store: Path) -> None:
     repository = Project(tmp_path)
@@ -28,8 +32,7 @@ def test_a_folder_of_a_repository_with_stages_of_its_own(tmp_path: Path, empty_s
     audit.edit("suspects.variants", [])
     shutil.copy(empty_store, audit.folder / "mlflow.db")
     audit.commit()
-    stages = ("corrupt", "train", "suspects", "halves", "evaluate", "duplicates", "quality", "report")
-    assert set(audit.ran(audit.run("dvc", "repro"))) == {"prepare", *(f"{name}@given" for name in stages)}
+    assert set(audit.ran(audit.run("dvc", "repro"))) == {"prepare", *(f"{name}@given" for name in STAGES)}
     for name in ("results/report/given/index.html", "results/evaluate/given/scores.csv", ".memtrack"):
         assert (audit.folder / name).exists()
     assert not [name for name in (".memtrack", "mlflow.db", "mlruns") if (tmp_path / name).exists()]

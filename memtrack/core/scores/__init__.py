@@ -13,6 +13,7 @@ from memtrack.core.scores import (  # noqa: F401  (registers their scores)
     grand,
     halves,
     neighbours,
+    several_trainings,
     suspicion,
     tracin,
     vog,

@@ -30,6 +30,9 @@ class Need(Enum):
     """The networks after every recorded epoch and the training samples: a `RecordedNetworks`."""
     NEIGHBOURS = "neighbours"
     """The nearest neighbours of every sample: a `Neighbourhoods`."""
+    TRAININGS = "several trainings"
+    """The mean rank of every sample by a score in several trainings, 1 for the smallest value, for each score
+    of `memtrack.core.scores.several_trainings.AVERAGED`: a dictionary of arrays (N,)."""
     HALVES = "halves"
     """What networks say that are trained on one half of the samples: a
     `memtrack.core.scores.halves.Halves`."""
@@ -97,8 +100,8 @@ class Score:
         needs: what `formula` takes, in the order of its arguments.
         formula: returns one number per sample, float64 (N,).
         cost: the cost beyond training and recording, in words; empty if there is none.
-        by_default: whether it is computed unless `evaluate.scores` names others. Scores of halves are, too,
-            where there are halves.
+        by_default: whether it is computed unless `evaluate.scores` names others. Scores of halves, and of
+            several trainings, are, too, where there are such networks.
     """
 
     name: str

@@ -10,6 +10,7 @@ import pytest
 from memtrack.core.recording.trajectory import InMemoryTrajectory
 from memtrack.core.scores import RENAMED, SCORES, Need, compute, known, needs, ranks, title
 from memtrack.core.scores.registry import score
+from memtrack.core.scores.several_trainings import AVERAGED
 
 ARRAYS = {
     "curvature": {epoch: np.array([1.0, 2.0, epoch], dtype=np.float32) for epoch in (1, 2, 4)},
@@ -109,7 +110,8 @@ def test_ranks(values: list[float], expected: list[int]) -> None:
 
 
 COSTLY = {"vog", "grand", "critical_sample_ratio", "cg_score", "tracin", "arnoldi",
-          "confident_learning", "holdout_loss", "rho", "ssft", "turn_over"}  # fmt: skip
+          "confident_learning", "holdout_loss", "rho", "ssft", "turn_over",
+          *(f"averaged_{name}" for name in AVERAGED)}  # fmt: skip
 
 
 def test_costly_scores_say_what_they_cost_and_are_not_computed_unless_they_are_asked_for() -> None:
