@@ -31,6 +31,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "symmetric_cross_entropy": {"loss": {"kind": "symmetric_cross_entropy"}},
     "mixup": {"mixup": 1.0},
 }
+AVERAGED: tuple[dict[str, Any], ...] = (RECIPES["early_learning"], RECIPES["mixup"])
+"""With plain training these are averaged, each with a seed of its own."""
 NOISE = {
     **{name: entry for name, entry in base.NOISE.items() if not name.startswith(("human", "conflicting"))},
     **{
@@ -74,10 +76,14 @@ def run(work: Path, roots: dict[str, Path | None], options: argparse.Namespace) 
                 made = parameters(name, recipe, seed, roots.get(name))
                 for variant in made["variants"]:
                     found = folder / f"{variant}.json"
-                    if found.exists() or (options.noise and variant not in options.noise):
+                    if options.noise and variant not in options.noise:
                         continue
-                    print(f"--- {name}, {recipe}, {variant}, seed {seed}", flush=True)
-                    evaluate(folder, made, variant, found)
+                    if not found.exists():
+                        print(f"--- {name}, {recipe}, {variant}, seed {seed}", flush=True)
+                        evaluate(folder, made, variant, found)
+                    if recipe == "plain" and "averaged" not in json.loads(found.read_text()):
+                        print(f"--- {name}, three trainings, {variant}, seed {seed}", flush=True)
+                        average(folder, made, variant, found)
 
 
 def evaluate(folder: Path, made: dict[str, Any], variant: str, found: Path) -> None:
@@ -108,6 +114,21 @@ def evaluate(folder: Path, made: dict[str, Any], variant: str, found: Path) -> N
         "calibration error": calibration_error(probability, wrong),
         "suspects": json.loads((folder / f"results/suspects/{variant}/metrics.json").read_text()),
     }
+    found.write_text(json.dumps(numbers))
+
+
+def average(folder: Path, made: dict[str, Any], variant: str, found: Path) -> None:
+    """Train twice more, in other ways, and add what the averaged scores find."""
+    seed = made["train"].get("seed", 0)
+    trainings = [{"seed": seed + 100 * number, **other} for number, other in enumerate(AVERAGED, start=1)]
+    content = {**made, "averaged": {"variants": [variant], "trainings": trainings}}
+    content["evaluate"] = {"scores": [*SCORES, "averaged_suspicion", "averaged_el2n"]}
+    (folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    base.stage(folder, "averaged", variant)
+    base.stage(folder, "evaluate", variant)
+    judged = json.loads((folder / f"results/evaluate/{variant}/metrics.json").read_text())["scores"]
+    numbers = json.loads(found.read_text())
+    numbers["averaged"] = {name: judged[f"averaged_{name}"]["auroc"] for name in ("suspicion", "el2n")}
     found.write_text(json.dumps(numbers))
 
 
@@ -145,6 +166,7 @@ def rows(work: Path) -> Iterator[dict[str, Any]]:
                     "curvature": fixed["curvature"],
                     "best fixed score": f"{fixed[best]:.3f} (`{best}`)",
                     "suspicion": spread([one["aurocs"]["suspicion"] for one in found]),
+                    "three averaged": averaged(found),
                     "learned": spread([one["learned"] for one in found]),
                     "ECE": mean([one["calibration error"] for one in found]),
                     "wrong": " / ".join(
@@ -156,6 +178,13 @@ def rows(work: Path) -> Iterator[dict[str, Any]]:
                     "precision, expected / true": pairs(found, "precision"),
                     "recall": pairs(found, "recall"),
                 }
+
+
+def averaged(found: list[dict[str, Any]]) -> str:
+    """What the averaged suspicion finds, and the averaged EL2N; empty if it was not computed."""
+    known = [one["averaged"] for one in found if "averaged" in one]
+    parts = [[one[name] for one in known] for name in ("suspicion", "el2n")]
+    return " / ".join(spread(values) for values in parts) if known else ""
 
 
 def markdown(table: pd.DataFrame) -> list[str]:
@@ -213,8 +242,9 @@ def main() -> None:
         "# How well does suspicion find wrong labels?",
         "",
         "AUROC, means over the seeds (in brackets the smallest and the largest). `suspicion` is the fixed "
-        "mean of scores; `learned` is chosen by one more training with 10% flipped labels, as are the other "
-        "columns. Written by benchmarks/detection.py.",
+        "mean of scores; `three averaged` are `averaged_suspicion` / `averaged_el2n` of this training, of one "
+        "with early-learning regularization and of one with mixup; `learned` is chosen by one more training "
+        "with 10% flipped labels, as are the other columns. Written by benchmarks/detection.py.",
         "",
         *markdown(table),
         "",
