@@ -242,8 +242,8 @@ def main() -> None:
         "# How well does suspicion find wrong labels?",
         "",
         "AUROC, means over the seeds (in brackets the smallest and the largest). `suspicion` is the fixed "
-        "mean of scores; `three averaged` are `averaged_suspicion` / `averaged_el2n` of this training, of one "
-        "with early-learning regularization and of one with mixup; `learned` is chosen by one more training "
+        "mean of scores; `three averaged` are `averaged_suspicion` / `averaged_el2n` of this training, one "
+        "with early-learning regularization and one with mixup; `learned` is chosen by one more training "
         "with 10% flipped labels, as are the other columns. Written by benchmarks/detection.py.",
         "",
         *markdown(table),
