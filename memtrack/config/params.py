@@ -137,6 +137,9 @@ def cross_field_problems(params: Params) -> Broken:
     for number, name in enumerate(params.evaluate.scores or ()):
         if problem := window_problem(name, params.recorded_epochs()):
             found.append((("evaluate", "scores", number), problem))
+        if Need.PRETRAINED in needs(name) and params.suspects.pretrained is None:
+            text = "needs a pretrained network: describe one in suspects.pretrained"
+            found.append((("evaluate", "scores", number), text))
         if Need.TRAININGS in needs(name) and not params.averaged.variants:
             text = "needs several trainings: name a variant in averaged.variants"
             found.append((("evaluate", "scores", number), text))

@@ -9,7 +9,7 @@ import numpy as np
 
 from memtrack.config.params import Params
 from memtrack.config.paths import TRAIN_RESULTS, averaged_training
-from memtrack.core.scores import Need, compute
+from memtrack.core.scores import compute
 from memtrack.core.scores.from_trajectory import mean_ranks
 from memtrack.core.scores.registry import Values
 from memtrack.core.scores.several_trainings import AVERAGED
@@ -56,13 +56,10 @@ def average(params: Params, name: str, world: World) -> Averaged | None:
         train(changed, name, folder, run_name=f"{name}, another training {number}", world=world)
     if not world.is_first:
         return None
-    pixels = own.evidence([SUSPICION])[Need.NEIGHBOURS].pixels
     runs = (
         own,
         *(
-            TrainedRun(
-                changed, data, variant, averaged_training(name, number), f"averaged@{name}", pixels=pixels
-            )
+            TrainedRun(changed, data, variant, averaged_training(name, number), f"averaged@{name}", alike=own)
             for number, changed in enumerate(others)
         ),
     )

@@ -52,6 +52,8 @@ def evaluation_causes(params: Params, variant: VariantData) -> dict[str, Any]:
         **trajectory_causes(params, variant),
         "scores": params.evaluate.model_dump(mode="json")["scores"],
     }
+    if params.suspects.pretrained is not None:
+        found |= {"pretrained": pretrained_causes(params.suspects.pretrained)}
     if variant.name in params.suspects.variants:
         found |= suspects_causes(params, variant)
     if variant.name in params.halves.variants:
@@ -75,8 +77,15 @@ def halves_causes(params: Params, variant: VariantData) -> dict[str, Any]:
 
 def suspects_causes(params: Params, variant: VariantData) -> dict[str, Any]:
     """What of the suspects that are learned from flipped labels the user chooses."""
-    flips = params.suspects.model_dump(mode="json", exclude={"variants"})
-    return {**trajectory_causes(params, variant), "suspects": flips}
+    chosen = params.suspects.pretrained
+    flips = params.suspects.model_dump(mode="json", exclude={"variants", "pretrained"})
+    found = {**trajectory_causes(params, variant), "suspects": flips}
+    return found if chosen is None else {**found, "pretrained": pretrained_causes(chosen)}
+
+
+def pretrained_causes(chosen: ModelParams) -> dict[str, Any]:
+    """What of a pretrained network the user chooses."""
+    return {**chosen.model_dump(mode="json", exclude=_NO_CAUSE), **network_causes(chosen)}
 
 
 def trajectory_causes(params: Params, variant: VariantData) -> dict[str, Any]:

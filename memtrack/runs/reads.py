@@ -16,9 +16,12 @@ from memtrack.runs.own_code import own_code
 def network_problems(params: Params, source: SourceFile) -> list[Problem]:
     """The files that the networks of `params` need and that are not there, or that no stage depends on."""
     stages, others = ("train", "repeat", "averaged", "halves"), ("memorization", "utility")
+    found: list[Problem] = []
+    if params.suspects.pretrained is not None:
+        found = _problems(params.suspects.pretrained, source, ("suspects", "evaluate"))
     if params.memorization.recipe is None:
-        return _problems(params.train.model, source, (*stages, *others))
-    found = _problems(params.train.model, source, stages)
+        return [*found, *_problems(params.train.model, source, (*stages, *others))]
+    found += _problems(params.train.model, source, stages)
     return [*found, *_problems(params.memorization.recipe.model, source, others)]
 
 

@@ -100,7 +100,7 @@ def learn(params: Params, name: str, world: World) -> Suspects | None:
             variant.flipped(labels),
             flipped_training(name, draw),
             f"suspects@{name}",
-            pixels=_evidence(run)[1].pixels,
+            alike=run,
         )
         flipped_ones = labels != variant.given
         trainings.append(FlippedTraining(_features(other)[1], flipped_ones, trusted))
@@ -124,7 +124,7 @@ def _evidence(run: TrainedRun) -> tuple[EpochArrays, NearestSamples]:
 
 def _features(run: TrainedRun) -> tuple[tuple[str, ...], NDArray[np.float64]]:
     """The names and the values (N, K) of the scores that suspicion is made of."""
-    found = suspicion_features(*_evidence(run))
+    found = suspicion_features(*_evidence(run), run.evidence([]).get(Need.PRETRAINED))
     return tuple(found), np.stack(list(found.values()), axis=1)
 
 

@@ -22,10 +22,12 @@ from memtrack.data.variants import VariantData
 from memtrack.runs.causes import recording_causes, training_causes
 from memtrack.runs.metrics import METRICS, TrainMetrics
 from memtrack.runs.trained_networks import (
+    NearestInPretrained,
     NearestSamples,
     NearestToTests,
     TrainedNetworks,
     nearest_by_pixels,
+    nearest_by_pretrained,
     nearest_of_both,
 )
 from memtrack.tracking.reference import read_reference
@@ -39,7 +41,8 @@ class TrainedRun:
         reference: the MLflow run of the training.
 
     Args:
-        pixels: finds the samples that are nearest by pixels, if this is known; see `NearestSamples`.
+        alike: a training on the same images, whose neighbours by pixels and in a pretrained network are
+            those of this one, too.
         tests: whether the nearest training samples of the test samples are wanted, too.
 
     Raises:
@@ -53,13 +56,13 @@ class TrainedRun:
         variant: VariantData,
         folder: Path,
         stage: str,
-        pixels: Callable[[int], NDArray[np.int64]] | None = None,
         *,
+        alike: TrainedRun | None = None,
         tests: bool = False,
     ) -> None:
         self._remedy = f"run `dvc repro {stage}`"
         self._params, self._data, self._variant, self._folder = params, data, variant, folder
-        self._pixels, self._tests = pixels, tests
+        self._alike, self._tests = alike, tests
         self._of_both = cache(lambda count: nearest_of_both(AllImages(data, variant), count))
         kept = KeptFolder(folder / "trajectory", self._remedy)
         kept.require(**recording_causes(params))
@@ -90,9 +93,18 @@ class TrainedRun:
                     networks.test_features,
                 )
             else:
-                pixels = self._pixels or partial(nearest_by_pixels, self._variant)
+                pixels = partial(nearest_by_pixels, self._variant)
+                if self._alike is not None:
+                    pixels = self._alike.evidence([SUSPICION])[Need.NEIGHBOURS].pixels
                 nearest = NearestSamples(self._variant.given, networks.features, pixels)
             self._evidence |= {Need.NETWORKS: networks, Need.NEIGHBOURS: nearest}
+        if Need.PRETRAINED not in self._evidence and self._params.suspects.pretrained is not None:
+            search: Callable[[int], NDArray[np.int64]]
+            if self._alike is None:
+                search = partial(nearest_by_pretrained, self._params, self._data, self._variant)
+            else:
+                search = self._alike.evidence([])[Need.PRETRAINED].search
+            self._evidence[Need.PRETRAINED] = NearestInPretrained(self._variant.given, search)
         return self._evidence
 
     def nearest_to_tests(self, labels: NDArray[np.int64]) -> NearestToTests:

@@ -153,6 +153,24 @@ class NearestSamples:
         return self.pixels(count) if epoch is None else self.searched(count, epoch)[0]
 
 
+class NearestInPretrained:
+    """The nearest neighbours by the features of a network that others have trained; see
+    `memtrack.core.scores.registry.Neighbourhoods`.
+
+    Args:
+        labels: the given labels, int64 (N,).
+        search: finds so many, the same for all labels; see `nearest_by_pretrained`.
+    """
+
+    def __init__(self, labels: NDArray[np.int64], search: Callable[[int], NDArray[np.int64]]) -> None:
+        self.labels = self.among = labels
+        self.search = cache(search)
+
+    def nearest(self, count: int, epoch: int | None = None) -> NDArray[np.int64]:
+        """The rows of the nearest other samples, (N, count), or fewer columns if there are fewer samples."""
+        return self.search(count)
+
+
 class NearestToTests:
     """The nearest training samples of the test samples; see `memtrack.core.scores.registry.Neighbourhoods`.
 
@@ -180,6 +198,28 @@ class NearestToTests:
 def nearest_by_pixels(variant: VariantData, count: int) -> NDArray[np.int64]:
     """The rows of the samples that are nearest by pixels; see `others`."""
     return others(_small(variant.read, range(len(variant.ids))), count)
+
+
+def nearest_by_pretrained(
+    params: Params, data: PreparedData, variant: VariantData, count: int
+) -> NDArray[np.int64]:
+    """The rows of the samples that are nearest in the network `suspects.pretrained`; see `others`.
+
+    Raises:
+        InputError: if the network or its weights are not there, or do not fit the images.
+    """
+    from memtrack.core.recording.features import features
+    from memtrack.data.batches import variant_batches
+    from memtrack.runs.networks import chosen_device, load_starting_weights, network
+
+    chosen, device = params.suspects.pretrained, chosen_device(params.train)
+    assert chosen is not None
+    model = network(chosen, data.info)
+    load_starting_weights(model, chosen)
+    data.keep_decoded(params.compute.image_cache_bytes)
+    batches = variant_batches(data, variant, batch_size=BATCH, device=device, workers=params.train.workers)
+    found = Progress(features(model.to(device), batches), "pretrained features", total=len(batches))
+    return others(directions(np.concatenate(list(found))), count)
 
 
 def nearest_of_both(images: AllImages, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

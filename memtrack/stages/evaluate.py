@@ -46,8 +46,13 @@ from memtrack.stages import load_variant, variant_parser
 from memtrack.terminal.entry_point import entry_point
 from memtrack.tracking.run import Run, check_store
 
-BY_STAGE = {Need.TRAININGS: "averaged", Need.HALVES: "halves", Need.TURN_OVER: "halves"}
-"""What another stage makes, and which. Scores that need it are computed by default where it is there."""
+ASKED_BY = {
+    Need.PRETRAINED: "suspects.pretrained",
+    Need.TRAININGS: "averaged.variants",
+    Need.HALVES: "halves.variants",
+    Need.TURN_OVER: "halves.variants",
+}
+"""What is there only if a key of params.yaml asks for it. The scores that need it are then on by default."""
 LOGGED = {"auroc", "auroc_low", "auroc_high", "average_precision", "precision_first_5", "recall_first_5"}
 """The measures of each score that are logged as MLflow metrics; the artifact metrics.json has all."""
 
@@ -90,15 +95,16 @@ def evaluate(
     if others and name in params.suspects.variants:
         known = read_suspects(SUSPECTS_RESULTS / name, variant, suspects_causes(params, variant))
     made = _made_by_stages(params, variant) if others else {}
+    there = made.keys() if params.suspects.pretrained is None else {*made, Need.PRETRAINED}
     asked = params.evaluate.scores or tuple(
-        key for key, score in SCORES.items() if score.by_default or BY_STAGE.keys() & {*score.needs}
+        key for key, score in SCORES.items() if score.by_default or ASKED_BY.keys() & {*score.needs}
     )
-    names = {key: None for key in (SUSPICION, *asked) if BY_STAGE.keys() & {*needs(key)} <= made.keys()}
+    names = {key: None for key in (SUSPICION, *asked) if ASKED_BY.keys() & {*needs(key)} <= there}
     if params.evaluate.scores and (left_out := [key for key in asked if key not in names]):
-        sections = dict.fromkeys(
-            BY_STAGE[need] for key in left_out for need in needs(key) if need in BY_STAGE
+        keys = dict.fromkeys(ASKED_BY[need] for key in left_out for need in needs(key) if need in ASKED_BY)
+        print(
+            f"{name}: without {', '.join(left_out)}: params.yaml does not ask for them in {' or '.join(keys)}"
         )
-        print(f"{name}: without {', '.join(left_out)}: not asked for in {' and '.join(sections)}.variants")
     evidence = {**run.evidence(names), **made}
     try:
         scores = {key: known[key] if key in known else compute(key, evidence) for key in names}

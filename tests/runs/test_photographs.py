@@ -9,14 +9,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
+from sklearn.neighbors import NearestNeighbors
+from torchvision.models import shufflenet_v2_x0_5
 
 from memtrack.config.params import Params
+from memtrack.core.scores import neighbours
 from memtrack.core.training.models import build
 from memtrack.data.corruption import write_variant
 from memtrack.data.preparation import write_prepared
 from memtrack.data.prepared import PreparedData
 from memtrack.data.sources import collect
+from memtrack.data.variants import VariantData
 from memtrack.report.evaluation import Evaluation
 from memtrack.runs.training import train
 from memtrack.stages.evaluate import evaluate
@@ -24,18 +29,20 @@ from memtrack.tracking.run import Run
 
 CLASSES = ("n01440764", "n01443537")
 NAME = "shufflenet_v2_x0_5"
+NETWORK = {"kind": "torchvision", "name": NAME, "weights": "w.pth", "train_layers": "head",
+           "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}  # fmt: skip
 PARAMS = Params.model_validate({
     "data": {"kind": "image_folder", "root": "photographs", "train": "train", "test": "val",
              "image_size": 224},
     "variants": {"noisy": {"kind": "symmetric", "labels": "data/prepared", "rate": 0.25}},
     "train": {
         "epochs": 1, "batch_size": 8,
-        "model": {"kind": "torchvision", "name": NAME, "weights": "w.pth", "train_layers": "head",
-                  "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
+        "model": NETWORK,
         "optimizer": {"kind": "adamw"}, "schedule": {"kind": "constant"},
     },
     "record": {"epochs": {"kind": "list", "epochs": [1]}, "batch_size": 8},
     "curvature": {"perturbation_scale": 0.1, "probes": 1},
+    "suspects": {"pretrained": {**NETWORK, "train_layers": "all"}},
 })  # fmt: skip
 
 
@@ -58,6 +65,7 @@ def test_from_the_files_to_the_scores(
 ) -> None:
     monkeypatch.setattr(Run, "model", lambda *_: None)
     monkeypatch.setattr(Evaluation, "_draw", lambda *_: None)
+    monkeypatch.setattr(neighbours, "COUNT", 5)
     shutil.copy(empty_store, "mlflow.db")
     draw_photographs()
     torch.manual_seed(0)
@@ -74,3 +82,20 @@ def test_from_the_files_to_the_scores(
     assert scores["id"].str.fullmatch(r"train/n\d+/n\d+_train\d+\.JPEG").all()
     assert np.isfinite(scores["curvature"]).all()
     assert scores["corrupted"].sum() == 6
+    scores = scores.set_index("id").loc[VariantData("noisy", PreparedData()).ids]
+    assert scores["neighbours_pretrained"].tolist() == pytest.approx(voted(scores["given_label"].to_numpy()))
+
+
+def voted(labels: NDArray[np.object_]) -> list[float]:
+    """The share of the five nearest training images with another label, by torchvision's network itself."""
+    network = shufflenet_v2_x0_5()
+    network.load_state_dict(torch.load("w.pth"))
+    network.fc = torch.nn.Identity()
+    variant = VariantData("noisy", PreparedData())
+    images = torch.from_numpy(variant.read(range(len(labels)))) / 255
+    mean, std = (torch.tensor(NETWORK[name])[:, None, None] for name in ("mean", "std"))
+    with torch.no_grad():
+        features = network.eval()((images - mean) / std).numpy()
+    search = NearestNeighbors(n_neighbors=6, metric="cosine").fit(features - features.mean(axis=0))
+    rows = search.kneighbors(return_distance=False)[:, :5]
+    return (labels[rows] != labels[:, None]).mean(axis=1).tolist()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from memtrack.config.sections.base import Section, Seed, Share, VariantNames
+from memtrack.config.sections.train import ModelParams
 
 
 class SuspectsParams(Section):
@@ -23,6 +24,18 @@ class SuspectsParams(Section):
         1, description="The number of trainings, each with other flips."
     )
     seed: Seed = Field(0, description="Seed of the flips.")
+    pretrained: ModelParams | None = Field(
+        None,
+        description="A network with pretrained weights, such as train.model may be. It is not trained: its "
+        "features say which samples are neighbours, for `neighbours_pretrained`. null: none.",
+    )
+
+    @field_validator("pretrained")
+    @classmethod
+    def _weights_are_named(cls, chosen: ModelParams | None) -> ModelParams | None:
+        if chosen is not None and getattr(chosen, "weights", None) is None:
+            raise ValueError("should be a network with weights (kind torchvision, timm or python)")
+        return chosen
 
     @model_validator(mode="after")
     def _some_trusted_labels_stay(self) -> SuspectsParams:

@@ -46,6 +46,21 @@ def neighbours_pixels(found: Neighbourhoods) -> Values:
     return disagreement(found, found.nearest(COUNT))
 
 
+@score(
+    title="neighbours in a pretrained network",
+    needs=(Need.PRETRAINED,),
+    cost="a pass of the pretrained network over the samples, and a search for their nearest neighbours",
+    by_default=False,
+)
+def neighbours_pretrained(found: Neighbourhoods) -> Values:
+    """The share of the nearest neighbours with another given label. They are nearest by the features of a
+    network that others have trained on other images.
+
+    Source: Zhu, Dong & Liu, ICML 2022 (SimiFeat), section 3.
+    """
+    return disagreement(found, found.nearest(COUNT))
+
+
 def disagreement(found: Neighbourhoods, rows: NDArray[np.int64]) -> Values:
     """The share of the neighbours (N, count) with another given label, (N,); 0 if there are none."""
     there = rows >= 0

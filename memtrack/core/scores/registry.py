@@ -30,6 +30,9 @@ class Need(Enum):
     """The networks after every recorded epoch and the training samples: a `RecordedNetworks`."""
     NEIGHBOURS = "neighbours"
     """The nearest neighbours of every sample: a `Neighbourhoods`."""
+    PRETRAINED = "neighbours in a pretrained network"
+    """The nearest neighbours of every sample by the features of a network that others have trained: a
+    `Neighbourhoods`, whose epochs do not matter."""
     TRAININGS = "several trainings"
     """The mean rank of every sample by a score in several trainings, 1 for the smallest value, for each score
     of `memtrack.core.scores.several_trainings.AVERAGED`: a dictionary of arrays (N,)."""

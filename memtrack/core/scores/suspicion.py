@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 
 from memtrack.core.recording.trajectory import EpochArrays
 from memtrack.core.scores.from_trajectory import aum, csl, el2n, mean_ranks
-from memtrack.core.scores.neighbours import COST, COUNT, neighbours, neighbours_pixels, voting_epochs
+from memtrack.core.scores.neighbours import (
+    COST,
+    COUNT,
+    neighbours,
+    neighbours_pixels,
+    neighbours_pretrained,
+    voting_epochs,
+)
 from memtrack.core.scores.registry import Need, Neighbourhoods, Values, score
 from memtrack.core.scores.telling_epochs import telling
 
@@ -41,9 +48,13 @@ def suspicion(trajectory: EpochArrays, found: Neighbourhoods) -> Values:
     return ranked / (2 + PIXELS) / len(found.labels)
 
 
-def suspicion_features(trajectory: EpochArrays, found: Neighbourhoods) -> dict[str, Values]:
+def suspicion_features(
+    trajectory: EpochArrays, found: Neighbourhoods, pretrained: Neighbourhoods | None = None
+) -> dict[str, Values]:
     """The scores that may make up a learned suspicion, each (N,); see
-    `memtrack.core.evaluation.mislabelled.learned`."""
+    `memtrack.core.evaluation.mislabelled.learned`. `pretrained`: the neighbours in a pretrained network, if
+    there is one."""
+    more = {} if pretrained is None else {"neighbours_pretrained": neighbours_pretrained(pretrained)}
     epochs = trajectory.epochs
     early = trajectory.between(epochs[0], epochs[math.ceil(len(epochs) * FIRST) - 1])
     until = trajectory.between(epochs[0], telling(trajectory).last)
@@ -56,6 +67,7 @@ def suspicion_features(trajectory: EpochArrays, found: Neighbourhoods) -> dict[s
         "el2n, telling epochs": el2n(until),
         "neighbours": neighbours(trajectory, found),
         "neighbours_pixels": neighbours_pixels(found),
+        **more,
     }
 
 

@@ -110,7 +110,7 @@ def test_ranks(values: list[float], expected: list[int]) -> None:
 
 
 COSTLY = {"vog", "grand", "critical_sample_ratio", "cg_score", "tracin", "arnoldi",
-          "confident_learning", "holdout_loss", "rho", "ssft", "turn_over",
+          "confident_learning", "holdout_loss", "rho", "ssft", "turn_over", "neighbours_pretrained",
           *(f"averaged_{name}" for name in AVERAGED)}  # fmt: skip
 
 
