@@ -330,7 +330,7 @@ def test_a_viewer_without_storage_is_said(browser: Any, path: Path) -> None:
     context.close()
 
 
-def test_the_filters_open_once_there_is_room(browser: Any, path: Path) -> None:
+def test_the_filters_open_and_tables_fit_once_there_is_room(browser: Any, path: Path) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 800})
     page = context.new_page()
     page.goto(path.as_uri())
@@ -338,6 +338,8 @@ def test_the_filters_open_once_there_is_room(browser: Any, path: Path) -> None:
     api.expect(order).to_be_hidden()
     page.set_viewport_size({"width": 1280, "height": 800})
     api.expect(order).to_be_visible()
+    table = "document.querySelector('#issues .scroll')"
+    assert page.evaluate(f"{table}.scrollWidth <= {table}.clientWidth")
     context.close()
 
 

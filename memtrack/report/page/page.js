@@ -229,7 +229,7 @@ function drawIssues() {
   });
   const note = "Apart from the labels. A number shows its samples on this page.";
   figure("What else is wrong", element("p", { class: "quiet", text: note }),
-    table(["What else is wrong", "images", "shown", "training", "test"], rows));
+    table(["What else is wrong", "images", "shown", "training", "test"], rows)).id = "issues";
 }
 
 function overview() {
