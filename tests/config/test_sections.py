@@ -55,6 +55,21 @@ def test_another_seed_keeps_the_place() -> None:
     assert text == f"params.yaml:{line_of('train', 'epochs')}: train.epochs: x"
 
 
+def test_another_training_replaces_whole_keys_and_knows_its_place() -> None:
+    own = "averaged: {variants: [noisy], trainings: [{seed: 77, optimizer: {kind: adamw}}, {batch_size: 3}]}"
+    line = line_of("averaged")
+    lines = TEXT.splitlines()
+    Path("params.yaml").write_text("\n".join([*lines[: line - 1], own, *lines[line:]]))
+    params = load()
+    first, second = (params.with_training(changes) for changes in params.averaged.trainings)
+    assert (first.train.seed, first.curvature.seed, first.train.epochs) == (77, 77, params.train.epochs)
+    assert first.train.optimizer.model_dump() == {"kind": "adamw", "lr": 0.001, "weight_decay": 0.01}
+    assert second.train.model_dump() == {**params.train.model_dump(), "batch_size": 3}
+    assert second.curvature.seed == params.curvature.seed
+    text = str(second.train.mistake("epochs", message="x"))
+    assert text == f"params.yaml:{line}: averaged.trainings.1.epochs: x"
+
+
 def test_a_section_that_is_left_out_names_the_file_alone() -> None:
     minimal = (Path(__file__).parent / "files/valid/minimal.yaml").read_text(encoding="utf-8")
     Path("params.yaml").write_text(minimal)

@@ -42,7 +42,10 @@ class OtherTraining(Section):
 
     def of(self, train: TrainParams) -> TrainParams:
         """Section `train` with the changes; raises a pydantic `ValidationError` if they do not fit it."""
-        return TrainParams.model_validate({**train.model_dump(), **self.model_dump()})
+        found = TrainParams.model_validate({**train.model_dump(), **self.model_dump()})
+        if self._file is not None:
+            found.place(self._file, self._loc)
+        return found
 
     def problems(self, where: Loc, train: TrainParams) -> Broken:
         """What is wrong with the changes."""
