@@ -101,7 +101,7 @@ def start(work: Path) -> Path:
     if not (folder / "params.yaml").exists():
         folder.mkdir(exist_ok=True)
         subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
-        run(folder, "memtrack", "init", str(work / "data"))
+        run(folder, "memtrack", "init", str(work / "data/features.npz"))
     edit(
         folder,
         train={"epochs": EPOCHS, "model": NETWORK, "loss": {"kind": "cross_entropy"}},
