@@ -45,8 +45,8 @@ def main(argv: list[str] | None = None) -> None:
         nargs="?",
         type=Path,
         help="the folder of the images, with a folder for each class; a table (.csv, .tsv, .parquet) of "
-        "labels with paths, numbers or texts, or with images in it; a folder of such .parquet files, or one "
-        "that Hugging Face's `save_to_disk` wrote; or an .npz file. Without it you are asked",
+        "labels with paths, numbers or texts, or with images in it; a folder of such tables, or one that "
+        "Hugging Face's `save_to_disk` wrote; or an .npz file. Without it you are asked",
     )
     parser.add_argument(
         "--folder", type=Path, default=Path(), help="put everything into this folder of the repository"

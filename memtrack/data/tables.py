@@ -18,6 +18,7 @@ from memtrack.config.validation import nearest
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars (|)"}
 CSV = (".csv", ".tsv")
+PARQUET = ".parquet"
 MARKS = {  # UTF-32 first: its mark begins with that of UTF-16
     codecs.BOM_UTF32_LE: "utf-32-le",
     codecs.BOM_UTF32_BE: "utf-32-be",
@@ -47,7 +48,7 @@ def read_table(path: Path) -> pd.DataFrame:
         InputError: if the table cannot be read, or a line has more or fewer cells than the header.
     """
     try:
-        if path.suffix.lower() == ".parquet":
+        if path.suffix.lower() == PARQUET:
             table = pd.read_parquet(path, dtype_backend="numpy_nullable")  # otherwise 1 beside null is 1.0
             return table.reset_index(drop=True).map(_text)
         if path.suffix.lower() in CSV:
@@ -149,7 +150,7 @@ def required_columns(table: pd.DataFrame, columns: Sequence[str], path: Path) ->
     ]
     if problems:
         raise InputError(problems)
-    if path.suffix.lower() == ".parquet":
+    if path.suffix.lower() == PARQUET:
         schema = pq.read_schema(path)
         nested = [name for name in columns if pa.types.is_nested(schema.field(name).type)]
         if nested:

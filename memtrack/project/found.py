@@ -18,10 +18,10 @@ from memtrack.data.decoding import RefusedImage, extensions, header
 from memtrack.data.sources.arrays import read_npz
 from memtrack.data.sources.hugging_face import is_saved, saved_tables
 from memtrack.data.sources.image_folder import split_of
-from memtrack.data.sources.parquet import PARQUET, split_of_shard
 from memtrack.data.sources.shards import class_names, image_column_problem, open_shard
+from memtrack.data.sources.split_names import split_of_table
 from memtrack.data.sources.text import possible_dimensions
-from memtrack.data.tables import CSV, read_table, required_columns, spellings
+from memtrack.data.tables import CSV, PARQUET, read_table, required_columns, spellings
 
 LOOKED_AT = 200
 """So many images, or paths in a table, are looked at."""
@@ -73,7 +73,7 @@ DIGITS = Data(
 
 
 def look_at(place: Path, root: str) -> Data:
-    """What is at `place`: a folder with a folder of images for each class, a table, or an .npz file.
+    """What is at `place`: a folder with a folder of images for each class, tables, or an .npz file.
 
     Args:
         root: how params.yaml names the folder of the images.
@@ -98,7 +98,7 @@ def look_at(place: Path, root: str) -> Data:
         return _encoded(place, saved_tables(place), {"kind": "hugging_face", "root": root})
     shards = sorted(path.relative_to(place).as_posix() for path in place.rglob(f"*{PARQUET}"))
     if shards and _image_columns(place / shards[0]):
-        splits = {path: split_of_shard(path) for path in shards}
+        splits = {path: split_of_table(path) for path in shards}
         return _encoded(place, splits, {"kind": "parquet", "root": root})
     tables = [path for path in place.iterdir() if path.suffix.lower() in TABLES]
     in_table: InputError | None = None
@@ -121,6 +121,8 @@ def look_at(place: Path, root: str) -> Data:
     if not images:
         if in_table is not None:
             raise in_table
+        if several := sorted(path for path in place.rglob("*") if path.suffix.lower() in TABLES):
+            return _tables(place, several, root)
         text = "holds no folders with images: expected a folder for each class, or the table of the images"
         raise InputError([Problem(place, message=text)])
     size, grey = _looks(images)
@@ -134,19 +136,44 @@ def look_at(place: Path, root: str) -> Data:
     return Data(section, f"images in {len(classes)} folders, one for each class", size, grey, len(images))
 
 
+def _tables(place: Path, paths: list[Path], root: str) -> Data:
+    """Tables of numbers or texts, which have the same columns."""
+    splits = {path: split_of_table(path.relative_to(place).as_posix()) for path in paths}
+    train, keys = _split_keys(place, splits.values())
+    used = [path for path in paths if splits[path] in (None, train)]
+    tables = {path: read_table(path) for path in used}
+    for path, table in tables.items():
+        required_columns(table, list(map(str, tables[used[0]])), path)
+    whole = pd.concat(tables.values(), ignore_index=True)
+    if keys.pop("test_share", None):
+        keys |= _split(whole, place)
+    section = {"root": root, "label_column": _label(whole, used[0]), **keys}
+    return _vectors(section, whole, place, f"{len(used)} tables")
+
+
+def _label(table: pd.DataFrame, path: Path) -> str:
+    """The column of the labels."""
+    named = [str(name) for name in table if str(name).lower() in LABELS]
+    if len(named) != 1:
+        raise _unclear(table, path, f"the labels (it has one of the names {', '.join(LABELS)})")
+    return named[0]
+
+
+def _unclear(table: pd.DataFrame, path: Path, what: str) -> InputError:
+    text = f"which column holds {what}? There are: {', '.join(map(str, table))}. Rename one"
+    return InputError([Problem(path, message=f"{text}, or write params.yaml by hand")])
+
+
 def _table(path: Path, root: str) -> Data:
     table = read_table(path)
     required_columns(table, [str(name) for name in table], path)
     paths = [name for name in table if _share_of_images(table[name].head(LOOKED_AT), path.parent) > 0.5]
-    named = [name for name in table if str(name).lower() in LABELS]
-    if len(named) != 1 or len(paths) > 1:
-        what = f"the labels (it has one of the names {', '.join(LABELS)})" if len(named) != 1 else "the paths"
-        text = f"which column holds {what}? There are: {', '.join(map(str, table))}. Rename one"
-        raise InputError([Problem(path, message=f"{text}, or write params.yaml by hand")])
-    label = str(named[0])
+    label = _label(table, path)
+    if len(paths) > 1:
+        raise _unclear(table, path, "the paths")
     section: dict[str, Any] = {"root": root, "table": path.name, "label_column": label, **_split(table, path)}
     if not paths:
-        return _vectors(section, table, path)
+        return _vectors(section, table, path, path.name)
     cells = table[paths[0]].head(LOOKED_AT)
     images = [path.parent / way for text in cells for way in spellings(text) if (path.parent / way).is_file()]
     size, grey = _looks(images)
@@ -163,21 +190,14 @@ def _encoded(place: Path, shards: Mapping[str, str | None], section: dict[str, A
     schema = open_shard(first).schema
     if not images:
         text = f"holds no column of encoded images (there are: {', '.join(schema.names)}): for texts or "
-        raise InputError([Problem(first, message=f"{text}numbers, save one .csv or .parquet table")])
+        raise InputError([Problem(first, message=f"{text}numbers, save them as .csv or .parquet tables")])
     labels = [name for name in schema.names if name.lower() in (*LABELS, "labels", "fine_label")]
     labels = labels or [name for name in schema.names if class_names(schema, name)]
     for what, found in (("images", images), ("labels", labels)):
         if len(found) != 1:
             text = f"which column holds the {what}? There are: {', '.join(schema.names)}"
             raise InputError([Problem(first, message=f"{text}. Write params.yaml by hand")])
-    splits = list(dict.fromkeys(split for split in shards.values() if split is not None))
-    train = "train" if "train" in splits or len(splits) != 1 else splits[0]
-    if splits and train not in splits:
-        text = f"which split is for training? There are: {', '.join(splits)}. Write params.yaml by hand"
-        raise InputError([Problem(place, message=text)])
-    test = next((name for name in ("test", "validation") if name in splits and name != train), None)
-    keys: dict[str, Any] = {} if train == "train" else {"train": train}
-    keys |= {"test_share": 0.2} if test is None else {"test": test}
+    train, keys = _split_keys(place, shards.values())
     used = [place / path for path, split in shards.items() if split in (None, train)]
     count = sum(open_shard(path).rows for path in used)
     rows = range(min(LOOKED_AT, open_shard(used[0]).rows))
@@ -187,6 +207,18 @@ def _encoded(place: Path, shards: Mapping[str, str | None], section: dict[str, A
     tables = "one table" if len(used) == 1 else f"{len(used)} tables"
     words = f"the images in the column {images[0]} of {tables}, labels in the column {labels[0]}"
     return Data(section, words, size, grey, count)
+
+
+def _split_keys(place: Path, found: Iterable[str | None]) -> tuple[str, dict[str, Any]]:
+    """The split that is for training, and the keys that name the splits; `found` is that of each table."""
+    splits = list(dict.fromkeys(split for split in found if split is not None))
+    train = "train" if "train" in splits or len(splits) != 1 else splits[0]
+    if splits and train not in splits:
+        text = f"which split is for training? There are: {', '.join(splits)}. Write params.yaml by hand"
+        raise InputError([Problem(place, message=text)])
+    test = next((name for name in ("test", "validation") if name in splits and name != train), None)
+    keys: dict[str, Any] = {} if train == "train" else {"train": train}
+    return train, keys | ({"test_share": 0.2} if test is None else {"test": test})
 
 
 def _image_columns(path: Path) -> list[str]:
@@ -223,8 +255,8 @@ def _split(table: pd.DataFrame, path: Path) -> dict[str, Any]:
     return {"test_share": 0.2}
 
 
-def _vectors(section: dict[str, Any], table: pd.DataFrame, path: Path) -> Data:
-    """A table without images: of numbers, or of texts."""
+def _vectors(section: dict[str, Any], table: pd.DataFrame, path: Path, name_of: str) -> Data:
+    """A table without images: of numbers, or of texts. `name_of`: what it is called."""
     others = [
         str(name) for name in table if name not in (section["label_column"], section.get("split_column"))
     ]
@@ -236,7 +268,7 @@ def _vectors(section: dict[str, Any], table: pd.DataFrame, path: Path) -> Data:
     left = [name for name in others if name not in numeric]
     if numeric:
         section |= {} if not left and len(ids) < 2 else {"columns": numeric}
-        words = f"the columns {', '.join(numeric[:SHOWN])}{' ...' * (len(numeric) > SHOWN)} of {path.name}"
+        words = f"the columns {', '.join(numeric[:SHOWN])}{' ...' * (len(numeric) > SHOWN)} of {name_of}"
         words += f"; {', '.join(left)}: not all cells are numbers, so left out" if left else ""
         return Data({"kind": "features", **section}, words, 1, count=len(table))
     texts = [name for name in others if (table[name].str.count(" ") > 1).mean() > TEXT]
@@ -245,7 +277,7 @@ def _vectors(section: dict[str, Any], table: pd.DataFrame, path: Path) -> Data:
         raise InputError([Problem(path, message=f"{text}, beside the labels ({section['label_column']})")])
     most = min(64, len(table) // 2, possible_dimensions(table[texts[0]].tolist()))
     section |= {"text_column": texts[0], "dimensions": max(2, most)}
-    return Data({"kind": "text", **section}, f"the texts of {path.name}", 1, count=len(table))
+    return Data({"kind": "text", **section}, f"the texts of {name_of}", 1, count=len(table))
 
 
 def _arrays(path: Path, root: str) -> Data:

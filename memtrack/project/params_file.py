@@ -8,9 +8,9 @@ from typing import Any
 from memtrack.project.found import Data
 
 VARIANT = "given"
+"""The variant with the labels as they are."""
 ENOUGH = 100
 """With fewer samples stage suspects would have too few labels to flip."""
-"""The variant with the labels as they are."""
 
 TEXT = """\
 # `memtrack check` checks this file, and `dvc repro` runs what it describes.

@@ -267,6 +267,87 @@ def test_tables_that_cannot_be_used(table: str, more: dict[str, Any], said: str,
     assert said in str(caught.value)
 
 
+def wines(root: Path, names: list[str]) -> pd.DataFrame:
+    """The wine table, cut into tables of these names."""
+    wine = load_wine(as_frame=True).frame.rename(columns={"target": "label"}).sample(frac=1, random_state=0)
+    for name, part in zip(names, np.array_split(np.arange(len(wine)), len(names)), strict=True):
+        (root / name).parent.mkdir(exist_ok=True)
+        rows = wine.iloc[part]
+        rows.to_csv(root / name, index=False) if name.endswith(".csv") else rows.to_parquet(root / name)
+    return wine
+
+
+def test_several_tables_are_what_they_are_as_one(root: Path) -> None:
+    names = ["a/train-00000-of-00002.csv", "a/train-00001-of-00002.parquet", "b/test.csv", "b/validation.csv"]
+    wine = wines(root, names)
+    source = placed(Features(kind="features", root="raw", test="test"), "data")
+    data = prepared(source)
+    rows = {"train": wine.iloc[:90], "test": wine.iloc[90:134]}  # 178 rows: 45, 45, 44 and 44
+    scaler = StandardScaler().fit(rows["train"].drop(columns="label").to_numpy())
+    for split, expected in rows.items():
+        values = scaler.transform(expected.drop(columns="label").to_numpy())
+        np.testing.assert_allclose(inputs(data, split), values, atol=2e-5)
+        assert data.split(split)["label"].tolist() == expected["label"].astype(str).tolist()
+    ids = data.split("train")["id"].tolist()
+    assert (ids[0], ids[44], ids[45]) == (f"{names[0]}:2", f"{names[0]}:46", f"{names[1]}:0")
+    assert data.split("test")["id"].iloc[0] == "b/test.csv:2"
+    assert collect(source).left_out == {
+        "tables of splits that data.train and data.test do not name": ["b/validation.csv"]
+    }
+    (root / names[1]).unlink()
+    assert collect(source).left_out["tables that are not there, though the names of others count them"] == [
+        "a/train-00001-of-00002.csv"
+    ]
+
+
+def test_texts_of_several_tables(root: Path) -> None:
+    rows = [(f"a{n % 7} b{n % 5} c{n % 3}", "pq"[n % 2], n, "test" if 20 <= n < 40 else "train")
+            for n in range(60)]  # fmt: skip
+    texts = pd.DataFrame(rows, columns=["text", "who", "name", "part"])
+    for number in range(3):
+        texts[20 * number : 20 * number + 20].to_csv(root / f"part{number}.csv", index=False)
+    keys = {"label_column": "who", "id_column": "name", "split_column": "part", "dimensions": 5}
+    found = collect(placed(Text(kind="text", root="raw", **keys), "data"))
+    order = [*range(20), *range(40, 60), *range(20, 40)]
+    assert found.ids == list(map(str, order))
+    texts.to_csv(root / "whole.csv", index=False)
+    whole = collect(placed(Text(kind="text", root="raw", table="whole.csv", **keys), "data"))
+    assert (found.ids, found.labels, found.splits) == (whole.ids, whole.labels, whole.splits)
+    np.testing.assert_array_equal(found.images, whole.images)
+
+
+@pytest.mark.parametrize(
+    ("tables", "more", "said"),
+    [
+        ({"a.csv": "x,label\n1,p\n", "b.csv": "y,label\n1,q\n"}, {},
+         "raw/b.csv: has the columns y, label, and raw/a.csv has x, label: give all tables the same"),
+        ({"a.csv": "x,label\n1,p\n", "b.csv": "x,label\n?,q\n"}, {}, "b.csv: line 2: x: '?' is no finite"),
+        ({"a.csv": "i,x,label\n7,1,p\n", "b.csv": "i,x,label\n7,1,q\n"}, {"id_column": "i"},
+         "raw/b.csv: line 2: the id '7' is already in line 2 of raw/a.csv"),
+        ({"train.csv": "x,label\n1,p\n", "b.csv": "x,label\n1,q\n"}, {},
+         "has no split in its name, but other tables have: rename it (train.csv), or name one table in "
+         "data.table"),
+        ({"train.csv": "x,label\n1,p\n"}, {"test": "tset"}, "has the split 'tset'"),
+        ({"notes.txt": ""}, {}, "data.root: there is no .csv, .tsv or .parquet file below raw"),
+        ({"a.csv": "x,label\n"}, {}, "raw: has no rows"),
+    ],
+)  # fmt: skip
+def test_several_tables_that_cannot_be_used(
+    tables: dict[str, str], more: dict[str, Any], said: str, root: Path
+) -> None:
+    for name, text in tables.items():
+        (root / name).write_text(text)
+    with pytest.raises(InputError) as caught:
+        collect(placed(Features(kind="features", root="raw", **more), "data"))
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("more", [{"table": "t.csv"}, {"split_column": "s"}])
+def test_the_test_split_is_named_once(more: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="remove one of the two"):
+        Features(kind="features", root="raw", test="test", **more)
+
+
 def test_texts_that_cannot_be_used(root: Path) -> None:
     def problem(rows: str, dimensions: int = 2) -> str:
         (root / "t.csv").write_text(f"text,label\n{rows}")

@@ -54,6 +54,7 @@ class Project:
         self.environment = {
             key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))
         }
+        self.environment["DVC_NO_ANALYTICS"] = "1"  # it starts a process after each command
         self.environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         self.environment["PYTHONPATH"] = ""
         self.environment["OMP_NUM_THREADS"] = "1"

@@ -107,7 +107,7 @@ def test_one_computes_and_the_other_pulls(tmp_path: Path, s3: str, tracking: str
     for key, value in {"train.epochs": 2, "record.epochs": {"kind": "every"}, "suspects.variants": [],
                        "tracking": {"uri": tracking}}.items():  # fmt: skip
         anna.edit(key, value)
-    leave(anna, "code", "prepare", "corrupt", "train", "suspects", "evaluate")
+    leave(anna, "code", "prepare", "corrupt", "train", "suspects", "halves", "evaluate")
     run_shell(anna, replace(annas, text="\n".join(rest)), http___127_0_0_1_9000=s3)
 
     clone, *rest = bens.text.splitlines()

@@ -93,6 +93,26 @@ def test_a_table_without_images(table: str, kind: str, keys: dict[str, object]) 
 
 
 @pytest.mark.parametrize(
+    ("names", "keys"),
+    [
+        (("a.csv", "b.csv"), {"test_share": 0.2}),
+        (("train/0.csv", "test/0.csv"), {"test": "test"}),
+        (("train-00000-of-00001.csv", "validation-00000-of-00001.csv"), {"test": "validation"}),
+    ],
+)
+@pytest.mark.parametrize("row", ["a cat{n} that sat,", "{n},"])
+def test_several_tables(names: Sequence[str], keys: dict[str, object], row: str) -> None:
+    for name in names:
+        Path("raw", name).parent.mkdir(parents=True, exist_ok=True)
+        rows = "".join(row.format(n=n) + "cd"[n % 2] + "\n" for n in range(4))
+        Path("raw", name).write_text(f"x,label\n{rows}")
+    found = look_at(Path("raw"), "raw")
+    assert found.section["kind"] == ("text" if "cat" in row else "features")
+    assert keys.items() <= found.section.items()
+    assert len(samples(found)) == 8
+
+
+@pytest.mark.parametrize(
     "names", [("train_images", "train_labels", "test_images", "test_labels"), ("X", "y")]
 )
 @pytest.mark.parametrize("shape", [(6, 28, 28), (6, 5)])

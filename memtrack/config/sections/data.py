@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import (
     Field,
@@ -127,16 +127,14 @@ class Table(Files):
         return classes
 
 
-class Cells(Files):
-    """The keys of sources of which each image is encoded in a cell of a table, as Hugging Face has them."""
+class NamedSplits(NamedByPeople):
+    """The keys of sources of several tables, of which the names say to which split each belongs.
 
-    image_column: Name = Field("image", description="The column of the encoded images.")
-    label_column: Name = Field(
-        "label", description="The column of the labels: text, or whole numbers with or without names."
-    )
-    id_column: Name | None = Field(
-        None, description="A column of ids, all different; null: the numbers of the rows."
-    )
+    Attributes:
+        ONLY: the key that names the only table.
+    """
+
+    ONLY: ClassVar[str]
     train: Name = Field("train", description="The split that is for training, if the samples have splits.")
     test: Name | None = Field(None, description="The split that is for testing; null: hold out test_share.")
 
@@ -145,6 +143,20 @@ class Cells(Files):
         if self.train == self.test:
             raise ValueError(f"train and test are both {self.train!r}: remove test to hold out a share")
         return self
+
+
+class Cells(NamedSplits, Files):
+    """The keys of sources of which each image is encoded in a cell of a table, as Hugging Face has them."""
+
+    ONLY = "file"
+
+    image_column: Name = Field("image", description="The column of the encoded images.")
+    label_column: Name = Field(
+        "label", description="The column of the labels: text, or whole numbers with or without names."
+    )
+    id_column: Name | None = Field(
+        None, description="A column of ids, all different; null: the numbers of the rows."
+    )
 
 
 class Parquet(Cells):
@@ -204,15 +216,32 @@ class Arrays(NamedByPeople):
         return self
 
 
-class Rows(NamedByPeople):
-    """The keys of sources of which each sample is a row of a table."""
+class Rows(NamedSplits):
+    """The keys of sources of which each sample is a row of a table, one table or many.
 
-    table: SubPath = Field(description="The table, below root: .csv, .tsv or .parquet.")
+    The split of a table is in its name, as in train-00000-of-00002.parquet, or in that of its folder."""
+
+    ONLY = "table"
+    table: SubPath | None = Field(
+        None, description="The only table, below root: .csv, .tsv or .parquet; null: all of these below root."
+    )
     label_column: str = "label"
     id_column: str | None = Field(
-        None, description="A column of ids, all different; null: line or row numbers."
+        None,
+        description="A column of ids, all different; null: line or row numbers, with several tables after "
+        "the path of the table (train.csv:7).",
     )
     split_column: str | None = Field(None, description="A column that holds 'train' or 'test'.")
+
+    @model_validator(mode="after")
+    def _one_way_to_split(self) -> Self:
+        if self.test is not None and self.table is not None:
+            raise ValueError("test is a split in the names of several tables, and table names the only one: "
+                             "remove one of the two, or use split_column")  # fmt: skip
+        if self.test is not None and self.split_column is not None:
+            raise ValueError("the test split is in the names of the tables (test) or in split_column: "
+                             "remove one of the two")  # fmt: skip
+        return self
 
 
 class Features(Rows):

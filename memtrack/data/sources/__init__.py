@@ -81,19 +81,13 @@ def place_problems(params: DataParams) -> list[Problem]:
         root = check_root(params)
     except InputError as error:
         return list(error.problems)
-    if isinstance(params, Table | Rows):
-        missing = {"table": root / params.table} if not (root / params.table).is_file() else {}
-    elif isinstance(params, Arrays):
-        named = {"file": params.file} if params.file else params.model_dump(include=set(ARRAY_KEYS))
-        missing = {key: root / name for key, name in named.items() if name and not (root / name).is_file()}
-    elif isinstance(params, Parquet):
-        missing = {"file": root / params.file} if params.file and not (root / params.file).is_file() else {}
-    elif isinstance(params, HuggingFace):
-        missing = {}
-    else:
-        assert isinstance(params, ImageFolder)
+    if isinstance(params, ImageFolder):
         folders = {"train": root / params.train, "test": root / (params.test or ".")}
         missing = {key: folder for key, folder in folders.items() if not folder.is_dir()}
+    else:
+        keys = ARRAY_KEYS if isinstance(params, Arrays) and params.file is None else ("table", "file")
+        named = params.model_dump(include=set(keys))
+        missing = {key: root / name for key, name in named.items() if name and not (root / name).is_file()}
     mistakes = [params.mistake(key, message=f"no such file or folder: {at}") for key, at in missing.items()]
     return [problem for mistake in mistakes for problem in mistake.problems]
 

@@ -1,4 +1,4 @@
-"""The numeric columns of a table as feature vectors."""
+"""The numeric columns of tables as feature vectors."""
 
 from __future__ import annotations
 
@@ -9,38 +9,39 @@ from memtrack.config.sections.data import Features
 from memtrack.core.images.pixels import LARGEST
 from memtrack.data.sources.collected import Collected
 from memtrack.data.sources.rows import collected, read_rows
-from memtrack.data.tables import required_columns, row_name
+from memtrack.data.tables import required_columns
 
 SHOWN = 20
 """At most so many cells that are no numbers are listed."""
 
 
 def collect(params: Features) -> Collected:
-    """All rows; the id is the line of a CSV file, the row of a Parquet file, or the one of `id_column`.
+    """All rows; the id is what `Samples.name` says, or the one of `id_column`.
 
     Raises:
         InputError: with the cells that are no finite numbers.
     """
-    path, table = read_rows(params, list(params.columns or ()))
+    found = read_rows(params, list(params.columns or ()))
+    table = found.cells
     others = {params.label_column, params.id_column, params.split_column}
     columns = list(params.columns or [name for name in table.columns if name not in others])
-    required_columns(table, columns, path)
+    required_columns(table, columns, found.path)
     if not columns:
-        raise InputError([Problem(path, 1, message="has no columns of features")])
+        raise InputError([Problem(found.path, message="has no columns of features")])
     vectors = np.empty((len(table), len(columns)))
     problems: list[Problem] = []
     for number, name in enumerate(columns):
-        for place, (row, cell) in enumerate(zip(table.index, table[name], strict=True)):
+        for row, cell in enumerate(table[name]):
             try:
-                vectors[place, number] = float(cell)
+                vectors[row, number] = float(cell)
             except ValueError:
-                vectors[place, number] = np.nan
+                vectors[row, number] = np.nan
             # a comparison with NaN is false
-            if not abs(vectors[place, number]) <= LARGEST and len(problems) < SHOWN:
-                text = f"{row_name(path, row)}: {name}: {cell!r} is no finite number"
+            if not abs(vectors[row, number]) <= LARGEST and len(problems) < SHOWN:
+                text = f"{name}: {cell!r} is no finite number"
                 text += " (write 1.5, not 1,5)" if "," in cell else ""
-                problems.append(Problem(path, message=text))
+                problems.append(found.problem(row, text))
     if problems:
         hint = "fill or leave out such rows, or name the columns to use (data.columns)"
         raise InputError([*problems, *params.mistake("columns", message=hint).problems])
-    return collected(params, path, table, vectors, [name for name in table.columns if name not in others])
+    return collected(found, vectors, [name for name in table.columns if name not in others])

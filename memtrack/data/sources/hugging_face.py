@@ -36,7 +36,7 @@ def collect(params: HuggingFace) -> Collected:
     tables = saved_tables(folder)
     inside = folder.relative_to(root).as_posix()
     shards = {path if inside == "." else f"{inside}/{path}": split for path, split in tables.items()}
-    found = scan(folder, tables=ARROW)
+    found = scan(folder, tables=(ARROW,))
     refuse_paths(folder, tables.keys(), found)
     others = [path for path in found.tables if path not in tables]
     left_out = {"caches of datasets, which are no part of the data set": others} if others else {}

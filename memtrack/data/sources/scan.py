@@ -49,12 +49,12 @@ class Scan:
     left_out: LeftOut = field(default_factory=lambda: defaultdict(list))
 
 
-def scan(root: Path, wanted: Collection[PurePosixPath] = (), *, tables: str | None = None) -> Scan:
+def scan(root: Path, wanted: Collection[PurePosixPath] = (), *, tables: Collection[str] = ()) -> Scan:
     """Look through `root`.
 
     Args:
         wanted: folders below it that are looked through whatever their names.
-        tables: the extension of tables of images.
+        tables: the extensions of tables with samples.
 
     Raises:
         InputError: with every folder that cannot be read, every name that is not UTF-8 and every link that
@@ -92,7 +92,7 @@ def scan(root: Path, wanted: Collection[PurePosixPath] = (), *, tables: str | No
                     waiting.append(path)
                 elif entry.is_file():
                     extension = PurePosixPath(path).suffix.lower()
-                    if extension == tables:
+                    if extension in tables:
                         found.tables.append(path)
                     else:
                         (found.images if extension in extensions() else other[extension]).append(path)

@@ -17,12 +17,12 @@ from memtrack.data.cells import BYTES, Shard
 from memtrack.data.decoding import is_lfs_pointer
 from memtrack.data.sources.arrays import in_order
 from memtrack.data.sources.collected import Collected, LeftOut
+from memtrack.data.sources.split_names import chosen
 from memtrack.data.tables import class_problems
 
 METADATA = b"huggingface"
 """The entry of a schema in which Hugging Face's datasets describes the columns."""
 NO_CLASS = "labels are classes, and regression is not supported"
-OTHER_SPLITS = "tables of splits that data.train and data.test do not name"
 
 
 def collect_shards(
@@ -41,9 +41,7 @@ def collect_shards(
         InputError: with every file that cannot be used, every row without a label or an id, and every split
             that is not there.
     """
-    splits = _chosen(params, root, shards)
-    if others := [path for path in shards if path not in splits]:
-        left_out = {**left_out, OTHER_SPLITS: others}
+    splits, left_out = chosen(params, root, shards, left_out)
     problems: list[Problem] = []
     ids, labels, encoded, sides = list[str](), list[str](), list[str](), list[str]()
     named: dict[tuple[str, ...], Path] = {}
@@ -79,27 +77,6 @@ def collect_shards(
     if problems:
         raise InputError(problems)
     return Collected(ids, labels, with_test, classes, None, left_out, encoded)
-
-
-def _chosen(params: Cells, root: Path, shards: Mapping[str, str | None]) -> dict[str, str]:
-    """ "train" or "test" for each file that is taken, those for training first."""
-    there = list(dict.fromkeys(split for split in shards.values() if split is not None))
-    if not there:
-        if params.test is not None:
-            text = f"no table has the split {params.test!r}: remove this key to hold out a share"
-            raise params.mistake("test", message=f"{text} (the names of the files have no splits)")
-        return dict.fromkeys(shards, "train")
-    for key, split in (("train", params.train), ("test", params.test)):
-        if split is not None and split not in there:
-            text = f"no table below {root} has the split {split!r}{nearest(split, there)}: there are "
-            raise params.mistake(key, message=text + ", ".join(there))
-    if unnamed := [Problem(root / path, message=f"has no split in its name, but other tables have: rename it "
-                           f"({params.train}.parquet), or name one table in data.file")
-                   for path, split in shards.items() if split is None]:  # fmt: skip
-        raise InputError(unnamed)
-    training = {path: "train" for path, split in shards.items() if split == params.train}
-    testing = {path: "test" for path, split in shards.items() if split is not None and split == params.test}
-    return training | testing
 
 
 class _Rows:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -16,8 +14,7 @@ from memtrack.config.errors import InputError, Problem
 from memtrack.config.paths import input_path
 from memtrack.config.sections.data import Text
 from memtrack.data.sources.collected import Collected
-from memtrack.data.sources.rows import collected, read_rows
-from memtrack.data.tables import row_name
+from memtrack.data.sources.rows import Samples, collected, read_rows
 
 
 def collect(params: Text) -> Collected:
@@ -29,24 +26,22 @@ def collect(params: Text) -> Collected:
 
     Source: Deerwester et al., Indexing by Latent Semantic Analysis, 1990.
     """
-    path, table = read_rows(params, [params.text_column])
+    found = read_rows(params, [params.text_column])
+    texts = found.cells[params.text_column].tolist()
     if params.model is None:
-        return collected(params, path, table, _directions(params, path, table), [params.text_column])
-    texts: pd.Series = table[params.text_column]
-    _refuse_empty(path, [row for row, text in zip(table.index, texts, strict=True) if not text.strip()])
-    return collected(params, path, table, _embeddings(params, texts.tolist()), [params.text_column])
+        return collected(found, _directions(params, found, texts), [params.text_column])
+    _refuse_empty(found, [bool(text.strip()) for text in texts])
+    return collected(found, _embeddings(params, texts), [params.text_column])
 
 
-def _directions(params: Text, path: Path, table: pd.DataFrame) -> NDArray[np.float64]:
+def _directions(params: Text, found: Samples, texts: list[str]) -> NDArray[np.float64]:
     """The vectors of TF-IDF, (N, dimensions)."""
     try:
-        weights = TfidfVectorizer(sublinear_tf=True).fit_transform(table[params.text_column])
+        weights = TfidfVectorizer(sublinear_tf=True).fit_transform(texts)
     except ValueError:
         text = f"the column {params.text_column!r} holds no words"
-        raise InputError([Problem(path, message=text)]) from None
-    _refuse_empty(
-        path, [row for row, words in zip(table.index, weights.getnnz(axis=1), strict=True) if not words]
-    )
+        raise InputError([Problem(found.path, message=text)]) from None
+    _refuse_empty(found, weights.getnnz(axis=1))
     most = min(weights.shape) - 1
     if params.dimensions > most:
         text = f"should be at most {most}: there are {weights.shape[0]} texts with {weights.shape[1]} words"
@@ -62,11 +57,11 @@ def possible_dimensions(texts: Sequence[str]) -> int:
         return 0
 
 
-def _refuse_empty(path: Path, rows: Sequence[int]) -> None:
-    if rows:
-        raise InputError(
-            [Problem(path, message=f"{row_name(path, row)}: the text has no words") for row in rows]
-        )
+def _refuse_empty(found: Samples, words: Sequence[int]) -> None:
+    """`InputError` for the texts of which `words` is 0."""
+    problems = [found.problem(row, "the text has no words") for row, count in enumerate(words) if not count]
+    if problems:
+        raise InputError(problems)
 
 
 def _embeddings(params: Text, texts: list[str]) -> NDArray[np.floating[Any]]:
