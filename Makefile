@@ -22,9 +22,6 @@ run: $(READY)  ## the main job on the data of params.yaml: dvc repro, then the t
 test: $(READY)  ## run the tests
 	$(BIN)/python -m pytest
 
-servers: $(READY)  ## run the test that starts PostgreSQL, MLflow, S3 and SSH: half a minute that `make test` leaves out
-	MEMTRACK_TEST_SERVERS=1 $(BIN)/python -m pytest -n 0 tests/pipeline/test_two_people.py
-
 check: $(READY)  ## check the code and change nothing: ruff, mypy, the one-way imports
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -43,4 +40,4 @@ docs: $(READY)  ## build the documentation into site/; warnings are errors
 ui: $(READY)  ## open the runs in MLflow (http://127.0.0.1:5000)
 	$(BIN)/mlflow ui
 
-.PHONY: help setup run test servers check lint docs ui
+.PHONY: help setup run test check lint docs ui

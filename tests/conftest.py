@@ -31,6 +31,7 @@ ROOM = 2**30
 SLOW = [
     "test_pipeline",
     "test_store_away",
+    "test_two_people",
     "test_tune",
     "test_memorization_stages",
     "test_tune_workers",

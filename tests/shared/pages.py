@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +16,15 @@ FENCED = re.compile(
     r"(?:^<!-- not run: (?P<reason>[^\n]+?) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.S | re.M
 )
 
+INDENTED = re.compile(r"^\n((?:    .*\n|\n(?=    ))+)", re.M)
+
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block of a page.
+    """A fenced or indented block of a page.
 
     Attributes:
-        line: where it begins. reason: why no test runs it; '' if one does.
+        line: where it begins. language: '' for indented ones. reason: why no test runs it; '' if one does.
     """
 
     page: str
@@ -52,17 +56,29 @@ def blocks(page: str) -> list[Block]:
     ]
 
 
+def indented(page: str) -> Iterator[Block]:
+    """The indented blocks of a page; those of its fenced blocks and lists are none."""
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    plain = re.sub(r"^```.*?^```$", lambda found: "\n" * found[0].count("\n"), text, flags=re.S | re.M)
+    for found in INDENTED.finditer(plain):
+        if not re.search(r"^(- |\d+\. |::: ).*(\n(  .*)?)*\Z", plain[: found.start()], re.M):
+            content = re.sub("^    ", "", found[1], flags=re.M)
+            yield Block(page, plain.count("\n", 0, found.start(1)) + 1, "", content, "")
+
+
 def run_shell(project: Project, block: Block, **other: str) -> list[str]:
-    """Run the commands of a shell block in a project; what each says.
+    """Run the commands of a shell block, the first one in the folder of a project; what each says.
 
     Args:
         other: what stands in place of a word of the page, such as an address; "_" stands for any other sign.
     """
-    said = []
-    for command in block.commands:
+    project, said = copy.copy(project), []
+    for command in (part for line in block.commands for part in line.split("&&")):
         words = [other.get(re.sub(r"\W", "_", word), word) for word in shlex.split(command)]
         if words[0] == "memtrack":
             words = ["python", "-m", f"memtrack.cli.{words[1]}", *words[2:]]
-        if words[0] not in ("cd", "pip"):  # the project is the folder, and all is installed
+        if words[0] == "cd":
+            project.folder = project.folder / words[1]
+        elif words[0] != "pip":  # all is installed
             said.append(project.run(*words))
     return said
