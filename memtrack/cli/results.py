@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -161,7 +162,16 @@ def ui_command(loaded: params.Params) -> str:
     uri = tracking_uri(loaded.tracking)
     if uri.startswith("http"):
         return f"open {uri}"
-    return f".venv/bin/mlflow ui --backend-store-uri {shlex.quote(located(uri))}"
+    return f"{_mlflow()} ui --backend-store-uri {shlex.quote(located(uri))}"
+
+
+def _mlflow() -> str:
+    """How to start the program that belongs to this Python, from the folder of the project."""
+    program = Path(sys.executable).with_name("mlflow")
+    if shutil.which("mlflow") == str(program):
+        return "mlflow"
+    here = Path.cwd()
+    return shlex.quote(str(program.relative_to(here) if program.is_relative_to(here) else program))
 
 
 def _most_suspect(name: str) -> Table:

@@ -67,11 +67,8 @@ def is_whole(folder: Path, variant: VariantData, made_from: Mapping[str, Any]) -
 
 
 def write_turn_over(folder: Path, found: NDArray[np.float64] | None) -> None:
-    """Write turn_over.npy; an empty file for None."""
-    if found is None:
-        (folder / TURN_OVER).write_bytes(b"")
-    else:
-        write_array(folder / TURN_OVER, found.astype(np.float32))
+    """Write turn_over.npy; without values for None."""
+    write_array(folder / TURN_OVER, np.zeros(0, np.float32) if found is None else found.astype(np.float32))
 
 
 def has_turn_over(folder: Path, variant: VariantData) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from filelock import FileLock
 
 from memtrack.config.json_files import write_json
@@ -42,7 +43,7 @@ def main() -> None:
     else:
         (folder / "halves.csv").write_text("id\n")
         for file in ("probabilities.npy", "turn_over.npy"):
-            (folder / file).write_bytes(b"")
+            np.save(folder / file, np.zeros(0, np.float32))  # DVC warns of empty files
         write_json(HalvesMetrics(), folder / "metrics.json")
         write_manifest(folder, {}, {})
         print(f"{name}: is not in halves.variants: nothing to do")
@@ -51,8 +52,6 @@ def main() -> None:
 def _train(params: Params, name: str, folder: Path) -> None:
     """Train what is not trained yet, and write the results."""
     # these take seconds to import, and most variants do not need them
-    import numpy as np
-
     from memtrack.data.prepared import PreparedData
     from memtrack.data.variants import VariantData
     from memtrack.report import halves as report

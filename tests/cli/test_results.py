@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -9,12 +10,31 @@ import pandas as pd
 import pytest
 
 from memtrack.cli import results
+from memtrack.config import params
 from memtrack.config.json_files import write_json
 from memtrack.report.metrics import EvaluateMetrics
 from memtrack.report.sample_tables import write_csv
 
 MINIMAL = Path(__file__).parents[2] / "tests/config/files/valid/minimal.yaml"
 FOLDER = Path("results/evaluate/clean")
+
+
+def test_mlflow_is_named_as_it_can_be_started_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("params.yaml").write_text(MINIMAL.read_text())
+    for folder, on_path, said in (
+        (Path(".venv/bin"), False, ".venv/bin/mlflow ui"),
+        (Path("a venv"), False, "'a venv/mlflow' ui"),
+        (Path("../elsewhere"), False, "/elsewhere/mlflow ui"),
+        (Path("../elsewhere"), True, "mlflow ui"),
+    ):
+        folder = Path(os.path.abspath(folder))  # noqa: PTH100
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "mlflow").touch(mode=0o755)
+        monkeypatch.setattr("sys.executable", str(folder / "python"))
+        monkeypatch.setenv("PATH", str(folder) if on_path else "/nowhere")
+        command = results.ui_command(params.load())
+        assert said in command
+        assert command.startswith("mlflow") == on_path
 
 
 def test_the_most_suspect_samples_are_shown(capsys: pytest.CaptureFixture[str]) -> None:

@@ -54,6 +54,8 @@ class Project:
         self.environment = {
             key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))
         }
+        for who in ("AUTHOR", "COMMITTER"):
+            self.environment |= {f"GIT_{who}_NAME": "t", f"GIT_{who}_EMAIL": "t@localhost"}
         self.environment["DVC_NO_ANALYTICS"] = "1"  # it starts a process after each command
         self.environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         self.environment["PYTHONPATH"] = ""
@@ -149,7 +151,7 @@ class Project:
     def commit(self) -> None:
         """Commit all."""
         self.run("git", "add", "-A")
-        self.run("git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qm", "test")
+        self.run("git", "commit", "-qm", "test")
 
 
 @contextmanager

@@ -56,8 +56,7 @@ def begin(block: Block, repository: Project, inside: str, **other: str) -> tuple
 def test_an_empty_repository(tmp_path: Path, photos: Path, empty_store: Path) -> None:
     project, rest = begin(QUICKSTART, Project(tmp_path), "suspects", __photos=str(photos))
     shutil.copy(empty_store, project.folder / "mlflow.db")
-    project.commit()
-    checked, reproduced, table = run_shell(project, rest)
+    *_, checked, reproduced, table = run_shell(project, rest)
     assert checked == "params.yaml: ok\n"
     assert set(project.ran(reproduced)) == {"prepare", *(f"{name}@given" for name in STAGES)}
     for name in ("results/report/given/index.html", "results/evaluate/given/scores.csv", ".memtrack"):

@@ -76,10 +76,7 @@ def flowers(path: Path) -> None:
 
 def person(folder: Path) -> Project:
     found = Project(folder)
-    git = {
-        f"GIT_{who}_{what}": "t@localhost" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
-    }
-    found.environment |= KEYS | git
+    found.environment |= KEYS
     found.environment[CODE] = NO_PICTURES + NO_MODEL
     return found
 
