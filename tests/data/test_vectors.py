@@ -194,8 +194,30 @@ def test_a_test_split_of_its_own(root: Path) -> None:
     assert data.split("train")["label"].tolist() == ["cat", "dog", "cat"] * 2
 
 
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.int64])
+@pytest.mark.parametrize("largest", [1, 255])
+def test_images_of_8_bits_in_other_numbers(kind: type, largest: int, root: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5000, 4, 3), dtype=np.uint8)
+    images[0, 0, :2] = 0, 255
+    if kind is np.int64 and largest == 1:
+        images = images // 128 * 255
+        np.save(root / "images.npy", images == 255)
+    else:
+        np.save(root / "images.npy", (images.astype(kind) / (255 / largest)).astype(kind))
+    np.save(root / "labels.npy", np.arange(5000) % 2)
+    found = collect(arrays(images="images.npy", labels="labels.npy")).images
+    np.testing.assert_array_equal(found, images[:, None])
+
+
 WRONG = {
-    "fractions of images": (np.zeros((4, 8, 8)), np.arange(4) % 2, "multiply images from 0 to 1 by 255"),
+    "fractions of images": (
+        np.full((4, 8, 8), 0.3),
+        np.arange(4) % 2,
+        "images should have 8 bits: whole numbers from 0 to 255, or such numbers divided by 255",
+    ),
+    "images that are not finite": (np.full((4, 8, 8), np.nan), np.arange(4) % 2, "images should have 8 bits"),
+    "normalized images": (np.full((4, 8, 8), -1.0), np.arange(4) % 2, "images should have 8 bits"),
+    "large numbers": (np.full((4, 8, 8), 256), np.arange(4) % 2, "images should have 8 bits"),
     "two layouts": (
         np.zeros((4, 3, 8, 3), np.uint8),
         np.arange(4) % 2,

@@ -193,8 +193,9 @@ class HuggingFace(Cells):
 class Arrays(NamedByPeople):
     """Images or feature vectors in NumPy's files, with their labels.
 
-    Images are uint8: (N, H, W), (N, H, W, channels) or (N, channels, H, W), with one or three channels.
-    Vectors are numbers (N, features).
+    Images are (N, H, W), (N, H, W, channels) or (N, channels, H, W), with one or three channels of 8 bits:
+    whole numbers from 0 to 255, or floats that are such numbers divided by 255. Vectors are numbers
+    (N, features).
     """
 
     kind: Literal["arrays"]

@@ -18,9 +18,13 @@ from memtrack.data.sources.scan import check_root
 
 CHANNELS = (1, 3)
 LAYOUTS = (
-    "expected images uint8 (N, H, W), (N, H, W, channels) or (N, channels, H, W) with one or three channels, "
+    "expected images (N, H, W), (N, H, W, channels) or (N, channels, H, W) with one or three channels, "
     "or vectors (N, features)"
 )
+NEAR = 0.1
+"""Half precision keeps n / 255 this exactly, in units of 1 / 255."""
+ROWS = 4096
+"""So many images are converted at a time."""
 
 
 def collect(params: Arrays) -> Collected:
@@ -121,16 +125,34 @@ def _samples(array: NDArray[Any], where: Problem) -> NDArray[Any]:
             text = f"{where.message}: has values beyond {LARGEST:g}, which cannot be scaled"
             raise InputError([Problem(where.path, message=text)])
         return array
-    if array.dtype != np.uint8 or array.ndim not in (3, 4) or 0 in array.shape:
-        hint = "; multiply images from 0 to 1 by 255 and round them" if array.dtype.kind == "f" else ""
-        raise InputError([Problem(where.path, message=f"{what}: {LAYOUTS}{hint}")])
-    if array.ndim == 3:
-        return channels_first(np.asarray(array))
-    last, first = array.shape[3] in CHANNELS, array.shape[1] in CHANNELS
-    if last == first:
+    if array.ndim not in (3, 4) or 0 in array.shape:
         raise InputError([Problem(where.path, message=f"{what}: {LAYOUTS}")])
-    images: Pixels = channels_first(np.asarray(array)) if last else np.asarray(array)
-    return images
+    last, first = array.shape[-1] in CHANNELS, array.shape[1] in CHANNELS
+    if array.ndim == 4 and last == first:
+        raise InputError([Problem(where.path, message=f"{what}: {LAYOUTS}")])
+    images = _pixels(array)
+    if images is None:
+        text = "images should have 8 bits: whole numbers from 0 to 255, or such numbers divided by 255"
+        raise InputError([Problem(where.path, message=f"{what}: {text} (round others)")])
+    return channels_first(images) if array.ndim == 3 or last else images
+
+
+def _pixels(array: NDArray[Any]) -> Pixels | None:
+    """Images of 8 bits as uint8: whole numbers from 0 to 255, or, in floats, such numbers divided by 255.
+    None if some values are neither."""
+    if array.dtype == np.uint8:
+        return np.asarray(array)
+    found = np.empty(array.shape, np.uint8)
+    for largest in {"f": (1, 255), "i": (255,), "u": (255,), "b": (1,)}.get(array.dtype.kind, ()):
+        for start in range(0, len(array), ROWS):
+            values = array[start : start + ROWS] * (255 / largest)
+            whole = np.rint(values)
+            if not ((np.abs(values - whole) < NEAR) & (whole >= 0) & (whole <= 255)).all():  # NaN neither
+                break
+            found[start : start + ROWS] = whole
+        else:
+            return found
+    return None
 
 
 def _labels(array: NDArray[Any], where: Problem, count: int) -> list[str]:
