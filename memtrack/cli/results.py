@@ -103,14 +103,14 @@ def main(argv: list[str] | None = None) -> int:
                 *["memorization"] * compared]  # fmt: skip
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
-    missing, notes, evaluated, unjudged = [], [], 0, []
+    missing, notes, evaluated, unjudged = [], [], list[str](), []
     for name in loaded.variants:
         try:
             metrics = read_json(EvaluateMetrics, EVALUATE_RESULTS / name / "metrics.json")
         except InputError:
             missing.append(name)
             continue
-        evaluated += 1
+        evaluated.append(name)
         repeats = []
         for seed in loaded.repeat.seeds:
             try:
@@ -133,7 +133,7 @@ def main(argv: list[str] | None = None) -> int:
             lines.append(f"the published memorization: {published.in_words()}{shown}")
         notes += [f"{name}: {text}" for text in lines if text]
     console = Console(width=None if sys.stdout.isatty() else 160)
-    if compared or len(unjudged) < evaluated:
+    if compared or unjudged != evaluated:
         console.print(table)
         print(
             "behind the best: the AUROC of the best score minus this one's, with its paired interval (which "
@@ -151,8 +151,9 @@ def main(argv: list[str] | None = None) -> int:
     print("\n".join(notes))
     if missing:
         print(f"not evaluated yet: {', '.join(missing)} (run `dvc repro`)")
-    print("Look at the suspects and decide: results/report/<variant>/index.html")
-    print("Pictures and per-sample scores: results/evaluate/<variant>/")
+    which = evaluated[0] if len(evaluated) == 1 else "<variant>"
+    print(f"Look at the suspects and decide: results/report/{which}/index.html")
+    print(f"Pictures and per-sample scores: results/evaluate/{which}/")
     print(f"Browse the runs: {ui_command(loaded)}")
     return 0 if evaluated else 1
 
