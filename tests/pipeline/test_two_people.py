@@ -101,7 +101,7 @@ def ben(folder: Path, s3: str, tracking: str) -> Project:
     for key, value in {"train.epochs": 2, "record.epochs": {"kind": "every"}, "suspects.variants": [],
                        "tracking": {"uri": tracking}}.items():  # fmt: skip
         anna.edit(key, value)
-    anna.leave("code", "prepare", "corrupt", "train", "suspects", "halves", "evaluate")
+    anna.leave("code", "prepare", "corrupt", "train", "suspects", "averaged", "halves", "evaluate")
     run_shell(anna, replace(annas, text="\n".join(rest)), http___127_0_0_1_9000=s3)
 
     clone, *rest = bens.text.splitlines()
