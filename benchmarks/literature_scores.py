@@ -3,8 +3,9 @@
     python benchmarks/literature_scores.py WORK --seeds 0 1
 
 The benchmark trains the digits with symmetric and with pair noise, in projects under WORK, with the
-recipe of `scores_and_noise.py`, and computes all scores, the costly ones among them. It writes the table
-benchmarks/results/literature_scores. Existing results are not computed again, so an interrupted command
+recipe of `scores_and_noise.py`, and computes all scores, the costly ones among them. It also compares them
+with measured memorization, on the digits with the network and recipe of `memorization.py`, and writes the
+table benchmarks/results/literature_scores. Existing results are not computed again, so an interrupted command
 continues.
 """
 
@@ -13,18 +14,20 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import chdir
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import memorization
 import numpy as np
 import pandas as pd
 import scores_and_noise as base
 import torch
 import yaml
 from numpy.typing import NDArray
+from scipy.stats import pearsonr, spearmanr
 
 from memtrack.config import params
 from memtrack.core.evaluation.detection import auroc
@@ -40,6 +43,8 @@ from memtrack.tune.trained_variant import TrainedVariant
 
 RESULTS = Path(__file__).parent / "results" / "literature_scores"
 NOISE = ("symmetric 10%", "pair 30%")
+MEMORIZED = ("true_labels", "symmetric_10")
+"""The variants of `memorization.py` on which the scores are compared with memorization."""
 
 
 def run(work: Path, seeds: list[int], epochs: int | None) -> None:
@@ -64,29 +69,77 @@ def run(work: Path, seeds: list[int], epochs: int | None) -> None:
                 file.write_text(json.dumps(found | measured(folder, variant, missing), indent=1))
 
 
+def compare(work: Path, seeds: list[int], models: int) -> None:
+    """Compute the agreement with memorization that is missing."""
+    chosen = memorization.DATA["digits"]
+    for seed in seeds:
+        folder = work / f"memorization-{seed}"
+        (folder / "data/raw").mkdir(parents=True, exist_ok=True)
+        made = {
+            "data": chosen["data"], "train": {**chosen["train"], "seed": seed},
+            "variants": {
+                name: {"labels": base.PREPARED, **memorization.VARIANTS[name]} for name in MEMORIZED
+            },
+            "record": {"epochs": {"kind": "every", "interval": 2}},
+            "curvature": {"perturbation_scale": 0.03, "probes": 1, "seed": seed}, "evaluate": {},
+            "memorization": {"models": models, "variants": list(MEMORIZED), "seed": seed},
+        }  # fmt: skip
+        (folder / "params.yaml").write_text(yaml.safe_dump(made, sort_keys=False))
+        if not (folder / "data/prepared/dataset.json").exists():
+            base.stage(folder, "prepare")
+        for variant in MEMORIZED:
+            if not (folder / "results/memorization" / variant / "metrics.json").exists():
+                for stage in ("corrupt", "train", "memorization"):
+                    base.stage(folder, stage, variant)
+            file = folder / f"{variant}.json"
+            found = json.loads(file.read_text()) if file.exists() else {}
+            if missing := [name for name in SCORES if name not in found]:
+                file.write_text(json.dumps(found | agreement(folder, variant, missing), indent=1))
+
+
+def agreement(folder: Path, variant: str, names: list[str]) -> dict[str, dict[str, float]]:
+    """For each score its correlations with memorization."""
+    table = pd.read_csv(folder / "results/memorization" / variant / "memorization.csv", dtype={"id": str})
+    with chdir(folder):
+        labels = VariantData(variant, PreparedData())
+        measured = table.set_index("id")["memorization"][labels.ids].to_numpy()
+        found = {}
+        for name, _, values in values_of(labels, names):
+            pearson, spearman = pearsonr(values, measured)[0], spearmanr(values, measured)[0]
+            found[name] = {"pearson": float(pearson), "spearman": float(spearman)}
+            print(f"{variant}, {name}: Pearson {pearson:.2f}, Spearman {spearman:.2f}", flush=True)
+    return found
+
+
 def measured(folder: Path, variant: str, names: list[str]) -> dict[str, dict[str, float]]:
     """For each score its AUROC and its cost beyond the training, in trainings without recording."""
     recorded = base.costs(folder, variant)
     with chdir(folder):
         training = training_seconds(variant)
-        loaded, data = params.load(), PreparedData()
-        labels = VariantData(variant, data)
-        found, halves, halving = {}, None, 0.0
-        if any(Need.HALVES in SCORES[name].needs for name in names):
-            halving, halves = timed(partial(of_halves, loaded, data, labels))
-        for name in names:
-            score = SCORES[name]
-            # a new one for each score, so that none finds the neighbours of another
-            trained = TrainedRun(loaded, data, labels, Path("results/train") / variant, f"train@{variant}")
-            if Need.TURN_OVER in score.needs:
-                seconds, values = timed(partial(turned_over, loaded, data, labels))
-            else:
-                seconds, values = timed(partial(computed, trained, name, halves))
-            seconds += halving * (Need.HALVES in score.needs)
-            cost = base.cost(name, recorded) - 1 if score.needs == (Need.EPOCHS,) else seconds / training
+        labels, found = VariantData(variant, PreparedData()), {}
+        for name, seconds, values in values_of(labels, names):
+            free = SCORES[name].needs == (Need.EPOCHS,)
+            cost = base.cost(name, recorded) - 1 if free else seconds / training
             found[name] = {"auroc": auroc(labels.corrupted, values), "cost": cost}
             print(f"{variant}, {name}: AUROC {found[name]['auroc']:.3f}, cost {cost:.2f}", flush=True)
         return found
+
+
+def values_of(labels: VariantData, names: Iterable[str]) -> Iterator[tuple[str, float, NDArray[np.float64]]]:
+    """Each score, the seconds that it takes, and its values (N,), in the project in this folder."""
+    loaded, data, variant = params.load(), PreparedData(), labels.name
+    halves, halving = None, 0.0
+    if any(Need.HALVES in SCORES[name].needs for name in names):
+        halving, halves = timed(partial(of_halves, loaded, data, labels))
+    for name in names:
+        score = SCORES[name]
+        # a new one for each score, so that none finds the neighbours of another
+        trained = TrainedRun(loaded, data, labels, Path("results/train") / variant, f"train@{variant}")
+        if Need.TURN_OVER in score.needs:
+            seconds, values = timed(partial(turned_over, loaded, data, labels))
+        else:
+            seconds, values = timed(partial(computed, trained, name, halves))
+        yield name, seconds + halving * (Need.HALVES in score.needs), values
 
 
 def computed(trained: TrainedRun, name: str, halves: Halves | None) -> NDArray[np.float64]:
@@ -154,23 +207,42 @@ def results(work: Path) -> Iterator[dict[str, Any]]:
                     yield {"noise": noise, "seed": folder.name[7:], "score": score, **found}
 
 
-def report(work: Path) -> None:
+def agreements(work: Path) -> Iterator[dict[str, Any]]:
+    """A row for each variant, seed and score."""
+    for folder in sorted(work.glob("memorization-*")):
+        for variant in MEMORIZED:
+            for score, found in json.loads((folder / f"{variant}.json").read_text()).items():
+                yield {"variant": variant, "seed": folder.name[13:], "score": score, **found}
+
+
+def report(work: Path, models: int) -> None:
     """Write the numbers as CSV and the table as Markdown."""
     found = pd.DataFrame(results(work))
     found.round(5).to_csv(RESULTS.with_suffix(".csv"), index=False)
     aurocs = found.groupby(["score", "noise"])["auroc"].agg(["mean", "std", "count"])
     costs = found.groupby("score")["cost"].mean()
     order = found.groupby("score")["auroc"].mean().sort_values(ascending=False).index
+    agreed = pd.DataFrame(agreements(work))
+    agreed.round(5).to_csv(RESULTS.with_name("literature_scores_agreement.csv"), index=False)
+    near = agreed.groupby(["score", "variant"])[["pearson", "spearman"]].mean()
+    titles = [f"mem, {memorization.TITLES[variant]}" for variant in MEMORIZED]
     lines = ["# What do the scores of the literature find, and what do they cost?", "",
              "Digits, AUROC; mean and standard deviation over the seeds if there are several. Cost: the time "
              "beyond the training, in trainings without recording; on a CPU the time of all its threads. "
              "Written by benchmarks/literature_scores.py.", "",
-             "| score | cost | " + " | ".join(NOISE) + " |", "|---|---|" + "---|" * len(NOISE)]  # fmt: skip
+             "mem: the correlations, Pearson's and Spearman's, with measured memorization (Feldman & Zhang) "
+             "on digits with the network and recipe of benchmarks/memorization.py, "
+             f"{agreed['seed'].nunique()} seed(s) of {models} networks each.", "",
+             "| score | cost | " + " | ".join((*NOISE, *titles)) + " |",
+             "|---|---|" + "---|" * (len(NOISE) + len(titles))]  # fmt: skip
     for score in order:
         cells = []
         for noise in NOISE:
             mean, spread, count = aurocs.loc[(score, noise)]
             cells.append(f"{mean:.3f}" + (f" ± {spread:.3f}" if count > 1 else ""))
+        for variant in MEMORIZED:
+            pearson, spearman = near.loc[(score, variant)]
+            cells.append(f"{pearson:.2f}, {spearman:.2f}")
         lines.append(f"| `{score}` | {costs[score]:.2f}x | " + " | ".join(cells) + " |")
     RESULTS.with_suffix(".md").write_text("\n".join([*lines, ""]))
     print(f"{RESULTS.with_suffix('.md')}: {len(found)} results")
@@ -184,9 +256,13 @@ def main() -> None:
         "--seeds", type=int, nargs="+", default=[0], help="seeds of noise, network and probes"
     )
     parser.add_argument("--epochs", type=int, help="epochs of the trainings; default: 30")
+    parser.add_argument(
+        "--models", type=int, default=1000, help="networks that memorization is measured with"
+    )
     options = parser.parse_args()
     run(options.work, options.seeds, options.epochs)
-    report(options.work)
+    compare(options.work, options.seeds, options.models)
+    report(options.work, options.models)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from memtrack.config.paths import (
     MEMORIZATION_RESULTS,
     QUALITY_RESULTS,
     SUSPECTS_RESULTS,
+    TRAIN_RESULTS,
     UTILITY_RESULTS,
     repeat_results,
 )
@@ -47,6 +48,7 @@ from memtrack.report.metrics import (
     SuspectsMetrics,
     UtilityMetrics,
 )
+from memtrack.runs.metrics import METRICS, TrainMetrics
 from memtrack.terminal.entry_point import entry_point
 from memtrack.tracking.address import located, tracking_uri
 
@@ -122,6 +124,9 @@ def main(argv: list[str] | None = None) -> int:
             unjudged.append(name)
         _add(table, name, metrics, repeats if several else None, agreement)
         lines = [] if metrics.test_accuracy is None else [f"test accuracy {metrics.test_accuracy:.3f}"]
+        with suppress(InputError):
+            measured = read_json(TrainMetrics, TRAIN_RESULTS / name / METRICS).susceptibility
+            lines += [] if measured is None else [f"susceptibility {measured:.4f}"]
         lines += metrics.in_words()
         with suppress(InputError):  # separate stages, which may not have run
             lines += read_json(SuspectsMetrics, SUSPECTS_RESULTS / name / "metrics.json").in_words()

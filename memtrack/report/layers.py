@@ -11,15 +11,42 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from memtrack.core.evaluation.detection import auroc
+from memtrack.core.memorization.estimates import MEMORIZED
 from memtrack.core.memorization.layers import pruned_away
 from memtrack.data.variants import VariantData
 from memtrack.report.figures import accuracy_lines
-from memtrack.report.metrics import LayersMetrics
+from memtrack.report.metrics import LayersMetrics, LinearMetrics
 from memtrack.report.sample_tables import write_csv
 
 Flags = NDArray[np.bool_]
+Values = NDArray[np.float64]
 TOP = 0.1
 """The share of the samples that counts as memorized."""
+
+
+@dataclass(frozen=True)
+class LinearLayers:
+    """What linear classifiers memorize of each sample, (N,), NaN where no classifier was trained without it.
+
+    Attributes:
+        models: the number of classifiers.
+        seen: on the features of the network. unseen: on those of a network that was not trained on the
+            sample.
+    """
+
+    models: int
+    seen: Values
+    unseen: Values
+
+    def metrics(self, memorized: Flags) -> LinearMetrics:
+        """The numbers in metrics.json; `memorized` are those that count as memorized, (N,)."""
+        return LinearMetrics(
+            models=self.models,
+            seen=int((self.seen > MEMORIZED).sum()),
+            unseen=int((self.unseen > MEMORIZED).sum()),
+            seen_memorized=float(np.nanmean(self.seen[memorized])),
+            unseen_memorized=float(np.nanmean(self.unseen[memorized])),
+        )
 
 
 @dataclass(frozen=True)
@@ -31,6 +58,7 @@ class LayersReport:
         whole: the samples that the whole network gives their label, (N,).
         rewound: the same for the network without each layer, by its name.
         pruned: the same for each share of pruned weights, ascending.
+        linear: what last layers memorize; None: not asked for.
     """
 
     variant: VariantData
@@ -38,6 +66,7 @@ class LayersReport:
     whole: Flags
     rewound: Mapping[str, Flags]
     pruned: Mapping[float, Flags]
+    linear: LinearLayers | None = None
 
     @property
     def groups(self) -> dict[str, Flags]:
@@ -64,7 +93,7 @@ class LayersReport:
     def samples(self) -> pd.DataFrame:
         """A row for each sample."""
         known: Sequence[Flags] = [self.whole & ~right for right in self.rewound.values()]
-        return pd.DataFrame(
+        table = pd.DataFrame(
             {
                 "id": self.variant.ids,
                 "memorized": self.memorized.astype(int),
@@ -72,6 +101,9 @@ class LayersReport:
                 "pruned_away": self.away,
             }
         )
+        if self.linear is not None:
+            table["linear_seen"], table["linear_unseen"] = self.linear.seen, self.linear.unseen
+        return table
 
     @property
     def metrics(self) -> LayersMetrics:
@@ -86,6 +118,7 @@ class LayersReport:
             memorized=row["memorized"],
             others=row["others"],
             pruning_auroc=None if found is None else auroc(found, -self.away),
+            linear=None if self.linear is None else self.linear.metrics(self.memorized),
         )
 
     def write(self, folder: Path) -> None:

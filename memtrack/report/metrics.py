@@ -257,12 +257,35 @@ class QualityMetrics(StrictModel):
         return text
 
 
+class LinearMetrics(StrictModel):
+    """What last layers memorize, on the features of the network (seen), and on those of networks that were
+    not trained on the sample (unseen).
+
+    models: the number of linear classifiers. seen, unseen: the number of samples with mem > 0.25.
+    seen_memorized, unseen_memorized: the mean mem of the samples that count as memorized.
+    """
+
+    models: int
+    seen: int
+    unseen: int
+    seen_memorized: float
+    unseen_memorized: float
+
+    def in_words(self) -> str:
+        """The numbers in a sentence."""
+        return (
+            f"; linear classifiers on its features memorize {self.seen} samples (mem > 0.25), and on those "
+            f"of networks that never saw the sample {self.unseen}"
+        )
+
+
 class LayersMetrics(StrictModel):
     """metrics.json of stage layers.
 
     layer: the one without which the shares of samples that are given their label differ most between
     memorized samples and others. memorized, others: these shares. pruning_auroc: how well it finds the
     corrupted samples that they are forgotten first when weights are pruned; None if they are not known.
+    linear: None if it was not asked for.
     """
 
     samples: int
@@ -271,13 +294,15 @@ class LayersMetrics(StrictModel):
     memorized: Fraction
     others: Fraction
     pruning_auroc: Fraction | None
+    linear: LinearMetrics | None = None
 
     def in_words(self) -> str:
         """The numbers in a sentence."""
+        linear = "" if self.linear is None else self.linear.in_words()
         return (
             f"without what {self.layer} has learned, the network gives {self.memorized:.0%} of the memorized "
             f"samples and {self.others:.0%} of the others their label, the largest difference of "
-            f"{self.layers} layers"
+            f"{self.layers} layers{linear}"
         )
 
 

@@ -15,6 +15,8 @@ from memtrack.runs.own_code import own_code
 
 _NO_CAUSE = {"weights_folder"}
 """Keys of a network that shape nothing: their content counts."""
+_NOT_IN_A_SWEEP = {"epochs", "batch_size", "checkpoints", "susceptibility"}
+"""Keys of section `record` that the recorded numbers of an epoch do not depend on."""
 
 
 def network_causes(chosen: ModelParams) -> dict[str, Any]:
@@ -42,7 +44,7 @@ def recording_causes(params: Params) -> dict[str, Any]:
     """What of a recording the user chooses, besides the epochs."""
     return {
         "curvature": params.curvature.model_dump(mode="json"),
-        "record": params.record.model_dump(mode="json", exclude={"epochs", "batch_size", "checkpoints"}),
+        "record": params.record.model_dump(mode="json", exclude=_NOT_IN_A_SWEEP),
     }
 
 

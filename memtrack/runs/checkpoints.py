@@ -30,19 +30,21 @@ KEPT_STATES = 2
 
 class EpochMetrics(StrictModel):
     """The numbers of training for an epoch. Stored beside the network's weights, whose sha256 it holds, with
-    the epoch and the key of the training's fingerprint."""
+    the epoch and the key of the training's fingerprint. `random_label_drop` is None if it was not measured
+    (`record.susceptibility`)."""
 
     train_loss: float
     train_accuracy: float
     test_accuracy: float
     learning_rate: float
+    random_label_drop: float | None = None
     weights: str | None = None
     epoch: int = 0
     training: str = ""
 
     def numbers(self) -> dict[str, float]:
-        """The numbers alone."""
-        return self.model_dump(exclude={"weights", "epoch", "training"})
+        """The numbers of the training alone."""
+        return self.model_dump(exclude={"random_label_drop", "weights", "epoch", "training"})
 
 
 class Checkpoints:
@@ -98,10 +100,13 @@ class Checkpoints:
         """Delete the weights of an epoch; its metrics are kept."""
         self.write(epoch, self.metrics(epoch), None)
 
-    def missing(self, epoch: int, *, weights: bool) -> bool:
-        """Whether the epoch does not exist, or lacks its weights although `weights` asks for them."""
+    def missing(self, epoch: int, *, weights: bool, random_label_drop: bool = False) -> bool:
+        """Whether the epoch does not exist, or lacks its weights or that number although they are asked
+        for."""
         wanted = self.files(epoch) if weights else self.files(epoch)[1:]
-        return not all(path.exists() for path in wanted)
+        if not all(path.exists() for path in wanted):
+            return True
+        return random_label_drop and self.metrics(epoch).random_label_drop is None
 
     def damaged(self, epoch: int) -> Path | None:
         """The first file of an epoch whose content is not what was written, or None if all are intact."""

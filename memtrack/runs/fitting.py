@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -26,6 +27,8 @@ from memtrack.runs.networks import chosen_precision, load_starting_weights, trai
 from memtrack.runs.transforms import chosen_transforms
 
 TEST_BATCH = 512
+_RANDOM_LABELS = 1
+"""Tells the random numbers of `Fitting.random_label_drop` from those of other steps."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class Fitting:
         model = training_network(train.model, data.info, train).to(device)
         if device.type == "cuda":
             model.to(memory_format=torch.channels_last)
+        self._params, self._data, self._variant, self._device = params, data, variant, device
         self._chosen, self._seed = train.model, train.seed
         self._fit = variant_batches(
             data, variant, batch_size=train.batch_size, device=device, workers=train.workers,
@@ -121,6 +125,29 @@ class Fitting:
         batches = self._fit.shuffled(seed=self._seed, epoch=epoch)
         result = self._trainer.run_epoch(epoch, batches, self._fit.counts(), self._fit.cuts())
         return FittedEpoch(result.loss, result.accuracy, self._trainer.accuracy(self._test), rate)
+
+    def random_label_drop(self, epoch: int) -> float:
+        """How far a step on a batch with random labels would lower their loss after `epoch`; see
+        `memtrack.core.training.susceptibility`. Images and labels are drawn from (seed, epoch).
+
+        Raises:
+            InputError: if the network cannot be copied.
+        """
+        train, samples = self._params.train, len(self._variant.ids)
+        draw = np.random.default_rng([train.seed, epoch, _RANDOM_LABELS])
+        rows = np.sort(draw.choice(samples, min(train.batch_size, samples), replace=False))
+        ((inputs, given),) = variant_batches(
+            self._data, self._variant, batch_size=len(rows), device=self._device, workers=train.workers,
+            rows=rows,
+        )  # fmt: skip
+        labels = torch.from_numpy(draw.integers(len(self._data.info.classes), size=len(rows)))
+        try:
+            return self._trainer.random_label_drop(inputs, labels.to(given), int(draw.integers(2**32)))
+        except RuntimeError as error:
+            if "deepcopy" not in str(error):
+                raise
+            text = f"needs a copy of the network, which cannot be made ({error}): choose false"
+            raise self._params.record.mistake("susceptibility", message=text) from None
 
     def state(self) -> dict[str, Any]:
         """See `Trainer.state`."""

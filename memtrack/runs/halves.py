@@ -58,7 +58,7 @@ class SplitTraining:
         device: torch.device,
     ) -> None:
         self._params, self._data, self._device = params, data, device
-        self._own, self._other = _part(variant, own), _part(variant, other)
+        self._own, self._other = part_of(variant, own), part_of(variant, other)
         self._each = params.train.epochs
         self.epochs = 2 * self._each
         self.holdout_loss: NDArray[Any] = np.zeros(len(other), dtype=np.float32)
@@ -137,7 +137,7 @@ class SplitTraining:
         return variant_batches(self._data, part, batch_size=BATCH, device=self._device, workers=workers)
 
 
-def _part(variant: VariantData, rows: NDArray[np.int64]) -> VariantData:
+def part_of(variant: VariantData, rows: NDArray[np.int64]) -> VariantData:
     """Some samples of a variant, which may have copies and changed pixels."""
     found = variant.only(rows, variant.given[rows])
     found.originals = variant.originals[rows]  # changed pixels are drawn by them

@@ -13,13 +13,15 @@ METRICS = "metrics.json"
 
 
 class TrainMetrics(StrictModel):
-    """metrics.json of stage train: the numbers of the last epoch, and the mean curvature."""
+    """metrics.json of stage train: the numbers of the last epoch, the mean curvature, and the susceptibility
+    if it was measured."""
 
     train_loss: float
     train_accuracy: Fraction
     test_accuracy: Fraction
     mean_curvature: float
     recorded_epochs: int
+    susceptibility: float | None = None
 
 
 COLUMNS = (
@@ -28,6 +30,7 @@ COLUMNS = (
     "train_accuracy",
     "test_accuracy",
     "learning_rate",
+    "susceptibility",
     "mean_curvature",
     "curvature_auroc_so_far",
 )

@@ -215,7 +215,7 @@ def check_memory(
 
     Args:
         samples: the number of training samples. robust: options of the training that need more.
-        record: look at the batches of the sweep too.
+        record: look at the batches of the sweep too, and at the copy for the susceptibility.
         processes: how many share each batch, and the memory if the device is the CPU.
         free: the bytes that the device has; None: those of now.
 
@@ -226,6 +226,8 @@ def check_memory(
     copies = 4 if optimizer.kind == "adamw" else 2 + int(optimizer.momentum > 0)
     robust = RobustParams() if robust is None else robust
     copies += (robust.average is not None) + (robust.sam is not None)
+    if record is not None and record.susceptibility:
+        copies *= 2
     networks = 1 if robust.co_training is None else 2
     batch = -(-min(recipe.batch_size, samples) // processes)
     free = free // processes if device.type == "cpu" else free

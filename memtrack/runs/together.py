@@ -53,6 +53,10 @@ class Together:
         self._tell("train", epoch)
         return self._fitting.run_epoch(epoch)
 
+    def random_label_drop(self, epoch: int) -> float:
+        """See `Fitting.random_label_drop`; the other processes wait."""
+        return self._fitting.random_label_drop(epoch)
+
     @property
     def precision(self) -> Precision:
         """See `Recording.precision`."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -117,6 +118,7 @@ class Training:
         self.device, self.folder, self.results = device, folder, results
         self.recorded = params.recorded_epochs()
         self.epochs = range(1, params.train.epochs + 1)
+        self.susceptibility = params.record.susceptibility
         every_epoch = params.record.checkpoints == "all"
         self.kept = set(self.epochs) if every_epoch else {*self.recorded, params.train.epochs}
         self._curvature_sum: NDArray[np.float64] = np.zeros(len(variant.ids))
@@ -151,10 +153,15 @@ class Training:
         folder = self.folder
         self._curvature_sum[:] = 0
         missing = [
-            epoch for epoch in self.epochs if folder.checkpoints.missing(epoch, weights=epoch in self.kept)
+            epoch
+            for epoch in self.epochs
+            if folder.checkpoints.missing(
+                epoch, weights=epoch in self.kept, random_label_drop=self.susceptibility
+            )
         ]
         start, state = self._start(missing)
         rows: dict[int, dict[str, float]] = {}
+        drops: list[float] = []
         progress = Progress(self.epochs, f"train {self.variant.name}")
         for epoch in progress:
             for callback in callbacks:
@@ -163,12 +170,20 @@ class Training:
             if to_train:
                 if epoch == start + 1 and state is not None:
                     self.network.load_state(state)
-                metrics = EpochMetrics(**asdict(self.network.run_epoch(epoch)))
+                metrics = EpochMetrics(
+                    **asdict(self.network.run_epoch(epoch)),
+                    random_label_drop=self.network.random_label_drop(epoch) if self.susceptibility else None,
+                )
                 folder.checkpoints.write(epoch, metrics, self.network.model if epoch in self.kept else None)
                 folder.states.write(epoch, self.network.state())
                 for callback in callbacks:
                     callback.on_epoch_trained(epoch)
-            numbers = folder.checkpoints.metrics(epoch).numbers()
+            stored = folder.checkpoints.metrics(epoch)
+            numbers = stored.numbers()
+            if self.susceptibility:
+                assert stored.random_label_drop is not None
+                drops.append(stored.random_label_drop)
+                numbers["susceptibility"] = fmean(drops)
             progress.note(loss=numbers["train_loss"], accuracy=numbers["train_accuracy"])
             if epoch in self.recorded:
                 if not folder.recorded(epoch, self.network.precision):
@@ -203,7 +218,10 @@ class Training:
                 print(f"{states.file(epoch)}: is damaged: an earlier epoch is used")
             states.discard(epoch)
         if self.folder.checkpoints.epochs:
-            print(f"{self.variant.name}: epoch {missing[0]} has no checkpoint: training from the beginning")
+            lacks = "checkpoint"
+            if not self.folder.checkpoints.missing(missing[0], weights=missing[0] in self.kept):
+                lacks = "susceptibility"
+            print(f"{self.variant.name}: epoch {missing[0]} has no {lacks}: training from the beginning")
         return 0, None
 
     def _recorded_metrics(self, epoch: int) -> dict[str, float]:
@@ -223,6 +241,7 @@ class Training:
             **{key: rows[last][key] for key in ("train_loss", "train_accuracy", "test_accuracy")},
             mean_curvature=float(self._curvature_sum.mean()) / len(self.recorded),
             recorded_epochs=len(self.recorded),
+            susceptibility=rows[last].get("susceptibility"),
         )
         write_json(metrics, self.results / METRICS)
         write_history(self.results / "history.csv", rows)

@@ -75,7 +75,7 @@ def reproduced(project: Project) -> Project:
     })  # fmt: skip
     project.edit("utility", {"variants": ["noisy"], "models": 2, "thresholds": [0.3]})
     project.edit("halves", {"variants": ["noisy"], "turn_over": True})
-    project.edit("layers", {"variants": {"noisy": {"pruned": [0.9, 0.5]}}})
+    project.edit("layers", {"variants": {"noisy": {"pruned": [0.9, 0.5], "linear": 20}}})
     project.edit("evaluate.scores", [*project.params("evaluate.scores"), "rho", "ssft", "turn_over"])
     project.edit("record.batch_size", None)
     (project.folder / "mlflow.db").unlink()
@@ -153,6 +153,12 @@ def test_without_parts_of_the_network(reproduced: Project) -> None:
     metrics = json.loads((folder / "layers/noisy/metrics.json").read_text())
     corrupted = groups["corrupted"].to_numpy()
     assert metrics["pruning_auroc"] == pytest.approx(roc_auc_score(corrupted, -samples["pruned_away"]))
+    linear = metrics["linear"]
+    assert linear["models"] == 20
+    for features in ("seen", "unseen"):
+        values = samples[f"linear_{features}"]
+        assert linear[features] == (values > 0.25).sum()
+        assert linear[f"{features}_memorized"] == pytest.approx(values[groups["memorized"]].mean())
     assert {path.name for path in (folder / "layers/noisy/pictures").iterdir()} == {
         "layers.png",
         "pruning.png",

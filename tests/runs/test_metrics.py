@@ -13,7 +13,7 @@ from memtrack.runs.metrics import COLUMNS, write_history
 
 PATH = Path("history.csv")
 TRAINED = ("train_loss", "train_accuracy", "test_accuracy", "learning_rate")
-RECORDED = (*TRAINED, "mean_curvature", "curvature_auroc_so_far")
+RECORDED = (*TRAINED, "susceptibility", "mean_curvature", "curvature_auroc_so_far")
 
 
 def read() -> list[dict[str, str]]:

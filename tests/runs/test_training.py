@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from memtrack.config.errors import InputError
 from memtrack.config.params import Params
 from memtrack.core.recording.trajectory import Trajectory
 from memtrack.core.training.distributed import World
+from memtrack.core.training.trainer import Trainer
 from memtrack.data.batches import variant_batches
 from memtrack.data.corruption import write_variant
 from memtrack.data.prepared import PreparedData
@@ -254,6 +256,85 @@ def test_training_that_resists_wrong_labels_goes_on_after_an_end(
     losses = cross_entropy(model.eval()(batch[0]), batch[1], reduction="none").detach().numpy()
     recorded = Trajectory(RESULTS / "trajectory").load("loss", EPOCHS)
     np.testing.assert_allclose(recorded, losses, rtol=1e-5, atol=1e-6)
+
+
+class TestSusceptibility:
+    """record.susceptibility."""
+
+    def history(self) -> list[dict[str, str]]:
+        with (RESULTS / "history.csv").open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    def weights(self) -> dict[str, bytes]:
+        return {name: found for name, found in content().items() if name.endswith((".safetensors", ".npy"))}
+
+    def test_is_measured_without_another_step_of_the_training(self) -> None:
+        trained()
+        expected = self.weights()
+        assert [row["susceptibility"] for row in self.history()] == [""] * EPOCHS
+        assert json.loads((RESULTS / "metrics.json").read_text())["susceptibility"] is None
+        hooks = trained(parameters("record", susceptibility=True))
+        assert [epoch for hook, epoch in hooks.called if hook == "trained"] == [1, 2, 3, 4]
+        assert [epoch for hook, epoch in hooks.called if hook == "recorded"] == []  # the old records fit
+        assert self.weights() == expected
+        drops = [
+            json.loads((RESULTS / f"checkpoints/epoch_{epoch:04}.json").read_text())["random_label_drop"]
+            for epoch in range(1, EPOCHS + 1)
+        ]
+        assert len(set(drops)) == EPOCHS
+        means = [sum(drops[:epoch]) / epoch for epoch in range(1, EPOCHS + 1)]
+        assert [float(row["susceptibility"]) for row in self.history()] == pytest.approx(means, rel=1e-12)
+        assert [hooks.metrics[epoch]["susceptibility"] for epoch in (1, 4)] == pytest.approx(
+            [means[0], means[3]]
+        )
+        assert json.loads((RESULTS / "metrics.json").read_text())["susceptibility"] == pytest.approx(means[3])
+        assert [value for _, value in logged()[-1]["points"]["susceptibility"]] == pytest.approx(means)
+        assert trained(parameters("record", susceptibility=True)).called == DONE_BEFORE
+
+    def test_goes_on_after_an_end(self, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        params = parameters("record", susceptibility=True)
+        with monkeypatch.context() as patched:
+            shutil.copytree(project, project / "straight")
+            patched.chdir(project / "straight")
+            trained(params)
+            expected = content()
+        with pytest.raises(RuntimeError, match="ended by a hook"):
+            trained(params, [Hooks(("epoch end", 2))])
+        assert [epoch for hook, epoch in trained(params).called if hook == "trained"] == [3, 4]
+        assert content() == expected
+
+    def test_the_batch_has_images_of_the_training_and_labels_that_ignore_them(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        data = PreparedData()
+        variant = VariantData("noisy", data)
+        fitting = Fitting(parameters(), data, variant, torch.device("cpu"))
+        seen = []
+        monkeypatch.setattr(
+            Trainer, "random_label_drop", lambda _, inputs, labels, seed: seen.append((inputs, labels)) or 0.0
+        )
+        for epoch in (1, 1, *range(2, 200)):
+            fitting.random_label_drop(epoch)
+        torch.testing.assert_close(seen[0], seen[1], rtol=0, atol=0)
+        (every,) = variant_batches(data, variant, batch_size=32, device=torch.device("cpu"))
+        right, ones = 0, 0
+        for inputs, labels in seen[1:]:
+            rows = [int((every[0] == image).flatten(1).all(1).nonzero()[0, 0]) for image in inputs]
+            assert len(set(rows)) == 8
+            right += int((every[1][rows] == labels).sum())
+            ones += int(labels.sum())
+        total = 199 * 8
+        assert len(data.info.classes) == 2
+        assert abs(right / total - 0.5) < 2 / np.sqrt(total)  # four standard errors from chance
+        assert abs(ones / total - 0.5) < 2 / np.sqrt(total)
+
+    def test_a_network_that_cannot_be_copied(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*_: object, **__: object) -> float:
+            raise RuntimeError("Only Tensors created explicitly by the user support the deepcopy protocol")
+
+        monkeypatch.setattr(Trainer, "random_label_drop", refuse)
+        with pytest.raises(InputError, match=r"susceptibility: needs a copy of the network"):
+            trained(parameters("record", susceptibility=True))
 
 
 def test_options_for_whole_batches_are_refused_in_one_of_several_processes() -> None:

@@ -20,6 +20,12 @@ class LayersOfVariant(Section):
         (0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98),
         description="The shares of the smallest weights that are set to zero.",
     )
+    linear: Annotated[int, Field(ge=20, le=10**6)] | None = Field(
+        None,
+        description="Estimate how much a last layer alone memorizes, with so many linear classifiers on the "
+        "features of the network, and as many on those of each of two networks that were trained on half of "
+        "the samples: one more training. null: off.",
+    )
 
 
 class LayersParams(Section):

@@ -85,6 +85,12 @@ class RecordParams(Section):
         ".999). bfloat16 requires perturbation_scale >= 0.03, tf32 >= 0.005.",
     )
     compile: bool = Field(False, description="Compile the network for the sweep (torch.compile).")
+    susceptibility: bool = Field(
+        False,
+        description="After each epoch measure how far a step on a batch with random labels would lower their "
+        "loss (Forouzesh et al., ICLR 2023); the mean is in history.csv. It costs less than two steps an "
+        "epoch. Trained networks that lack it are trained again, to the same weights.",
+    )
 
 
 def epochs_problems(where: Loc, chosen: RecordedEpochs, last: int) -> Broken:

@@ -25,6 +25,7 @@ from memtrack.core.training.optimizers import build_optimizer, build_schedule
 from memtrack.core.training.precision import TrainingPrecision, training_precision
 from memtrack.core.training.sharpness import SharpnessAwareStep
 from memtrack.core.training.steps import Batch, Step, Target
+from memtrack.core.training.susceptibility import random_label_drop
 
 
 @dataclass(frozen=True)
@@ -221,6 +222,11 @@ class Trainer:
         """See `accuracy`."""
         with training_precision(self._precision, self._device):
             return accuracy(self.model, batches, self._world)
+
+    def random_label_drop(self, inputs: Tensor, labels: Tensor, seed: int) -> float:
+        """See `random_label_drop`."""
+        with training_precision(self._precision, self._device):
+            return random_label_drop(self.trained, self.optimizer, inputs, labels, seed=seed, loss=self._loss)
 
     def state(self) -> dict[str, Any]:
         """Everything that training resumes from: plain numbers, and tensors that further training changes."""
