@@ -30,6 +30,18 @@ What decides how well curvature finds wrong labels in a network that has fitted 
 
 Written by `python -m benchmarks.papers.tables`.
 """
+CURVES = """## Real data against noise
+
+The learning curves of Zhang et al. (figure 1a), and the critical samples and the effect of dropout of Arpit
+et al. (sections 4 and 5), with the small version: scikit-learn's digits, a CNN of width 16, 30 epochs, one
+seed.
+
+![Learning curves of real data and of noise](pictures/noise_curves.png)
+
+READ
+
+    python -m benchmarks.papers.curves WORK --small --every 2 --keep
+"""
 
 
 def page(results: Path = RESULTS) -> str:
@@ -41,7 +53,7 @@ def page(results: Path = RESULTS) -> str:
             json.loads(file.read_text()) if file.exists() else {"settings": "Not measured.", "measured": {}}
         )
         lines += protocol.markdown(kept["measured"], kept["settings"])
-    return "\n".join(lines)
+    return "\n".join([*lines, CURVES])
 
 
 def main() -> None:

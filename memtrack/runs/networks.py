@@ -224,10 +224,10 @@ def check_memory(
     """
     optimizer, free = recipe.optimizer, free_bytes(device) if free is None else free
     copies = 4 if optimizer.kind == "adamw" else 2 + int(optimizer.momentum > 0)
+    if record is not None and record.susceptibility:  # a copy of network and optimizer takes a step
+        copies *= 2
     robust = RobustParams() if robust is None else robust
     copies += (robust.average is not None) + (robust.sam is not None)
-    if record is not None and record.susceptibility:
-        copies *= 2
     networks = 1 if robust.co_training is None else 2
     batch = -(-min(recipe.batch_size, samples) // processes)
     free = free // processes if device.type == "cpu" else free

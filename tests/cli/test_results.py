@@ -14,6 +14,7 @@ from memtrack.config import params
 from memtrack.config.json_files import write_json
 from memtrack.report.metrics import EvaluateMetrics
 from memtrack.report.sample_tables import write_csv
+from memtrack.runs.metrics import TrainMetrics
 
 MINIMAL = Path(__file__).parents[2] / "tests/config/files/valid/minimal.yaml"
 FOLDER = Path("results/evaluate/clean")
@@ -48,9 +49,16 @@ def test_the_most_suspect_samples_are_shown(capsys: pytest.CaptureFixture[str]) 
             "suggested_label": ["dog"] * 30, "kind": [""] * 30, "mislabelled": [1.23e-5] * 30,
             "suspicion": [-number / 7 for number in range(30)]}  # fmt: skip
     write_csv(pd.DataFrame(rows), FOLDER / "scores.csv")
+    Path("results/train/clean").mkdir(parents=True)
+    trained = TrainMetrics(
+        train_loss=0.1, train_accuracy=1.0, test_accuracy=0.5, mean_curvature=2.0, recorded_epochs=3,
+        susceptibility=0.1236,
+    )  # fmt: skip
+    write_json(trained, Path("results/train/clean/metrics.json"))
     with pytest.raises(SystemExit) as ended:
         results.main([])
     said = capsys.readouterr().out
+    assert "clean: susceptibility 0.1236\n" in said
     assert ended.value.code == 0
     assert "The most suspect samples of clean" in said
     assert "AUROC of the best" not in said

@@ -10,7 +10,7 @@ import pytest
 from project_clone import NO_MODEL, NO_STORE, REPOSITORY, Project
 from project_fixtures import empty_store  # noqa: F401
 
-from benchmarks.papers import tables
+from benchmarks.papers import curves, tables
 from benchmarks.papers.protocol import Protocol, gini, options_from, parameters, run
 from memtrack.config import params
 
@@ -72,6 +72,34 @@ def test_the_small_version(tmp_path: Path, empty_store: Path, capsys: pytest.Cap
     assert "The small version on digits." in capsys.readouterr().out
     with pytest.raises(SystemExit, match="has other settings"):
         run(protocol, [*command, "--epochs", "2"], stage)
+
+
+def test_the_picture_of_real_data_against_noise(tmp_path: Path) -> None:
+    """Which trainings it asks for; a second command draws alone."""
+    ran: list[tuple[str, ...]] = []
+
+    def stage(project: Path, name: str, *arguments: str) -> None:
+        ran.append((project.name, name, *arguments))
+        if name == "train":
+            folder = project / "results/train" / arguments[0]
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "history.csv").write_text("epoch,train_loss,train_accuracy\n1,2.0,0.1\n2,1.0,0.4\n")
+
+    command = [str(tmp_path), "--small", "--epochs", "2", "--only", "true_labels", "gaussian"]
+    (tmp_path / "curves").mkdir()
+    (tmp_path / "curves/critical.csv").write_text("epoch,true_labels,gaussian\n1,0.2,0.5\n2,0.3,0.9\n")
+    assert curves.run(command, stage).stat().st_size > 10_000
+    assert ran == [
+        ("curves", "prepare"),
+        ("curves", "corrupt", "true_labels"), ("curves", "train", "true_labels"),
+        ("curves", "corrupt", "gaussian"), ("curves", "train", "gaussian"),
+        ("curves_dropout", "prepare"),
+        ("curves_dropout", "corrupt", "true_labels"), ("curves_dropout", "train", "true_labels"),
+    ]  # fmt: skip
+    with_dropout = params.load(tmp_path / "curves_dropout/params.yaml")
+    assert (with_dropout.train.model.dropout, list(with_dropout.variants)) == (0.5, ["true_labels"])
+    with pytest.raises(SystemExit, match="has other settings"):
+        curves.run([*command, "--every", "1"], stage)
 
 
 def test_gini() -> None:

@@ -52,6 +52,7 @@ def prepared(project: Project) -> Project:
     project.edit("train.model.dropout", 0.3)
     project.edit("train.augment", {"crop": 1, "flip": True})
     project.edit("record.batch_size", 4)
+    project.edit("record.susceptibility", True)
     project.edit("compute", {"processes": 1})
     project.stage("prepare")
     project.stage("corrupt", "noisy")

@@ -99,6 +99,15 @@ def test_the_memory_of_options_that_resist_wrong_labels() -> None:
         check_memory(recipe(), INFO, 1000, CPU, robust=robust, free=free + 10_000)
 
 
+def test_the_memory_for_the_susceptibility() -> None:
+    """Another network, its gradient and its momentum."""
+    record = RecordParams.model_validate({"epochs": {"kind": "every"}, "susceptibility": True})
+    needed = 6 * WEIGHTS + 4 * 64 * (64 + 16)
+    check_memory(recipe(), INFO, 1000, CPU, record=record, free=needed)
+    with pytest.raises(InputError, match="a training needs at least"):
+        check_memory(recipe(), INFO, 1000, CPU, record=record, free=needed - 1)
+
+
 def test_the_key_to_lower_is_named() -> None:
     with pytest.raises(InputError, match=r"train\.batch_size: .*for a batch of 1000 images.*lower it"):
         check_memory(recipe(batch_size=5000), INFO, 1000, CPU, free=50_000)
