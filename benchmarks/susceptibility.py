@@ -181,7 +181,8 @@ def report(work: Path, seeds: list[int]) -> None:
         cells = [f"{spearmanr(measure(table), table['test_accuracy']).statistic:.2f}" for table in tables]
         lines.append(f"| {title} | " + " | ".join(cells) + " |")
     lines += ["", "The paper's regions, bounded by the mean susceptibility and the mean training accuracy in "
-              "eval mode (means of the seeds):", "", "| region | recipes | mean test accuracy |", "|---|---|---|",
+              "eval mode (means of the seeds):", "",
+              "| region | recipes | mean test accuracy |", "|---|---|---|",
               *by_region(means),
               "", "| recipe (means of the seeds) | susceptibility | without momentum | training accuracy | "
               "in eval mode | test accuracy |", "|---|---|---|---|---|---|"]  # fmt: skip

@@ -84,23 +84,22 @@ def draw(plain: Path, dropout: Path | None, path: Path) -> None:
     """Draw the picture."""
     titles = {name: row[0].partition(",")[0] for name, row in zhang2017.PUBLISHED.items()}
     colours = dict(zip(titles, COLOURS, strict=True))
-    figure, (loss, critical, share) = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
+    figure, (loss, critical, share) = plt.subplots(1, 3, figsize=(11, 3.6), layout="constrained")
     for name, history in histories(plain):
         loss.plot(history["epoch"], history["train_loss"], color=colours[name], label=titles[name])
         if name in DROPOUT:
-            share.plot(history["epoch"], history["train_accuracy"], color=colours[name], label=titles[name])
+            share.plot(history["epoch"], history["train_accuracy"], color=colours[name])
     for name, history in histories(dropout) if dropout is not None else ():
-        label = f"{titles[name]}, dropout 0.5"
-        share.plot(history["epoch"], history["train_accuracy"], ":", color=colours[name], label=label)
+        share.plot(history["epoch"], history["train_accuracy"], ":", color=colours[name])
     shares = critical_shares(plain)
     for name in shares:
-        critical.plot(shares.index, shares[name], ".-", color=colours[name], label=titles[name])
+        critical.plot(shares.index, shares[name], ".-", color=colours[name])
     loss.set(xlabel="epoch", ylabel="training loss", title="Noise is fitted, later")
     critical.set(xlabel="epoch", ylabel=f"critical samples (share), r = {RADIUS}", ylim=(-0.03, 1.03))
     critical.set_title("Noise needs more boundaries")
-    share.set(xlabel="epoch", ylabel="training accuracy", ylim=(-0.03, 1.03), title="Dropout hinders noise")
-    loss.legend(fontsize="small")
-    share.legend(fontsize="small")
+    share.set(xlabel="epoch", ylabel="training accuracy", ylim=(-0.03, 1.03))
+    share.set_title("Dropout (dotted) hinders noise")
+    figure.legend(loc="outside lower center", ncols=len(titles), frameon=False)
     figure.savefig(path, dpi=80, metadata={"Software": None})
     plt.close(figure)
 
