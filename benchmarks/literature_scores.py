@@ -43,6 +43,8 @@ from memtrack.tune.trained_variant import TrainedVariant
 
 RESULTS = Path(__file__).parent / "results" / "literature_scores"
 NOISE = ("symmetric 10%", "pair 30%")
+COMPARED = [name for name, score in SCORES.items() if not {Need.PRETRAINED, Need.TRAININGS} & {*score.needs}]
+"""All scores but those that need another network's weights or stage averaged."""
 MEMORIZED = ("true_labels", "symmetric_10")
 """The variants of `memorization.py` on which the scores are compared with memorization."""
 
@@ -65,7 +67,7 @@ def run(work: Path, seeds: list[int], epochs: int | None) -> None:
                 base.stage(folder, "train", variant)
             file = folder / f"{variant}.json"
             found = json.loads(file.read_text()) if file.exists() else {}
-            if missing := [name for name in SCORES if name not in found]:
+            if missing := [name for name in COMPARED if name not in found]:
                 file.write_text(json.dumps(found | measured(folder, variant, missing), indent=1))
 
 
@@ -93,7 +95,7 @@ def compare(work: Path, seeds: list[int], models: int) -> None:
                     base.stage(folder, stage, variant)
             file = folder / f"{variant}.json"
             found = json.loads(file.read_text()) if file.exists() else {}
-            if missing := [name for name in SCORES if name not in found]:
+            if missing := [name for name in COMPARED if name not in found]:
                 file.write_text(json.dumps(found | agreement(folder, variant, missing), indent=1))
 
 
