@@ -88,7 +88,7 @@ class RecordParams(Section):
     susceptibility: bool = Field(
         False,
         description="After each epoch measure how far a step on a batch with random labels would lower their "
-        "loss (Forouzesh et al., ICLR 2023); the mean is in history.csv. It costs less than two steps an "
+        "loss (Forouzesh et al., ICLR 2023); the mean is in history.csv. It costs two to three steps an "
         "epoch. Trained networks that lack it are trained again, to the same weights.",
     )
 
