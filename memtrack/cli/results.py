@@ -34,19 +34,21 @@ from memtrack.config.paths import (
     UTILITY_RESULTS,
     repeat_results,
 )
-from memtrack.report.metrics import (
+from memtrack.report.memorization_metrics import (
     AgreementMetrics,
+    LayersMetrics,
+    MemorizationMetrics,
+    UtilityMetrics,
+)
+from memtrack.report.metrics import (
     AveragedMetrics,
     BenefitMetrics,
     CleaningMetrics,
     DuplicatesMetrics,
     EvaluateMetrics,
     HalvesMetrics,
-    LayersMetrics,
-    MemorizationMetrics,
     QualityMetrics,
     SuspectsMetrics,
-    UtilityMetrics,
 )
 from memtrack.runs.metrics import METRICS, TrainMetrics
 from memtrack.terminal.entry_point import entry_point

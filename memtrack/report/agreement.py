@@ -18,7 +18,7 @@ from memtrack.core.scores import title
 from memtrack.data.variants import VariantData
 from memtrack.report import figures
 from memtrack.report.captions import caption
-from memtrack.report.metrics import AgreementMetrics
+from memtrack.report.memorization_metrics import AgreementMetrics
 
 SHOWN = 10
 """How many of the highest samples that are not memorized, and of the lowest that are, a picture shows."""

@@ -14,7 +14,6 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import csv as arrow_csv
 
-from memtrack.core.scores import several_trainings
 from memtrack.data.manifest import KeptFolder
 from memtrack.data.tables import FORMULAS
 from memtrack.data.variants import VariantData
@@ -138,12 +137,12 @@ def read_suggestions(
 
 
 def read_averaged(
-    folder: Path, variant: VariantData, made_from: Mapping[str, Any]
+    folder: Path, scores: Iterable[str], variant: VariantData, made_from: Mapping[str, Any]
 ) -> dict[str, NDArray[np.float64]]:
-    """The mean ranks of the samples by each averaged score, (N,), from `folder`. They should be made from
-    `made_from`, see `averaged_causes`."""
+    """The mean ranks of the samples by each of these averaged scores, (N,), from `folder`. They should be
+    made from `made_from`, see `averaged_causes`."""
     table = _Table(folder, AVERAGED, made_from, variant.ids, f"run `dvc repro averaged@{variant.name}`")
-    return {name: table.numbers(name).astype(np.float64) for name in several_trainings.AVERAGED}
+    return {name: table.numbers(name).astype(np.float64) for name in scores}
 
 
 def read_halves(folder: Path, variant: VariantData, made_from: Mapping[str, Any]) -> dict[str, NDArray[Any]]:

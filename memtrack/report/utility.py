@@ -15,7 +15,7 @@ from scipy.stats import ttest_ind
 
 from memtrack.core.memorization.subsets import Flags, without_memorized
 from memtrack.report import figures
-from memtrack.report.metrics import UtilityMetrics
+from memtrack.report.memorization_metrics import UtilityMetrics
 
 TESTS = ("all", "influenced", "others")
 """The groups of test samples: all; those in a sure pair (`sure_pairs` in test.csv); the others."""

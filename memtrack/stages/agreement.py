@@ -22,7 +22,7 @@ from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.ensembles.published import published_memorization
 from memtrack.report.agreement import AgreementReport
-from memtrack.report.metrics import AgreementMetrics
+from memtrack.report.memorization_metrics import AgreementMetrics
 from memtrack.report.sample_tables import LIRA, read_lira, read_memorization, read_scores, score_names
 from memtrack.runs.causes import evaluation_causes, memorization_causes
 from memtrack.stages import load_variant, variant_parser

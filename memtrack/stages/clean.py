@@ -27,7 +27,10 @@ from memtrack.data.cleaning import (
 from memtrack.data.decisions import Decision, read_decisions
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
-from memtrack.report.metrics import CleaningMetrics, MendedMetrics
+from memtrack.report.metrics import (
+    CleaningMetrics,
+    MendedMetrics,
+)
 from memtrack.report.sample_tables import TEST_TABLE, read_suggestions, read_table_of
 from memtrack.runs.causes import evaluation_causes, suspects_causes
 from memtrack.stages import load_with_variant

@@ -25,6 +25,7 @@ from memtrack.config.paths import (
 from memtrack.core.scores import SCORES, Need, compute, needs
 from memtrack.core.scores.halves import Halves
 from memtrack.core.scores.neighbours import COUNT, voting_epochs
+from memtrack.core.scores.several_trainings import AVERAGED
 from memtrack.core.scores.suspicion import SUSPICION, kinds, suggested_labels
 from memtrack.data.manifest import write_manifest
 from memtrack.data.prepared import PreparedData
@@ -144,7 +145,7 @@ def _made_by_stages(params: Params, variant: VariantData) -> dict[Need, Any]:
     found: dict[Need, Any] = {}
     if variant.name in params.averaged.variants:
         causes = averaged_causes(params, variant)
-        found[Need.TRAININGS] = read_averaged(AVERAGED_RESULTS / variant.name, variant, causes)
+        found[Need.TRAININGS] = read_averaged(AVERAGED_RESULTS / variant.name, AVERAGED, variant, causes)
     if variant.name in params.halves.variants:
         folder = HALVES_RESULTS / variant.name
         numbers = read_halves(folder, variant, halves_causes(params, variant))

@@ -49,7 +49,7 @@ def test_a_new_score_shapes_the_results_of_those_alone_who_read_scores() -> None
     names = {module(stage["cmd"]) for stage in stages().values()}
     scores = PACKAGE / "core/scores/from_trajectory.py"
     readers = {name for name in names if scores in closure(f"memtrack.stages.{name}")}
-    assert readers == {"suspects", "evaluate", "quality", "report", "agreement"}
+    assert readers == {"suspects", "averaged", "evaluate", "quality", "report", "agreement"}
 
 
 def test_every_stage_is_a_module_of_its_own_name() -> None:
