@@ -1,11 +1,13 @@
-"""The names of classes and samples that are refused, since they are nearly surely mistakes."""
+"""The names of the classes of labels, and the names that are refused, since they are nearly surely mistakes."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.sections.data import Cells, DataParams, NamedByPeople, Rows, Table
@@ -13,10 +15,39 @@ from memtrack.data.sources.collected import Collected
 
 MISSING = {"", "nan", "na", "n/a", "#n/a", "<na>", "null", "none", "nil", "nat", "?", "-"}
 """Labels that other programs write where there is none."""
-NUMBER = re.compile(r"^([+-]?\d+)\.0+$")
+NUMBER = re.compile(r"([+-]?\d+)\.0+")
+"""A whole number, as it is written where the column may hold fractions."""
 DECIMAL = re.compile(r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$")
 HIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """Line breaks and other control characters: no table, picture or terminal shows them as they are."""
+
+
+def names_of_labels(cells: Iterable[Any]) -> list[str]:
+    """The names of the classes of a column of labels, whichever source it comes from; '' for a missing label.
+
+    Whole numbers have no point, whether the column holds integers, floats or text (1.0 is "1"), and truth
+    values are "True" and "False", as pandas writes them. Other text stays as it is, also in a column of text
+    where some labels are no whole numbers with a point: the versions 1.0 and 1.5, for example.
+    """
+    found = [label_text(cell) for cell in cells]
+    if all(NUMBER.fullmatch(name) for name in found if name):
+        return [without_point(name) for name in found]
+    return found
+
+
+def without_point(label: str) -> str:
+    """A label; a whole number without the .0 that programs write where a column may hold fractions."""
+    found = NUMBER.fullmatch(label)
+    return found[1] if found else label
+
+
+def label_text(cell: Any) -> str:
+    """A label as text; '' if it is missing. See `names_of_labels`."""
+    if cell is None or cell != cell:  # NaN
+        return ""
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    return str(cell)
 
 
 def check_names(collected: Collected, params: DataParams) -> None:
@@ -79,4 +110,4 @@ def _folded(name: str) -> str:
     characters without width, Unicode form, and the .0 that pandas gives numbers beside missing ones."""
     composed = unicodedata.normalize("NFKC", name)
     visible = "".join(letter for letter in composed if unicodedata.category(letter) != "Cf")
-    return NUMBER.sub(r"\1", " ".join(visible.casefold().split()))
+    return without_point(" ".join(visible.casefold().split()))

@@ -30,6 +30,7 @@ from memtrack.config.sections.variants import (
 from memtrack.config.validation import nearest
 from memtrack.core.images.pixels import Pixels
 from memtrack.core.labels import noise
+from memtrack.data.class_names import without_point
 from memtrack.data.confusion_matrix import confusion_matrix
 from memtrack.data.image_cache import CHUNK
 from memtrack.data.manifest import write_manifest
@@ -184,8 +185,8 @@ def _labels_from_file(params: FromFile, data: PreparedData) -> tuple[list[str | 
             problems.append(Problem(path, message=message))
         elif sample in given:
             problems.append(Problem(path, message=f"{where}: the id {sample!r} appears twice"))
-        elif label in labels or composed(label) in labels:
-            given[sample] = labels[label if label in labels else composed(label)]
+        elif known := [name for name in (label, composed(label), without_point(label)) if name in labels]:
+            given[sample] = labels[known[0]]
             weight = weight_in(cell)
             if weight is None:
                 text = f"{where}: the weight is {cell!r}: it should be a number from 0 to 1"

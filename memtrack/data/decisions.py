@@ -12,6 +12,7 @@ import pandas as pd
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.validation import nearest
 from memtrack.core.files import whole_file
+from memtrack.data.class_names import without_point
 from memtrack.data.tables import finder, guarded, read_table, required_columns, row_name, unguarded
 from memtrack.data.variants import VariantData
 
@@ -65,10 +66,9 @@ def read_decisions(
             wrong = f"the id {sample!r} appears twice: leave one of the two decisions"
         else:
             what = cells["decision"].lower()
-            label = unguarded(cells.get("label", ""))
-            wrong = _mistake(
-                what, label, cells.get("given_label", ""), given[sample], variant.summary.classes
-            )
+            classes = variant.summary.classes
+            label, before = (_class_name(cells.get(name, ""), classes) for name in ("label", "given_label"))
+            wrong = _mistake(what, label, before, given[sample], classes)
             if not wrong:
                 note, by, when = (unguarded(cells.get(name, "")) for name in ("note", "by", "when"))
                 found[sample] = Decision(what, label, note, by, when)
@@ -79,11 +79,17 @@ def read_decisions(
     return found
 
 
+def _class_name(cell: str, classes: list[str]) -> str:
+    """The class that a cell means, as spreadsheets and pandas write it back; the cell's text if it is none."""
+    text = unguarded(cell)
+    return text if text in classes else without_point(text)
+
+
 def _mistake(what: str, label: str, before: str, given: str, classes: list[str]) -> str:
     """Why a decision cannot be followed, or ''."""
     if what not in WHATS:
         return f"{what!r} is not a decision{nearest(what, WHATS)} ({', '.join(WHATS)})"
-    if before and unguarded(before) != given:
+    if before and before != given:
         return f"was decided about the label {before!r}, but it is {given!r} now: look at the sample again"
     if what != "relabel":
         return f"{what} takes no label, but there is {label!r}: write relabel, or no label" if label else ""

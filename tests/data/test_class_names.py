@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from placed import placed
 
 from memtrack.config.errors import InputError
-from memtrack.config.sections.data import Digits, ImageFolder, Table
-from memtrack.data.class_names import check_names
-from memtrack.data.sources import Collected
+from memtrack.config.sections.data import (
+    Arrays,
+    DataParams,
+    Digits,
+    Features,
+    HuggingFace,
+    ImageFolder,
+    Parquet,
+    Table,
+    Text,
+)
+from memtrack.data.class_names import check_names, names_of_labels
+from memtrack.data.sources import Collected, collect
 
 
 def collected(*labels: str, ids: list[str] | None = None) -> Collected:
@@ -108,3 +121,61 @@ def test_numbers_that_are_no_classes(classes: tuple[str, ...], expected: str | N
     else:
         (text,) = said(collected(*classes), table())
         assert expected in text
+
+
+# --- the names of labels ------------------------------------------------------------------------
+
+
+datasets = pytest.importorskip("datasets")
+
+
+def everywhere(labels: list[Any], picture: Callable[..., Path]) -> Iterator[DataParams]:
+    """The same labels in each kind of source that has a column of them."""
+    images = [picture(f"raw/{number}.png") for number in range(len(labels))]
+    cells = [{"bytes": image.read_bytes(), "path": None} for image in images]
+    numbers = list(range(len(labels)))
+    rows = pd.DataFrame({"path": [image.name for image in images], "x": numbers, "label": labels})
+    rows["text"] = [f"word{number} words" for number in numbers]
+    rows.to_csv("raw/t.csv", index=False)
+    rows.to_parquet("raw/t.parquet")
+    pd.DataFrame({"image": cells, "label": labels}).to_parquet("raw/images.parquet")
+    kind = {bool: "bool", int: "int64", float: "float64", str: "string"}[type(labels[0])]
+    features = datasets.Features(image=datasets.Image(), label=datasets.Value(kind))
+    datasets.Dataset.from_dict({"image": cells, "label": labels}, features=features).save_to_disk("raw/saved")
+    np.savez("raw/a.npz", images=np.zeros((len(labels), 8, 8), np.uint8), labels=np.array(labels))
+    yield Parquet(kind="parquet", root="raw", file="images.parquet")
+    yield HuggingFace(kind="hugging_face", root="raw/saved")
+    yield Arrays(kind="arrays", root="raw", file="a.npz")
+    for name in ("t.csv", "t.parquet"):
+        yield Table(kind="table", root="raw", table=name)
+        yield Features(kind="features", root="raw", table=name, columns=("x",))
+        yield Text(kind="text", root="raw", table=name, dimensions=2)
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        ([0, 1, 1, 10], ["0", "1", "1", "10"]),
+        ([0.0, -1.0, -1.0, 10.0], ["0", "-1", "-1", "10"]),
+        ([True, False, False, True], ["True", "False", "False", "True"]),
+        (["b", "a", "a", "1.0"], ["b", "a", "a", "1.0"]),
+        (["2.0", "1.0", "1.0", "2.0"], ["2", "1", "1", "2"]),
+        (["01", "2", "2", "01"], ["01", "2", "2", "01"]),
+    ],
+    ids=["whole", "floats", "truth values", "text", "text of floats", "codes"],
+)
+def test_a_label_has_one_name_in_every_source(
+    labels: list[Any], names: list[str], picture: Callable[..., Path]
+) -> None:
+    for source in everywhere(labels, picture):
+        found = collect(placed(source, "data"))
+        assert found.labels == names, source
+        assert set(found.classes) == set(names), source
+
+
+def test_versions_and_listed_classes_stay_as_they_are(picture: Callable[..., Path]) -> None:
+    assert names_of_labels(["1.0", "1.5", ""]) == ["1.0", "1.5", ""]
+    assert names_of_labels([1.0, None, float("nan")]) == ["1", "", ""]
+    *_, _ = everywhere([1.0, 2.0], picture)
+    found = collect(placed(Table(kind="table", root="raw", table="t.csv", classes=("2.0", "1")), "data"))
+    assert (found.labels, found.classes) == (["1", "2.0"], ("2.0", "1"))

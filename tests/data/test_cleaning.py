@@ -150,6 +150,17 @@ def test_ambiguous_samples_may_weigh_less(data: PreparedData, noisy: VariantData
     assert len(again["random"].ids) == 11
 
 
+def test_whole_numbers_as_pandas_writes_them_beside_empty_cells() -> None:
+    images = np.zeros((4, 1, 2, 2), dtype=np.uint8)
+    collected = Collected(list("abcd"), list("1212"), None, ("1", "2"), images)
+    write_prepared(collected, Digits(kind="digits", root="x", test_share=0.5), Path("data/prepared"))
+    write_variant("plain", NoNoise(kind="none", labels="data/prepared"), PreparedData())
+    plain = VariantData("plain", PreparedData())
+    row = [name(plain, number) for number in range(2)].index("1")
+    path = written(f"{plain.ids[row]},1.0,relabel,2.0", header="id,given_label,decision,label")
+    assert read_decisions(path, plain) == {plain.ids[row]: Decision("relabel", "2")}
+
+
 def test_columns_of_the_page_are_checked_and_kept(noisy: VariantData) -> None:
     header = "id,given_label,decision,label,note"
     path = written(f'{noisy.ids[0]},{name(noisy, 0)},keep,,"sure, it is"', header=header)

@@ -141,7 +141,7 @@ def test_a_table_that_changes_is_another_data_set() -> None:
         (["b", "a"] * 3, ("a", "b")),
         ([10, 9, 9, 10, 9, 10], ("9", "10")),
         ([1.0, 0.0] * 3, ("0", "1")),
-        ([True, False] * 3, ("0", "1")),
+        ([True, False] * 3, ("False", "True")),
         (pa.array(["x", "y"] * 3).dictionary_encode(), ("x", "y")),
     ],
     ids=["text", "numbers", "whole floats", "truth values", "dictionary"],
@@ -151,7 +151,8 @@ def test_labels_without_names(cells: Any, classes: Sequence[str]) -> None:
     found = collect(parquet(id_column="name"))
     assert found.classes == classes
     given = cells.to_pylist() if isinstance(cells, pa.Array) else cells
-    assert found.labels == [one if isinstance(one, str) else str(int(one)) for one in given]
+    names = {False: "False", True: "True"} if given[0] is True else {0: "0", 1: "1", 9: "9", 10: "10"}
+    assert found.labels == [one if isinstance(one, str) else names[one] for one in given]
     assert found.ids == list("uvwxyz")
 
 

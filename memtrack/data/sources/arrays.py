@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.sections.data import Arrays
 from memtrack.core.images.pixels import LARGEST, Pixels, as_pixels
+from memtrack.data.class_names import names_of_labels
 from memtrack.data.decoding import channels_first
 from memtrack.data.sources.collected import Collected
 from memtrack.data.sources.scan import check_root
@@ -186,7 +187,7 @@ def _labels(array: NDArray[Any], where: Problem, count: int) -> list[str]:
         except UnicodeDecodeError:
             text = f"{what}: the labels are bytes that are no UTF-8: save them as text"
             raise InputError([Problem(where.path, message=text)]) from None
-    return [str(label) for label in (array.astype(np.int64) if array.dtype.kind in "fb" else array).tolist()]
+    return names_of_labels(array.tolist())
 
 
 def in_order(label: str) -> tuple[bool, int, str]:

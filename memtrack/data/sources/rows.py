@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.sections.data import Rows
 from memtrack.core.images.pixels import as_pixels
+from memtrack.data.class_names import names_of_labels
 from memtrack.data.sources.collected import Collected, LeftOut
 from memtrack.data.sources.scan import check_root, refuse_paths, scan
 from memtrack.data.sources.shards import class_names, names_problem
@@ -146,6 +147,7 @@ def _wrong_splits(found: Samples) -> list[Problem]:
 def _named(labels: pd.Series, path: Path) -> tuple[pd.Series, list[Problem]]:
     """The labels under the names that a schema of Hugging Face has for their numbers, and what is wrong."""
     names = class_names(pq.read_schema(path), str(labels.name)) if path.suffix.lower() == PARQUET else ()
+    labels = pd.Series(names_of_labels(labels), labels.index, dtype=object, name=labels.name)
     if not names:
         return labels, []
     if wrong := names_problem(names):

@@ -14,6 +14,7 @@ from memtrack.config.errors import InputError, Problem
 from memtrack.config.sections.data import Cells
 from memtrack.config.validation import nearest
 from memtrack.data.cells import BYTES, Shard
+from memtrack.data.class_names import label_text, names_of_labels
 from memtrack.data.decoding import is_lfs_pointer
 from memtrack.data.sources.arrays import in_order
 from memtrack.data.sources.collected import Collected, LeftOut
@@ -69,8 +70,9 @@ def collect_shards(
     if params.test is not None and "test" not in sides:
         text = f"the tables of the split {params.test!r} have no rows"
         raise params.mistake("test", message=f"{text}: remove this key to hold out a share")
-    there = set(labels)
     (names,) = named
+    labels = labels if names else names_of_labels(labels)
+    there = set(labels)
     classes = tuple(name for name in names if name in there) or tuple(sorted(there, key=in_order))
     with_test = sides if params.test is not None else None
     problems = class_problems(root, classes, labels, with_test) + _same_ids(params, root, ids, encoded)
@@ -146,13 +148,11 @@ class _Rows:
         """The class of a cell, and what is wrong with the cell."""
         if cell is None or cell == "" or cell != cell:
             return "", "the label is missing"
-        if isinstance(cell, str):
-            return cell, ""
         if isinstance(cell, float) and not cell.is_integer():
             return "", f"{cell} is no whole number: {NO_CLASS}"
+        if not self.names or isinstance(cell, str):
+            return label_text(cell), ""
         number = int(cell)
-        if not self.names:
-            return str(number), ""
         if 0 <= number < len(self.names):
             return self.names[number], ""
         if number == -1:

@@ -10,6 +10,7 @@ from memtrack.config.errors import InputError, Problem
 from memtrack.config.paths import input_path, project_root
 from memtrack.config.sections.data import Table
 from memtrack.data.sources.collected import Collected
+from memtrack.data.class_names import names_of_labels
 from memtrack.data.tables import class_problems, composed, read_table, required_columns, row_name, spellings
 
 
@@ -24,7 +25,7 @@ def collect(params: Table) -> Collected:
 
     place = _Place(root, params.root)
     ids = [place.found(text) for text in table[params.path_column]]
-    labels = table[params.label_column].tolist()
+    labels = _named(params, table[params.label_column].tolist())
     splits = table[params.split_column].tolist() if params.split_column is not None else None
     classes = params.classes or tuple(sorted(set(labels) - {""}))
     problems = _row_problems(path, root, table.index.tolist(), ids, labels, splits, classes)
@@ -45,6 +46,14 @@ def collect(params: Table) -> Collected:
         classes=classes,
         images=None,
     )
+
+
+def _named(params: Table, labels: list[str]) -> list[str]:
+    """The names of the classes; those that data.classes lists stay as they are."""
+    kept = params.classes or ()
+    return [
+        label if label in kept else name for label, name in zip(labels, names_of_labels(labels), strict=True)
+    ]
 
 
 class _Place:
