@@ -130,7 +130,9 @@ def _expanded(node: Node, path: Path, counted: dict[int, int | None]) -> int:
         children = [child for pair in node.value for child in pair]
     count = 1 + sum(_expanded(child, path, counted) for child in children)
     if count > MOST_VALUES and path.suffix != ".json":
-        text = f"has more than {MOST_VALUES:,} values (an alias, *, counts as all that it refers to)"
+        text = (
+            f"has more than {MOST_VALUES:,} values (an alias, *, counts as all that it refers to): write less"
+        )
         raise InputError([Problem(path, node.start_mark.line + 1, message=text)])
     counted[id(node)] = count
     return count
@@ -161,7 +163,9 @@ def _walk(node: Node, loc: Loc, path: Path, lines: dict[Loc, int], problems: lis
             continue
         here = (*loc, key)
         if here in lines:
-            problems.append(Problem(path, line, here, message=f"given twice, first in line {lines[here]}"))
+            problems.append(
+                Problem(path, line, here, message=f"given twice, first in line {lines[here]}: remove one")
+            )
         lines[here] = line
         _walk(value_node, here, path, lines, problems)
 
@@ -254,7 +258,7 @@ def _in_words(said: str, start: str, row: str, line: int) -> tuple[str, bool]:
     if "construct" in said or "expected a" in said or "failed to" in said:
         return "the value does not have the type that its !! says: remove the !!", False
     if "maximum depth" in said:
-        return f"nested more than {DEEPEST} levels deep", False
+        return f"nested more than {DEEPEST} levels deep: write it flatter", False
     if "node content" in said:
         return "a value is missing before this place, or a bracket or comma is too many", False
     return "expected 'key: value'; a value with one of : # [ ] { } , & * ! | > ' \" % @ ` needs quotes", False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
@@ -14,6 +15,8 @@ import pyarrow.parquet as pq
 from memtrack.config.errors import Problem
 
 ARROW = ".arrow"
+SHOWN = 20
+"""So many rows of a table with the same fault are named; the rest are counted."""
 BYTES, PATH = "bytes", "path"
 """The fields of an image, as Hugging Face's datasets has it."""
 Changed = tuple[int, int]
@@ -52,18 +55,38 @@ class Cell:
             return found[BYTES], found.get(PATH)
         return found, None
 
-    def problem(self, message: str) -> Problem:
-        """The problem of this image."""
-        return Problem(self.path, message=f"row {self.row}: {self.column}: {message}")
-
 
 Encoded = Path | Cell
 """Where an encoded image is: in a file of its own, or in a cell."""
 
 
-def image_problem(where: Encoded, message: str) -> Problem:
-    """The problem of an image."""
-    return Problem(where, message=message) if isinstance(where, Path) else where.problem(message)
+@dataclass(frozen=True)
+class ImageFault:
+    """Why an encoded image cannot be used, and what to do; of_file: this is so for all images of its file."""
+
+    where: Encoded
+    text: str
+    of_file: bool = False
+
+
+def image_problems(faults: Iterable[ImageFault]) -> list[Problem]:
+    """The problem of each image file, and one for all rows of a table in which the same is wrong."""
+    rows: dict[tuple[Path, str, str], list[int]] = {}
+    for fault in faults:
+        if isinstance(fault.where, Path) or fault.of_file:
+            path = fault.where if isinstance(fault.where, Path) else fault.where.path
+            rows[path, "", fault.text] = []
+        else:
+            rows.setdefault((fault.where.path, fault.where.column, fault.text), []).append(fault.where.row)
+    return [
+        Problem(path, message=f"{_rows(found)}: {column}: {text}" if found else text)
+        for (path, column, text), found in rows.items()
+    ]
+
+
+def _rows(numbers: Sequence[int]) -> str:
+    more = f" and {len(numbers) - SHOWN} more" if len(numbers) > SHOWN else ""
+    return f"{'rows' if len(numbers) > 1 else 'row'} {', '.join(map(str, numbers[:SHOWN]))}{more}"
 
 
 class Shard:

@@ -1,4 +1,4 @@
-"""The names of the classes of labels, and the names that are refused, since they are nearly surely mistakes."""
+"""The names of classes: how a label becomes one, and which are refused as being nearly surely mistakes."""
 
 from __future__ import annotations
 

@@ -33,7 +33,9 @@ def check_cleanable(variant: VariantData, options: Cleaning) -> None:
         text = f"{variant.name} {what}, which a table of labels cannot hold: remove it from clean.variants"
         raise options.mistake(message=text)
     if LEFT_OUT in variant.summary.classes:
-        raise options.mistake(message=f"a class is called {LEFT_OUT!r}, the mark of samples that are removed")
+        raise options.mistake(
+            message=f"a class is called {LEFT_OUT!r}, the mark of samples that are removed: rename it"
+        )
 
 
 def decided_by_probability(

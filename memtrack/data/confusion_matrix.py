@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.paths import input_path
 from memtrack.config.sections.variants import Confusion, share_problem
+from memtrack.config.validation import nearest
 from memtrack.data.tables import composed, read_table, row_name
 
 
@@ -24,7 +25,9 @@ def confusion_matrix(params: Confusion, classes: Sequence[str]) -> NDArray[np.fl
     if params.matrix is None:
         return _from_table(input_path(params.labels), [composed(name) for name in classes])
     if len(params.matrix) != len(classes):
-        text = f"has {len(params.matrix)} rows: the data set has {len(classes)} classes"
+        text = (
+            f"has {len(params.matrix)} rows: give one for each of the {len(classes)} classes of the data set"
+        )
         raise params.mistake("matrix", message=text)
     return np.array(params.matrix)
 
@@ -54,12 +57,13 @@ def _name_problems(names: list[str], classes: list[str], what: str) -> Iterator[
     counts = Counter(names)
     for name, count in counts.items():
         if name not in classes:
-            yield f"the {what} {name!r} is not among the classes"
+            known = f"the classes{nearest(name, classes)} ({', '.join(classes)})"
+            yield f"the {what} {name!r} is not among {known}: rename or remove it"
         elif count > 1:
-            yield f"{count} {what}s are named {name!r}: one is needed"
+            yield f"{count} {what}s are named {name!r}: keep one"
     for name in classes:
         if name not in counts:
-            yield f"has no {what} for the class {name!r}"
+            yield f"has no {what} for the class {name!r}: add it"
 
 
 def _shares(columns: Sequence[str], cells: Sequence[str]) -> list[float]:

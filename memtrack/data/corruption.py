@@ -163,7 +163,9 @@ def _labels_from_file(params: FromFile, data: PreparedData) -> tuple[list[str | 
         raise params.mistake("weight_column", message=f"stage clean has given weights: write {WEIGHT}")
     classes = list(data.info.classes)
     if params.leave_out in classes:
-        raise params.mistake("leave_out", message=f"{params.leave_out!r} is the name of a class")
+        raise params.mistake(
+            "leave_out", message=f"{params.leave_out!r} is the name of a class: choose another mark"
+        )
     labels: dict[str, str | None] = {name: name for name in classes}
     if not any(name.isdecimal() for name in classes):  # otherwise a number is the name of a class
         labels |= {str(number): name for number, name in enumerate(classes)}
@@ -184,7 +186,9 @@ def _labels_from_file(params: FromFile, data: PreparedData) -> tuple[list[str | 
             message = f"{where}: no sample has the id {text!r} (ids look like {ids[0]!r})"
             problems.append(Problem(path, message=message))
         elif sample in given:
-            problems.append(Problem(path, message=f"{where}: the id {sample!r} appears twice"))
+            problems.append(
+                Problem(path, message=f"{where}: the id {sample!r} appears twice: remove one of the two rows")
+            )
         elif known := [name for name in (label, composed(label), without_point(label)) if name in labels]:
             given[sample] = labels[known[0]]
             weight = weight_in(cell)
@@ -205,13 +209,15 @@ def _labels_from_file(params: FromFile, data: PreparedData) -> tuple[list[str | 
     if not problems and not params.partial and lacking:  # with a wrong id, the sample would be reported twice
         text = f"{path} lacks {len(lacking)} of {len(own)} training samples: true keeps their own labels"
         problems += params.mistake("partial", message=text).problems
-        problems += [Problem(path, message=f"has no label for the training sample {sample!r}")
+        problems += [Problem(path, message=f"has no label for the training sample {sample!r}: add a row")
                      for sample in lacking]  # fmt: skip
     if problems:
         raise InputError(problems)
     found = [given.get(sample, label) for sample, label in own.items()]
     if all(label is None for label in found):
-        raise params.mistake("leave_out", message=f"{path} leaves no training sample")
+        raise params.mistake(
+            "leave_out", message=f"{path} leaves out every training sample: give some a label"
+        )
     others = sum(sample not in own for sample in given)
     if others and (params.partial or params.leave_out is not None):
         print(
@@ -219,7 +225,10 @@ def _labels_from_file(params: FromFile, data: PreparedData) -> tuple[list[str | 
         )
     heavy = np.array([weights.get(sample, 1.0) for sample in own])
     if not heavy[[label is not None for label in found]].any():
-        raise params.mistake("weight_column", message=f"{path} gives every training sample the weight 0")
+        raise params.mistake(
+            "weight_column",
+            message=f"{path} gives every training sample the weight 0: give some a larger one",
+        )
     return found, heavy
 
 

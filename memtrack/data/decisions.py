@@ -80,7 +80,7 @@ def read_decisions(
 
 
 def _class_name(cell: str, classes: list[str]) -> str:
-    """The class that a cell means, as spreadsheets and pandas write it back; the cell's text if it is none."""
+    """The class that a cell means, also as a spreadsheet or pandas writes it back; its text if it is none."""
     text = unguarded(cell)
     return text if text in classes else without_point(text)
 

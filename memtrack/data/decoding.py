@@ -12,10 +12,11 @@ from importlib import import_module
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from memtrack.core.images.pixels import Pixels, pictures
-from memtrack.data.cells import Cell, Encoded
+from memtrack.data.cells import Cell, Encoded, ImageFault
 
 NO_PIXELS = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 """Formats that Pillow recognizes but does not decode itself: EPS would start another program."""
@@ -32,6 +33,7 @@ LARGE = 100_000_000
 TEXT_LIMIT = 64 * 2**20
 """The longest text in a PNG file, in bytes. Pillow's own limit of 1 MiB refuses real photographs."""
 WHITE = (255, 255, 255)
+DAMAGED = "is damaged, or another table than it was: copy or save it again"
 PHOTOMETRIC = 262
 """The TIFF tag that says whether 0 is black or white. Pillow heeds it for up to 8 bits."""
 
@@ -50,6 +52,10 @@ class DeepImage(RefusedImage):
     def __init__(self, peak: int) -> None:
         super().__init__("has more than 8 bits per channel, which no image had in stage prepare")
         self.peak = peak
+
+
+class RefusedTable(RefusedImage):
+    """The table that holds the image cannot be read, so none of its images can be."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +166,12 @@ def why(error: OSError | RefusedImage) -> str:
     return f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
 
 
+def fault_of(where: Encoded, error: OSError | RefusedImage, more: str = "") -> ImageFault:
+    """The fault of an encoded image that an exception of `decode` tells; `more` is added to the text."""
+    of_file = isinstance(error, RefusedTable) or not isinstance(error, BrokenImage | RefusedImage)
+    return ImageFault(where, f"{why(error)}{more}", of_file)
+
+
 def header(where: Encoded) -> Image.Image:
     """The image in a file or a cell with its size in pixels, not decoded.
 
@@ -239,7 +251,14 @@ def is_lfs_pointer(path: Path) -> bool:
 
 def _content(where: Cell) -> io.BytesIO:
     """The encoded image in a cell."""
-    content, path = where.read()
+    try:
+        content, path = where.read()
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise RefusedTable(DAMAGED) from None
+    except (pa.ArrowException, IndexError, KeyError):  # it is another table than it was
+        raise RefusedTable(DAMAGED) from None
     if content is None and path is not None:
         text = f"holds the path {path!r} and no image: save the data set with the images in it, as "
         raise RefusedImage(f"{text}`save_to_disk` and `push_to_hub` do")

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from memtrack.config.errors import InputError, Problem
+from memtrack.config.errors import InputError
 from memtrack.core.images.pixels import Pixels, is_vector
-from memtrack.data.cells import Encoded, image_problem
-from memtrack.data.decoding import RefusedImage, as_picture, header, why
+from memtrack.data.cells import Encoded, ImageFault, image_problems
+from memtrack.data.decoding import RefusedImage, as_picture, fault_of, header
 from memtrack.data.image_cache import CHUNK
+from memtrack.data.prepared import READABLE
 from memtrack.terminal.progress import Progress
 from memtrack.terminal.workers import map_in_workers
 
@@ -63,8 +64,8 @@ def image_issues(parts: Iterable[Pixels], files: Sequence[Encoded] | None) -> Im
     if files is not None:
         starts = Progress(range(0, len(files), CHUNK), "the sizes of the image files")
         opened = [*map_in_workers(_shapes, (files[start : start + CHUNK] for start in starts))]
-        if problems := [problem for _, refused in opened for problem in refused]:
-            raise InputError(problems)
+        if faults := [fault for _, refused in opened for fault in refused]:
+            raise InputError(image_problems(faults))
         table = table.join(pd.concat([shapes for shapes, _ in opened], ignore_index=True))
     manager.issues = pd.DataFrame(index=table.index)
     manager.update_issues(table, kinds)
@@ -92,16 +93,15 @@ def _seen(images: Pixels) -> pd.DataFrame:
     )
 
 
-def _shapes(files: Sequence[Encoded]) -> tuple[pd.DataFrame, list[Problem]]:
+def _shapes(files: Sequence[Encoded]) -> tuple[pd.DataFrame, list[ImageFault]]:
     """What it measures of the sizes of some encoded images, a row each, and those that cannot be opened."""
-    measured, problems = [], []
+    measured, faults = [], []
     for file in files:
         try:
             measured.append(_measured(header(file), SHAPES))
         except (OSError, RefusedImage) as error:
-            text = f"{why(error)}. Stage prepare could read it: put it back, or run `dvc repro prepare`"
-            problems.append(image_problem(file, text))
-    return pd.DataFrame(measured), problems
+            faults.append(fault_of(file, error, READABLE))
+    return pd.DataFrame(measured), faults
 
 
 def _measured(image: Any, kinds: Sequence[str]) -> dict[str, Any]:

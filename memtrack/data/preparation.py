@@ -22,9 +22,17 @@ from memtrack.config.paths import input_path
 from memtrack.config.sections.data import Cells, DataParams, Files, HeldOut
 from memtrack.core.images.pixels import Pixels, is_vector, moments
 from memtrack.core.kept_files import write_array
-from memtrack.data.cells import image_problem
+from memtrack.data.cells import ImageFault, image_problems
 from memtrack.data.class_names import check_names
-from memtrack.data.decoding import DEPTHS, BrokenImage, DeepImage, RefusedImage, Seen, decode_and_judge, why
+from memtrack.data.decoding import (
+    DEPTHS,
+    BrokenImage,
+    DeepImage,
+    RefusedImage,
+    Seen,
+    decode_and_judge,
+    fault_of,
+)
 from memtrack.data.image_cache import CHUNK, NewCache, cache_file, combined
 from memtrack.data.manifest import write_manifest
 from memtrack.data.prepared import (
@@ -51,14 +59,14 @@ SPLITS = ("train", "test", "unused")
 class _File:
     """What was found when an image file was read.
 
-    sums: see `_sums`, (channels, 2). broken, refused: why it cannot be used, else ''. peak: its largest value
-    if it has more than 8 bits and it is not known yet how many of them are used, else 0; the sums are then
-    missing. seen: what else was seen in it. checksum: of its pixels.
+    sums: see `_sums`, (channels, 2). broken, refused: why it cannot be used. peak: its largest value if it
+    has more than 8 bits and it is not known yet how many of them are used, else 0; the sums are then missing.
+    seen: what else was seen in it. checksum: of its pixels.
     """
 
     sums: NDArray[np.int64]
-    broken: str = ""
-    refused: str = ""
+    broken: ImageFault | None = None
+    refused: ImageFault | None = None
     peak: int = 0
     seen: Seen = field(default_factory=Seen)
     checksum: int = 0
@@ -112,10 +120,10 @@ def write_prepared(
         _move(samples, leave, "train", "unused", params, "train_limit")
     lost = sorted(set(collected.classes) - set(samples.loc[samples["split"] == "train", "label"]))
     if lost:
-        raise InputError([Problem(Path(params.root), message=f"no usable training image of class {name!r}")
-                          for name in lost])  # fmt: skip
+        text = "no usable training image is left of the class {!r}: mend or add some, or remove the class"
+        raise InputError([Problem(Path(params.root), message=text.format(name)) for name in lost])
     if "test" in (collected.splits or ()) and "test" not in set(samples["split"]):
-        text = "no usable test image: all of them are broken (data.on_error: skip)"
+        text = "no usable test image: all are broken and left out (data.on_error: skip): mend or add some"
         raise InputError([Problem(Path(params.root), message=text)])
 
     if isinstance(params, Files):
@@ -223,9 +231,10 @@ def _read_files(
     place, content = _place(params), hashlib.sha256()
     files, nothing = [], np.zeros((len(params.mode), 2), dtype=np.int64)
     for row, name in enumerate(names, start):
+        where = place.of(name)
         try:
             pixels, seen = decode_and_judge(
-                place.of(name),
+                where,
                 size=params.image_size,
                 mode=params.mode,
                 background=params.background,
@@ -235,9 +244,9 @@ def _read_files(
         except DeepImage as error:
             files.append(_File(nothing, peak=error.peak))
         except BrokenImage as error:
-            files.append(_File(nothing, broken=why(error)))
+            files.append(_File(nothing, broken=fault_of(where, error)))
         except (OSError, RefusedImage) as error:
-            files.append(_File(nothing, refused=why(error)))
+            files.append(_File(nothing, refused=fault_of(where, error)))
         else:
             content.update(pixels.tobytes())
             if cache is not None:
@@ -259,7 +268,7 @@ def _read_all(collected: Collected, params: DataParams, samples: pd.DataFrame, i
     try:
         parts, depth = _read_chunks(params, cache, names)
         files = [file for part, _ in parts for file in part]
-        _report_problems(params, names, files)
+        _report_problems(params, files)
         sha256 = combined(digest for _, digest in parts)
         if cache is not None:
             cache.complete(cache_file(sha256, names))
@@ -316,24 +325,18 @@ def _place(params: Files) -> ImagePlace:
     return ImagePlace(input_path(params.root), params.image_column if isinstance(params, Cells) else None)
 
 
-def _report_problems(params: Files, names: Sequence[str], files: Sequence[_File]) -> None:
+def _report_problems(params: Files, files: Sequence[_File]) -> None:
     """Print which broken files are left out; an `InputError` if files are refused, or must not be broken."""
-    place = _place(params)
-    broken, refused = (
-        [
-            image_problem(place.of(name), reason)
-            for name, file in zip(names, files, strict=True)
-            if (reason := getattr(file, kind))
-        ]
-        for kind in ("broken", "refused")
-    )
+    count = sum(file.broken is not None for file in files)
+    broken = image_problems(file.broken for file in files if file.broken is not None)
+    refused = image_problems(file.refused for file in files if file.refused is not None)
     if broken and params.on_error == "fail":
-        hint = f"{len(broken)} broken images: 'skip' leaves them out"
+        hint = f"{count} broken images: 'skip' leaves them out"
         refused += [*params.mistake("on_error", message=hint).problems, *broken]
     if refused:
         raise InputError(refused)
     if broken:
-        print(f"{InputError(broken)}\nskipped {len(broken)} broken images (data.on_error: skip)")
+        print(f"{InputError(broken)}\nskipped {count} broken images (data.on_error: skip)")
 
 
 def _statistics(sums: NDArray[np.int64], pixels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -29,13 +29,15 @@ from memtrack.config.paths import PREPARED_FOLDER, input_path
 from memtrack.config.sections.data import DataParams
 from memtrack.core.images.pixels import Pixels, dtype_of
 from memtrack.data import image_cache
-from memtrack.data.cells import Cell, Encoded, image_problem
-from memtrack.data.decoding import RefusedImage, decode, why
+from memtrack.data.cells import Cell, Encoded, ImageFault, image_problems
+from memtrack.data.decoding import RefusedImage, decode, fault_of
 from memtrack.data.manifest import MANIFEST, KeptFolder, check_unchanged
 
 SAMPLES, INFO, IMAGES, CHECKSUMS = "samples.csv", "dataset.json", "images.npy", "checksums.npy"
 WORDS = "words.json"
 REMEDY = "run `dvc repro prepare`"
+PUT_BACK = f"put it back, or {REMEDY}"
+READABLE = f". Stage prepare could read it: {PUT_BACK}"
 
 
 class FileImages(StrictModel):
@@ -114,19 +116,19 @@ class ImageFiles:
             InputError: with every image file that cannot be read any more, or is another one.
         """
         images = np.empty((len(names), *self.shape), dtype=np.uint8)
-        problems = []
+        faults = []
         for row, (name, expected) in enumerate(zip(names, checksums, strict=True)):
-            text = "is not the image that was prepared"
             where = self.place.of(name)
+            fault = ImageFault(where, f"is not the image that was prepared: {PUT_BACK}")
             try:
                 images[row] = decode(where, **self.how)
                 if checksum(images[row]) == expected:
                     continue
             except (OSError, RefusedImage) as error:
-                text = f"{why(error)}. Stage prepare could read it"
-            problems.append(image_problem(where, f"{text}: put it back, or {REMEDY}"))
-        if problems:
-            raise InputError(problems)
+                fault = fault_of(where, error, READABLE)
+            faults.append(fault)
+        if faults:
+            raise InputError(image_problems(faults))
         return images
 
 

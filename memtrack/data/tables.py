@@ -19,6 +19,8 @@ from memtrack.config.validation import nearest
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars (|)"}
 CSV = (".csv", ".tsv")
 PARQUET = ".parquet"
+NO_LABEL = "the label is missing: give it one, or leave the row out"
+DAMAGED = "is damaged, or no Parquet file: copy or save it again"
 MARKS = {  # UTF-32 first: its mark begins with that of UTF-16
     codecs.BOM_UTF32_LE: "utf-32-le",
     codecs.BOM_UTF32_BE: "utf-32-be",
@@ -55,8 +57,11 @@ def read_table(path: Path) -> pd.DataFrame:
             return _read_csv(path)
     except FileNotFoundError:
         raise InputError([Problem(path, message="no such file")]) from None
-    except (OSError, ValueError) as error:
-        raise InputError([Problem(path, message=f"cannot be read as a table: {error}")]) from None
+    except OSError as error:
+        text = f"cannot be read: {error.strerror}" if error.strerror else DAMAGED
+        raise InputError([Problem(path, message=text)]) from None
+    except (ValueError, pa.ArrowException):
+        raise InputError([Problem(path, message=DAMAGED)]) from None
     raise InputError([Problem(path, message="expected a .csv, .tsv or .parquet file")])
 
 
@@ -106,7 +111,8 @@ class _Cells:
                 elif any(row):  # a blank line is no row; spreadsheets leave lines of empty cells
                     self.rows[last + 1] = row
                     if len(row) != len(self.header):
-                        text = f"{len(row)} cells, but the header has {len(self.header)}"
+                        text = f"{len(row)} cells, but the header has {len(self.header)}: put a cell with "
+                        text += f"{SEPARATORS[separator]} in it into quotes, or add what is missing"
                         self.problems.append(Problem(path, last + 1, message=text))
                 last = skipped + reader.line_num
         except csv.Error:
@@ -177,7 +183,7 @@ def class_problems(
         text = f"has one class ({', '.join(classes)}): at least two are needed"
         problems.append(Problem(path, message=text))
     return problems + [
-        Problem(path, message=f"an empty class: no training row has the label {name!r}")
+        Problem(path, message=f"an empty class: no training row has the label {name!r}: add some")
         for name in classes
         if name not in trained
     ]

@@ -80,7 +80,9 @@ class Fitting:
             transform=transforms, part=world.of_each,
         )  # fmt: skip
         if world.size > 1 and (alone := train.alone()):
-            raise train.mistake(alone, message=f"is for whole batches, and there are {world.size} processes")
+            raise train.mistake(
+                alone, message=f"is for whole batches, and there are {world.size} processes: use one"
+            )
         fewest = min(self._fit.counts())
         if fewest < world.size:
             text = (

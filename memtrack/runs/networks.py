@@ -51,7 +51,9 @@ def chosen_precision(train: TrainParams, device: torch.device) -> TrainingPrecis
     if train.precision == "auto":
         return fastest_precision(device)
     if train.precision == "tf32" and device.type != "cuda":
-        raise train.mistake("precision", message=f"only NVIDIA's GPUs have tf32, and this is {device}")
+        raise train.mistake(
+            "precision", message=f"only NVIDIA's GPUs have tf32, and this is {device}: write auto or float32"
+        )
     return train.precision
 
 

@@ -224,7 +224,7 @@ def _read(chosen: Pretrainable, path: Path) -> dict[str, Tensor]:
         )
         raise chosen.mistake("weights", message=text) from None
     except (SafetensorError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        text = f"{path} is damaged, or no file of weights ({_first_line(error)})"
+        text = f"{path} is damaged, or no file of weights ({_first_line(error)}): copy or save it again"
         raise chosen.mistake("weights", message=text) from None
     state = _unwrapped(content)
     if state is None:

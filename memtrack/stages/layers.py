@@ -75,7 +75,7 @@ def main() -> None:
         )
     except ValueError as error:
         raise params.train.model.mistake(
-            message=f"the network {error}: stage layers cannot change it"
+            message=f"the network {error}: remove {name} from layers.variants"
         ) from None
     report.write(folder)
     write_json(report.metrics, folder / "metrics.json")

@@ -178,8 +178,8 @@ def test_lines_of_a_random_file(seed: int, newline: str) -> None:
 def test_all_duplicate_keys_are_named_with_both_lines() -> None:
     said = problem("a: 1\nb:\n  c: 1\n  d: 2\n  c: 3\na: 2\n")
     assert said.splitlines() == [
-        "file.yaml:5: b.c: given twice, first in line 3",
-        "file.yaml:6: a: given twice, first in line 1",
+        "file.yaml:5: b.c: given twice, first in line 3: remove one",
+        "file.yaml:6: a: given twice, first in line 1: remove one",
     ]
 
 

@@ -221,7 +221,7 @@ def test_the_next_class_is_the_partner(data: PreparedData) -> None:
         ),
         (
             {"kind": "confusion", "matrix": [[1, 0], [0, 1]]},
-            ["matrix: has 2 rows: the data set has 3 classes"],
+            ["matrix: has 2 rows: give one for each of the 3 classes"],
         ),
     ],
 )
@@ -266,11 +266,11 @@ def test_all_mistakes_of_a_confusion_matrix_are_listed_with_their_lines(data: Pr
     with pytest.raises(InputError) as caught:
         write_variant("noisy", variant(kind="confusion", labels="matrix.csv"), data)
     assert [str(problem).removeprefix("matrix.csv:").strip() for problem in caught.value.problems] == [
-        "1: the column 'dog' is not among the classes",
-        "1: has no column for the class 'cat'",
-        "2 rows are named 'ant': one is needed",
+        "1: the column 'dog' is not among the classes (ant, bee, cat): rename or remove it",
+        "1: has no column for the class 'cat': add it",
+        "2 rows are named 'ant': keep one",
         "2 rows are named 'bee': one is needed",
-        "the row 'dog' is not among the classes",
+        "the row 'dog' is not among the classes (ant, bee, cat): rename or remove it",
         "has no row for the class 'cat'",
         "line 3: sums to 1.5: the shares of a class should sum to 1",
         "line 5: bee: 'x' should be a number from 0 to 1",
@@ -473,7 +473,9 @@ def test_training_samples_without_a_label(data: PreparedData) -> None:
     write_people([(sample, "cat") for sample in ids if sample not in (ids[4], ids[40])])
     lacks, *said = problems(data)
     assert lacks.endswith("partial: people.csv lacks 2 of 46 training samples: true keeps their own labels")
-    assert said == [f"has no label for the training sample {sample!r}" for sample in (ids[4], ids[40])]
+    assert said == [
+        f"has no label for the training sample {sample!r}: add a row" for sample in (ids[4], ids[40])
+    ]
 
 
 def test_all_wrong_rows_are_listed_with_their_lines(data: PreparedData) -> None:
@@ -489,7 +491,7 @@ def test_all_wrong_rows_are_listed_with_their_lines(data: PreparedData) -> None:
         "line 5: '3' is not among the classes (ant, bee, cat)",
         "line 7: '' is not among the classes (ant, bee, cat); leave_out names a mark to leave samples out",
         "line 48: no sample has the id 'T0' (ids look like 't0')",
-        f"line 49: the id {ids[0]!r} appears twice",
+        f"line 49: the id {ids[0]!r} appears twice: remove one of the two rows",
     ]
 
 
@@ -580,9 +582,9 @@ def test_a_variant_of_fewer_samples_is_a_base_for_others(data: PreparedData) -> 
 def test_marks_that_cannot_be(data: PreparedData) -> None:
     write_people([(sample, "-") for sample in train_ids(data)])
     (said,) = problems(data, from_file(leave_out="-"))
-    assert said.endswith("leave_out: people.csv leaves no training sample")
+    assert said.endswith("leave_out: people.csv leaves out every training sample: give some a label")
     (said,) = problems(data, from_file(leave_out="cat"))
-    assert said.endswith("leave_out: 'cat' is the name of a class")
+    assert said.endswith("leave_out: 'cat' is the name of a class: choose another mark")
 
 
 def test_ids_as_they_are_copied_from_other_programs(data: PreparedData) -> None:

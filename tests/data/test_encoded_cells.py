@@ -130,9 +130,50 @@ def test_a_table_that_changes_is_another_data_set() -> None:
     table("raw/photos.parquet", image=[png(pixels) for pixels in NOISE[:10][::-1]], label=["a", "b"] * 5)
     with pytest.raises(InputError, match=r"photos.parquet: row 0: image: is not the image that was prepared"):
         PreparedData().images([first])
-    Path("raw/photos.parquet").unlink()
-    with pytest.raises(InputError, match="row 0: image: cannot be read: No such file"):
-        PreparedData().images([first])
+
+
+GONE = "cannot be read: No such file or directory"
+OTHER = "is damaged, or another table than it was: copy or save it again"
+CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "removed": (lambda path: path.unlink(), GONE),
+    "truncated": (lambda path: path.write_bytes(path.read_bytes()[:-9]), OTHER),
+    "shorter": (lambda path: pq.write_table(pq.read_table(path)[:0], path), OTHER),
+    "renamed column": (
+        lambda path: pq.write_table(pq.read_table(path).rename_columns(["picture", "label"]), path),
+        OTHER,
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_table_that_is_gone_or_damaged_is_one_sentence(change: str) -> None:
+    table("raw/a.parquet", label=["a", "b"] * 5)
+    table("raw/b.parquet", label=["a", "b"] * 5)
+    data, _ = prepared(parquet())
+    spoil, text = CHANGES[change]
+    spoil(Path("raw/b.parquet"))
+    where = data.samples["image"].tolist()
+    remedy = ". Stage prepare could read it: put it back, or run `dvc repro prepare`"
+    for look in (
+        lambda: data.images(where),
+        lambda: image_issues([data.images(where[:10])] * 2, data.encoded(where)),
+    ):
+        with pytest.raises(InputError) as caught:
+            look()
+        assert [str(problem) for problem in caught.value.problems] == [f"raw/b.parquet: {text}{remedy}"]
+
+
+def test_rows_with_the_same_fault_are_one_sentence() -> None:
+    table("raw/a.parquet", label=["a", "b"] * 15)
+    data, _ = prepared(parquet())
+    table("raw/a.parquet", image=[png(pixels) for pixels in NOISE[::-1]], label=["a", "b"] * 15)
+    with pytest.raises(InputError) as caught:
+        data.images(data.samples["image"].tolist())
+    rows = ", ".join(map(str, range(20)))
+    assert str(caught.value) == (
+        f"raw/a.parquet: rows {rows} and 10 more: image: is not the image that was prepared: "
+        "put it back, or run `dvc repro prepare`"
+    )
 
 
 @pytest.mark.parametrize(
@@ -203,7 +244,7 @@ def test_files_that_are_no_tables() -> None:
     Path("raw/t.parquet").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     assert "a pointer of git-lfs, not the table: run `git lfs pull`" in problems(parquet())[0]
     Path("raw/t.parquet").write_bytes(b"PAR1 and then nothing")
-    assert "t.parquet: cannot be read as a Parquet file: " in problems(parquet())[0]
+    assert "t.parquet: is damaged, or no Parquet file: copy or save it again" in problems(parquet())[0]
 
 
 @pytest.mark.parametrize(
@@ -251,7 +292,7 @@ def test_shards_with_other_names_of_classes() -> None:
     table("raw/train/0000.parquet", label=[0, 1], metadata=NAMES)
     table("raw/train/0001.parquet", label=[0, 1])
     (said,) = problems(parquet())
-    assert said.endswith("0000.parquet: none in place of cat, dog, emu")
+    assert "0000.parquet: none in place of cat, dog, emu. Save all tables with one ClassLabel, " in said
 
 
 def test_broken_images_are_listed_or_left_out() -> None:
@@ -277,7 +318,7 @@ def test_broken_images_are_listed_or_left_out() -> None:
         (lambda: Path("raw/state.json").unlink(), "has no dataset_dict.json and no state.json"),
         (lambda: Path("raw/state.json").write_text("{}"), "state.json: has no list '_data_files'"),
         (lambda: Path("raw/data-00000-of-00001.arrow").unlink(), "00001.arrow: no such file, but"),
-        (lambda: next(Path("raw").glob("*.arrow")).write_bytes(b"x" * 99), "cannot be read as an Arrow file"),
+        (lambda: next(Path("raw").glob("*.arrow")).write_bytes(b"x" * 99), "damaged, or no Arrow file of"),
         (lambda: Path(".dvcignore").write_text("*.arrow\n"), "DVC does not watch it"),
     ],
 )  # fmt: skip

@@ -574,7 +574,9 @@ def test_a_class_of_which_every_image_is_broken(picture: Picture) -> None:
         picture(f"photos/cow/{i}.png", seed=i)
     Path("photos/dog").mkdir()
     Path("photos/dog/1.png").write_bytes(b"no image")
-    assert problems(folder(on_error="skip")) == ["photos: no usable training image of class 'dog'"]
+    assert problems(folder(on_error="skip")) == [
+        "photos: no usable training image is left of the class 'dog': mend or add some, or remove the class"
+    ]
 
 
 def test_a_class_of_one_image_cannot_be_split(picture: Picture) -> None:
@@ -767,7 +769,9 @@ def test_no_test_image_is_left(picture: Picture) -> None:
         path.parent.mkdir(parents=True)
         path.write_bytes(b"no image")
     params = folder(train="train", test="test", on_error="skip")
-    assert problems(params) == ["photos: no usable test image: all of them are broken (data.on_error: skip)"]
+    assert problems(params) == [
+        "photos: no usable test image: all are broken and left out (data.on_error: skip): mend or add some"
+    ]
 
 
 @pytest.mark.usefixtures("photos")

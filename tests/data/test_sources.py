@@ -259,7 +259,7 @@ def test_all_that_is_wrong_with_the_folders(picture: Picture) -> None:
         f"or write /photos/{name} into {Path.cwd()}/.dvcignore"
         for side, name in (("train", "train/bird"), ("test", "test/dog"))
     ] + [
-        "photos/test/cow: this class is not in the training folder",
+        "photos/test/cow: this class has no folder for training: add one, or move it away",
     ]
 
 
@@ -282,8 +282,12 @@ def test_missing_folders() -> None:
     Path("photos").mkdir()
     said = problems(folder(train="here", test="there"))
     assert len(said) == 2
-    assert said[0].endswith("photos/here: no such folder (see data.root and data.train or data.test)")
-    assert said[1].endswith("photos/there: no such folder (see data.root and data.train or data.test)")
+    assert said[0].endswith(
+        "photos/here: no such folder: name the folder of the class folders in data.train and data.test"
+    )
+    assert said[1].endswith(
+        "photos/there: no such folder: name the folder of the class folders in data.train and data.test"
+    )
 
 
 @pytest.mark.parametrize("file", [None, "beside.png", "cat/text.txt"])
@@ -414,7 +418,7 @@ def test_links_that_lead_nowhere_or_in_circles(classes: list[str]) -> None:
     Path("photos/cat/lost.png").symlink_to("nowhere.png")
     Path("photos/dog/round").symlink_to("round")
     lost, circle = problems(folder())
-    assert lost == "photos/cat/lost.png: is a link that leads nowhere"
+    assert lost == "photos/cat/lost.png: is a link that leads nowhere: remove it, or mend it"
     assert circle.startswith("photos/dog/round: ")
 
 
@@ -449,7 +453,9 @@ def test_folders_that_cannot_be_read(where: str, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(os, "scandir", guarded)
     for params in (folder(), table()):
-        assert problems(params) == [f"{closed}: cannot be read: Permission denied"]
+        assert problems(params) == [
+            f"{closed}: cannot be read: Permission denied: allow reading it (chmod), or move it away"
+        ]
 
 
 @pytest.mark.usefixtures("classes")
@@ -635,7 +641,7 @@ class TestBothFormats:
 
     def test_no_rows(self, name: str) -> None:
         write_table([], name=name)
-        assert problems(table(table=name)) == [f"photos/{name}: has no rows"]
+        assert problems(table(table=name)) == [f"photos/{name}: has no rows: add one for each image"]
 
     def test_no_file(self, name: str) -> None:
         assert problems(table(table=name))[0].endswith(f"photos/{name}: no such file")
@@ -651,7 +657,7 @@ class TestBothFormats:
         ]
         write_table(rows, name=name)
         wanted = [  # 0-based row and what must be said of it
-            (2, "cats/1.png is already in {}"),
+            (2, "cats/1.png is already in {}: remove one of the rows"),
             (3, "no such image: photos/dogs/9.png"),
             (4, "../dogs/1.png is outside of data.root (photos)"),
             (4, "label 'cow' is not among the classes: cat, dog"),
@@ -681,7 +687,7 @@ def test_the_line_numbers_are_those_of_the_file() -> None:
 def test_the_same_path_spelled_twice() -> None:
     write_table([*ROWS, ("./cats//1.png", "cat", "train")])
     (said,) = problems(table())
-    assert said.endswith("line 6: cats/1.png is already in line 2")
+    assert said.endswith("line 6: cats/1.png is already in line 2: remove one of the rows")
 
 
 @pytest.mark.usefixtures("photos")
@@ -750,8 +756,8 @@ def test_classes_without_a_training_row() -> None:
     write_table([*ROWS[:3], ("cats/2.png", "cow", "test")])
     said = problems(table(split_column="split", classes=["cat", "dog", "cow", "ant"]))
     assert said == [
-        "photos/labels.csv: an empty class: no training row has the label 'cow'",
-        "photos/labels.csv: an empty class: no training row has the label 'ant'",
+        "photos/labels.csv: an empty class: no training row has the label 'cow': add some",
+        "photos/labels.csv: an empty class: no training row has the label 'ant': add some",
     ]
 
 
@@ -772,7 +778,9 @@ def test_rows_that_dvc_does_not_see(picture: Picture) -> None:
     write_table([*ROWS, ("birds/1.png", "cat", "train"), (".hidden/1.png", "cat", "train")])
     link, ignored = sorted(problems(table()))
     assert link.startswith("photos/birds: is a link to ")
-    assert ignored == "photos/dogs/2.png: named in .dvcignore: DVC does not watch it"
+    assert ignored.startswith(
+        "photos/dogs/2.png: named in .dvcignore: DVC does not watch it: remove its line "
+    )
 
 
 @pytest.mark.usefixtures("photos")
@@ -794,7 +802,7 @@ def test_one_class_alone() -> None:
             "path,label\na,é\n".encode("latin-1"),
             ":2: byte 0xe9 does not fit the encoding UTF-8: save the table as CSV in UTF-8",
         ),
-        ("labels.parquet", b"not Parquet", ": cannot be read as a table: "),
+        ("labels.parquet", b"not Parquet", ": is damaged, or no Parquet file: copy or save it again"),
     ],
 )
 def test_files_that_are_no_tables(name: str, content: bytes, expected: str) -> None:

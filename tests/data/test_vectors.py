@@ -228,7 +228,11 @@ WRONG = {
     "regression": (np.zeros((2, 8, 8), np.uint8), np.array([0.5, 1]), "regression is not supported"),
     "too few": (np.zeros((2, 8, 8), np.uint8), np.arange(3), "expected a label for each of 2 samples"),
     "one class": (np.zeros((2, 8, 8), np.uint8), np.zeros(2), "there is one class (0): two are needed"),
-    "missing labels": (np.zeros((2, 8, 8), np.uint8), np.array([0, np.nan]), "the label of row 1 is missing"),
+    "missing labels": (
+        np.zeros((2, 8, 8), np.uint8),
+        np.array([0, np.nan]),
+        "row 1 has no label: give it one",
+    ),
     "huge labels": (np.zeros((2, 8, 8), np.uint8), np.array([0, 1e20]), "labels beyond 2^53 are not exact"),
     "bytes": (np.zeros((2, 8, 8), np.uint8), np.array([b"\xff", b"\xfe"]), "bytes that are no UTF-8"),
     "huge": (np.array([[1e300], [1.0]]), np.arange(2), "images: has values beyond 1e+100"),

@@ -121,9 +121,10 @@ def _samples(array: NDArray[Any], where: Problem) -> NDArray[Any]:
     if array.ndim == 2 and array.dtype.kind in "fiu":
         if not np.isfinite(array).all():
             row = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
-            raise InputError([Problem(where.path, message=f"{where.message}: row {row} is not finite")])
+            text = f"{where.message}: row {row} is not finite: fill it, or leave it out"
+            raise InputError([Problem(where.path, message=text)])
         if np.abs(array).max(initial=0) > LARGEST:
-            text = f"{where.message}: has values beyond {LARGEST:g}, which cannot be scaled"
+            text = f"{where.message}: has values beyond {LARGEST:g}, which no scale fits: leave such rows out"
             raise InputError([Problem(where.path, message=text)])
         return array
     if array.ndim not in (3, 4) or 0 in array.shape:
@@ -166,12 +167,12 @@ def _labels(array: NDArray[Any], where: Problem, count: int) -> list[str]:
         )
         raise InputError([Problem(where.path, message=text)])
     if array.ndim != 1 or len(array) != count:
-        raise InputError(
-            [Problem(where.path, message=f"{what}: expected a label for each of {count} samples")]
-        )
+        text = f"{what}: expected a label for each of {count} samples, ({count},)"
+        raise InputError([Problem(where.path, message=text)])
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         row = int(np.flatnonzero(~np.isfinite(array))[0])
-        raise InputError([Problem(where.path, message=f"{what}: the label of row {row} is missing")])
+        text = f"{what}: row {row} has no label: give it one, or leave the row out"
+        raise InputError([Problem(where.path, message=text)])
     if array.dtype.kind == "f" and np.abs(array).max(initial=0) > 2**53:
         raise InputError(
             [Problem(where.path, message=f"{what}: labels beyond 2^53 are not exact: use integers")]

@@ -27,7 +27,7 @@ def collect(params: Features) -> Collected:
     columns = list(params.columns or [name for name in table.columns if name not in others])
     required_columns(table, columns, found.path)
     if not columns:
-        raise InputError([Problem(found.path, message="has no columns of features")])
+        raise InputError([Problem(found.path, message="has no columns of features: add some")])
     vectors = np.empty((len(table), len(columns)))
     problems: list[Problem] = []
     for number, name in enumerate(columns):

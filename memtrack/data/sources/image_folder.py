@@ -34,7 +34,10 @@ def collect(params: ImageFolder) -> Collected:
     found = scan(root, folders.values())
     _refuse_links(root, found, list(folders.values()))
     problems = [
-        Problem(root / folder, message="no such folder (see data.root and data.train or data.test)")
+        Problem(
+            root / folder,
+            message="no such folder: name the folder of the class folders in data.train and data.test",
+        )
         for folder in folders.values()
         if folder.parts and folder not in found.folders
     ]
@@ -77,7 +80,10 @@ def collect(params: ImageFolder) -> Collected:
             text += f" (for the classes below it, write `train: {folders['train'] / next(iter(train))}`)"
         problems.append(Problem(root / folders["train"], message=text))
     problems += [
-        Problem(root / folders["test"] / name, message="this class is not in the training folder")
+        Problem(
+            root / folders["test"] / name,
+            message="this class has no folder for training: add one, or move it away",
+        )
         for name in sorted(set(test) - set(train))
         if train
     ]

@@ -27,7 +27,7 @@ def collect(params: Parquet) -> Collected:
         if not (root / params.file).is_file():
             raise params.mistake("file", message=f"no such file: {root / params.file}")
     if not paths:
-        raise params.mistake("root", message=f"there is no .parquet file below {root}")
+        raise params.mistake("root", message=f"there is no .parquet file below {root}: give their folder")
     refuse_paths(root, paths, found)
     left_out = dict(found.left_out)
     if params.file is not None and (others := [path for path in found.tables if path not in paths]):

@@ -19,9 +19,11 @@ from memtrack.data.sources.collected import Collected, LeftOut
 from memtrack.data.sources.scan import check_root, refuse_paths, scan
 from memtrack.data.sources.shards import class_names, names_problem
 from memtrack.data.sources.split_names import LACKING, chosen, lacking, split_of_table
-from memtrack.data.tables import CSV, PARQUET, class_problems, read_table, required_columns, row_name
+from memtrack.data.tables import CSV, NO_LABEL, PARQUET, class_problems, read_table, required_columns, row_name
 
 SPLITS = ("train", "test")
+NO_ID = "has no id: give it one, or remove data.id_column to take the numbers of the rows"
+_HELP = {"train": "add some", "test": "add some, or remove data.split_column to hold out a share"}
 
 
 @dataclass
@@ -89,7 +91,7 @@ def read_rows(params: Rows, columns: list[str]) -> Samples:
         found.splits = [
             side for side, part in zip(taken.values(), parts.values(), strict=True) for _ in range(len(part))
         ]
-    problems += [] if len(cells) else [Problem(path, message="has no rows")]
+    problems += [] if len(cells) else [Problem(path, message="has no rows: add one for each sample")]
     problems += [*_wrong_ids(found), *_wrong_splits(found)] if not problems else []
     if problems:
         raise InputError(problems)
@@ -107,7 +109,7 @@ def _tables(params: Rows, root: Path) -> tuple[dict[str, str], LeftOut]:
         return {params.table: "train"}, {}
     found = scan(root, tables=(*CSV, PARQUET))
     if not found.tables:
-        raise params.mistake("root", message=f"there is no .csv, .tsv or .parquet file below {root}")
+        raise params.mistake("root", message=f"there is no .csv, .tsv or .parquet file below {root}: give their folder")
     refuse_paths(root, found.tables, found)
     if params.split_column is not None:
         return dict.fromkeys(found.tables, "train"), {}
@@ -123,11 +125,11 @@ def _wrong_ids(found: Samples) -> list[Problem]:
     problems = []
     for row, sample in enumerate(found.cells[found.params.id_column]):
         if not sample:
-            problems.append(found.problem(row, "has no id"))
+            problems.append(found.problem(row, NO_ID))
         elif sample in seen:
             path, number = found.places[seen[sample]]
             where = row_name(path, number) + ("" if path == found.places[row][0] else f" of {path}")
-            problems.append(found.problem(row, f"the id {sample!r} is already in {where}"))
+            problems.append(found.problem(row, f"the id {sample!r} is already in {where}: ids must differ"))
         seen.setdefault(sample, row)
     return problems
 
@@ -141,7 +143,10 @@ def _wrong_splits(found: Samples) -> list[Problem]:
         if split not in SPLITS
     ]
     lacks = [split for split in SPLITS if split not in found.splits]
-    return problems or [Problem(found.path, message=f"no row has the split {split!r}") for split in lacks]
+    text = "no row has the split {!r}: {}"
+    return problems or [
+        Problem(found.path, message=text.format(split, _HELP[split])) for split in lacks
+    ]
 
 
 def _named(labels: pd.Series, path: Path) -> tuple[pd.Series, list[Problem]]:
@@ -157,7 +162,7 @@ def _named(labels: pd.Series, path: Path) -> tuple[pd.Series, list[Problem]]:
     for row, label in zip(labels.index, labels, strict=True):
         if label not in known:
             text = f"{label!r} is not the number of a class: there are {len(names)}, from 0"
-            text = f"{row_name(path, row)}: {labels.name}: {text if label else 'the label is missing'}"
+            text = f"{row_name(path, row)}: {labels.name}: {text if label else NO_LABEL}"
             problems.append(Problem(path, message=text))
     return labels.map(known), problems
 

@@ -31,6 +31,7 @@ SYSTEM = re.compile(
 """Names of what is hidden, and of what operating systems, storage systems and programs put among files."""
 HIDDEN = "hidden, or made by an operating system or a program (.DS_Store, Thumbs.db, @eaDir, ...)"
 IGNORED = "named in .dvcignore: DVC does not watch it"
+NO_RIGHT = "allow reading it (chmod), or move it away"
 NO_FILES = "named pipes, sockets and devices: remove them, `dvc repro` fails on them or waits for ever"
 LINKED = "links to folders: DVC does not look behind them"
 LOOKED_AT = 3
@@ -71,7 +72,7 @@ def scan(root: Path, wanted: Collection[PurePosixPath] = (), *, tables: Collecti
             with os.scandir(root / folder) as entries:
                 here = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
-            problems.append(Problem(root / folder, message=f"cannot be read: {error.strerror}"))
+            problems.append(Problem(root / folder, message=f"cannot be read: {error.strerror}: {NO_RIGHT}"))
             continue
         for entry in here:
             path = f"{folder}/{entry.name}" if folder else entry.name
@@ -97,11 +98,13 @@ def scan(root: Path, wanted: Collection[PurePosixPath] = (), *, tables: Collecti
                     else:
                         (found.images if extension in extensions() else other[extension]).append(path)
                 elif is_link and not (root / path).exists():
-                    problems.append(Problem(root / path, message="is a link that leads nowhere"))
+                    problems.append(
+                        Problem(root / path, message="is a link that leads nowhere: remove it, or mend it")
+                    )
                 else:
                     found.left_out[NO_FILES].append(path)
             except OSError as error:
-                problems.append(Problem(root / path, message=f"cannot be read: {error.strerror}"))
+                problems.append(Problem(root / path, message=f"cannot be read: {error.strerror}: {NO_RIGHT}"))
     if problems:
         raise InputError(sorted(problems, key=str))
     for paths in (found.images, found.tables, found.linked, *found.left_out.values()):
@@ -120,7 +123,9 @@ def refuse_paths(root: Path, paths: Collection[str], found: Scan) -> None:
             if part in links:
                 problems[part] = link_problem(root / part)
             elif part in ignored:
-                problems[part] = Problem(root / part, message=IGNORED)
+                problems[part] = Problem(
+                    root / part, message=f"{IGNORED}: remove its line there, or leave it out"
+                )
     if problems:
         raise InputError(list(problems.values()))
 

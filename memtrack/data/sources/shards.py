@@ -19,7 +19,7 @@ from memtrack.data.decoding import is_lfs_pointer
 from memtrack.data.sources.arrays import in_order
 from memtrack.data.sources.collected import Collected, LeftOut
 from memtrack.data.sources.split_names import chosen
-from memtrack.data.tables import class_problems
+from memtrack.data.tables import NO_LABEL, class_problems
 
 METADATA = b"huggingface"
 """The entry of a schema in which Hugging Face's datasets describes the columns."""
@@ -61,12 +61,15 @@ def collect_shards(
     if len(named) > 1:
         (some, first), (others_named, other), *_ = named.items()
         text = f"the column {params.label_column!r} has other names of classes than in {first}: "
-        text += f"{_listed(others_named)} in place of {_listed(some)}"
+        text += (
+            f"{_listed(others_named)} in place of {_listed(some)}. Save all tables with one ClassLabel, or "
+        )
+        text += "leave one out"
         problems.append(Problem(other, message=text))
     if problems:
         raise InputError(problems)
     if not labels:
-        raise InputError([Problem(root, message="the tables have no rows")])
+        raise InputError([Problem(root, message="the tables have no rows: give others")])
     if params.test is not None and "test" not in sides:
         text = f"the tables of the split {params.test!r} have no rows"
         raise params.mistake("test", message=f"{text}: remove this key to hold out a share")
@@ -105,7 +108,11 @@ class _Rows:
         for name in columns:
             if there.count(name) != 1:
                 text = f"no column {name!r}{nearest(name, there)} (there are: {', '.join(there)})"
-                text = text if name not in there else f"{there.count(name)} columns are named {name!r}"
+                text = (
+                    text
+                    if name not in there
+                    else f"{there.count(name)} columns are named {name!r}: rename all but one"
+                )
                 self.problems.append(Problem(path, message=text))
         if self.problems:
             return
@@ -141,13 +148,16 @@ class _Rows:
                 self.ids.append(str(cell) if usable else "")
                 if not usable:
                     missing = cell is None or cell != cell or cell == "" or str(cell).isspace()
-                    text = "the id is missing" if missing else "the id should be text or a whole number"
+                    text = (
+                        "the id is missing: give it one, or remove data.id_column to take the numbers of rows"
+                    )
+                    text = text if missing else "the id should be text or a whole number"
                     self._wrong(self._params.id_column, text, row)
 
     def _name(self, cell: Any) -> tuple[str, str]:
         """The class of a cell, and what is wrong with the cell."""
         if cell is None or cell == "" or cell != cell:
-            return "", "the label is missing"
+            return "", NO_LABEL
         if isinstance(cell, float) and not cell.is_integer():
             return "", f"{cell} is no whole number: {NO_CLASS}"
         if not self.names or isinstance(cell, str):
@@ -156,7 +166,7 @@ class _Rows:
         if 0 <= number < len(self.names):
             return self.names[number], ""
         if number == -1:
-            return "", "the label is missing (-1)"
+            return "", f"{NO_LABEL} (-1 stands for none)"
         return "", f"{number} is not the number of a class: there are {len(self.names)}, from 0"
 
 
@@ -172,9 +182,10 @@ def open_shard(path: Path) -> Shard:
 
 
 def _unreadable(path: Path, error: Exception) -> Problem:
-    why = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
-    kind = "an Arrow file of datasets" if path.suffix == ".arrow" else "a Parquet file"
-    return Problem(path, message=f"cannot be read as {kind}: {why}")
+    if why := getattr(error, "strerror", None):
+        return Problem(path, message=f"cannot be read: {why}")
+    kind = "Arrow file of datasets" if path.suffix == ".arrow" else "Parquet file"
+    return Problem(path, message=f"is damaged, or no {kind}: copy or save it again")
 
 
 def class_names(schema: pa.Schema, column: str) -> tuple[str, ...]:
@@ -229,9 +240,8 @@ def _same_ids(params: Cells, root: Path, ids: Sequence[str], encoded: Sequence[s
         if first.setdefault(sample, where) != where:
             path, _, row = where.rpartition("#")
             other, _, other_row = first[sample].rpartition("#")
-            text = (
-                f"row {row}: {params.id_column}: the id {sample!r} is already in row {other_row} of {other}"
-            )
+            text = f"the id {sample!r} is already in row {other_row} of {other}: ids must differ"
+            text = f"row {row}: {params.id_column}: {text}"
             problems.append(Problem(root / path, message=text))
     return problems
 

@@ -9,8 +9,8 @@ import pandas as pd
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.paths import input_path, project_root
 from memtrack.config.sections.data import Table
-from memtrack.data.sources.collected import Collected
 from memtrack.data.class_names import names_of_labels
+from memtrack.data.sources.collected import Collected
 from memtrack.data.tables import class_problems, composed, read_table, required_columns, row_name, spellings
 
 
@@ -30,7 +30,7 @@ def collect(params: Table) -> Collected:
     classes = params.classes or tuple(sorted(set(labels) - {""}))
     problems = _row_problems(path, root, table.index.tolist(), ids, labels, splits, classes)
     if not ids:
-        raise InputError([*problems, Problem(path, message="has no rows")])
+        raise InputError([*problems, Problem(path, message="has no rows: add one for each image")])
     if splits is not None and "test" not in splits:
         text = "no row has the split 'test': add some, or remove data.split_column to hold out a share"
         problems.append(Problem(path, message=text))
@@ -112,7 +112,7 @@ def _row_problems(
     for row, sample, label, split in zip(rows, ids, labels, splits or ["train"] * len(ids), strict=True):
         found = []
         if sample in first:
-            found.append(f"{sample} is already in {row_name(path, first[sample])}")
+            found.append(f"{sample} is already in {row_name(path, first[sample])}: remove one of the rows")
         first.setdefault(sample, row)
         if PurePosixPath(sample).is_absolute() or ".." in PurePosixPath(sample).parts:
             found.append(f"{sample} is outside of data.root ({root})")

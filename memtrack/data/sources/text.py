@@ -39,7 +39,7 @@ def _directions(params: Text, found: Samples, texts: list[str]) -> NDArray[np.fl
     try:
         weights = TfidfVectorizer(sublinear_tf=True).fit_transform(texts)
     except ValueError:
-        text = f"the column {params.text_column!r} holds no words"
+        text = f"the column {params.text_column!r} holds no words: name another in data.text_column"
         raise InputError([Problem(found.path, message=text)]) from None
     _refuse_empty(found, weights.getnnz(axis=1))
     most = min(weights.shape) - 1
@@ -59,7 +59,8 @@ def possible_dimensions(texts: Sequence[str]) -> int:
 
 def _refuse_empty(found: Samples, words: Sequence[int]) -> None:
     """`InputError` for the texts of which `words` is 0."""
-    problems = [found.problem(row, "the text has no words") for row, count in enumerate(words) if not count]
+    text = "the text has no words: write some, or leave the row out"
+    problems = [found.problem(row, text) for row, count in enumerate(words) if not count]
     if problems:
         raise InputError(problems)
 
@@ -74,7 +75,9 @@ def _embeddings(params: Text, texts: list[str]) -> NDArray[np.floating[Any]]:
             print(f"{cut} texts are longer than the {longest} tokens that {params.model} reads, and are cut")
     vectors: NDArray[np.floating[Any]] = model.encode(texts, show_progress_bar=False, convert_to_numpy=True)
     if not np.isfinite(vectors).all():
-        raise params.mistake("model", message=f"{params.model} gives vectors that are not finite")
+        raise params.mistake(
+            "model", message=f"{params.model} gives vectors that are not finite: choose another"
+        )
     return vectors
 
 
