@@ -269,7 +269,7 @@ def test_all_mistakes_of_a_confusion_matrix_are_listed_with_their_lines(data: Pr
         "1: the column 'dog' is not among the classes (ant, bee, cat): rename or remove it",
         "1: has no column for the class 'cat': add it",
         "2 rows are named 'ant': keep one",
-        "2 rows are named 'bee': one is needed",
+        "2 rows are named 'bee': keep one",
         "the row 'dog' is not among the classes (ant, bee, cat): rename or remove it",
         "has no row for the class 'cat'",
         "line 3: sums to 1.5: the shares of a class should sum to 1",
