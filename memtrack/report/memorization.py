@@ -73,6 +73,7 @@ class MemorizationReport:
         numbers = {
             "attack_auroc": attack.auroc,
             "attack_true_positives": attack.true_positives,
+            "side": attack.side,
             "spearman": float(agreement),
             "auroc": auroc(wrong, attack.lira) if told else np.nan,
         }

@@ -271,7 +271,7 @@ def test_all_mistakes_of_a_confusion_matrix_are_listed_with_their_lines(data: Pr
         "2 rows are named 'ant': keep one",
         "2 rows are named 'bee': keep one",
         "the row 'dog' is not among the classes (ant, bee, cat): rename or remove it",
-        "has no row for the class 'cat'",
+        "has no row for the class 'cat': add it",
         "line 3: sums to 1.5: the shares of a class should sum to 1",
         "line 5: bee: 'x' should be a number from 0 to 1",
         "line 6: ant: '-1' should be a number from 0 to 1",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from memtrack.report.memorization_metrics import PrivacyMetrics
 from memtrack.report.metrics import SuspectsMetrics
 
 
@@ -15,3 +16,13 @@ def test_numbers_that_a_weak_network_made_up_are_doubted(recovered: float | None
     first, *more = numbers.in_words()
     assert first.startswith("about 9 labels are wrong [8, 10]")
     assert [text[:38] for text in more] == ["the right label is suggested for 64% o"] * doubtful
+
+
+@pytest.mark.parametrize(("auroc", "side"), [(0.62, 6.0), (0.42, 1.5), (None, 0.9)])
+def test_an_attack_by_few_networks_is_doubted(auroc: float | None, side: float) -> None:
+    found = 0.01 if auroc is not None else None
+    said = PrivacyMetrics(
+        attack_auroc=auroc, attack_true_positives=found, side=side, spearman=None, auroc=None
+    ).in_words()
+    assert ("raise memorization.models" in said) == (side < 6)
+    assert (f"AUROC {auroc}" in said) == (auroc is not None)

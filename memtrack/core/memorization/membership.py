@@ -81,11 +81,14 @@ class Attack:
         lira: the privacy score of each sample, (N,).
         auroc: of the ratios of the networks that are attacked, for telling members from others.
         true_positives: the share of members that is found with `FALSE_POSITIVES` false alarms.
+        side: the number of networks that were trained on a sample, or of those that were not, whichever is
+            smaller, on average over the samples.
     """
 
     lira: Values
     auroc: float
     true_positives: float
+    side: float
 
     @classmethod
     def of(cls, members: Flags, confidences: LogOdds) -> Attack:
@@ -95,7 +98,8 @@ class Attack:
         known = ~np.isnan(some)
         told = inside[known].any() and not inside[known].all()
         area = float(roc_auc_score(inside[known], some[known])) if told else float("nan")
-        return cls(lira(members, ratios), area, true_positives(inside, some, FALSE_POSITIVES))
+        side = float(min(members.sum(axis=0).mean(), (~members).sum(axis=0).mean()))
+        return cls(lira(members, ratios), area, true_positives(inside, some, FALSE_POSITIVES), side)
 
 
 def true_positives(members: Flags, ratios: LogOdds, false_positives: float) -> float:

@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from memtrack.core.memorization import membership
 from memtrack.core.memorization.membership import Attack, likelihood_ratios, lira, log_odds, true_positives
+from memtrack.report.memorization_metrics import TOO_FEW
 
 
 def drawn(networks: int, samples: int, share: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
@@ -63,6 +64,8 @@ def test_ratios_are_those_of_normal_distributions(
     some = slice(membership.TARGETS)
     assert attack.auroc == pytest.approx(roc_auc_score(members[some].ravel(), expected[some].ravel()))
     assert attack.lira.tolist() == pytest.approx(scores, abs=1e-4)
+    trained = members.sum() / 7
+    assert attack.side == pytest.approx(min(trained, networks - trained))
 
 
 def test_a_sample_without_networks_on_a_side_has_no_score() -> None:
@@ -95,3 +98,17 @@ def test_log_odds_are_those_of_the_probability() -> None:
     expected = -np.logaddexp(-200.0, -199.0)
     assert log_odds(sure, torch.tensor([0])).item() == pytest.approx(expected)
     assert np.float32(expit(expected)) == 1
+
+
+@pytest.mark.parametrize("share", [0.5, 0.7, 0.9])
+def test_enough_networks_give_no_attack_on_noise(share: float) -> None:
+    draw = np.random.default_rng(0)
+    networks = int(np.ceil(TOO_FEW / (1 - share) - 1e-9))
+
+    def area(count: int) -> float:
+        members = np.stack([draw.permutation(300) < share * 300 for _ in range(count)])
+        phi = draw.normal(size=(count, 300)) + 2 * draw.normal(size=300)
+        return Attack.of(members, phi.astype(np.float32)).auroc
+
+    assert np.mean([area(networks) for _ in range(20)]) == pytest.approx(0.5, abs=0.01)
+    assert np.mean([area(-(-networks // 3)) for _ in range(20)]) < 0.485
