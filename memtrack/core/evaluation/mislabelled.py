@@ -25,6 +25,8 @@ Flags = NDArray[np.bool_]
 FOLDS, PENALTY = 5, 0.1
 """Cross-fitting, and the inverse strength of the penalty (`C` of scikit-learn) on the weights."""
 RESAMPLES, LEVEL = 50, 0.95
+LARGEST = 1 - 1e-9
+"""The largest share whose likelihood is computed: at 1 it may be 0."""
 CUT = 0.5
 """Samples with a higher probability are taken to be mislabelled: more right than wrong calls are expected."""
 
@@ -88,7 +90,9 @@ def learned(features: Values, trainings: Sequence[FlippedTraining], *, seed: int
 
     The interval of the number of wrong labels covers 95% of the resamples of four such shares: those of the
     training with flips and of the plain one, whose networks are not the same, each calibrated with Platt's
-    targets and with 0 and 1.
+    targets and with 0 and 1. No resample of labels of which none looks wrong has a wrong one. So where the
+    interval begins at 0, it ends no earlier than where the likelihood of the share falls below 1/20 of the
+    largest one: at 3 / N if each label is surely right (the rule of three), later if the odds say less.
 
     Args:
         features: of the plain training, (N, K).
@@ -107,6 +111,9 @@ def learned(features: Values, trainings: Sequence[FlippedTraining], *, seed: int
     tails = (1 - LEVEL) / 2
     low, high = np.quantile(shares.mean(axis=0), [tails, 1 - tails], axis=0)
     count = len(features)
+    highest = float(high.max())
+    if low.min() == 0:
+        highest = max(highest, float(np.mean([learner.highest_share for learner in learners])))
     return Mislabelled(
         suspicion,
         probability,
@@ -115,7 +122,7 @@ def learned(features: Values, trainings: Sequence[FlippedTraining], *, seed: int
         aurocs=np.mean([learner.aurocs for learner in learners], axis=0),
         wrong=float(probability.sum()),
         low=min(float(low.min()) * count, float(probability.sum())),
-        high=max(float(high.max()) * count, float(probability.sum())),
+        high=max(highest * count, float(probability.sum())),
     )
 
 
@@ -131,6 +138,7 @@ class _Learner:
     Attributes:
         plain: the calibrated log-odds of the samples in the plain training, at equal numbers of flips and
             others, (N,). share: the share of wrong labels among the samples that were not flipped.
+            highest_share: the largest one that they and those in the plain training do not speak against.
     """
 
     def __init__(self, training: FlippedTraining, features: Values, seed: int) -> None:
@@ -157,6 +165,7 @@ class _Learner:
         calibrated = _Calibration(flags, folded)
         self.plain = calibrated(self._plain)
         self.share = _share(calibrated(self._scores))
+        self.highest_share = max(_highest_share(odds) for odds in (self.plain, calibrated(self._scores)))
 
     def shares(self, seed: int) -> list[list[float]]:
         """The four shares of wrong labels, for resamples of the samples."""
@@ -214,6 +223,20 @@ def _share(odds: Values) -> float:
     if slope(0) <= 0:
         return 0.0
     return 1.0 if slope(1) >= 0 else float(brentq(slope, 0, 1, xtol=1e-9))
+
+
+def _highest_share(odds: Values) -> float:
+    """The largest share of wrong labels whose likelihood, as in `_share`, is at least 1/20 of the largest."""
+    ratios = np.exp(np.clip(odds, -50, 50))
+
+    def support(share: float) -> float:
+        return float(np.log(1 - share + share * ratios).sum())
+
+    best = _share(odds)
+    least = support(best) + np.log(1 - LEVEL)
+    if support(LARGEST) >= least:
+        return 1.0
+    return float(brentq(lambda share: support(share) - least, min(best, LARGEST), LARGEST, xtol=1e-9))
 
 
 def _with_mean(odds: Values, share: float) -> Values:

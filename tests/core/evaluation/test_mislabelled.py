@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from memtrack.core.evaluation.mislabelled import FlippedTraining, Mislabelled, learned
+from memtrack.core.evaluation.mislabelled import FlippedTraining, Mislabelled, _highest_share, learned
 
 N, WRONG, APART = 4000, 0.15, 2.5
 
@@ -78,3 +78,27 @@ def test_too_few_to_learn_from(flips: int) -> None:
     training = FlippedTraining(np.zeros((100, 1)), flipped, np.ones(100, dtype=bool))
     with pytest.raises(ValueError, match="fewer than 5"):
         learned(np.zeros((100, 1)), [training])
+
+
+@pytest.mark.parametrize(("apart", "extra"), [(9.0, 0.5), (4.0, 12.0)])
+def test_labels_of_which_none_looks_wrong_may_still_be_wrong(apart: float, extra: float) -> None:
+    """The rule of three: 0 of N wrong fits a share of up to 3 / N."""
+    draw = np.random.default_rng(0)
+    flipped = np.arange(400) < 40
+    features = draw.normal(apart * flipped, 1)[:, None]
+    plain = draw.normal(0, 1, 400)[:, None]
+    found = learned(plain, [FlippedTraining(features, flipped, np.ones(400, dtype=bool))])
+    assert (found.wrong, found.low) == pytest.approx((0, 0), abs=1e-3)
+    assert 3 <= found.high <= 3 + extra
+
+
+def test_the_highest_share_is_that_of_the_likelihood() -> None:
+    odds = np.array([-3.0, -2.0, 0.5, 1.0, -4.0])
+    shares = np.linspace(0, 1, 200001)[1:-1]
+    support = np.log(1 - shares + shares * np.exp(odds)[:, None]).sum(axis=0)
+    fits = shares[support >= support.max() + np.log(0.05)]
+    assert _highest_share(odds) == pytest.approx(fits.max(), abs=1e-5)
+    assert _highest_share(np.full(100, -60.0)) == pytest.approx(
+        1 - 0.05 ** (1 / 100)
+    )  # Clopper and Pearson's
+    assert _highest_share(np.full(10, 60.0)) == 1
