@@ -156,14 +156,20 @@ class SuspectsMetrics(StrictModel):
             )
         if self.precision is not None and self.recall is not None:
             text += f" (in truth {self.precision:.0%} and {self.recall:.0%})"
-        if self.recovered is None or self.recovered >= RECOVERED:
+        if self.doubt is None:
             return [text]
-        return [
-            text,
+        text_of_doubt = f"{self.doubt}, and fewer labels may be wrong than that. A better network helps "
+        return [text, f"{text_of_doubt}(train for longer, or with pretrained weights)"]
+
+    @property
+    def doubt(self) -> str | None:
+        """Why the probabilities are doubtful; None if they are not."""
+        if self.recovered is None or self.recovered >= RECOVERED:
+            return None
+        return (
             f"the right label is suggested for {self.recovered:.0%} of the flipped ones only: the network "
-            "knows the classes badly, and fewer labels may be wrong than that. A better network helps "
-            "(train for longer, or with pretrained weights)",
-        ]
+            "knows the classes badly"
+        )
 
 
 class AveragedMetrics(StrictModel):

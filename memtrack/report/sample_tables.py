@@ -14,9 +14,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import csv as arrow_csv
 
+from memtrack.config.json_files import read_json
 from memtrack.data.manifest import KeptFolder
 from memtrack.data.tables import FORMULAS
 from memtrack.data.variants import VariantData
+from memtrack.report.metrics import SuspectsMetrics
 
 TEXT_COLUMNS = (
     "id",
@@ -88,7 +90,7 @@ AVERAGED = "averaged.csv"
 HALVES, PROBABILITIES, TURN_OVER = "halves.csv", "probabilities.npy", "turn_over.npy"
 LIRA = "lira"
 """The column of the privacy score in memorization.csv."""
-SUSPECTS = "suspects.csv"
+SUSPECTS, METRICS = "suspects.csv", "metrics.json"
 LEARNED = ("suspicion", "mislabelled", "suggested_probability")
 """The numbers in suspects.csv. suspicion: the larger, the more suspect. mislabelled: the probability that the
 given label is wrong. suggested_probability: that the suggested one is right."""
@@ -145,6 +147,13 @@ def read_averaged(
     return {name: table.numbers(name).astype(np.float64) for name in scores}
 
 
+def read_doubt(folder: Path, variant: VariantData) -> str | None:
+    """Why stage suspects doubts its probabilities, from metrics.json in `folder`; None if it does not. As
+    `read_suggestions`, which has read the rest."""
+    path = KeptFolder(folder, _suspects_remedy(variant)).file(METRICS)
+    return read_json(SuspectsMetrics, path).doubt
+
+
 def read_halves(folder: Path, variant: VariantData, made_from: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
     """What the networks of stage halves say, from `folder`: `holdout_loss`, `forgotten` and `probabilities`,
     see `memtrack.core.scores.halves.Halves`. It should be made from `made_from`, see `halves_causes`."""
@@ -167,7 +176,11 @@ def read_turn_over(folder: Path, variant: VariantData) -> NDArray[np.float64]:
 
 
 def _suspects(folder: Path, variant: VariantData, made_from: Mapping[str, Any]) -> _Table:
-    return _Table(folder, SUSPECTS, made_from, variant.ids, f"run `dvc repro suspects@{variant.name}`")
+    return _Table(folder, SUSPECTS, made_from, variant.ids, _suspects_remedy(variant))
+
+
+def _suspects_remedy(variant: VariantData) -> str:
+    return f"run `dvc repro suspects@{variant.name}`"
 
 
 def score_names(table: pd.DataFrame) -> list[str]:

@@ -12,7 +12,7 @@ from memtrack.data.manifest import write_manifest
 from memtrack.report import figures
 from memtrack.report.evaluation import names_of
 from memtrack.report.metrics import SuspectsMetrics
-from memtrack.report.sample_tables import SUSPECTS, write_csv
+from memtrack.report.sample_tables import METRICS, SUSPECTS, write_csv
 from memtrack.runs.causes import suspects_causes
 from memtrack.runs.suspects import Suspects
 
@@ -40,8 +40,12 @@ def write(suspects: Suspects, folder: Path) -> SuspectsMetrics:
     corrupted = variant.corrupted if variant.flags_known else None
     figures.probabilities(found.probability, corrupted, folder / PICTURE)
     metrics = _metrics(suspects)
-    write_json(metrics, folder / "metrics.json")
-    write_manifest(folder, suspects_causes(suspects.params, variant), {SUSPECTS: folder / SUSPECTS})
+    write_json(metrics, folder / METRICS)
+    write_manifest(
+        folder,
+        suspects_causes(suspects.params, variant),
+        {file: folder / file for file in (SUSPECTS, METRICS)},
+    )
     return metrics
 
 

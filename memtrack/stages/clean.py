@@ -27,11 +27,8 @@ from memtrack.data.cleaning import (
 from memtrack.data.decisions import Decision, read_decisions
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
-from memtrack.report.metrics import (
-    CleaningMetrics,
-    MendedMetrics,
-)
-from memtrack.report.sample_tables import TEST_TABLE, read_suggestions, read_table_of
+from memtrack.report.metrics import CleaningMetrics, MendedMetrics
+from memtrack.report.sample_tables import TEST_TABLE, read_doubt, read_suggestions, read_table_of
 from memtrack.runs.causes import evaluation_causes, suspects_causes
 from memtrack.stages import load_with_variant
 from memtrack.terminal.entry_point import entry_point
@@ -73,6 +70,14 @@ def _decisions(params: Params, variant: VariantData, tests: Mapping[str, str]) -
         return read_decisions(input_path(options.decisions), variant, tests)
     folder = SUSPECTS_RESULTS / variant.name
     probability, suggested = read_suggestions(folder, variant, suspects_causes(params, variant))
+    if (doubt := read_doubt(folder, variant)) is not None:
+        if options.doubtful == "refuse":
+            text = (
+                f"the probabilities of stage suspects are doubtful: {doubt}. Train a better network, decide "
+                "by hand (the page exports decisions.csv), or write `use` to take them all the same"
+            )
+            raise options.mistake("doubtful", message=text)
+        print(f"{variant.name}: the probabilities are doubtful, and used all the same: {doubt}")
     return decided_by_probability(variant, probability, suggested, options)
 
 

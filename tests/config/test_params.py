@@ -244,6 +244,7 @@ def test_what_a_file_says_is_what_is_loaded() -> None:
                     "decisions": "decisions/noisy.csv",
                     "above": 0.9,
                     "then": "remove",
+                    "doubtful": "use",
                     "ambiguous": "remove",
                     "weight": 0.2,
                     "seeds": [3, 4],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ import pytest
 from placed import placed
 
 from memtrack.config.errors import InputError
-from memtrack.config.sections.clean import Cleaning
+from memtrack.config.json_files import write_json
+from memtrack.config.sections.clean import Cleaning, CleanParams
 from memtrack.config.sections.data import Digits
 from memtrack.config.sections.variants import ConflictingDuplicates, FromFile, NoNoise, PixelNoise, Symmetric
 from memtrack.data.cleaning import (
@@ -27,11 +29,15 @@ from memtrack.data.cleaning import (
 )
 from memtrack.data.corruption import write_variant
 from memtrack.data.decisions import Decision, read_decisions
+from memtrack.data.manifest import write_manifest
 from memtrack.data.preparation import write_prepared
 from memtrack.data.prepared import PreparedData
 from memtrack.data.sources import Collected
 from memtrack.data.variants import VariantData
+from memtrack.report.metrics import SuspectsMetrics
+from memtrack.report.sample_tables import write_csv
 from memtrack.runs.benefit import label_sets
+from memtrack.stages import clean as stage
 
 CLASSES = ("ant", "bee", "=cat")
 FOLDER = Path("results/clean/noisy")
@@ -299,3 +305,43 @@ def test_only_some_samples(noisy: VariantData) -> None:
     assert some.causes != noisy.causes
     assert some.causes != noisy.only(rows, labels[::-1].copy()).causes
     assert len(noisy.ids) == 12
+
+
+@pytest.mark.parametrize("recovered", [0.74, 0.76, None])
+def test_doubtful_probabilities_are_refused(
+    recovered: float | None,
+    noisy: VariantData,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = Path("results/suspects/noisy")
+    folder.mkdir(parents=True)
+    table = pd.DataFrame({"id": noisy.ids, "mislabelled": 0.9 * noisy.corrupted})
+    table["suggested_label"] = [other(noisy, row) for row in range(len(noisy.ids))]
+    write_csv(table, folder / "suspects.csv")
+    numbers = SuspectsMetrics(wrong=3, wrong_low=1, wrong_high=5, called=3, recovered=recovered)
+    write_json(numbers, folder / "metrics.json")
+    write_manifest(folder, {}, {name: folder / name for name in ("suspects.csv", "metrics.json")})
+    monkeypatch.setattr(stage, "suspects_causes", lambda *_: {})
+
+    def decided(**keys: Any) -> dict[str, Decision]:
+        options = cleaning(decisions="results/suspects/noisy/suspects.csv", **keys)
+        params: Any = SimpleNamespace(clean=CleanParams(variants={"noisy": options}))
+        return stage._decisions(params, noisy, {})
+
+    wrong = {sample for sample, bad in zip(noisy.ids, noisy.corrupted, strict=True) if bad}
+    if recovered != 0.74:
+        assert decided().keys() == wrong
+        return
+    with pytest.raises(
+        InputError, match=r"suggested for 74% of the flipped .* or write `use` to take"
+    ) as caught:
+        decided()
+    assert caught.value.problems[0].loc[-1] == "doubtful"
+    assert decided(doubtful="use").keys() == wrong
+    assert "are doubtful, and used all the same" in capsys.readouterr().out
+    write_json(numbers.model_copy(update={"recovered": 0.9}), folder / "metrics.json")  # edited by hand
+    with pytest.raises(
+        InputError, match=r"metrics.json: is damaged or was changed: run `dvc repro suspects@noisy`"
+    ):
+        decided()

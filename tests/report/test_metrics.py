@@ -15,6 +15,7 @@ def test_numbers_that_a_weak_network_made_up_are_doubted(recovered: float | None
     )
     first, *more = numbers.in_words()
     assert first.startswith("about 9 labels are wrong [8, 10]")
+    assert (numbers.doubt is not None) == doubtful
     assert [text[:38] for text in more] == ["the right label is suggested for 64% o"] * doubtful
 
 

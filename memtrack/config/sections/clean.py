@@ -25,6 +25,11 @@ class Cleaning(Section):
         description="With suspects.csv: whether these samples get the suggested label, go, or stay with the "
         "probability that their label is right as their weight in the training loss.",
     )
+    doubtful: Literal["refuse", "use"] = Field(
+        "refuse",
+        description="With suspects.csv, where stage suspects calls its numbers doubtful: refuse stops and "
+        "says why; use takes them all the same.",
+    )
     ambiguous: Literal["keep", "remove", "weight"] = Field(
         "keep",
         description="With decisions: whether samples that a person calls ambiguous stay, go, or stay with "
