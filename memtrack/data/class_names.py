@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from memtrack.config.errors import InputError, Problem
-from memtrack.config.sections.data import Cells, DataParams, NamedByPeople, Rows, Table
+from memtrack.config.sections.data import Cells, DataParams, ImageFolder, NamedByPeople, Rows, Table
 from memtrack.data.sources.collected import Collected
+from memtrack.data.tables import composed
 
 MISSING = {"", "nan", "na", "n/a", "#n/a", "<na>", "null", "none", "nil", "nat", "?", "-"}
 """Labels that other programs write where there is none."""
@@ -56,7 +57,8 @@ def check_names(collected: Collected, params: DataParams) -> None:
     Raises:
         InputError: if a name has a line break or another control character; or, unless data.similar_classes
             is keep or data.classes lists the classes, if classes differ by case, blanks or Unicode form
-            alone, or if one in a table looks like a missing label.
+            alone, or if one that is no folder looks like a missing label; or if ids differ by outer blanks or
+            Unicode form alone.
     """
     root = Path(params.root)
     problems = [
@@ -67,14 +69,28 @@ def check_names(collected: Collected, params: DataParams) -> None:
     ]
     chosen = isinstance(params, Table) and params.classes is not None
     if isinstance(params, NamedByPeople) and params.similar_classes == "refuse" and not chosen:
-        for text in _mistakes(collected.labels, cells=isinstance(params, Table | Rows | Cells)):
+        for text in _mistakes(collected.labels, cells=not isinstance(params, ImageFolder)):
             problems += params.mistake("similar_classes", message=text).problems
+    if isinstance(params, Rows | Cells) and params.id_column is not None:
+        problems += [Problem(root, message=text) for text in _same_in_a_table(collected.ids)]
     if problems:
         raise InputError(problems)
 
 
+def _same_in_a_table(ids: Sequence[str]) -> Iterator[str]:
+    """Which ids a table of labels could confuse: other programs change blanks and Unicode forms."""
+    known: dict[str, str] = {}
+    for sample in ids:
+        other = known.setdefault(composed(sample).strip(), sample)
+        if other != sample:
+            yield (
+                f"the ids {other!a} and {sample!a} differ by outer blanks or Unicode form alone, which other "
+                "programs change: rename one, or remove data.id_column to take the numbers of the rows"
+            )
+
+
 def _mistakes(labels: list[str], *, cells: bool) -> list[str]:
-    """`cells`: the labels are the cells of a table, which may lack some; a folder always has a name."""
+    """`cells`: the labels are those of a table or an array, which may lack some; a folder has a name."""
     counts = Counter(labels)
     groups: dict[str, list[str]] = {}
     for name in sorted(counts):

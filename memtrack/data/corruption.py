@@ -93,6 +93,9 @@ def write_variant(name: str, params: VariantParams, data: PreparedData) -> Varia
             )
             copies = rows.iloc[uncopied[chosen]]
             copies = copies.assign(copy_of=copies["id"], id=copies["id"] + COPY)
+            if len(taken := copies["id"][copies["id"].isin(data.samples["id"])]):
+                text = f"a sample has the id {taken.iloc[0]!r} already, which a copy gets: rename it"
+                raise params.mistake(message=text)
             rows = pd.concat([rows, copies])
             clean = np.concatenate([clean, clean[uncopied[chosen]]])
             given = np.concatenate([given, labels])

@@ -33,6 +33,15 @@ LARGE = 100_000_000
 TEXT_LIMIT = 64 * 2**20
 """The longest text in a PNG file, in bytes. Pillow's own limit of 1 MiB refuses real photographs."""
 WHITE = (255, 255, 255)
+OTHER_FILES = {
+    b"<!doctype html": "it is a page of HTML: download the image itself",
+    b"<html": "it is a page of HTML: download the image itself",
+    b"<svg": "it is a drawing (SVG): save it as PNG",
+    b"<?xml": "it is XML, perhaps a drawing (SVG): save it as PNG",
+    b"%pdf": "it is a PDF: save its images as PNG",
+    b"pk\x03\x04": "it is a zip file: unpack it",
+}
+"""How other files begin that have the extension of an image, in small letters, and what to do."""
 DAMAGED = "is damaged, or another table than it was: copy or save it again"
 PHOTOMETRIC = 262
 """The TIFF tag that says whether 0 is black or white. Pillow heeds it for up to 8 bits."""
@@ -229,7 +238,7 @@ def _opened(where: Encoded, max_pixels: int | None) -> Iterator[Image.Image]:
         refused = _known_to_be_no_image(where)
         if refused is not None:
             raise RefusedImage(refused) from None
-        raise BrokenImage("no image, or none of a format that Pillow reads") from None
+        raise BrokenImage(_what_it_is(where)) from None
     except OSError as error:
         if error.errno not in (None, errno.EINVAL):  # EINVAL: a decoder was sent to a place that is not there
             raise
@@ -275,7 +284,19 @@ def _known_to_be_no_image(where: Encoded) -> str | None:
         start = file.read(12)
     if start[4:8] == b"ftyp" and start[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"hevc"):
         return "is a HEIC image: `pip install pillow-heif` lets Pillow read it"
+    if start == b"\0\0\0\x0cJXL \r\n\x87\n":
+        return "is a JPEG XL image: `pip install pillow-jxl-plugin` lets Pillow read it"
     return None
+
+
+def _what_it_is(where: Encoded) -> str:
+    """What a file is that Pillow takes for no image."""
+    with where.open("rb") if isinstance(where, Path) else _content(where) as file:
+        start = file.read(1000).lstrip(b"\xef\xbb\xbf \t\r\n")
+    if not start:
+        return "it is empty"
+    known = (text for begin, text in OTHER_FILES.items() if start[: len(begin)].lower() == begin)
+    return next(known, "no image, or none of a format that Pillow reads")
 
 
 def _several_frames(image: Image.Image) -> bool:

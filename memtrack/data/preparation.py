@@ -201,8 +201,8 @@ def _move(
     rows = samples.index[samples["split"] == source].to_numpy()
     counts = samples.loc[rows, "label"].value_counts()
     if counts.min() < 2:
-        text = f"the class {counts.idxmin()!r} has one image, and each side of the split needs one of it"
-        raise params.mistake(key, message=f"{text}: add images, or leave the class out")
+        text = f"the class {counts.idxmin()!r} has one sample, and each side of the split needs one of it"
+        raise params.mistake(key, message=f"{text}: add some, or leave the class out")
     try:
         _, moved = train_test_split(
             rows,

@@ -49,8 +49,12 @@ def read_table(path: Path) -> pd.DataFrame:
     Raises:
         InputError: if the table cannot be read, or a line has more or fewer cells than the header.
     """
+    if path.exists() and not path.is_file():  # to read a named pipe would take for ever
+        what = "a folder" if path.is_dir() else "a named pipe or a device"
+        raise InputError([Problem(path, message=f"is {what}: expected a .csv, .tsv or .parquet file")])
     try:
         if path.suffix.lower() == PARQUET:
+            _refuse_twice(path, pq.read_schema(path).names)
             table = pd.read_parquet(path, dtype_backend="numpy_nullable")  # otherwise 1 beside null is 1.0
             return table.reset_index(drop=True).map(_text)
         if path.suffix.lower() in CSV:
@@ -63,6 +67,15 @@ def read_table(path: Path) -> pd.DataFrame:
     except (ValueError, pa.ArrowException):
         raise InputError([Problem(path, message=DAMAGED)]) from None
     raise InputError([Problem(path, message="expected a .csv, .tsv or .parquet file")])
+
+
+def _refuse_twice(path: Path, names: Sequence[str]) -> None:
+    """pandas reads no Parquet file in which two columns have the same name."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        text = "{} columns are named {!r}: rename all but one"
+        problems = [Problem(path, message=text.format(names.count(name), name)) for name in twice]
+        raise InputError(problems)
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
@@ -112,7 +125,7 @@ class _Cells:
                     self.rows[last + 1] = row
                     if len(row) != len(self.header):
                         text = f"{len(row)} cells, but the header has {len(self.header)}: put a cell with "
-                        text += f"{SEPARATORS[separator]} in it into quotes, or add what is missing"
+                        text += f"{SEPARATORS[separator]} in it into quotes, or add or remove cells"
                         self.problems.append(Problem(path, last + 1, message=text))
                 last = skipped + reader.line_num
         except csv.Error:

@@ -20,6 +20,7 @@ from memtrack.config.sections.data import (
     HuggingFace,
     ImageFolder,
     Parquet,
+    Rows,
     Table,
     Text,
 )
@@ -40,7 +41,7 @@ def table(**more: Any) -> Table:
     return placed(Table(kind="table", root="photos", table="x.csv", **more))
 
 
-def said(found: Collected, params: Digits | ImageFolder | Table) -> list[str]:
+def said(found: Collected, params: Arrays | Digits | ImageFolder | Rows | Table) -> list[str]:
     with pytest.raises(InputError) as caught:
         check_names(found, params)
     return [str(problem) for problem in caught.value.problems]
@@ -68,6 +69,18 @@ def test_a_number_as_pandas_writes_it_beside_missing_ones() -> None:
     check_names(collected("1.0", "1.5", "2.0", "v1.0", "v1"), folder())
 
 
+@pytest.mark.parametrize(("one", "other"), [("caf\u00e9", "cafe\u0301"), ("q", "q "), ("q", "\u2003q")])
+def test_ids_that_a_table_could_confuse(one: str, other: str) -> None:
+    found = collected("cat", "dog", "dog", ids=[one, "r", other])
+    for params in (
+        Text(kind="text", root="raw", table="t.csv", id_column="id"),
+        Parquet(kind="parquet", root="raw", id_column="id"),
+    ):
+        (text,) = said(found, placed(params, "data"))
+        assert f"the ids {one!a} and {other!a} differ by outer blanks or Unicode form alone" in text
+    check_names(found, folder())  # files have such names
+
+
 def test_forms_of_unicode() -> None:
     (text,) = said(collected("caf\u00e9", "cafe\u0301", "cafe"), folder())
     assert text.count("(1)") == 2
@@ -79,6 +92,8 @@ def test_labels_that_look_missing(name: str) -> None:
     assert f"the class {name!r} (1 samples) looks like a missing label" in text
     check_names(collected("cat", name), table(similar_classes="keep"))
     check_names(collected("cat", name), folder())  # somebody has made that folder
+    (text,) = said(collected("cat", name), placed(Arrays(kind="arrays", root="raw"), "data"))
+    assert "looks like a missing label" in text
 
 
 def test_classes_that_differ() -> None:

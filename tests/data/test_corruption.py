@@ -88,6 +88,18 @@ def check_samples(name: str, data: PreparedData) -> None:
     assert table["clean_label"].tolist() == train["label"].tolist()
 
 
+def test_an_id_that_a_copy_would_get() -> None:
+    ids = ["a", "b", "a#copy", "b#copy"]
+    images = np.zeros((4, 1, 2, 2), dtype=np.uint8)
+    params = Digits(kind="digits", root="data/raw", test_share=0.5)
+    write_prepared(Collected(ids, list("uvuv"), ["train"] * 4, ("u", "v"), images), params, Path(PREPARED))
+    copies = placed(
+        ConflictingDuplicates(kind="conflicting_duplicates", labels=PREPARED, rate=0.9), "variants", "x"
+    )
+    with pytest.raises(InputError, match=r"variants.x: a sample has the id '[ab]#copy' already"):
+        write_variant("x", copies, PreparedData())
+
+
 # --- none and symmetric -------------------------------------------------------------------------
 
 

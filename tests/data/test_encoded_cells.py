@@ -223,6 +223,7 @@ FAULTS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "equal names": ({"label": [0, 1], "metadata": TWICE}, {}, "the schema has two classes with the name 'a'"),
     "no split": ({"label": [0, 1]}, {"test": "test"}, "data.test: no table has the split 'test'"),
     "empty": ({"label": [], "image": pa.array([], pa.binary())}, {}, "the tables have no rows"),
+    "forms": ({"label": [0, 1], "name": ["\u00e9", "e\u0301"]}, {"id_column": "name"}, "ids '\\xe9' and "),
     "no file": ({"label": [0, 1]}, {"file": "x.parquet"}, "data.file: no such file"),
 }  # fmt: skip
 
@@ -236,6 +237,13 @@ def test_tables_that_cannot_be_used(name: str) -> None:
     assert len(found) == (2 if name in ("no label", "odd ids") else 1)
     if name == "no file":
         assert said in str(place_problems(parquet(**more))[0])
+
+
+def test_a_folder_behind_a_link_is_not_left_out() -> None:
+    table("raw/t.parquet", label=[0, 1])
+    table("elsewhere/u.parquet", label=[0, 1])
+    Path("raw/more").symlink_to("../elsewhere")
+    assert "raw/more: is a link to ../elsewhere, and DVC does not look behind links" in problems(parquet())[0]
 
 
 def test_files_that_are_no_tables() -> None:
@@ -319,6 +327,11 @@ def test_broken_images_are_listed_or_left_out() -> None:
         (lambda: Path("raw/state.json").write_text("{}"), "state.json: has no list '_data_files'"),
         (lambda: Path("raw/data-00000-of-00001.arrow").unlink(), "00001.arrow: no such file, but"),
         (lambda: next(Path("raw").glob("*.arrow")).write_bytes(b"x" * 99), "damaged, or no Arrow file of"),
+        (
+            lambda: Path("raw/state.json").write_text('{"_data_files": [{"filename": "/etc/passwd"}]}'),
+            "state.json: names '/etc/passwd', which is no name of a file or folder beside it",
+        ),
+        (lambda: Path("raw/dataset_dict.json").write_text('{"splits": [1]}'), "dict.json: names 1, which is"),
         (lambda: Path(".dvcignore").write_text("*.arrow\n"), "DVC does not watch it"),
     ],
 )  # fmt: skip

@@ -24,7 +24,7 @@ from sklearn.datasets import load_digits
 from memtrack.config.errors import InputError
 from memtrack.config.sections.data import DataParams, Digits, ImageFolder, Table
 from memtrack.data import decoding, preparation
-from memtrack.data.decoding import RefusedImage, decode
+from memtrack.data.decoding import BrokenImage, RefusedImage, decode
 from memtrack.data.manifest import write_manifest
 from memtrack.data.preparation import write_prepared
 from memtrack.data.prepared import DatasetInfo, PreparedData, class_numbers
@@ -259,6 +259,7 @@ def test_colours_of_16_bits() -> None:
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1", "git lfs pull"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "pip install pillow-heif"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "EPS"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(50), "pip install pillow-jxl-plugin"),
         (b"P5 40 30 255\n" + bytes(1200), "40 x 30 pixels are more than data.max_pixels"),
     ],
 )
@@ -266,6 +267,23 @@ def test_whole_files_are_not_called_broken(content: bytes, said: str) -> None:
     Path("image.png").write_bytes(content)
     with pytest.raises(RefusedImage, match=said):
         decode(Path("image.png"), size=8, mode="RGB", max_pixels=1000)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "it is empty"),
+        (b" \n<!DOCTYPE html><p>404", "it is a page of HTML: download the image itself"),
+        (b"\xef\xbb\xbf<svg xmlns='x'/>", "it is a drawing (SVG): save it as PNG"),
+        (b"%PDF-1.4", "it is a PDF: save its images as PNG"),
+        (b"hello", "no image, or none of a format that Pillow reads"),
+    ],
+)
+def test_a_broken_image_is_called_what_it_is(content: bytes, said: str) -> None:
+    Path("image.png").write_bytes(content)
+    with pytest.raises(BrokenImage) as caught:
+        decode(Path("image.png"), size=8, mode="RGB")
+    assert str(caught.value) == said
 
 
 def test_pillows_own_limits_do_not_count_and_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -584,7 +602,7 @@ def test_a_class_of_one_image_cannot_be_split(picture: Picture) -> None:
         picture(f"photos/cat/{i}.png", seed=i)
     picture("photos/dog/1.png")
     (said,) = problems(folder())
-    assert said.startswith("params.yaml: data.test_share: the class 'dog' has one image, and each side")
+    assert said.startswith("params.yaml: data.test_share: the class 'dog' has one sample, and each side")
 
 
 @pytest.mark.usefixtures("photos")

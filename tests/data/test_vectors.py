@@ -226,6 +226,7 @@ WRONG = {
     "not finite": (np.array([[1.0], [np.nan]]), np.arange(2), "images: row 1 is not finite"),
     "one-hot": (np.zeros((2, 8, 8), np.uint8), np.eye(2), "several labels a sample are not supported"),
     "regression": (np.zeros((2, 8, 8), np.uint8), np.array([0.5, 1]), "regression is not supported"),
+    "no features": (np.zeros((2, 0)), np.arange(2), "float64 (2, 0): expected images uint8"),
     "too few": (np.zeros((2, 8, 8), np.uint8), np.arange(3), "expected a label for each of 2 samples"),
     "one class": (np.zeros((2, 8, 8), np.uint8), np.zeros(2), "there is one class (0): two are needed"),
     "missing labels": (
@@ -282,6 +283,8 @@ def test_arrays_that_are_not_there(root: Path) -> None:
         ("x,label,n\n1,a,p\n2,b,p\n", {"id_column": "n"}, "line 3: the id 'p' is already in line 2"),
         ("x,label,s\n1,a,train\n2,b,val\n", {"split_column": "s"}, "line 3: split 'val': should be"),
         ("x,label,s\n1,a,train\n2,b,test\n", {"split_column": "s"}, "no training row has the label 'b'"),
+        ("x,label\n1,a\n1_0,b\n", {}, "line 3: x: '1_0' is no finite number"),
+        ("x,label\nTrue,a\n1,b\n", {}, "line 2: x: 'True' is no finite number (write 1 and 0)"),
         ("x,label\n", {}, "has no rows"),
         ("x,label\n1,a\n", {"columns": ["y"]}, "no column 'y'"),
     ],

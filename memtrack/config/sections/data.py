@@ -214,6 +214,10 @@ class Arrays(NamedByPeople):
     def _both_or_none(self) -> Self:
         if (self.test_images is None) != (self.test_labels is None):
             raise ValueError("test_images and test_labels belong together: give both, or none")
+        if self.test_images == self.images:
+            raise ValueError(
+                "test_images and images are the same: leave out both test keys to hold out a share"
+            )
         return self
 
 

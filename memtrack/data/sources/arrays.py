@@ -118,12 +118,12 @@ def _read(path: Path) -> NDArray[Any] | dict[str, NDArray[Any]]:
 def _samples(array: NDArray[Any], where: Problem) -> NDArray[Any]:
     """Images uint8 (N, channels, H, W), or vectors (N, features)."""
     what = f"{where.message}: {array.dtype} {array.shape}"
-    if array.ndim == 2 and array.dtype.kind in "fiu":
+    if array.ndim == 2 and array.dtype.kind in "fiu" and array.shape[1] > 0:
         if not np.isfinite(array).all():
             row = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
             text = f"{where.message}: row {row} is not finite: fill it, or leave it out"
             raise InputError([Problem(where.path, message=text)])
-        if np.abs(array).max(initial=0) > LARGEST:
+        if float(np.abs(array).max(initial=0)) > LARGEST:
             text = f"{where.message}: has values beyond {LARGEST:g}, which no scale fits: leave such rows out"
             raise InputError([Problem(where.path, message=text)])
         return array

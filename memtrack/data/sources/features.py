@@ -33,13 +33,14 @@ def collect(params: Features) -> Collected:
     for number, name in enumerate(columns):
         for row, cell in enumerate(table[name]):
             try:
-                vectors[row, number] = float(cell)
+                vectors[row, number] = np.nan if "_" in cell else float(cell)  # 1_0 is Python's 10
             except ValueError:
                 vectors[row, number] = np.nan
             # a comparison with NaN is false
             if not abs(vectors[row, number]) <= LARGEST and len(problems) < SHOWN:
                 text = f"{name}: {cell!r} is no finite number"
                 text += " (write 1.5, not 1,5)" if "," in cell else ""
+                text += " (write 1 and 0)" if cell.lower() in ("true", "false") else ""
                 problems.append(found.problem(row, text))
     if problems:
         hint = "fill or leave out such rows, or name the columns to use (data.columns)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,20 +63,30 @@ def saved_tables(folder: Path) -> dict[str, str | None]:
     if not (folder / SPLITS).is_file():
         return dict.fromkeys(_tables(folder))
     splits = _listed(folder / SPLITS, "splits")
+    _check_names(folder / SPLITS, splits)
     return {f"{split}/{name}": split for split in splits for name in _tables(folder / split)}
 
 
 def _tables(folder: Path) -> list[str]:
     names = [entry.get("filename") if isinstance(entry, dict) else None
              for entry in _listed(folder / STATE, "_data_files")]  # fmt: skip
+    _check_names(folder / STATE, names)
     problems = [
-        Problem(folder / str(name), message=f"no such file, but {STATE} names it: save the data set again")
+        Problem(folder / name, message=f"no such file, but {STATE} names it: save the data set again")
         for name in names
-        if not isinstance(name, str) or Path(name).name != name or not (folder / name).is_file()
+        if not (folder / name).is_file()
     ]
     if problems:
         raise InputError(problems)
-    return [str(name) for name in names]
+    return names
+
+
+def _check_names(path: Path, names: Sequence[Any]) -> None:
+    """`InputError` unless the names in a file of JSON are those of entries of its folder."""
+    wrong = [name for name in names if not isinstance(name, str) or Path(name).name != name]
+    if wrong:
+        text = f"names {wrong[0]!r}, which is no name of a file or folder beside it: save the data set again"
+        raise InputError([Problem(path, message=text)])
 
 
 def _listed(path: Path, key: str) -> list[Any]:

@@ -63,6 +63,10 @@ def collect(params: ImageFolder) -> Collected:
         sides[side] = {path.name: inside for path, inside in images.items()}
         if not any(images.values()):
             text = "no images: expected a folder per class with image files (.jpg, .png and others)"
+            here = sum(PurePosixPath(image).parent == folder for image in found.images)
+            if here:
+                text += f"; {here} images are here, in no such folder: move them, or name them in a table of "
+                text += "paths and labels (kind: table)"
             problems.append(Problem(root / folder, message=text + _left_out_below(found, folder)))
             sides[side] = {}
             continue

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
+from memtrack.config.errors import InputError
 from memtrack.config.sections.data import Parquet
 from memtrack.data.sources.collected import Collected
-from memtrack.data.sources.scan import check_root, refuse_paths, scan
+from memtrack.data.sources.scan import check_root, link_problem, refuse_paths, scan
 from memtrack.data.sources.shards import collect_shards
 from memtrack.data.sources.split_names import LACKING, lacking, split_of_table
 from memtrack.data.tables import PARQUET
@@ -26,6 +27,8 @@ def collect(params: Parquet) -> Collected:
         paths = [PurePosixPath(params.file).as_posix()]
         if not (root / params.file).is_file():
             raise params.mistake("file", message=f"no such file: {root / params.file}")
+    if params.file is None and found.linked:
+        raise InputError([link_problem(root / link) for link in found.linked])
     if not paths:
         raise params.mistake("root", message=f"there is no .parquet file below {root}: give their folder")
     refuse_paths(root, paths, found)

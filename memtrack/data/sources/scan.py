@@ -7,6 +7,7 @@ rerun nothing. DVC fails on names that are not UTF-8, links that lead nowhere an
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections import defaultdict
@@ -104,7 +105,10 @@ def scan(root: Path, wanted: Collection[PurePosixPath] = (), *, tables: Collecti
                 else:
                     found.left_out[NO_FILES].append(path)
             except OSError as error:
-                problems.append(Problem(root / path, message=f"cannot be read: {error.strerror}: {NO_RIGHT}"))
+                text = f"cannot be read: {error.strerror}: {NO_RIGHT}"
+                if error.errno == errno.ELOOP:
+                    text = "is a link that leads in a circle: remove it, or mend it"
+                problems.append(Problem(root / path, message=text))
     if problems:
         raise InputError(sorted(problems, key=str))
     for paths in (found.images, found.tables, found.linked, *found.left_out.values()):

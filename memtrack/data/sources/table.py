@@ -11,7 +11,15 @@ from memtrack.config.paths import input_path, project_root
 from memtrack.config.sections.data import Table
 from memtrack.data.class_names import names_of_labels
 from memtrack.data.sources.collected import Collected
-from memtrack.data.tables import class_problems, composed, read_table, required_columns, row_name, spellings
+from memtrack.data.tables import (
+    NO_LABEL,
+    class_problems,
+    composed,
+    read_table,
+    required_columns,
+    row_name,
+    spellings,
+)
 
 
 def collect(params: Table) -> Collected:
@@ -34,7 +42,8 @@ def collect(params: Table) -> Collected:
     if splits is not None and "test" not in splits:
         text = "no row has the split 'test': add some, or remove data.split_column to hold out a share"
         problems.append(Problem(path, message=text))
-    problems += class_problems(path, classes, labels, splits)
+    if classes:
+        problems += class_problems(path, classes, labels, splits)
     if problems:
         raise InputError(problems)
     frame = pd.DataFrame({"id": ids, "label": labels, "split": splits or "train"})
@@ -118,7 +127,9 @@ def _row_problems(
             found.append(f"{sample} is outside of data.root ({root})")
         elif not (root / sample).is_file():
             found.append(f"no such image: {root / sample}" if sample != "." else "the path is empty")
-        if label not in classes:
+        if not label:
+            found.append(NO_LABEL)
+        elif label not in classes:
             found.append(f"label {label!r} is not among the classes: {', '.join(classes)}")
         if split not in ("train", "test"):
             found.append(f"split {split!r}: should be 'train' or 'test'")
