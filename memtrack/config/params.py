@@ -116,6 +116,10 @@ def cross_field_problems(params: Params) -> Broken:
     """(location, what is wrong) for each broken rule between sections."""
     found: Broken = []
     root = PurePosixPath(params.data.root)
+    if root.is_absolute() and (here := PurePosixPath(Path.cwd())).is_relative_to(root):
+        found.append((("data", "root"), "should not contain the project: give the folder of the data alone"))
+    elif root.is_absolute() and root.is_relative_to(here):
+        root = root.relative_to(here)
     if any(out == root or root in out.parents or out in root.parents for out in OUTPUTS):
         found.append((("data", "root"), "should not contain, or be inside, a folder that the stages write"))
     if params.data.kind in VECTORS:
@@ -150,7 +154,11 @@ def cross_field_problems(params: Params) -> Broken:
             found.append(
                 (("evaluate", "scores", number), "needs another network: set halves.turn_over to true")
             )
+    same: dict[str, str] = {}
     for name in params.variants:
+        if (other := same.setdefault(name.lower(), name)) != name:
+            text = f"differs from {other} by case alone, and macOS has one folder for both: rename it"
+            found.append((("variants", name), text))
         if problem := labels_problem(name, params.variants):
             found.append((("variants", name, "labels"), problem))
     return [*found, *_averaged_problems(params), *_named_variants_problems(params)]

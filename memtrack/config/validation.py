@@ -32,7 +32,10 @@ def validate(model: type[M], source: SourceFile, cross_check: CrossCheck[M] | No
             _problem(model, source, detail)
             for detail in details
             # pydantic calls a list too short when one of its entries is wrong: that entry is reported itself
-            if detail["type"] != "too_short" or not any(loc[:-1] == detail["loc"] for loc in inner)
+            if detail["type"] != "too_short"
+            or not any(
+                len(loc) > len(detail["loc"]) and loc[: len(detail["loc"])] == detail["loc"] for loc in inner
+            )
         ]
         raise InputError(_by_line(problems)) from None
     broken = list(cross_check(result)) if cross_check else []

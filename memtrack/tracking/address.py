@@ -70,7 +70,10 @@ def _no_store(uri: str) -> str:
     parts = URL.fullmatch(uri)
     if parts is None:
         return ""
-    port = re.search(r":([^:\]]*)$", parts["host"].rpartition("@")[2])
+    host = parts["host"].rpartition("@")[2]
+    if parts["scheme"].lower() in ("http", "https") and not host.partition(":")[0]:
+        return "names no server: expected http://SERVER:PORT"
+    port = re.search(r":([^:\]]*)$", host)
     if port and not (port[1].isdecimal() and 0 < int(port[1]) < 65536):
         return f"the port {port[1]!r} should be a number from 1 to 65535"
     scheme = parts["scheme"].partition("+")[0].lower()

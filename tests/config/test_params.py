@@ -430,6 +430,22 @@ def test_a_root_among_the_outputs(root: str) -> None:
     assert "should not contain, or be inside, a folder that the stages write" in said
 
 
+def test_a_root_that_holds_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for root in ("/", tmp_path, tmp_path.parent):
+        (said,) = problems(changed(("root: data/raw", f"root: {root}")))
+        assert "data.root" in said
+        assert "should not contain the project: give the folder of the data alone" in said
+    (said,) = problems(changed(("root: data/raw", f"root: {tmp_path}/data/prepared/x")))
+    assert "should not contain, or be inside, a folder that the stages write" in said
+    assert params.load(changed(("root: data/raw", f"root: {tmp_path}/data/raw"))).data.kind == "digits"
+
+
+def test_variants_that_differ_by_case_alone() -> None:
+    said = problems(changed(("variants:", "variants:\n  CLEAN: {kind: none, labels: data/prepared}")))
+    assert any("differs from CLEAN by case alone, and macOS has one folder" in line for line in said)
+
+
 @pytest.mark.parametrize("path", ["data/raw", "/data/raw", "raw", "a..b/c", "data/~x"])
 def test_paths_that_can_be_given(path: str) -> None:
     assert params.load(changed(("root: data/raw", f"root: {path}"))).data.root == path

@@ -149,6 +149,8 @@ def test_the_experiment_of_the_environment(
     ("uri", "said"),
     [
         ("s3://bucket/x", "MLflow has no stores at s3://...: expected one of http, https, sqlite"),
+        ("http://", "names no server: expected http://SERVER:PORT"),
+        ("https://u:p@:5000", "names no server: expected http://SERVER:PORT"),
         ("http://host:99999", "the port '99999' should be a number from 1 to 65535"),
         ("postgresql+psycopg://ann:pw@host:x/db", "the port 'x' should be"),
         ("http://host:", "the port '' should be"),
