@@ -10,6 +10,17 @@ from collections.abc import Callable
 
 from memtrack.config.errors import InputError
 
+IN_THE_WAY = {
+    errno.EISDIR: "memtrack must write a file there: move the folder away",
+    errno.ENOTEMPTY: "memtrack must write there: move away what is in the folder",
+    errno.ELOOP: "memtrack must write there: remove the link that leads in a circle",
+    errno.ENAMETOOLONG: "use shorter names, or a project with a shorter path",
+    errno.EMFILE: "allow more open files (ulimit -n), and run the same command again",
+    errno.ENFILE: "end other programs, and run the same command again",
+    errno.EIO: "the disk has failed there: look after it, and run the same command again",
+}
+"""What to do about an error of the system that is no fault of the program."""
+
 
 def entry_point(main: Callable[..., int | None]) -> Callable[..., None]:
     """Make `main` end the process: status 2 and no traceback for bad input, 130 for Ctrl-C."""
@@ -30,6 +41,9 @@ def entry_point(main: Callable[..., int | None]) -> Callable[..., None]:
                     "write to",
                     file=sys.stderr,
                 )
+                sys.exit(1)
+            if error.errno in IN_THE_WAY:
+                print(f"{error.strerror}{file}: {IN_THE_WAY[error.errno]}", file=sys.stderr)
                 sys.exit(1)
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import math
+import os
 import random
 import re
 import time
@@ -299,6 +300,12 @@ def test_an_empty_file(text: str) -> None:
 @pytest.mark.parametrize("text", ["- a\n- b\n", "text\n", "3\n", "[]\n", "---\n"])
 def test_no_mapping_at_the_top(text: str) -> None:
     assert problem(text) == "file.yaml:1: expected keys and values ('key: value')"
+
+
+def test_a_named_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "params.yaml")
+    with pytest.raises(InputError, match=r"params.yaml: is a named pipe or a device: expected a file"):
+        read_yaml(tmp_path / "params.yaml")
 
 
 def test_files_that_cannot_be_read() -> None:

@@ -11,6 +11,7 @@ import re
 import shutil
 import socket
 import struct
+import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -440,6 +441,13 @@ def test_names_that_are_not_utf8(classes: list[str]) -> None:
     (said,) = problems(folder())
     assert said.startswith("photos/cat/caf\\xe9.png: the name is not UTF-8")
     said.encode()
+
+
+def test_names_under_another_locale(classes: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("photos/cat/1.png").rename(os.fsdecode(b"photos/cat/caf\xe9.png"))
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "ascii")
+    (said,) = problems(folder())
+    assert said.endswith("names are in ascii by the locale: set PYTHONUTF8=1, or LC_ALL to C.UTF-8")
 
 
 @pytest.mark.usefixtures("classes")

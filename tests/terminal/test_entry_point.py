@@ -99,6 +99,24 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path, capsys: pytest.Captu
     assert "a folder that you may write to" in said
 
 
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.EISDIR, "Is a directory (some/file): memtrack must write a file there: move the folder away"),
+        (errno.ELOOP, "Too many levels of symbolic links (some/file): "),
+        (errno.EMFILE, "allow more open files (ulimit -n)"),
+        (errno.ENAMETOOLONG, "use shorter names"),
+        (errno.EIO, "the disk has failed there"),
+    ],
+)
+def test_what_is_no_fault_of_the_program(number: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(OSError(number, os.strerror(number), "some/file")) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert said in err
+    assert len(err.splitlines()) == 1
+
+
 def test_a_training_that_diverged(capsys: pytest.CaptureFixture[str]) -> None:
     assert ended(FloatingPointError("the loss is not finite")) == 1
     assert capsys.readouterr().err == "the loss is not finite\n"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -79,6 +80,8 @@ def scan(root: Path, wanted: Collection[PurePosixPath] = (), *, tables: Collecti
             path = f"{folder}/{entry.name}" if folder else entry.name
             if (escaped := _escaped(path)) != path:
                 text = "the name is not UTF-8, and DVC cannot read it: rename it (convmv renames many)"
+                if (encoding := sys.getfilesystemencoding()) != "utf-8":
+                    text = f"names are in {encoding} by the locale: set PYTHONUTF8=1, or LC_ALL to C.UTF-8"
                 problems.append(Problem(root / escaped, message=text))
                 continue
             try:
