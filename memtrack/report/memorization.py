@@ -73,11 +73,11 @@ class MemorizationReport:
         numbers = {
             "attack_auroc": attack.auroc,
             "attack_true_positives": attack.true_positives,
-            "side": attack.side,
             "spearman": float(agreement),
             "auroc": auroc(wrong, attack.lira) if told else np.nan,
         }
-        return PrivacyMetrics(**{name: None if np.isnan(value) else value for name, value in numbers.items()})
+        measured = {name: None if np.isnan(value) else value for name, value in numbers.items()}
+        return PrivacyMetrics(side=attack.side, **measured)
 
     @cached_property
     def sample_table(self) -> pd.DataFrame:

@@ -194,3 +194,12 @@ def test_versions_and_listed_classes_stay_as_they_are(picture: Callable[..., Pat
     *_, _ = everywhere([1.0, 2.0], picture)
     found = collect(placed(Table(kind="table", root="raw", table="t.csv", classes=("2.0", "1")), "data"))
     assert (found.labels, found.classes) == (["1", "2.0"], ("2.0", "1"))
+
+
+def test_the_labels_of_several_tables_are_named_together() -> None:
+    Path("raw").mkdir()
+    for name, last in (("train", "1.0"), ("more", "1.5")):
+        rows = f"x,label,part\n1,2.0,train\n2,{last},train\n3,2.0,test\n"
+        Path(f"raw/{name}.csv").write_text(rows, encoding="utf-8")
+    source = Features(kind="features", root="raw", columns=("x",), split_column="part")
+    assert sorted(collect(placed(source, "data")).labels) == ["1.0", "1.5", "2.0", "2.0", "2.0", "2.0"]

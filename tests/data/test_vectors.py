@@ -226,7 +226,7 @@ WRONG = {
     "not finite": (np.array([[1.0], [np.nan]]), np.arange(2), "images: row 1 is not finite"),
     "one-hot": (np.zeros((2, 8, 8), np.uint8), np.eye(2), "several labels a sample are not supported"),
     "regression": (np.zeros((2, 8, 8), np.uint8), np.array([0.5, 1]), "regression is not supported"),
-    "no features": (np.zeros((2, 0)), np.arange(2), "float64 (2, 0): expected images uint8"),
+    "no features": (np.zeros((2, 0)), np.arange(2), "float64 (2, 0): expected images ("),
     "too few": (np.zeros((2, 8, 8), np.uint8), np.arange(3), "expected a label for each of 2 samples"),
     "one class": (np.zeros((2, 8, 8), np.uint8), np.zeros(2), "there is one class (0): two are needed"),
     "missing labels": (

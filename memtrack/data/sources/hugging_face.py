@@ -68,8 +68,8 @@ def saved_tables(folder: Path) -> dict[str, str | None]:
 
 
 def _tables(folder: Path) -> list[str]:
-    names = [entry.get("filename") if isinstance(entry, dict) else None
-             for entry in _listed(folder / STATE, "_data_files")]  # fmt: skip
+    listed = _listed(folder / STATE, "_data_files")
+    names: list[Any] = [entry.get("filename") if isinstance(entry, dict) else None for entry in listed]
     _check_names(folder / STATE, names)
     problems = [
         Problem(folder / name, message=f"no such file, but {STATE} names it: save the data set again")

@@ -14,12 +14,20 @@ from numpy.typing import NDArray
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.sections.data import Rows
 from memtrack.core.images.pixels import as_pixels
-from memtrack.data.class_names import names_of_labels
+from memtrack.data.class_names import names_of_labels, without_point
 from memtrack.data.sources.collected import Collected, LeftOut
-from memtrack.data.sources.scan import check_root, refuse_paths, scan
+from memtrack.data.sources.scan import check_root, link_problem, refuse_paths, scan
 from memtrack.data.sources.shards import class_names, names_problem
 from memtrack.data.sources.split_names import LACKING, chosen, lacking, split_of_table
-from memtrack.data.tables import CSV, NO_LABEL, PARQUET, class_problems, read_table, required_columns, row_name
+from memtrack.data.tables import (
+    CSV,
+    NO_LABEL,
+    PARQUET,
+    class_problems,
+    read_table,
+    required_columns,
+    row_name,
+)
 
 SPLITS = ("train", "test")
 NO_ID = "has no id: give it one, or remove data.id_column to take the numbers of the rows"
@@ -82,6 +90,7 @@ def read_rows(params: Rows, columns: list[str]) -> Samples:
         problems += unknown
         parts[path] = part
     cells = pd.concat(parts.values(), ignore_index=True)
+    cells[params.label_column] = names_of_labels(cells[params.label_column])  # of all tables together
     places = [(path, row) for path, part in parts.items() for row in part.index]
     path = root if params.table is None else root / params.table
     found = Samples(params, path, cells, places, None, left_out)
@@ -108,8 +117,12 @@ def _tables(params: Rows, root: Path) -> tuple[dict[str, str], LeftOut]:
     if params.table is not None:
         return {params.table: "train"}, {}
     found = scan(root, tables=(*CSV, PARQUET))
+    if found.linked:
+        raise InputError([link_problem(root / link) for link in found.linked])
     if not found.tables:
-        raise params.mistake("root", message=f"there is no .csv, .tsv or .parquet file below {root}: give their folder")
+        raise params.mistake(
+            "root", message=f"there is no .csv, .tsv or .parquet file below {root}: give their folder"
+        )
     refuse_paths(root, found.tables, found)
     if params.split_column is not None:
         return dict.fromkeys(found.tables, "train"), {}
@@ -144,20 +157,18 @@ def _wrong_splits(found: Samples) -> list[Problem]:
     ]
     lacks = [split for split in SPLITS if split not in found.splits]
     text = "no row has the split {!r}: {}"
-    return problems or [
-        Problem(found.path, message=text.format(split, _HELP[split])) for split in lacks
-    ]
+    return problems or [Problem(found.path, message=text.format(split, _HELP[split])) for split in lacks]
 
 
 def _named(labels: pd.Series, path: Path) -> tuple[pd.Series, list[Problem]]:
     """The labels under the names that a schema of Hugging Face has for their numbers, and what is wrong."""
     names = class_names(pq.read_schema(path), str(labels.name)) if path.suffix.lower() == PARQUET else ()
-    labels = pd.Series(names_of_labels(labels), labels.index, dtype=object, name=labels.name)
     if not names:
         return labels, []
     if wrong := names_problem(names):
         return labels, [Problem(path, message=f"{labels.name}: {wrong}")]
     known = {str(number): name for number, name in enumerate(names)}
+    labels = labels.map(without_point)
     problems = []
     for row, label in zip(labels.index, labels, strict=True):
         if label not in known:
