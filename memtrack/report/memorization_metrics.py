@@ -5,7 +5,6 @@ from __future__ import annotations
 from memtrack.config.json_files import StrictModel
 from memtrack.config.sections.base import Fraction
 
-
 TOO_FEW = 6
 """With fewer networks on the smaller side of a sample (trained on it, or not), on average, the AUROC of the
 likelihood-ratio attack is too low: on noise it is .41 to .48 with 2, .47 to .49 with 3, .49 to .495 with 4,
