@@ -1,6 +1,6 @@
 """What is it worth to look at the most suspect images, and to mend their labels?
 
-    python benchmarks/cleaning.py WORK CIFAR10     # half an hour on two cores
+    python benchmarks/cleaning.py WORK CIFAR10     # 20 minutes of CPU time
 
 CIFAR10 is a folder with train/CLASS/*.jpg, test/CLASS/*.jpg and human_labels.csv (columns path, clean, and
 one for each set of labels that people gave, of CIFAR-10N). The images become features of EfficientNet-Lite0,

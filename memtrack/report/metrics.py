@@ -23,7 +23,7 @@ ISSUES = {
 }
 """What stage quality looks for, in words and in the order of issues.csv."""
 LEAKS = ("leak", "conflicting_leak")
-RECOVERED = 0.75
+RECOVERED = 0.8
 """The share of the flipped labels that should be suggested back: below it the estimates are doubtful."""
 
 
