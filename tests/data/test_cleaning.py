@@ -307,7 +307,7 @@ def test_only_some_samples(noisy: VariantData) -> None:
     assert len(noisy.ids) == 12
 
 
-@pytest.mark.parametrize("recovered", [0.74, 0.76, None])
+@pytest.mark.parametrize("recovered", [0.74, 0.81, None])
 def test_doubtful_probabilities_are_refused(
     recovered: float | None,
     noisy: VariantData,
