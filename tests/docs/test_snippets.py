@@ -1,6 +1,7 @@
 """Every snippet of the documentation: Python is run, parameters are loaded, and commands are parsed by the
 programs that they start. tests/pipeline/test_two_people.py runs those of docs/two_people.md, and
-test_own_repository.py those of quickstart.md, your_repository.md and cleaning.md.
+test_own_repository.py those of quickstart.md, your_repository.md and cleaning.md. Other tests in
+tests/pipeline run the commands that they take from a page by `pages.command`.
 
 A comment `<!-- not run: reason -->` goes before a snippet that no test can run."""
 

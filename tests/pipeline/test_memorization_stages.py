@@ -14,6 +14,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 from numpy.typing import NDArray
+from pages import command
 from project_clone import CODE, NO_STORE, Project
 from scipy.stats import pearsonr, spearmanr
 from scipy.stats import t as student
@@ -320,7 +321,9 @@ def test_utility(estimated: dict[str, bytes], project: Project) -> None:
 
 def test_a_search_for_agreement(estimated: dict[str, bytes], project: Project) -> None:
     """Half of the samples by half of the networks choose, the other halves confirm."""
-    output = project.tune("--objective", "memorization", "--variant", "noisy", "--trials", "3")
+    project.place_study()
+    search = command("memtrack tune --objectives", "docs/memorization.md", clean="noisy")
+    output = project.run(*search, "--trials", "3")
     assert "by the other half of the networks" in output.replace("\n", " ")
     [path] = project.folder.glob("results/tune/noisy-*/outcome.json")
     outcome = json.loads(path.read_text())

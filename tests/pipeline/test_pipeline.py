@@ -14,6 +14,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from pages import command
 from PIL import Image
 from project_clone import CODE, NO_MODEL, NO_TRAINING, Project, drawing
 from safetensors.torch import load_model
@@ -87,7 +88,7 @@ def reproduced(project: Project) -> Project:
     assert ran == ["prepare", "corrupt@noisy", "train@noisy"]
     project.environment[CODE] += NO_MODEL
     with drawing(project):
-        output = project.run("dvc", "repro")
+        output = project.run(*command("dvc repro", "README.md", "docs/stages.md", "docs/comparing.md"))
     assert {*ran, *project.ran(output)} == ALL
     assert not set(ran) & set(project.ran(output))
     assert "clean: no label is known to be corrupted" in output
@@ -185,11 +186,9 @@ def test_what_else_is_wrong(reproduced: Project) -> None:
 
 
 def test_suspects_go_out_and_decisions_come_back(reproduced: Project) -> None:
-    command = ("python", "-m", "memtrack.cli.main")
     ranked = pd.read_csv(reproduced.folder / "results/evaluate/noisy/scores.csv").head(3)
-    output = reproduced.run(
-        *command, "export", "label-studio", "noisy", "--samples", "3", "--url", "http://x/"
-    )
+    export = command("memtrack export", "docs/stages.md", NAME="noisy")
+    output = reproduced.run(*export, "--samples", "3", "--url", "http://x/")
     assert "results/export/noisy/label-studio: 3 tasks" in output
     path = reproduced.folder / "results/export/noisy/label-studio/tasks.json"
     tasks = json.loads(path.read_text())
@@ -200,14 +199,15 @@ def test_suspects_go_out_and_decisions_come_back(reproduced: Project) -> None:
         task["annotations"] = [{"id": 1, "completed_by": 2, "result": result}]
     tasks[2]["annotations"] = []
     path.write_text(json.dumps(tasks))
-    arguments = (*command, "import", "label-studio", "noisy", str(path))
+    arguments = command("memtrack import", "docs/stages.md", NAME="noisy", FILE=str(path))
     assert "decisions/noisy.csv: 2 decisions" in reproduced.run(*arguments)
     assert "is there already" in reproduced.run(*arguments, status=2)
     decisions = pd.read_csv(reproduced.folder / "decisions/noisy.csv", keep_default_na=False)
     assert decisions["id"].tolist() == ranked["id"].tolist()[:2]
     first = "keep" if ranked["given_label"][0] == "left" else "relabel"
     assert decisions["decision"].tolist() == [first, "remove"]
-    output = reproduced.run(*command, "export", "fiftyone", "noisy", "--samples", "3")
+    export = command("memtrack export", "docs/stages.md", label_studio="fiftyone", NAME="noisy")
+    output = reproduced.run(*export, "--samples", "3")
     assert "data_path='data.json'" in output
     files = json.loads((reproduced.folder / "results/export/noisy/fiftyone/data.json").read_text())
     images = reproduced.folder.parent / "images"
@@ -267,15 +267,17 @@ def test_the_logged_model_answers_like_the_last_checkpoint(reproduced: Project) 
 def test_a_second_run_has_nothing_to_do(reproduced: Project) -> None:
     assert reproduced.ran(reproduced.run("dvc", "repro")) == []
     assert reproduced.changed() == set()
-    assert "auroc" in reproduced.run("dvc", "metrics", "show")
-    reproduced.run("dvc", "plots", "show", "--out", "plots")
+    show = command("dvc metrics show", "README.md", "docs/stages.md", "docs/comparing.md")
+    assert "auroc" in reproduced.run(*show)
+    reproduced.run(*command("dvc plots show", "README.md", "docs/stages.md"), "--out", "plots")
     assert "true_positive_rate" in (reproduced.folder / "plots/index.html").read_text()
     shutil.rmtree(reproduced.folder / "plots")
     assert "symmetric" not in reproduced.run("git", "status", "--short")
 
 
 def test_the_table_of_results(reproduced: Project) -> None:
-    output = reproduced.run("python", "-m", "memtrack.results")
+    pages = ("README.md", "docs/stages.md", "docs/comparing.md", "docs/memorization.md")
+    output = reproduced.run(*command("memtrack results", *pages))
     judged = json.loads((reproduced.folder / "results/evaluate/noisy/metrics.json").read_text())
     assert f"{judged['scores']['curvature']['auroc']:.4f}" in output
     assert f"mlflow ui --backend-store-uri sqlite:///{reproduced.folder}/mlflow.db" in output
@@ -303,14 +305,12 @@ def test_another_clone_pulls_and_opens_a_run_of_its_own(reproduced: Project, tmp
 
 def test_an_experiment_in_a_throw_away_copy_lands_in_the_one_store(reproduced: Project) -> None:
     before = len(runs(reproduced, "noisy"))
-    output = reproduced.run(
-        "dvc", "exp", "run", "--temp", "--name", "wider", "-S", "curvature.perturbation_scale=0.3",
-        "evaluate@noisy",
-    )  # fmt: skip
+    queue = command("dvc exp run --queue", "README.md", "docs/stages.md", __queue="--temp")
+    output = reproduced.run(*queue, "--name", "wider", "evaluate@noisy")
     assert "recording alone" in output, "the copy has the checkpoints"
     newest, *_ = found = runs(reproduced, "noisy")
     assert len(found) == before + 1
-    assert newest.data.params["curvature.perturbation_scale"] == "0.3"
+    assert newest.data.params["curvature.perturbation_scale"] == "0.1"
     assert newest.data.tags["dvc_experiment"] == "wider"
     assert newest.info.run_name == "noisy (wider)"
     assert artifact(newest, "curvature/epoch_0002.npy").is_relative_to(reproduced.folder / "mlruns")
@@ -354,14 +354,17 @@ def test_only_what_depends_on_a_change_runs(reproduced: Project) -> None:
     rows.loc[:2, "label"] = "right"
     rows.to_csv(labels, index=False)
     reproduced.edit("variants.people", {"kind": "from_file", "labels": str(labels)})
-    output = reproduced.run("dvc", "repro", "evaluate@people")
+    output = reproduced.run(
+        *command("dvc repro evaluate@", "docs/stages.md", evaluate_NAME="evaluate@people")
+    )
     first, *between, last = reproduced.ran(output)
     assert (first, last) == ("corrupt@people", "evaluate@people")
     assert set(between) == {f"{stage}@people" for stage in ("train", "suspects", "averaged", "halves")}
 
     reproduced.edit("memorization.models", 7)
-    assert reproduced.ran(reproduced.run("dvc", "repro", "memorization@noisy")) == ["memorization@noisy"]
-    depending |= {"agreement@noisy", "utility@noisy", "duplicates@people", "quality@people", "report@people"}
+    agree = command("dvc repro agreement@", "docs/memorization.md", agreement_NAME="agreement@noisy")
+    assert reproduced.ran(reproduced.run(*agree)) == ["memorization@noisy", "agreement@noisy"]
+    depending |= {"utility@noisy", "duplicates@people", "quality@people", "report@people"}
     assert reproduced.changed() == depending
 
     rows.loc[3, "label"] = "right"

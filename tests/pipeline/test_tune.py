@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 import torch
 from mlflow import MlflowClient
+from pages import command
 from project_clone import CODE, NO_MODEL, Project, drawing, unlogged
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
@@ -65,7 +66,9 @@ class First:
 @pytest.fixture(scope="module")
 def first(trained: Project) -> First:
     with drawing(trained):
-        output = trained.tune("--trials", "5", "--study", "first", "--pruner", "none")
+        trained.place_study()
+        search = command("memtrack tune", "README.md", "docs/stages.md", "docs/tune.md")
+        output = trained.run(*search, "--trials", "5", "--study", "first", "--pruner", "none")
     folder = trained.folder / "results/tune/first"
     outcome = json.loads((folder / "outcome.json").read_text())
     return First(output, trials(trained, "first"), outcome, pd.read_csv(folder / "curve.csv"))

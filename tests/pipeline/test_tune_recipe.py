@@ -9,6 +9,7 @@ from pathlib import Path
 import optuna
 import pytest
 from mlflow import MlflowClient
+from pages import command
 from project_clone import CODE, NO_MODEL, Project
 
 from memtrack.config import params
@@ -58,10 +59,12 @@ def trials(project: Project, study: str) -> list[optuna.trial.FrozenTrial]:
 @pytest.fixture(scope="module")
 def output(trained: Project) -> str:
     """Of a search that was killed in its second trial, and goes on."""
-    options = "--recipe", "--study", "one", "--trials", "3"
-    trained.tune(*options, code=KILLED, status=-signal.SIGKILL)
+    trained.place_study()
+    search = command("memtrack tune --recipe", "README.md", "docs/tune.md")
+    options = "--study", "one", "--trials", "3"
+    trained.run(*search, *options, code=KILLED, status=-signal.SIGKILL)
     assert [trial.state.name for trial in trials(trained, "one")][:2] == ["COMPLETE", "RUNNING"]
-    return trained.tune(*options)
+    return trained.run(*search, *options)
 
 
 def test_a_search_that_is_killed_goes_on(output: str, trained: Project) -> None:

@@ -13,8 +13,10 @@ import psutil
 import pytest
 from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
+from pages import command
 from project_clone import CODE, NO_MODEL, NO_STORE, Project
 
+TUNE = ("python", "-m", "memtrack.tune")
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
@@ -37,20 +39,16 @@ def trained(project: Project) -> Project:
 
 
 class Search:
-    """A running `python -m memtrack.tune`."""
+    """A running `memtrack tune`."""
 
-    def __init__(self, project: Project, study: str, storage: str | None, *options: str) -> None:
+    def __init__(self, project: Project, study: str, storage: str | None, *started: str) -> None:
         self.study = study
         self.loaded: optuna.Study | None = None
         self.storage = storage or f"sqlite:///{project.folder}/.memtrack/tune/study.db"
-        if storage:
-            options += ("--storage", storage)
         project.place_study()
         self.output = Path(project.folder, f"{study}.txt")
         with self.output.open("wb") as file:
-            self.process = project.start(
-                "python", "-m", "memtrack.tune", "--study", study, *options, output=file
-            )
+            self.process = project.start(*started, "--study", study, output=file)
 
     @property
     def trials(self) -> list[FrozenTrial]:
@@ -109,8 +107,13 @@ def workers_of(search: Search, project: Project) -> list[psutil.Process]:
 def test_three_workers_one_of_which_is_killed(
     kind: str, trained: Project, request: pytest.FixtureRequest
 ) -> None:
-    storage = request.getfixturevalue("postgres")("searches") if kind == "postgres" else None
-    search = Search(trained, f"three-{kind}", storage, "--workers", "3", "--trials", "6")
+    if kind == "postgres":
+        storage = request.getfixturevalue("postgres")("searches")
+        address = {"postgresql_psycopg___user_password_host_database": storage}
+        started = [*command("memtrack tune --storage", "docs/tune.md", **address), "--workers", "3"]
+    else:
+        storage, started = None, command("memtrack tune --workers", "docs/tune.md", **{"4": "3"})
+    search = Search(trained, f"three-{kind}", storage, *started, "--trials", "6")
     search.wait_until({TrialState.RUNNING: 3})
     workers = workers_of(search, trained)
     assert len(workers) == 3
@@ -126,13 +129,13 @@ def test_three_workers_one_of_which_is_killed(
 def test_a_search_that_is_interrupted_goes_on(trained: Project) -> None:
     before: list[FrozenTrial] = []
     for number, status in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
-        search = Search(trained, "interrupted", None, "--trials", "100")
+        search = Search(trained, "interrupted", None, *TUNE, "--trials", "100")
         search.wait_until({TrialState.COMPLETE: len(before) + 2, TrialState.RUNNING: 1})
         search.process.send_signal(number)
         assert search.process.wait(timeout=60) == status
         before = [trial for trial in search.trials if trial.state is TrialState.COMPLETE]
     count = len(before) + 2
-    search = Search(trained, "interrupted", None, "--trials", str(count))
+    search = Search(trained, "interrupted", None, *TUNE, "--trials", str(count))
     search.end()
     check(search.trials, count)
     for trial in before:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +66,31 @@ def indented(page: str) -> Iterator[Block]:
             yield Block(page, plain.count("\n", 0, found.start(1)) + 1, "", content, "")
 
 
+def command(beginning: str, *pages: str, **other: str) -> list[str]:
+    """The words of the first command that begins so on a page; it is the same on each of the pages.
+
+    Args:
+        other: see `run_shell`.
+    """
+    found = {
+        next(
+            part.strip()
+            for block in [*indented(page), *blocks(page)]
+            for line in block.commands
+            for part in re.split("&&|;", line)
+            if part.strip().startswith(beginning)
+        )
+        for page in pages
+    }
+    assert len(found) == 1, found
+    return _words(*found, other)
+
+
+def _words(text: str, other: Mapping[str, str]) -> list[str]:
+    words = [other.get(re.sub(r"\W", "_", word), word) for word in shlex.split(text)]
+    return ["python", "-m", "memtrack.cli.main", *words[1:]] if words[0] == "memtrack" else words
+
+
 def run_shell(project: Project, block: Block, **other: str) -> list[str]:
     """Run the commands of a shell block, the first one in the folder of a project; what each says.
 
@@ -73,10 +98,8 @@ def run_shell(project: Project, block: Block, **other: str) -> list[str]:
         other: what stands in place of a word of the page, such as an address; "_" stands for any other sign.
     """
     project, said = copy.copy(project), []
-    for command in (part for line in block.commands for part in line.split("&&")):
-        words = [other.get(re.sub(r"\W", "_", word), word) for word in shlex.split(command)]
-        if words[0] == "memtrack":
-            words = ["python", "-m", f"memtrack.cli.{words[1]}", *words[2:]]
+    for text in (part for line in block.commands for part in line.split("&&")):
+        words = _words(text, other)
         if words[0] == "cd":
             project.folder = project.folder / words[1]
         elif words[0] != "pip":  # all is installed
