@@ -17,8 +17,9 @@ from memtrack.config.errors import InputError, Problem
 from memtrack.config.paths import nearest_with
 from memtrack.config.pipeline import PIPELINE
 from memtrack.config.sections.base import PARAMS_FILE
-from memtrack.config.sections.data import DataParams
+from memtrack.config.sections.data import DataParams, ImageFolder, NamedByPeople
 from memtrack.core.files import whole_file
+from memtrack.data.class_names import no_classes
 from memtrack.data.sources import collect
 from memtrack.project.found import DIGITS, Data, look_at
 from memtrack.project.params_file import VARIANT, params_text
@@ -61,7 +62,8 @@ def main(argv: list[str] | None = None) -> None:
     if not folder.is_relative_to(here):
         raise InputError([Problem(options.folder, message="should be a folder below this one")])
     _refuse_others(folder, options.folder)
-    data = _data(options.data, folder)
+    dvc = nearest_with(".dvc", folder, repository)
+    data = _data(options.data, folder, dvc or repository)
     pipeline = folder / PIPELINE
     there = read_text(pipeline) if pipeline.exists() else None
     text = pipeline_text(there, pipeline)  # before anything is written: it may be refused
@@ -69,7 +71,7 @@ def main(argv: list[str] | None = None) -> None:
         path: _with_lines(path, lines)
         for path, lines in ((folder / ".gitignore", IGNORED_BY_GIT), (folder / ".dvcignore", IGNORED_BY_DVC))
     }
-    if nearest_with(".dvc", folder, repository) is None:
+    if dvc is None:
         subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], cwd=repository, check=True)
         print(f"{repository}: `dvc init` has begun a DVC repository")
     folder.mkdir(parents=True, exist_ok=True)
@@ -105,8 +107,8 @@ def _refuse_others(folder: Path, given: Path) -> None:
         raise InputError(found)
 
 
-def _data(given: Path | None, folder: Path) -> Data:
-    """The data that was named, or that the user names now."""
+def _data(given: Path | None, folder: Path, repository: Path) -> Data:
+    """The data that was named, or that the user names now; those in the DVC repository by a relative path."""
     if given is None and sys.stdin.isatty():
         answer = input(
             "The folder, table or .npz file of your samples (empty: digits, as an example): "
@@ -119,9 +121,16 @@ def _data(given: Path | None, folder: Path) -> Data:
     if folder.is_relative_to(root):
         text = "holds the project itself, and DVC would watch its own results: put the samples into a folder"
         raise InputError([Problem(given, message=text)])
-    inside = root.is_relative_to(folder) and root != folder
-    data = look_at(place, root.relative_to(folder).as_posix() if inside else root.as_posix())
-    collect(TypeAdapter(DataParams).validate_python({**data.section, "root": root.as_posix()}))  # or an error
+    inside = root.is_relative_to(repository)  # experiments copy the repository
+    data = look_at(place, Path(os.path.relpath(root, folder)).as_posix() if inside else root.as_posix())
+    params = TypeAdapter(DataParams).validate_python({**data.section, "root": root.as_posix()})
+    labels = collect(params).labels  # or an error
+    if (
+        isinstance(params, NamedByPeople)
+        and not isinstance(params, ImageFolder)
+        and (text := no_classes(labels))
+    ):
+        raise InputError([Problem(given, message=f"{text}. If they are classes, give them other names")])
     return data
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ MISSING = {"", "nan", "na", "n/a", "#n/a", "<na>", "null", "none", "nil", "nat",
 NUMBER = re.compile(r"([+-]?\d+)\.0+")
 """A whole number, as it is written where the column may hold fractions."""
 DECIMAL = re.compile(r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$")
+SEVERAL = ";|,"
+"""Signs that people write between several labels of a sample."""
 HIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """Line breaks and other control characters: no table, picture or terminal shows them as they are."""
 
@@ -57,8 +59,8 @@ def check_names(collected: Collected, params: DataParams) -> None:
     Raises:
         InputError: if a name has a line break or another control character; or, unless data.similar_classes
             is keep or data.classes lists the classes, if classes differ by case, blanks or Unicode form
-            alone, or if one that is no folder looks like a missing label; or if ids differ by outer blanks or
-            Unicode form alone.
+            alone, or if those that are no folders look like missing labels, fractions or lists of labels; or
+            if ids differ by outer blanks or Unicode form alone.
     """
     root = Path(params.root)
     problems = [
@@ -111,14 +113,43 @@ def _mistakes(labels: list[str], *, cells: bool) -> list[str]:
         for name in sorted(counts)
         if _folded(name) in missing
     ]
+    if text := no_classes(labels):
+        found.append(f"{text}. If they are classes, write similar_classes: keep")
+    return found
+
+
+def no_classes(labels: Sequence[str]) -> str:
+    """Why the labels (N,) in a table or an array are nearly surely no classes; '' if they may be."""
+    counts = Counter(labels)
     numbers = [name for name in sorted(counts) if DECIMAL.match(name)]
     fractions = [name for name in numbers if not float(name).is_integer()]
     if fractions and len(numbers) == len(counts):
-        found.append(
+        return (
             f"the labels are numbers, and {fractions[0]!r} is no whole one: labels are classes, and "
-            "regression is not supported. If they are classes, write similar_classes: keep"
+            "regression is not supported"
         )
-    return found
+    for separator in SEVERAL:
+        joined = {name: [part.strip() for part in name.split(separator)] for name in counts}
+        several = [name for name in sorted(counts) if separator in name]
+        if 2 * sum(counts[name] for name in several) > len(labels) and _recur(joined, several):
+            return (
+                f"more than half of the labels are lists of labels, such as {several[0]!r}: memtrack is for "
+                "one label a sample"
+            )
+    return ""
+
+
+def _recur(joined: Mapping[str, Sequence[str]], several: Sequence[str]) -> bool:
+    """Whether names are lists of labels, and not names with a comma in them: most lists have only parts that
+    other names have too, and some part is at different places. The parts of "cat, tabby" are at one place.
+
+    Args:
+        joined: the parts of each name. several: the names with two parts or more.
+    """
+    within = Counter(part for parts in joined.values() for part in set(parts))
+    recurring = sum(all(within[part] > 1 for part in joined[name]) for name in several)
+    places = {(part, place) for parts in joined.values() for place, part in enumerate(parts)}
+    return 2 * recurring > len(several) and len(places) > len(within)
 
 
 def _folded(name: str) -> str:

@@ -73,7 +73,8 @@ DIGITS = Data(
 
 
 def look_at(place: Path, root: str) -> Data:
-    """What is at `place`: a folder with a folder of images for each class, tables, or an .npz file.
+    """What is at `place`: a folder with a folder of images for each class, tables, or an .npz file, which may
+    be the only one in a folder without images.
 
     Args:
         root: how params.yaml names the folder of the images.
@@ -119,6 +120,14 @@ def look_at(place: Path, root: str) -> Data:
         keys, classes = {"test_share": 0.2}, folders
     images = [path for folder in classes for path in _images(folder, LOOKED_AT // max(1, len(classes)) + 1)]
     if not images:
+        arrays = sorted(path for path in place.iterdir() if path.suffix.lower() == ".npz")
+        if arrays and not _images(place, 1):
+            if len(arrays) == 1:
+                return _arrays(arrays[0], root)
+            text = f"holds {', '.join(path.name for path in arrays[:SHOWN])}{' ...' * (len(arrays) > SHOWN)}"
+            raise InputError(
+                [Problem(place, message=f"{text}: give the path of the .npz file that you mean")]
+            )
         if in_table is not None:
             raise in_table
         if several := sorted(path for path in place.rglob("*") if path.suffix.lower() in TABLES):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import chdir
 from pathlib import Path
 
@@ -67,7 +66,7 @@ def test_in_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     here = Path.cwd()
     monkeypatch.chdir("audit")
     assert run(check.main) == 0
-    assert f"root: {json.dumps(f'{here}/photos')}" in PARAMS_FILE.read_text()
+    assert "root: ../photos" in PARAMS_FILE.read_text()
     assert project_root() == here / "audit"
     monkeypatch.setenv("DVC_ROOT", str(here))
     assert project_root() == here / "audit"
@@ -120,6 +119,30 @@ def test_what_prepare_would_refuse_is_refused_before_anything_is_written(
     assert run(init.main, ".") == 2
     assert "holds the project itself" in capsys.readouterr().err
     assert set(Path().rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (("0.5", "1.5", "2"), "'0.5' is no whole one: labels are classes, and regression is not supported"),
+        (
+            ("a,b", "b,c", "c,a", "a"),
+            "are lists of labels, such as 'a,b': memtrack is for one label a sample",
+        ),
+    ],
+)
+def test_labels_that_are_no_classes(
+    labels: Sequence[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("raw").mkdir()
+    rows = "".join(f'{number},"{label}"\n' for number, label in enumerate(labels * 2))
+    Path("raw/t.csv").write_text(f"x,label\n{rows}")
+    assert run(init.main, "raw/t.csv") == 2
+    assert f"raw/t.csv: {'the labels' if '.' in labels[0] else 'more than half'}" in (
+        found := capsys.readouterr().err
+    )
+    assert said in found
+    assert not PARAMS_FILE.exists()
 
 
 @pytest.mark.parametrize("content", [b"stages: [1]", b"stages: 3", b"a: [", "stages: {}".encode("utf-16")])

@@ -457,6 +457,18 @@ def test_paths_that_cannot_be_given(path: str) -> None:
     assert said.startswith(f'params.yaml:4: data.root: "{path}": should be a path inside the project')
 
 
+@pytest.mark.parametrize("path", ["../photos", "../../photos/train", "../projects2"])
+def test_paths_beside_the_project(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "repository/.dvc").mkdir(parents=True)
+    project = tmp_path / "repository/projects/audit"
+    project.mkdir(parents=True)
+    monkeypatch.chdir(project)
+    assert params.load(changed(("root: data/raw", f"root: {path}"))).data.root == path
+    for outside in ("../../../photos", "../..", "..", "../audit", "../audit/data"):
+        (said,) = problems(changed(("root: data/raw", f"root: {outside}")))
+        assert "should be a path inside the project, or an absolute one, or one beside the project" in said
+
+
 @pytest.mark.parametrize("length", [2, 3, 5])
 def test_a_longer_circle_is_said_at_each_member(length: int) -> None:
     entries = "".join(

@@ -37,6 +37,19 @@ def test_files_of_the_copy_are_taken_from_it(project: Path) -> None:
     assert input_path("labels.csv") == Path("labels.csv")
 
 
+def test_paths_beside_a_project_that_is_a_folder_of_its_repository(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for repository in (project, Path.cwd()):
+        (repository / ".dvc").mkdir()
+        (repository / "audit").mkdir()
+    monkeypatch.chdir("audit")
+    assert input_path("../images").resolve() == project / "images"
+    Path("../images").mkdir()
+    Path("../images.dvc").touch()
+    assert input_path("../images") == Path("../images")
+
+
 def test_absolute_paths_stay(project: Path) -> None:
     assert input_path(str(project / "images")) == project / "images"
     assert input_path("/nowhere") == Path("/nowhere")

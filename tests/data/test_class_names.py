@@ -138,6 +138,42 @@ def test_numbers_that_are_no_classes(classes: tuple[str, ...], expected: str | N
         assert expected in text
 
 
+GENRES = ("drama", "comedy", "war", "crime")
+
+
+@pytest.mark.parametrize("separator", [",", ";", "|", ", "])
+def test_several_labels_a_sample(separator: str) -> None:
+    draw = np.random.default_rng(0)
+    lists = [separator.join(draw.permutation(GENRES)[: draw.integers(2, 4)]) for _ in range(30)]
+    (text,) = said(collected(*lists, *GENRES * 3), table())
+    assert f"more than half of the labels are lists of labels, such as '{min(lists)}'" in text
+    assert "memtrack is for one label a sample" in text
+    check_names(collected(*lists, *GENRES * 3), table(similar_classes="keep"))
+    check_names(collected(*lists, *GENRES * 10), table())  # they are fewer than half
+    check_names(collected(*lists, *GENRES * 3), folder())
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        (
+            "tench, Tinca tinca",
+            "cock",
+            "hen",
+            "crane, bird",
+            "crane, machine",
+            "maillot",
+            "maillot, tank suit",
+        ),
+        ("cat, tabby", "cat, persian", "dog, boxer", "dog, collie"),
+        ("left, male", "left, female", "right, male", "right, female"),  # the places of the parts are fixed
+        ("1,5", "2,5", "3,7"),
+    ],
+)
+def test_names_with_a_comma(classes: tuple[str, ...]) -> None:
+    check_names(collected(*classes, *classes), table())
+
+
 # --- the names of labels ------------------------------------------------------------------------
 
 

@@ -330,7 +330,7 @@ def test_a_new_score_concerns_those_alone_who_read_scores_and_a_comment_nobody(r
     reproduced.run("dvc", "repro", "code")
     readers = {
         f"{stage}@{name}"
-        for stage in ("suspects", "evaluate", "quality", "report")
+        for stage in ("suspects", "averaged", "evaluate", "quality", "report")
         for name in ("clean", "noisy")
     }
     assert found == {*readers, "agreement@noisy", "published@noisy"}
@@ -342,8 +342,9 @@ def test_only_what_depends_on_a_change_runs(reproduced: Project) -> None:
     output = reproduced.run("dvc", "repro", "train@clean")
     assert reproduced.ran(output) == ["train@clean"]
     assert "clean: was trained before with these settings" in output
-    depending = {f"{stage}@clean" for stage in ("suspects", "evaluate", "duplicates", "quality", "report")}
-    others = {"train@noisy", "suspects@noisy"}
+    stages = ("suspects", "averaged", "evaluate", "duplicates", "quality", "report")
+    depending = {f"{stage}@clean" for stage in stages}
+    others = {"train@noisy", "suspects@noisy", "averaged@noisy"}
     assert reproduced.changed() == depending | others
     reproduced.edit("curvature.probes", 1)
     depending |= {"train@clean"}

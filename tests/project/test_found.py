@@ -126,6 +126,22 @@ def test_arrays(names: Sequence[str], shape: tuple[int, ...]) -> None:
     assert ("kind: mlp" in Path("params.yaml").read_text()) == (len(shape) == 2)
 
 
+def test_a_folder_with_arrays(picture: Picture) -> None:
+    Path("raw/more").mkdir(parents=True)
+    Path("raw/README.txt").touch()
+    Path("raw/notes.csv").write_text("what,why\n")
+    images = np.zeros((6, 8, 8), dtype=np.uint8)
+    np.savez("raw/D.npz", images=images, labels=np.arange(6) % 2)
+    assert look_at(Path("raw"), "raw") == look_at(Path("raw/D.npz"), "raw")
+    assert len(samples(look_at(Path("raw"), "raw"))) == 6
+    np.savez("raw/c.npz", images=images)
+    with pytest.raises(InputError, match=r"raw: holds D.npz, c.npz: give the path of the .npz file that you"):
+        look_at(Path("raw"), "raw")
+    picture("raw/loose.png")
+    with pytest.raises(InputError, match="which column holds the labels"):
+        look_at(Path("raw"), "raw")
+
+
 @pytest.mark.parametrize(
     ("table", "keys", "words"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path, PurePosixPath
 from typing import Annotated, ClassVar, TypeVar
@@ -20,16 +21,29 @@ VARIANT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
 def inside_or_absolute(text: str) -> str:
-    """Return the path; raises a ValueError unless it is absolute or in the project."""
+    """Return the path; raises a ValueError unless it is absolute, in the project, or beside the project
+    in its DVC repository."""
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text):
         raise ValueError("should be a path, not an address: download the files, and give the folder or file")
     path = PurePosixPath(text)
-    if not text or text.startswith("~") or (not path.is_absolute() and ".." in path.parts):
+    upward = not path.is_absolute() and ".." in path.parts
+    if not text or text.startswith("~") or (upward and not _beside_the_project(text)):
         raise ValueError(
-            "should be a path inside the project, or an absolute one (DVC runs experiments in a "
-            "copy of the project elsewhere, where '..' and '~' mean something else)"
+            "should be a path inside the project, or an absolute one, or one beside the project in its DVC "
+            "repository (DVC runs experiments in a copy of the repository elsewhere, where '..' above it and "
+            "'~' mean something else)"
         )
     return text
+
+
+def _beside_the_project(text: str) -> bool:
+    """Whether a path leads out of the project and stays in its DVC repository, which experiments copy."""
+    project = Path.cwd()
+    there = Path(os.path.normpath(project / text))
+    repository = next((one for one in (project, *project.parents) if (one / ".dvc").is_dir()), project)
+    return there.is_relative_to(repository) and not (
+        there.is_relative_to(project) or project.is_relative_to(there)
+    )
 
 
 def _below(text: str) -> str:

@@ -64,7 +64,8 @@ class NamedByPeople(HeldOut):
     similar_classes: Literal["refuse", "keep"] = Field(
         "refuse",
         description="Classes whose names differ by case, blanks or Unicode form alone, or look like a "
-        "missing label (nan, NA, null, None): refuse stops and lists them; keep takes each as a class.",
+        "missing label (nan, NA, null, None), and labels in a table that are fractions or lists (a,b): "
+        "refuse stops and lists them; keep takes each as a class.",
     )
 
 
