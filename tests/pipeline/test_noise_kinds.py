@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from project_clone import CODE, NO_MODEL, NO_STORE, Project
 from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
@@ -18,6 +19,11 @@ from memtrack.core.scores.several_trainings import AVERAGED
 from memtrack.data.manifest import KeptFolder, write_manifest
 
 pytestmark = pytest.mark.usefixtures("parameters_kept")
+KNOWN = """from torch import nn
+
+def build(shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8, bias=False), nn.ReLU(), nn.Linear(8, classes))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +135,11 @@ def test_randomized_pixels(prepared: Project) -> None:
 def test_no_score_sees_the_clean_labels(prepared: Project) -> None:
     """Other clean labels and flags beside the same given ones: other AUROCs, and not a bit of a score."""
     prepared.edit("evaluate.scores", list(SCORES))
-    prepared.edit("suspects", {"variants": ["noisy"], "share": 0.3})
+    (prepared.folder / "networks/known.py").write_text(KNOWN)
+    torch.save({"1.weight": torch.randn(8, 64)}, prepared.folder / "networks/known.pt")
+    pretrained = {"kind": "python", "make": "networks.known:build", "weights": "networks/known.pt",
+                  "mean": [0.5], "std": [0.25]}  # fmt: skip
+    prepared.edit("suspects", {"variants": ["noisy"], "share": 0.3, "pretrained": pretrained})
     prepared.edit("halves", {"variants": ["noisy"], "turn_over": True})
     prepared.edit("averaged", {"variants": ["noisy"], "trainings": [{"mixup": 1.0}]})
     prepared.edit("train.epochs", 12)
@@ -156,6 +166,7 @@ def test_another_seed(prepared: Project) -> None:
     prepared.edit("evaluate.scores", None)
     prepared.edit("halves.variants", [])
     prepared.edit("averaged.variants", [])
+    prepared.edit("suspects", {"variants": []})
     table, metrics = scored(prepared, "noisy")
     prepared.edit("repeat.seeds", [1])
     prepared.stage("repeat", "noisy", "1")
