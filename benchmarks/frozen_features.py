@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 from pathlib import Path
 
 import yaml
@@ -34,7 +35,7 @@ def project(work: Path) -> Path:
     folder = work / "repository"
     if not (folder / "params.yaml").exists():
         folder.mkdir(exist_ok=True)
-        run(folder, "dvc", "init", "--no-scm", "-q")
+        subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
         run(folder, "memtrack", "init", str(work / "data/features.npz"))
     edit(folder, train=TRAIN, record={"epochs": {"kind": "every"}}, suspects={"variants": list(LABELS)})
     path = folder / "params.yaml"
