@@ -218,8 +218,12 @@ def nearest_by_pretrained(
     load_starting_weights(model, chosen)
     data.keep_decoded(params.compute.image_cache_bytes)
     batches = variant_batches(data, variant, batch_size=BATCH, device=device, workers=params.train.workers)
-    found = Progress(features(model.to(device), batches), "pretrained features", total=len(batches))
-    return others(directions(np.concatenate(list(found))), count)
+    measured = Progress(features(model.to(device), batches), "pretrained features", total=len(batches))
+    found = np.concatenate(list(measured))
+    if not np.isfinite(found).all():
+        text = "give features that are not finite: take other weights, or the mean and std that they are for"
+        raise chosen.mistake("weights", message=text)
+    return others(directions(found), count)
 
 
 def nearest_of_both(images: AllImages, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

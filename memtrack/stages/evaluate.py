@@ -96,16 +96,17 @@ def evaluate(
     if others and name in params.suspects.variants:
         known = read_suspects(SUSPECTS_RESULTS / name, variant, suspects_causes(params, variant))
     made = _made_by_stages(params, variant) if others else {}
-    there = made.keys() if params.suspects.pretrained is None else {*made, Need.PRETRAINED}
+    there = {*made} if params.suspects.pretrained is None else {*made, Need.PRETRAINED}
     asked = params.evaluate.scores or tuple(
         key for key, score in SCORES.items() if score.by_default or ASKED_BY.keys() & {*score.needs}
     )
     names = {key: None for key in (SUSPICION, *asked) if ASKED_BY.keys() & {*needs(key)} <= there}
     if params.evaluate.scores and (left_out := [key for key in asked if key not in names]):
         keys = dict.fromkeys(ASKED_BY[need] for key in left_out for need in needs(key) if need in ASKED_BY)
-        print(
-            f"{name}: without {', '.join(left_out)}: params.yaml does not ask for them in {' or '.join(keys)}"
+        why = (
+            f"params.yaml does not ask for them in {' or '.join(keys)}" if others else "not with another seed"
         )
+        print(f"{name}: without {', '.join(left_out)}: {why}")
     evidence = {**run.evidence(names), **made}
     try:
         scores = {key: known[key] if key in known else compute(key, evidence) for key in names}

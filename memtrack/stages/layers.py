@@ -57,9 +57,7 @@ def main() -> None:
         return record_logits(changed, batches)["correct"].astype(bool)
 
     try:
-        report = LayersReport(
-            variant,
-            memorized,
+        fitted = (
             right(model),
             {
                 f"{layer} ({type(model.get_submodule(layer)).__name__})": right(
@@ -71,12 +69,13 @@ def main() -> None:
                 share: right(measure_statistics(pruned(model, share), batches))
                 for share in Progress(sorted(options.pruned), "shares of pruned weights")
             },
-            _linear(params, data, variant, networks, options.linear),
         )
     except ValueError as error:
         raise params.train.model.mistake(
             message=f"the network {error}: remove {name} from layers.variants"
         ) from None
+    linear = _linear(params, data, variant, networks, options.linear)
+    report = LayersReport(variant, memorized, *fitted, linear)
     report.write(folder)
     write_json(report.metrics, folder / "metrics.json")
     files = {f"layers/{path.name}": path for path in (*folder.glob("*.csv"), *folder.glob("pictures/*.png"))}

@@ -14,15 +14,17 @@ from PIL import Image
 from sklearn.neighbors import NearestNeighbors
 from torchvision.models import shufflenet_v2_x0_5
 
+from memtrack.config.errors import InputError
 from memtrack.config.params import Params
 from memtrack.core.scores import neighbours
 from memtrack.core.training.models import build
 from memtrack.data.corruption import write_variant
 from memtrack.data.preparation import write_prepared
-from memtrack.data.prepared import PreparedData
+from memtrack.data.prepared import DatasetInfo, PreparedData
 from memtrack.data.sources import collect
 from memtrack.data.variants import VariantData
 from memtrack.report.evaluation import Evaluation
+from memtrack.runs.trained_networks import nearest_by_pretrained
 from memtrack.runs.training import train
 from memtrack.stages.evaluate import evaluate
 from memtrack.tracking.run import Run
@@ -60,6 +62,16 @@ def draw_photographs() -> None:
                 Image.fromarray(coarse).resize(size).save(path)
 
 
+def prepared() -> DatasetInfo:
+    """Photographs, weights, and a variant of the labels."""
+    draw_photographs()
+    torch.manual_seed(0)
+    torch.save(build("torchvision", (3, 224, 224), 1000, name=NAME, small_stem=False).state_dict(), "w.pth")
+    info, _ = write_prepared(collect(PARAMS.data), PARAMS.data, Path("data/prepared"))
+    write_variant("noisy", PARAMS.variants["noisy"], PreparedData())
+    return info
+
+
 def test_from_the_files_to_the_scores(
     project: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -67,13 +79,8 @@ def test_from_the_files_to_the_scores(
     monkeypatch.setattr(Evaluation, "_draw", lambda *_: None)
     monkeypatch.setattr(neighbours, "COUNT", 5)
     shutil.copy(empty_store, "mlflow.db")
-    draw_photographs()
-    torch.manual_seed(0)
-
-    torch.save(build("torchvision", (3, 224, 224), 1000, name=NAME, small_stem=False).state_dict(), "w.pth")
-    info, _ = write_prepared(collect(PARAMS.data), PARAMS.data, Path("data/prepared"))
+    info = prepared()
     assert (info.classes, info.shape, info.train, info.test) == (CLASSES, (3, 224, 224), 24, 6)
-    write_variant("noisy", PARAMS.variants["noisy"], PreparedData())
     train(PARAMS, "noisy", Path("results/train/noisy"))
     assert "input: 3x224x224, mean: [0.485, 0.456, 0.406]" in capsys.readouterr().out
     evaluate(PARAMS, "noisy", Path("results/train/noisy"), Path("results/evaluate/noisy"), "train@noisy")
@@ -84,6 +91,16 @@ def test_from_the_files_to_the_scores(
     assert scores["corrupted"].sum() == 6
     scores = scores.set_index("id").loc[VariantData("noisy", PreparedData()).ids]
     assert scores["neighbours_pretrained"].tolist() == pytest.approx(voted(scores["given_label"].to_numpy()))
+
+
+def test_weights_that_are_not_finite_are_refused(project: Path) -> None:
+    prepared()
+    weights = torch.load("w.pth")
+    weights["conv1.0.weight"] = weights["conv1.0.weight"] * float("nan")
+    torch.save(weights, "w.pth")
+    data = PreparedData()
+    with pytest.raises(InputError, match="weights: give features that are not finite"):
+        nearest_by_pretrained(PARAMS, data, VariantData("noisy", data), 5)
 
 
 def voted(labels: NDArray[np.object_]) -> list[float]:

@@ -56,7 +56,16 @@ class OtherTraining(Section):
             text = detail["msg"].removeprefix("Value error, ").replace("Input should", "should")
             return [((*where, *detail["loc"][:1]), text)]
         same = changed.model_dump() == train.model_dump()
-        return [(where, "changes nothing in train, and this training is there already")] if same else []
+        return (
+            [
+                (
+                    where,
+                    "changes nothing in train, and this training is there already: give another seed or key",
+                )
+            ]
+            if same
+            else []
+        )
 
 
 class AveragedParams(Section):
