@@ -95,24 +95,21 @@ def edit(folder: Path, **sections: Any) -> None:
     path.write_text(yaml.safe_dump(params, sort_keys=False))
 
 
-def start(work: Path) -> Path:
-    """The repository, made as a new user makes it."""
+def repository(work: Path, columns: dict[str, str], **sections: Any) -> Path:
+    """The repository, made as a new user makes it, with these sections of params.yaml changed.
+
+    Args:
+        columns: the column of labels.csv for each variant. Stage suspects learns from all of them.
+    """
     folder = work / "repository"
     if not (folder / "params.yaml").exists():
         folder.mkdir(exist_ok=True)
         subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
         run(folder, "memtrack", "init", str(work / "data/features.npz"))
-    edit(
-        folder,
-        train={"epochs": EPOCHS, "model": NETWORK, "loss": {"kind": "cross_entropy"}},
-        record={"epochs": {"kind": "every", "interval": 2}},
-        suspects={"variants": [NAME]},
-        clean={"variants": {}},
-    )
+    edit(folder, suspects={"variants": list(columns)}, **sections)
     params = yaml.safe_load((folder / "params.yaml").read_text())
-    params["variants"] = {
-        NAME: {"kind": "from_file", "labels": str(work / "labels.csv"), "label_column": LABELS}
-    }
+    table = {"kind": "from_file", "labels": str(work / "labels.csv")}
+    params["variants"] = {name: {**table, "label_column": column} for name, column in columns.items()}
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     return folder
 
@@ -201,16 +198,27 @@ def write(folder: Path, benefits: dict[str, dict[str, Any]]) -> None:
     print("\n".join(lines))
 
 
-def main() -> None:
-    """Run what is missing, and write the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("work", type=Path, help="the folder for the images and the repository")
+def measured_work(doc: str | None, side: int) -> Path:
+    """The folder WORK of the command line, with the features of the images in CIFAR10."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("work", type=Path, help="the folder for the features and the repository")
     parser.add_argument("cifar10", type=Path, help="the folder with the images and the labels")
     options = parser.parse_args()
-    work = options.work.resolve()
+    work: Path = options.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
-    features(options.cifar10, work, SIDE)
-    folder = start(work)
+    features(options.cifar10, work, side)
+    return work
+
+
+def main() -> None:
+    """Run what is missing, and write the tables."""
+    folder = repository(
+        measured_work(__doc__, SIDE),
+        {NAME: LABELS},
+        train={"epochs": EPOCHS, "model": NETWORK, "loss": {"kind": "cross_entropy"}},
+        record={"epochs": {"kind": "every", "interval": 2}},
+        clean={"variants": {}},
+    )
     run(folder, "dvc", "repro")
     benefits = {}
     for score in SCORES:

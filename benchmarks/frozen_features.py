@@ -9,13 +9,10 @@ benchmarks/results/frozen_features.md. Networks that are there are not trained a
 
 from __future__ import annotations
 
-import argparse
 import json
-import subprocess
 from pathlib import Path
 
-import yaml
-from cleaning import edit, features, run
+from cleaning import measured_work, repository, run
 
 RESULTS = Path(__file__).parent / "results" / "frozen_features.md"
 SIDE = 192
@@ -28,22 +25,6 @@ TRAIN = {
 }
 SCORES = ("csl", "el2n", "neighbours", "curvature", "suspicion")
 STAGES = ("corrupt", "train", "suspects", "averaged", "halves", "evaluate")
-
-
-def project(work: Path) -> Path:
-    """A new repository with a variant for each set of labels."""
-    folder = work / "repository"
-    if not (folder / "params.yaml").exists():
-        folder.mkdir(exist_ok=True)
-        subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
-        run(folder, "memtrack", "init", str(work / "data/features.npz"))
-    edit(folder, train=TRAIN, record={"epochs": {"kind": "every"}}, suspects={"variants": list(LABELS)})
-    path = folder / "params.yaml"
-    params = yaml.safe_load(path.read_text())
-    table = {"kind": "from_file", "labels": str(work / "labels.csv")}
-    params["variants"] = {name: {**table, "label_column": name} for name in LABELS}
-    path.write_text(yaml.safe_dump(params, sort_keys=False))
-    return folder
 
 
 def row(folder: Path, name: str) -> str:
@@ -66,14 +47,9 @@ def row(folder: Path, name: str) -> str:
 
 def main() -> None:
     """Run what is missing, and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("work", type=Path, help="the folder for the features and the project")
-    parser.add_argument("cifar10", type=Path, help="the folder with the images and the labels")
-    options = parser.parse_args()
-    work = options.work.resolve()
-    work.mkdir(parents=True, exist_ok=True)
-    features(options.cifar10, work, SIDE)
-    folder = project(work)
+    columns = dict(zip(LABELS, LABELS, strict=True))
+    work = measured_work(__doc__, SIDE)
+    folder = repository(work, columns, train=TRAIN, record={"epochs": {"kind": "every"}})
     run(folder, "memtrack.stages.prepare")
     for name in LABELS:
         for stage in STAGES:

@@ -14,8 +14,8 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from memtrack.config.errors import InputError, Problem
-from memtrack.config.paths import nearest_with
 from memtrack.config.pipeline import PIPELINE
+from memtrack.config.repository import nearest_with
 from memtrack.config.sections.base import PARAMS_FILE
 from memtrack.config.sections.data import DataParams, ImageFolder, NamedByPeople
 from memtrack.core.files import whole_file

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from memtrack.config.repository import nearest_with
 from memtrack.config.sections.base import PREPARED, VARIANTS
 
 PREPARED_FOLDER = Path(PREPARED)
@@ -57,12 +58,6 @@ def project_root() -> Path:
     if not repository:
         return here
     return Path(repository).resolve() / here.relative_to(nearest_with(".dvc", here) or here)
-
-
-def nearest_with(name: str, folder: Path, top: Path = Path("/")) -> Path | None:
-    """The nearest folder that has an entry of this name, from `folder` upward to `top`."""
-    folders = (one for one in (folder, *folder.parents) if one.is_relative_to(top))
-    return next((one for one in folders if (one / name).exists()), None)
 
 
 def input_path(text: str) -> Path:

@@ -57,11 +57,9 @@ def read_yaml(path: Path) -> SourceFile:
     """
     kind = "JSON" if path.suffix == ".json" else "YAML"
     try:
-        if path.exists() and not (
-            path.is_file() or path.is_dir()
-        ):  # to read a named pipe would take for ever
-            text = "is a named pipe or a device: expected a file"
-            raise InputError([Problem(path, message=text)])
+        if path.exists() and not path.is_file() and not path.is_dir():
+            # to read a named pipe would take for ever
+            raise InputError([Problem(path, message="is a named pipe or a device: expected a file")])
         raw = path.read_bytes()
     except FileNotFoundError:
         raise InputError([Problem(path, message=f"no such file{_where_from(path)}")]) from None

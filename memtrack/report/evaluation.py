@@ -26,12 +26,7 @@ from memtrack.core.scores import ranks, title
 from memtrack.data.variants import VariantData
 from memtrack.report import figures
 from memtrack.report.captions import caption
-from memtrack.report.metrics import (
-    ConflictMetrics,
-    EvaluateMetrics,
-    HeldOutMetrics,
-    ScoreMetrics,
-)
+from memtrack.report.metrics import ConflictMetrics, EvaluateMetrics, HeldOutMetrics, ScoreMetrics
 from memtrack.report.sample_tables import TABLE, write_csv
 
 Scores = Mapping[str, NDArray[np.float64]]

@@ -15,10 +15,7 @@ from memtrack.core.memorization.estimates import MEMORIZED
 from memtrack.core.memorization.layers import pruned_away
 from memtrack.data.variants import VariantData
 from memtrack.report.figures import accuracy_lines
-from memtrack.report.memorization_metrics import (
-    LayersMetrics,
-    LinearMetrics,
-)
+from memtrack.report.memorization_metrics import LayersMetrics, LinearMetrics
 from memtrack.report.sample_tables import write_csv
 
 Flags = NDArray[np.bool_]

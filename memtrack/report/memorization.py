@@ -19,10 +19,7 @@ from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.report import figures
 from memtrack.report.captions import caption
-from memtrack.report.memorization_metrics import (
-    MemorizationMetrics,
-    PrivacyMetrics,
-)
+from memtrack.report.memorization_metrics import MemorizationMetrics, PrivacyMetrics
 from memtrack.report.sample_tables import LIRA, write_csv
 
 SHEET = 50

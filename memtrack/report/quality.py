@@ -13,11 +13,7 @@ from memtrack.core.labels.duplicates import Pair
 from memtrack.data.all_images import AllImages
 from memtrack.report import figures
 from memtrack.report.captions import caption
-from memtrack.report.metrics import (
-    ISSUES,
-    LEAKS,
-    QualityMetrics,
-)
+from memtrack.report.metrics import ISSUES, LEAKS, QualityMetrics
 
 COLUMNS = ("id", "split", "label", "issue", "value", "other_id", "other_label")
 SMALL = 0.1

@@ -53,9 +53,8 @@ def evaluation_causes(params: Params, variant: VariantData) -> dict[str, Any]:
     found = {
         **trajectory_causes(params, variant),
         "scores": params.evaluate.model_dump(mode="json")["scores"],
+        **pretrained_causes(params),
     }
-    if params.suspects.pretrained is not None:
-        found |= {"pretrained": pretrained_causes(params.suspects.pretrained)}
     if variant.name in params.suspects.variants:
         found |= suspects_causes(params, variant)
     if variant.name in params.halves.variants:
@@ -79,15 +78,16 @@ def halves_causes(params: Params, variant: VariantData) -> dict[str, Any]:
 
 def suspects_causes(params: Params, variant: VariantData) -> dict[str, Any]:
     """What of the suspects that are learned from flipped labels the user chooses."""
-    chosen = params.suspects.pretrained
     flips = params.suspects.model_dump(mode="json", exclude={"variants", "pretrained"})
-    found = {**trajectory_causes(params, variant), "suspects": flips}
-    return found if chosen is None else {**found, "pretrained": pretrained_causes(chosen)}
+    return {**trajectory_causes(params, variant), "suspects": flips, **pretrained_causes(params)}
 
 
-def pretrained_causes(chosen: ModelParams) -> dict[str, Any]:
-    """What of a pretrained network the user chooses."""
-    return {**chosen.model_dump(mode="json", exclude=_NO_CAUSE), **network_causes(chosen)}
+def pretrained_causes(params: Params) -> dict[str, Any]:
+    """What of the network `suspects.pretrained` the user chooses, if there is one."""
+    chosen = params.suspects.pretrained
+    if chosen is None:
+        return {}
+    return {"pretrained": chosen.model_dump(mode="json", exclude=_NO_CAUSE) | network_causes(chosen)}
 
 
 def trajectory_causes(params: Params, variant: VariantData) -> dict[str, Any]:

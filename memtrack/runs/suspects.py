@@ -124,7 +124,7 @@ def _evidence(run: TrainedRun) -> tuple[EpochArrays, NearestSamples]:
 
 def _features(run: TrainedRun) -> tuple[tuple[str, ...], NDArray[np.float64]]:
     """The names and the values (N, K) of the scores that suspicion is made of."""
-    found = suspicion_features(*_evidence(run), run.evidence([]).get(Need.PRETRAINED))
+    found = suspicion_features(*_evidence(run), run.evidence([SUSPICION]).get(Need.PRETRAINED))
     return tuple(found), np.stack(list(found.values()), axis=1)
 
 

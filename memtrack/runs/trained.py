@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -72,9 +72,15 @@ class TrainedRun:
         self.metrics = read_json(TrainMetrics, kept.file(f"../{METRICS}"))
         self.reference = read_reference(folder, self._remedy)
         self._evidence: dict[Need, Any] = {Need.EPOCHS: self.trajectory}
+        if params.suspects.pretrained is not None:
+            search = partial(nearest_by_pretrained, params, data, variant)
+            if alike is not None:
+                search = alike._evidence[Need.PRETRAINED].search
+            self._evidence[Need.PRETRAINED] = NearestInPretrained(variant.given, search)
 
     def evidence(self, scores: Iterable[str]) -> Mapping[Need, Any]:
-        """What the scores with these names are computed from."""
+        """What the scores with these names are computed from, and the neighbours in a pretrained network if
+        there is one."""
         wanted = {need for name in scores for need in needs(name)}
         if wanted & {Need.NETWORKS, Need.NEIGHBOURS} and Need.NETWORKS not in self._evidence:
             networks = TrainedNetworks(
@@ -98,13 +104,6 @@ class TrainedRun:
                     pixels = self._alike.evidence([SUSPICION])[Need.NEIGHBOURS].pixels
                 nearest = NearestSamples(self._variant.given, networks.features, pixels)
             self._evidence |= {Need.NETWORKS: networks, Need.NEIGHBOURS: nearest}
-        if Need.PRETRAINED not in self._evidence and self._params.suspects.pretrained is not None:
-            search: Callable[[int], NDArray[np.int64]]
-            if self._alike is None:
-                search = partial(nearest_by_pretrained, self._params, self._data, self._variant)
-            else:
-                search = self._alike.evidence([])[Need.PRETRAINED].search
-            self._evidence[Need.PRETRAINED] = NearestInPretrained(self._variant.given, search)
         return self._evidence
 
     def nearest_to_tests(self, labels: NDArray[np.int64]) -> NearestToTests:

@@ -23,6 +23,8 @@ from memtrack.terminal.progress import Progress
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from memtrack.data.batches import Batches
+
 BATCH = 256
 """The number of samples that are measured at a time."""
 Vectors = NDArray[np.float32]
@@ -76,7 +78,7 @@ class TrainedNetworks:
         """The learning rate at the start of an epoch."""
         return self._checkpoints.metrics(epoch).learning_rate
 
-    def batches(self, rows: NDArray[np.int64] | None = None) -> Iterable[tuple[Tensor, Tensor]]:
+    def batches(self, rows: NDArray[np.int64] | None = None) -> Batches:
         """The samples `rows`, or all, in batches."""
         from memtrack.data.batches import variant_batches
 
@@ -91,11 +93,7 @@ class TrainedNetworks:
 
     def features(self, epoch: int) -> Vectors:
         """The features of the network after an epoch, (N, features)."""
-        from memtrack.core.recording.features import features
-
-        total = -(-len(self.labels) // BATCH)
-        found = features(self.model(epoch), self.batches())
-        return np.concatenate(list(Progress(found, "features of the network", total=total)))
+        return _features(self.model(epoch), self.batches(), "features of the network")
 
     def test_features(self, epoch: int) -> Vectors:
         """The features of the test samples in the network after an epoch, (T, features)."""
@@ -195,6 +193,13 @@ class NearestToTests:
         return NearestToTests(labels, self._samples, self._pixels)
 
 
+def _features(model: nn.Module, batches: Batches, what: str) -> Vectors:
+    """The features of all samples in a network, (N, features); the progress is called `what`."""
+    from memtrack.core.recording.features import features
+
+    return np.concatenate(list(Progress(features(model, batches), what, total=len(batches))))
+
+
 def nearest_by_pixels(variant: VariantData, count: int) -> NDArray[np.int64]:
     """The rows of the samples that are nearest by pixels; see `others`."""
     return others(_small(variant.read, range(len(variant.ids))), count)
@@ -208,7 +213,6 @@ def nearest_by_pretrained(
     Raises:
         InputError: if the network or its weights are not there, or do not fit the images.
     """
-    from memtrack.core.recording.features import features
     from memtrack.data.batches import variant_batches
     from memtrack.runs.networks import chosen_device, load_starting_weights, network
 
@@ -218,8 +222,7 @@ def nearest_by_pretrained(
     load_starting_weights(model, chosen)
     data.keep_decoded(params.compute.image_cache_bytes)
     batches = variant_batches(data, variant, batch_size=BATCH, device=device, workers=params.train.workers)
-    measured = Progress(features(model.to(device), batches), "pretrained features", total=len(batches))
-    found = np.concatenate(list(measured))
+    found = _features(model.to(device), batches, "pretrained features")
     if not np.isfinite(found).all():
         text = "give features that are not finite: take other weights, or the mean and std that they are for"
         raise chosen.mistake("weights", message=text)

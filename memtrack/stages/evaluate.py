@@ -95,19 +95,15 @@ def evaluate(
     known = {}
     if others and name in params.suspects.variants:
         known = read_suspects(SUSPECTS_RESULTS / name, variant, suspects_causes(params, variant))
-    made = _made_by_stages(params, variant) if others else {}
-    there = {*made} if params.suspects.pretrained is None else {*made, Need.PRETRAINED}
+    evidence = {**run.evidence([SUSPICION]), **(_made_by_stages(params, variant) if others else {})}
     asked = params.evaluate.scores or tuple(
         key for key, score in SCORES.items() if score.by_default or ASKED_BY.keys() & {*score.needs}
     )
-    names = {key: None for key in (SUSPICION, *asked) if ASKED_BY.keys() & {*needs(key)} <= there}
+    names = {key: None for key in (SUSPICION, *asked) if {*needs(key)} <= evidence.keys()}
     if params.evaluate.scores and (left_out := [key for key in asked if key not in names]):
         keys = dict.fromkeys(ASKED_BY[need] for key in left_out for need in needs(key) if need in ASKED_BY)
-        why = (
-            f"params.yaml does not ask for them in {' or '.join(keys)}" if others else "not with another seed"
-        )
-        print(f"{name}: without {', '.join(left_out)}: {why}")
-    evidence = {**run.evidence(names), **made}
+        why = f"params.yaml does not ask for them in {' or '.join(keys)}"
+        print(f"{name}: without {', '.join(left_out)}: {why if others else 'not with another seed'}")
     try:
         scores = {key: known[key] if key in known else compute(key, evidence) for key in names}
     except LookupError as error:

@@ -226,6 +226,19 @@ def test_an_error_in_a_hook_ends_the_training_and_the_next_one_goes_on(
     assert [step for step, _ in run["points"]["train_loss"]] == list(range(1, EPOCHS + 1))
 
 
+def goes_on_after_an_end(params: Params, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training that ends in its second epoch and goes on leaves the bytes of one that does not end."""
+    with monkeypatch.context() as patched:
+        shutil.copytree(project, project / "straight")
+        patched.chdir(project / "straight")
+        trained(params)
+        expected = content()
+    with pytest.raises(RuntimeError, match="ended by a hook"):
+        trained(params, [Hooks(("epoch end", 2))])
+    assert [epoch for hook, epoch in trained(params).called if hook == "trained"] == [3, 4]
+    assert content() == expected
+
+
 CO_TRAINING = {"kind": "jocor", "forget_rate": 0.3, "warmup": 2}
 ROBUST = {
     "early learning on mixtures": {"loss": {"kind": "early_learning"}, "mixup": 0.5},
@@ -239,15 +252,7 @@ def test_training_that_resists_wrong_labels_goes_on_after_an_end(
 ) -> None:
     """And the networks of its checkpoints are those that were recorded."""
     params = parameters(**options)
-    with monkeypatch.context() as patched:
-        shutil.copytree(project, project / "straight")
-        patched.chdir(project / "straight")
-        trained(params)
-        expected = content()
-    with pytest.raises(RuntimeError, match="ended by a hook"):
-        trained(params, [Hooks(("epoch end", 2))])
-    assert [epoch for hook, epoch in trained(params).called if hook == "trained"] == [3, 4]
-    assert content() == expected
+    goes_on_after_an_end(params, project, monkeypatch)
     data = PreparedData()
     variant = VariantData("noisy", data)
     checkpoints = trained_checkpoints(params, variant, RESULTS / "checkpoints", remedy="")
@@ -292,16 +297,7 @@ class TestSusceptibility:
         assert trained(parameters("record", susceptibility=True)).called == DONE_BEFORE
 
     def test_goes_on_after_an_end(self, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        params = parameters("record", susceptibility=True)
-        with monkeypatch.context() as patched:
-            shutil.copytree(project, project / "straight")
-            patched.chdir(project / "straight")
-            trained(params)
-            expected = content()
-        with pytest.raises(RuntimeError, match="ended by a hook"):
-            trained(params, [Hooks(("epoch end", 2))])
-        assert [epoch for hook, epoch in trained(params).called if hook == "trained"] == [3, 4]
-        assert content() == expected
+        goes_on_after_an_end(parameters("record", susceptibility=True), project, monkeypatch)
 
     def test_the_batch_has_images_of_the_training_and_labels_that_ignore_them(
         self, monkeypatch: pytest.MonkeyPatch

@@ -14,9 +14,15 @@ from pydantic import (
 )
 
 from memtrack.config.sections.augment import Augment
-from memtrack.config.sections.base import Broken, Epochs, Section, Seed, VariantNames, different
-from memtrack.config.sections.robust import JoCoR, LossParams
-from memtrack.config.sections.train import ModelParams, OptimizerParams, ScheduleParams, TrainParams
+from memtrack.config.sections.base import Broken, Epochs, Section, Seed, Share, VariantNames, different
+from memtrack.config.sections.robust import JoCoR, LossParams, Positive
+from memtrack.config.sections.train import (
+    ModelParams,
+    OptimizerParams,
+    ScheduleParams,
+    TrainingBatch,
+    TrainParams,
+)
 from memtrack.config.yaml_file import Loc
 
 
@@ -25,14 +31,14 @@ class OtherTraining(Section):
 
     seed: Seed = Field(0, description="Another seed, for the training and for the probes.")
     epochs: Epochs | None = None
-    batch_size: Annotated[int, Field(ge=2, le=1_000_000)] | None = None
+    batch_size: TrainingBatch | None = None
     model: ModelParams | None = None
     optimizer: OptimizerParams | None = None
     schedule: ScheduleParams | None = None
     loss: LossParams | None = None
-    mixup: Annotated[float, Field(gt=0, le=1000)] | None = None
-    average: Annotated[float, Field(gt=0, lt=1)] | None = None
-    sam: Annotated[float, Field(gt=0, le=1000)] | None = None
+    mixup: Positive | None = None
+    average: Share | None = None
+    sam: Positive | None = None
     co_training: JoCoR | None = None
     augment: Augment | None = None
 
@@ -55,17 +61,10 @@ class OtherTraining(Section):
             detail = error.errors()[0]
             text = detail["msg"].removeprefix("Value error, ").replace("Input should", "should")
             return [((*where, *detail["loc"][:1]), text)]
-        same = changed.model_dump() == train.model_dump()
-        return (
-            [
-                (
-                    where,
-                    "changes nothing in train, and this training is there already: give another seed or key",
-                )
-            ]
-            if same
-            else []
-        )
+        if changed.model_dump() != train.model_dump():
+            return []
+        text = "changes nothing in train, and this training is there already: give another seed or key"
+        return [(where, text)]
 
 
 class AveragedParams(Section):

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, Strict
 
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.json_files import StrictModel
+from memtrack.config.repository import nearest_with
 from memtrack.config.yaml_file import Loc, SourceFile
 
 PARAMS_FILE = Path("params.yaml")
@@ -40,7 +41,7 @@ def _beside_the_project(text: str) -> bool:
     """Whether a path leads out of the project and stays in its DVC repository, which experiments copy."""
     project = Path.cwd()
     there = Path(os.path.normpath(project / text))
-    repository = next((one for one in (project, *project.parents) if (one / ".dvc").is_dir()), project)
+    repository = nearest_with(".dvc", project) or project
     return there.is_relative_to(repository) and not (
         there.is_relative_to(project) or project.is_relative_to(there)
     )

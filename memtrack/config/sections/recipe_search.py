@@ -8,11 +8,10 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
 
 from memtrack.config.sections.base import Broken, Choices, Epochs, Section, Share
-from memtrack.config.sections.robust import LossParams
+from memtrack.config.sections.robust import LossParams, Positive
 from memtrack.config.sections.train import Dropout, LearningRate, TrainParams, WeightDecay
 
 Width = Annotated[int, Field(ge=1, le=16384)]
-Positive = Annotated[float, Field(gt=0, le=1000)]
 Pixels = Annotated[int, Field(ge=0, le=64)]
 Loss = Literal[
     "cross_entropy", "symmetric_cross_entropy", "generalized_cross_entropy", "early_learning"

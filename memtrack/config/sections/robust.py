@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from memtrack.config.sections.base import Epochs, Fraction, Rate, Section
+from memtrack.config.sections.base import Epochs, Fraction, Rate, Section, Share
 
 Weight = Annotated[float, Field(ge=0, le=1000)]
+Positive = Annotated[float, Field(gt=0, le=1000)]
 
 
 class CrossEntropy(Section):
@@ -77,17 +78,17 @@ class RobustParams(Section):
         default_factory=lambda: CrossEntropy(kind="cross_entropy"),
         description="What is minimized. What is recorded is always the cross entropy of the given label.",
     )
-    mixup: Annotated[float, Field(gt=0, le=1000)] | None = Field(
+    mixup: Positive | None = Field(
         None,
         description="Train on mixtures of two images each; their shares have the Beta(mixup, mixup) "
         "distribution. 1: uniform. null: off.",
     )
-    average: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+    average: Share | None = Field(
         None,
         description="Record, test and keep the moving average of the weights; each step it keeps this "
         "share of itself. null: off.",
     )
-    sam: Annotated[float, Field(gt=0, le=1000)] | None = Field(
+    sam: Positive | None = Field(
         None,
         description="Sharpness-aware minimization: the distance rho at which the gradient is taken. "
         "null: off.",

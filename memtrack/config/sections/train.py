@@ -20,6 +20,7 @@ from memtrack.config.yaml_file import Loc
 
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 LearningRate = Annotated[float, Field(gt=0, le=1000)]
+TrainingBatch = Annotated[int, Field(ge=2, le=1_000_000)]
 WeightDecay = Annotated[float, Field(ge=0, le=100)]
 
 
@@ -257,7 +258,7 @@ class RecipeParams(Section):
     """A network and how it is trained."""
 
     epochs: Epochs
-    batch_size: Annotated[int, Field(ge=2, le=1_000_000)] = 64
+    batch_size: TrainingBatch = 64
     model: ModelParams
     optimizer: OptimizerParams
     schedule: ScheduleParams
