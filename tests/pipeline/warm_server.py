@@ -102,7 +102,7 @@ def serve(listener: socket.socket) -> tuple[dict[str, Any], list[int]]:
                 for file in files:
                     os.close(file)
                 tell(client, child)
-            else:  # a client says nothing more: it is gone
+            elif key.data in clients:  # a client says nothing more: it is gone, and its child has not ended
                 os.kill(key.data, signal.SIGKILL)
 
 
