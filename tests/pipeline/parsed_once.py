@@ -7,21 +7,13 @@ from __future__ import annotations
 
 import copy
 import functools
+import json
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import IO, Any
 
 MIGRATES = "env.py"
 """The file of Alembic that does something when it is loaded."""
-HASH_CODE = [
-    "memtrack.ensembles.fingerprint",
-    "memtrack.runs.fingerprint",
-    "memtrack.tune.plan",
-    "memtrack.tune.recipes.search",
-    "memtrack.tune.trained_variant",
-]
-"""Modules that hash the code of others."""
-HASH_STAGES = "memtrack.stages.code"
 
 
 @functools.cache
@@ -53,7 +45,8 @@ def _once(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def files_of_dvc() -> None:
     """DVC parses params.yaml for each stage that reads it, and dvc.lock twice for each stage that it ran: the
-    second time slowly, to keep comments, which dvc.lock does not have."""
+    second time slowly, to keep comments, which dvc.lock does not have. It then writes dvc.lock, which takes
+    longest; as JSON, which is YAML too, it takes no time."""
     from dvc.utils import strictyaml
     from dvc.utils.serialize import _yaml
 
@@ -70,6 +63,15 @@ def files_of_dvc() -> None:
     def parse_for_update(text: str, path: str) -> Any:
         return parse_once(text, path, "safe" if path.endswith("dvc.lock") else "rt")
 
+    write = _yaml._dump
+
+    def write_quickly(content: Any, file: IO[str]) -> None:
+        if str(getattr(file, "name", "")).endswith("dvc.lock"):
+            json.dump(content, file, indent=1)
+        else:
+            write(content, file)
+
+    _yaml._dump = write_quickly
     _yaml.parse_yaml = strictyaml.parse_yaml = parse_once
     _yaml.parse_yaml_for_update = parse_for_update
 
@@ -84,15 +86,28 @@ HASHED = [
 """What they hash."""
 
 
-def code(*, now: bool = False) -> None:
-    """memtrack parses and hashes its own code for its fingerprints. `now`: hash it now, for all children."""
-    from memtrack.runs.code import code_hash, stage_hash
+ONCE: dict[str, Callable[..., str]] = {}
+"""The functions of memtrack.runs.code that hash once."""
 
-    once = functools.cache(code_hash)
+
+def code(*, now: bool = False) -> None:
+    """memtrack parses and hashes its own code for its fingerprints and for DVC. `now`: hash it now, for all
+    children."""
+    import memtrack.runs.code as real
+
+    modules = {module for key, module in sys.modules.items() if key.startswith("memtrack.")} - {real}
+    for name in ("code_hash", "stage_hash"):
+        function = getattr(real, name)
+        ONCE[name] = functools.cache(function)
+        for module in modules:
+            if getattr(module, name, None) is function:
+                setattr(module, name, ONCE[name])
     for entries in HASHED if now else ():
-        once(*entries)
-    for name in HASH_CODE:
-        if name in sys.modules:
-            sys.modules[name].code_hash = once  # type: ignore[attr-defined]
-    if HASH_STAGES in sys.modules:
-        sys.modules[HASH_STAGES].stage_hash = functools.cache(stage_hash)  # type: ignore[attr-defined]
+        ONCE["code_hash"](*entries)
+
+
+def code_of_a_stage() -> None:
+    """A stage loads its module again, after `code`."""
+    import memtrack.runs.code as real
+
+    real.__dict__.update(ONCE)

@@ -29,6 +29,8 @@ NO_TRAINING = "from memtrack.runs.fitting import Fitting\nFitting.run_epoch = No
 """Code with which a training fails."""
 NO_STORE = "from memtrack.tracking import store\nstore.upload = lambda *_, **__: 0\n"
 """Code that sends MLflow nothing: everything stays in the outbox."""
+FEW_RESAMPLES = "from memtrack.core.evaluation import mislabelled\nmislabelled.RESAMPLES = 5\n"
+"""Code for intervals that take a tenth of the time; tests of the core look at them."""
 NO_PICTURES = """
 import inspect
 import memtrack.tune.report
@@ -60,7 +62,7 @@ class Project:
         self.environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         self.environment["PYTHONPATH"] = ""
         self.environment["OMP_NUM_THREADS"] = "1"
-        self.environment[CODE] = NO_PICTURES
+        self.environment[CODE] = FEW_RESAMPLES + NO_PICTURES
 
     def run(self, *command: str, status: int = 0, code: str = "", real: bool = False) -> str:
         """Run a command in the project; its output. A negative status is the signal that ended it.

@@ -12,14 +12,11 @@ from project_clone import CODE, NO_MODEL, NO_STORE, NO_TRAINING, Project
 
 pytestmark = pytest.mark.usefixtures("parameters_kept")
 
-FEW_RESAMPLES = "from memtrack.core.evaluation import mislabelled\nmislabelled.RESAMPLES = 5\n"
-"""Code for intervals that take a tenth of the time; tests of the core look at them."""
-
 
 @pytest.fixture(scope="module")
 def learned(project: Project) -> Project:
     """A project that has learned from two trainings with flips."""
-    project.environment[CODE] += NO_MODEL + NO_STORE + FEW_RESAMPLES
+    project.environment[CODE] += NO_MODEL + NO_STORE
     project.edit("suspects", {"variants": ["noisy"], "share": 0.3, "draws": 2, "seed": 5})
     project.edit("train.epochs", 12)
     project.edit("train.batch_size", 8)

@@ -17,7 +17,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from pages import blocks, run_shell
-from project_clone import CODE, NO_MODEL, NO_PICTURES, Project
+from project_clone import CODE, NO_MODEL, Project
 from servers import SSHD, MlflowServer, ssh_server
 
 boto3 = pytest.importorskip("boto3")
@@ -77,7 +77,7 @@ def flowers(path: Path) -> None:
 def person(folder: Path) -> Project:
     found = Project(folder)
     found.environment |= KEYS
-    found.environment[CODE] = NO_PICTURES + NO_MODEL
+    found.environment[CODE] += NO_MODEL
     return found
 
 

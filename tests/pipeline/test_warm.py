@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from project_clone import WARM, Project
+from project_clone import CODE, WARM, Project
 
 CHECK = ("python", "-m", "memtrack.check")
 SLEEP = "import time; print('asleep', flush=True); time.sleep(100)"
@@ -63,10 +63,7 @@ def test_what_it_dies_of_is_told(project: Project) -> None:
 
 
 def test_a_signal_to_the_client_reaches_the_command(project: Project, client: Sequence[str]) -> None:
-    process = subprocess.Popen(
-        [client[0], "-m", "memtrack.check", "/dev/stdin"], cwd=project.folder, text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+    process = waiting(project, client)
     child = served_by(process.pid)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == -signal.SIGTERM
@@ -74,13 +71,17 @@ def test_a_signal_to_the_client_reaches_the_command(project: Project, client: Se
 
 
 def test_a_command_dies_with_its_client(project: Project, client: Sequence[str]) -> None:
-    process = subprocess.Popen(
-        [client[0], "-m", "memtrack.check", "/dev/stdin"], cwd=project.folder, stdin=subprocess.PIPE
-    )
+    process = waiting(project, client)
     child = served_by(process.pid)
     process.kill()
     process.wait()
     child.wait(timeout=60)
+
+
+def waiting(project: Project, client: Sequence[str]) -> subprocess.Popen[bytes]:
+    """A command that waits for the end of its standard input."""
+    environment = os.environ | {CODE: "import sys; sys.stdin.read()"}
+    return subprocess.Popen(client, cwd=project.folder, stdin=subprocess.PIPE, env=environment)
 
 
 def served_by(client: int) -> psutil.Process:

@@ -25,6 +25,7 @@ import sys
 import tempfile
 import threading
 import traceback
+import typing
 import weakref
 from contextlib import suppress
 from pathlib import Path
@@ -54,6 +55,7 @@ HEAVY = [
     "dvc.cli",
     "dvc.repo",
     "dvc.repo.experiments",
+    "faiss",
 ]
 """What commands import besides memtrack, or when they need it."""
 
@@ -144,6 +146,7 @@ def load() -> dict[str, bytes]:
     threads = {path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")}
     assert threading.active_count() == 1
     assert len(threads - {"jemalloc_bg_thd"}) <= 1, f"a fork would lose threads: {threads}"
+    typing._cleanups.clear()  # type: ignore[attr-defined]  # a library empties these caches at the end
     gc.collect()
     gc.freeze()
     use_large_pages()
@@ -250,6 +253,7 @@ def run(job: dict[str, Any], files: list[int]) -> None:
     else:
         if not hasattr(importlib.import_module(job["module"]), "__path__"):
             del sys.modules[job["module"]]  # what is run is not what others import
+            parsed_once.code_of_a_stage()
         runpy.run_module(job["module"], run_name="__main__", alter_sys=True)
 
 
