@@ -18,6 +18,19 @@ from project_clone import CODE, NO_MODEL, NO_STORE, Project
 
 TUNE = ("python", "-m", "memtrack.tune")
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+DIES = """
+import os, signal
+from memtrack.tune.evaluator import SettingEvaluator
+curvature = SettingEvaluator.curvature
+def die_or_measure(*arguments):
+    try:
+        os.unlink("dies")
+    except FileNotFoundError:
+        return curvature(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+SettingEvaluator.curvature = die_or_measure
+"""
+"""Code with which one worker is killed in the middle of a trial once there is a file `dies`."""
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
 
@@ -25,7 +38,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalW
 def trained(project: Project) -> Project:
     """Trained on the variant with known corruption; a trial takes half a second, and none finds the lengths
     that another one has measured."""
-    project.environment[CODE] += NO_MODEL + NO_STORE
+    project.environment[CODE] += NO_MODEL + NO_STORE + DIES
     project.environment[CODE] += "import memtrack.tune.study\nmemtrack.tune.study.HEARTBEAT = 1\n"
     project.edit("train.epochs", 3)
     project.edit("tune", {
@@ -115,9 +128,8 @@ def test_three_workers_one_of_which_is_killed(
         storage, started = None, command("memtrack tune --workers", "docs/tune.md", **{"4": "3"})
     search = Search(trained, f"three-{kind}", storage, *started, "--trials", "6")
     search.wait_until({TrialState.RUNNING: 3})
-    workers = workers_of(search, trained)
-    assert len(workers) == 3
-    workers[1].kill()
+    assert len(workers_of(search, trained)) == 3
+    Path(trained.folder, "dies").touch()
     assert "ended with status -9; the others went on" in search.end()
     check(search.trials, 6)
     values: dict[tuple[object, ...], float | None] = {}
