@@ -415,6 +415,21 @@ def serious(found: Any) -> list[Any]:
     ]
 
 
+def test_one_recorded_epoch_is_seen(browser: Any, tmp_path: Path) -> None:
+    """As a dot for each curve; every axis has at least one number."""
+    write_page(content(reviewed(epochs=(4,)), ReportParams(), (1, 8, 8)), tmp_path / "index.html")
+    page = browser.new_page()
+    page.goto((tmp_path / "index.html").as_uri())
+    assert page.locator("#card-0 .spark path.curve.dot").count() == 2
+    groups = page.locator("figure", has_text="Curvature during training").locator("path.curve.dot")
+    places = [groups.nth(number).bounding_box() for number in range(2)]
+    assert places[0]["x"] + places[0]["width"] <= places[1]["x"]
+    for number in range(page.locator("figure svg").count()):
+        texts = page.locator("figure svg").nth(number).locator("text").all_text_contents()
+        assert sum(text.replace(".", "").isdigit() for text in texts) >= 2
+    page.close()
+
+
 @pytest.mark.parametrize("columns", [["text"], ["alcohol", "ash"]], ids=["a text", "a row"])
 def test_texts_and_rows_are_read(browser: Any, tmp_path: Path, columns: list[str]) -> None:
     """They are text on the page, whatever is in them: beside the sample and beside its nearest neighbours."""

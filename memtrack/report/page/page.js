@@ -79,8 +79,13 @@ const cleanWords = (number, before) => (clean[number] < 0 ? "" : `${before} ${la
 function axes(svg, box, x, y, labels) {
   const ticks = (scale, count) => {
     if (scale.log) {
-      const found = [];
-      for (let power = Math.ceil(scale.low); power <= Math.floor(scale.high); power++) found.push([power, power >= -2 && power <= 5 ? whole.format(10 ** power) : `1e${power}`]);
+      const found = [], steps = scale.high - scale.low < 2 ? [1, 2, 5] : [1]; // between few powers of ten
+      for (let power = Math.floor(scale.low); power <= scale.high; power++) {
+        for (const times of steps) {
+          const at = power + Math.log10(times);
+          if (at >= scale.low && at <= scale.high) found.push([at, power >= -2 && power <= 5 ? String(Number((times * 10 ** power).toPrecision(1)).toLocaleString("en")) : `${times}e${power}`]);
+        }
+      }
       const step = Math.ceil(found.length / count);
       return found.filter((_, at) => at % step === 0);
     }
@@ -106,10 +111,16 @@ function axes(svg, box, x, y, labels) {
 }
 
 function scale(low, high, from, to, log = false) {
-  return { low, high, log, place: (value) => Number((from + ((value - low) / (high - low || 1)) * (to - from)).toFixed(2)) };
+  const share = (value) => (high === low ? 0.5 : (value - low) / (high - low));
+  return { low, high, log, place: (value) => Number((from + share(value) * (to - from)).toFixed(2)) };
 }
 
 const line = (points) => points.map(([x, y], at) => `${at ? "L" : "M"}${x} ${y}`).join("");
+
+/** A line through points, or a dot if there is one alone. */
+function stroke(kind, points) {
+  return drawn("path", points.length > 1 ? { class: kind, d: line(points) } : { class: `${kind} dot`, d: `${line(points)}h0` });
+}
 
 function figure(title, ...content) {
   const made = element("figure", {}, element("figcaption", {}, element("h3", { text: title })), ...content);
@@ -139,7 +150,7 @@ function drawRoc() {
   axes(svg, box, x, y, ["clean samples flagged (share)", "corrupted samples found (share)"]);
   data.roc.forEach((curve, at) => {
     const points = curve.x.map((value, place) => [x.place(value), y.place(curve.y[place])]);
-    svg.append(drawn("path", { class: `curve c${at}`, d: line(points) }));
+    svg.append(stroke(`curve c${at}`, points));
   });
   figure("Which score finds the corrupted labels?", svg, legend(data.roc.map((curve) => `${curve.title}: ${curve.auroc.toFixed(4)}`)));
 }
@@ -152,7 +163,7 @@ function drawReview() {
   const y = scale(0, Math.max(1, ...curves.flatMap(([, values]) => values)), box.bottom, box.top);
   axes(svg, box, x, y, ["samples looked at", "corrupted samples found"]);
   curves.forEach(([, values], at) => {
-    svg.append(drawn("path", { class: `curve c${at}`, d: line(values.map((value, place) => [x.place(log(looked[place])), y.place(value)])) }));
+    svg.append(stroke(`curve c${at}`, values.map((value, place) => [x.place(log(looked[place])), y.place(value)])));
   });
   figure("How many are found by looking", svg, legend(curves.map(([name]) => name)));
 }
@@ -163,7 +174,7 @@ function drawHistogram() {
   const most = Math.max(1, ...groups.flatMap((one) => one.counts));
   const x = scale(edges[0], edges.at(-1), box.left, box.right);
   const y = scale(-0.15, Math.log10(most) + 0.05, box.bottom, box.top, true);
-  axes(svg, box, x, y, [title, "samples"]);
+  axes(svg, box, x, y, [title, "samples (log scale)"]);
   groups.forEach((one, at) => {
     const bars = one.counts.map((count, bin) => count === 0 ? "" :
       `M${x.place(edges[bin])} ${box.bottom}V${y.place(Math.log10(count))}H${x.place(edges[bin + 1])}V${box.bottom}Z`);
@@ -182,9 +193,11 @@ function drawCurvature() {
   const x = scale(epochs[0], epochs.at(-1), box.left, box.right), y = scale(least, most, box.bottom, box.top, true);
   axes(svg, box, x, y, ["epoch", "curvature (median, middle half)"]);
   groups.forEach((one, at) => {
-    const points = (values) => values.map((value, place) => [x.place(epochs[place]), y.place(log(value))]);
-    svg.append(drawn("path", { class: `band c${at}`, d: `${line([...points(one.low), ...points(one.high).reverse()])}Z` }));
-    svg.append(drawn("path", { class: `curve c${at}`, d: line(points(one.middle)) }));
+    const beside = epochs.length > 1 ? 0 : 12 * at; // with one epoch, groups stand side by side
+    const points = (values) => values.map((value, place) => [x.place(epochs[place]) + beside, y.place(log(value))]);
+    const kind = epochs.length > 1 ? "band" : "curve";
+    svg.append(drawn("path", { class: `${kind} c${at}`, d: `${line([...points(one.low), ...points(one.high).reverse()])}Z` }));
+    svg.append(stroke(`curve c${at}`, points(one.middle)));
   });
   figure("Curvature during training", svg, legend(groups.map((one) => `${one.name} (${whole.format(one.samples)})`)));
 }
@@ -675,15 +688,14 @@ function levelled(name, value) {
 function spark(name, number) {
   const count = data.epochs.length, [low, high] = spans[name];
   const x = scale(data.epochs[0], data.epochs.at(-1), 2, 98), y = scale(low, high, 42, 2);
-  const points = (values) => line(values.map((value, at) => [x.place(data.epochs[at]),
-    Math.max(1, Math.min(43, y.place(levelled(name, value))))]));
+  const points = (values) => values.map((value, at) => [x.place(data.epochs[at]),
+    Math.max(1, Math.min(43, y.place(levelled(name, value))))]);
   const own = Array.from(trajectories[name].subarray(number * count, (number + 1) * count));
   if (inTest(number) && name !== "margin") return element("div", { class: "spark" }); // nothing else was recorded
   const usual = inTest(number) ? data.usual_test : data.usual[name];
   const svg = drawn("svg", { viewBox: "0 0 100 44", preserveAspectRatio: "none", "aria-hidden": "true" });
   if (name === "margin") svg.append(drawn("path", { class: "axis", d: `M0 ${y.place(0)}H100` }));
-  svg.append(drawn("path", { class: "usual", d: points(usual) }));
-  svg.append(drawn("path", { class: `curve ${name === "margin" ? "c0" : "c2"}`, d: points(own) }));
+  svg.append(stroke("usual", points(usual)), stroke(`curve ${name === "margin" ? "c0" : "c2"}`, points(own)));
   return element("div", { class: "spark" }, name, svg);
 }
 
