@@ -4,9 +4,9 @@
 
 The benchmark trains the digits with symmetric and with pair noise, in projects under WORK, with the
 recipe of `scores_and_noise.py`, and computes all scores, the costly ones among them. It also compares them
-with measured memorization, on the digits with the network and recipe of `memorization.py`, and writes the
-table benchmarks/results/literature_scores. Existing results are not computed again, so an interrupted command
-continues.
+with measured memorization, on the digits with the network and recipe of `memorization.py`, and so what
+scores.csv calls rare or mislabelled. It writes the tables benchmarks/results/literature_scores. Existing
+results are not computed again, so an interrupted command continues.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ from scipy.stats import pearsonr, spearmanr
 
 from memtrack.config import params
 from memtrack.core.evaluation.detection import auroc
+from memtrack.core.memorization import estimates
 from memtrack.core.scores import SCORES, Need, compute
 from memtrack.core.scores.halves import Halves
+from memtrack.core.scores.suspicion import MISLABELLED, RARE
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.runs.halves import SplitTraining, halves_of
@@ -97,6 +99,20 @@ def compare(work: Path, seeds: list[int], models: int) -> None:
             found = json.loads(file.read_text()) if file.exists() else {}
             if missing := [name for name in COMPARED if name not in found]:
                 file.write_text(json.dumps(found | agreement(folder, variant, missing), indent=1))
+            file = folder / f"{variant}-kinds.csv"
+            if not file.exists():
+                kinds_of(folder, variant).to_csv(file, index=False)
+
+
+def kinds_of(folder: Path, variant: str) -> pd.DataFrame:
+    """Each sample: its `memorization`, whether its label is `corrupted`, and its `kind` in scores.csv."""
+    base.stage(folder, "evaluate", variant)
+    measured, scores = (
+        pd.read_csv(folder / f"results/{name}/{variant}/{file}.csv", dtype={"id": str})
+        for name, file in (("memorization", "memorization"), ("evaluate", "scores"))
+    )
+    columns = ["memorization", "corrupted", "kind"]
+    return measured[["id", "memorization"]].merge(scores[["id", "corrupted", "kind"]], on="id")[columns]
 
 
 def agreement(folder: Path, variant: str, names: list[str]) -> dict[str, dict[str, float]]:
@@ -217,6 +233,27 @@ def agreements(work: Path) -> Iterator[dict[str, Any]]:
                 yield {"variant": variant, "seed": folder.name[13:], "score": score, **found}
 
 
+def kinds_table(work: Path) -> list[str]:
+    """What the kinds of scores.csv say of samples whose memorization is known, as Markdown."""
+    lines = ["| data | samples | of them a seed | called mislabelled | called rare | called neither |",
+             "|---|---|---|---|---|---|"]  # fmt: skip
+    for variant in MEMORIZED:
+        files = sorted(work.glob(f"memorization-*/{variant}-kinds.csv"))
+        table = pd.concat([pd.read_csv(file, keep_default_na=False) for file in files])
+        wrong, memorized = table["corrupted"] == 1, table["memorization"].astype(float) > estimates.MEMORIZED
+        groups = {
+            "wrong labels": wrong,
+            f"right labels, memorized (mem > {estimates.MEMORIZED})": ~wrong & memorized,
+            "other right labels": ~wrong & ~memorized,
+        }
+        for name, rows in groups.items():
+            if rows.any():
+                shares = [f"{(table['kind'][rows] == kind).mean():.2f}" for kind in (MISLABELLED, RARE, "")]
+                cells = [memorization.TITLES[variant], name, f"{rows.sum() / len(files):.0f}", *shares]
+                lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
 def report(work: Path, models: int) -> None:
     """Write the numbers as CSV and the table as Markdown."""
     found = pd.DataFrame(results(work))
@@ -246,6 +283,9 @@ def report(work: Path, models: int) -> None:
             pearson, spearman = near.loc[(score, variant)]
             cells.append(f"{pearson:.2f}, {spearman:.2f}")
         lines.append(f"| `{score}` | {costs[score]:.2f}x | " + " | ".join(cells) + " |")
+    lines += ["", "## Mislabelled or rare?", "",
+              "The `kind` in scores.csv of the samples whose memorization was measured, over the same seeds.",
+              "", *kinds_table(work)]  # fmt: skip
     RESULTS.with_suffix(".md").write_text("\n".join([*lines, ""]))
     print(f"{RESULTS.with_suffix('.md')}: {len(found)} results")
 
