@@ -5,9 +5,10 @@
 CIFAR10 is a folder with train/CLASS/ID.jpg, test/CLASS/ID.jpg and human_labels.csv (columns path and
 random1). The benchmark trains a small network with thirteen recipes on 3,000 of the images at 16x16, with the
 labels that one person gave each, in a project under WORK. It compares the order of the recipes by
-susceptibility (Forouzesh et al., ICLR 2023) and by training accuracy, which need no clean labels, with that
-by accuracy on the test images, whose labels are clean. It writes the table
-benchmarks/results/susceptibility.md. Existing results are not computed again.
+susceptibility (Forouzesh et al., ICLR 2023), by training accuracy, and by how well flips are found after
+training with them, as `memtrack tune --recipe` does, with that by accuracy on the test images. Only the
+labels of the test images are clean. It writes the table benchmarks/results/susceptibility.md. Existing
+results are not computed again.
 """
 
 from __future__ import annotations
@@ -31,10 +32,16 @@ from scipy.stats import rankdata, spearmanr
 
 from memtrack.config import params
 from memtrack.core.recording.logits import record_logits
+from memtrack.core.scores import Need
+from memtrack.core.scores.suspicion import SUSPICION
 from memtrack.data.batches import variant_batches
 from memtrack.data.prepared import PreparedData
 from memtrack.data.variants import VariantData
 from memtrack.runs.fitting import Fitting
+from memtrack.runs.suspects import flips
+from memtrack.runs.trained import TrainedRun
+from memtrack.tune.recipes.flipped_training import FlippedTraining, Flips
+from memtrack.tune.recipes.search import SEEN
 
 RESULTS = Path(__file__).parent / "results" / "susceptibility.md"
 IMAGES, SIZE = 3000, 16
@@ -66,27 +73,57 @@ def run(work: Path, images: Path, seeds: list[int]) -> None:
     (work / "data/raw").mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     for seed in seeds:
-        for recipe, changes in RECIPES.items():
+        write_params(work, images, "plain", seed)
+        if not (work / "results/train/human/metrics.json").exists():
+            for stage in (("prepare",), ("corrupt", "human"), ("train", "human")):
+                base.stage(work, *stage)
+        for recipe in RECIPES:
             file = work / f"{base.slug(recipe)}-{seed}.json"
             if file.exists():
                 continue
-            human = {**base.NOISE["human"], "labels": str(images.resolve() / "human_labels.csv")}
-            content = {
-                "data": {**base.DATA["cifar"]["data"], "root": str(images.resolve()), "image_size": SIZE,
-                         "train_limit": IMAGES},
-                "variants": {"human": human},
-                "train": {**TRAIN, **changes, "seed": seed},
-                "record": {"epochs": {"kind": "every", "interval": 1}, "susceptibility": True},
-                "curvature": {"perturbation_scale": 0.03, "probes": 1},
-            }  # fmt: skip
-            (work / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-            if not (work / "data/variants/human/summary.json").exists():
-                base.stage(work, "prepare")
-                base.stage(work, "corrupt", "human")
+            write_params(work, images, "plain", seeds[0])
             with chdir(work):
-                found = trained()
+                judged, labels = flipped(seed)
+            write_params(work, images, recipe, seed)
+            with chdir(work):
+                found = {**trained(), "flips": flips_found(judged, labels)}
             file.write_text(json.dumps(found, indent=1))
             print(f"{recipe}, seed {seed}: {found}", flush=True)
+
+
+def write_params(work: Path, images: Path, recipe: str, seed: int) -> None:
+    """Make params.yaml say so."""
+    human = {**base.NOISE["human"], "labels": str(images.resolve() / "human_labels.csv")}
+    content = {
+        "data": {**base.DATA["cifar"]["data"], "root": str(images.resolve()), "image_size": SIZE,
+                 "train_limit": IMAGES},
+        "variants": {"human": human},
+        "train": {**TRAIN, **RECIPES[recipe], "seed": seed},
+        "record": {"epochs": {"kind": "every", "interval": 1}, "susceptibility": True},
+        "curvature": {"perturbation_scale": 0.03, "probes": 1},
+    }  # fmt: skip
+    (work / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def flipped(seed: int) -> tuple[Flips, NDArray[np.int64]]:
+    """What recipes are judged on, and the labels (N,) with the flips of a seed: some of those that plain
+    training trusts."""
+    loaded, data = params.load(), PreparedData()
+    variant, search = VariantData("human", data), loaded.tune.recipe
+    run = TrainedRun(loaded, data, variant, Path("results/train/human"), "train@human")
+    trusted, (labels,) = flips(
+        variant, run, share=search.share, trusted=search.trusted, seeds=[[seed, SEEN, 0]]
+    )
+    pixels = run.evidence([SUSPICION])[Need.NEIGHBOURS].pixels
+    return Flips(data, variant, torch.device("cpu"), trusted, pixels), labels
+
+
+def flips_found(judged: Flips, labels: NDArray[np.int64]) -> float:
+    """The AUROC of the best score for the flips, after training with the parameters that are in force."""
+    training = FlippedTraining(params.load(), judged, labels)
+    for _ in training.run(None):
+        pass
+    return max(judged.auroc(labels, values) for values in training.scores.values())
 
 
 def trained() -> dict[str, Any]:
@@ -152,7 +189,7 @@ def report(work: Path, seeds: list[int]) -> None:
             rows.append({
                 "recipe": recipe, "seed": seed, "susceptibility": np.mean(one["drops"]),
                 "plain": np.mean(one["plain_drops"]),
-                **{key: one[key] for key in ("fitted", "train_accuracy", "test_accuracy", "cost")},
+                **{key: one[key] for key in ("fitted", "train_accuracy", "test_accuracy", "cost", "flips")},
             })  # fmt: skip
     every = pd.DataFrame(rows)
     means = every.groupby("recipe", sort=False).mean(numeric_only=True)
@@ -167,6 +204,7 @@ def report(work: Path, seeds: list[int]) -> None:
         "the same with the accuracy in eval mode": lambda table: (
             ranks(table, "susceptibility", -1) + ranks(table, "fitted")
         ),
+        "AUROC of flips (`memtrack tune --recipe`)": lambda table: ranks(table, "flips"),
     }
     lines = [
         "# Does susceptibility tell which recipe is better, without clean labels?", "",
@@ -185,10 +223,10 @@ def report(work: Path, seeds: list[int]) -> None:
               "| region | recipes | mean test accuracy |", "|---|---|---|",
               *by_region(means),
               "", "| recipe (means of the seeds) | susceptibility | without momentum | training accuracy | "
-              "in eval mode | test accuracy |", "|---|---|---|---|---|---|"]  # fmt: skip
+              "in eval mode | AUROC of flips | test accuracy |", "|---|---|---|---|---|---|---|"]  # fmt: skip
     for recipe, row in means.sort_values("test_accuracy", ascending=False).iterrows():
         numbers = [f"{row[key]:.4f}" for key in ("susceptibility", "plain")]
-        numbers += [f"{row[key]:.3f}" for key in ("train_accuracy", "fitted", "test_accuracy")]
+        numbers += [f"{row[key]:.3f}" for key in ("train_accuracy", "fitted", "flips", "test_accuracy")]
         lines.append(f"| {recipe} | {' | '.join(numbers)} |")
     lines += ["", f"Cost: {means['cost'].mean():.3f} trainings ({-(-IMAGES // TRAIN['batch_size'])} steps an "
               "epoch), CPU time.", ""]  # fmt: skip

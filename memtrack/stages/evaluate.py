@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from memtrack.config.errors import InputError, Problem
 from memtrack.config.json_files import write_json
 from memtrack.config.params import Params
 from memtrack.config.paths import (
@@ -104,10 +103,7 @@ def evaluate(
         keys = dict.fromkeys(ASKED_BY[need] for key in left_out for need in needs(key) if need in ASKED_BY)
         why = f"params.yaml does not ask for them in {' or '.join(keys)}"
         print(f"{name}: without {', '.join(left_out)}: {why if others else 'not with another seed'}")
-    try:
-        scores = {key: known[key] if key in known else compute(key, evidence) for key in names}
-    except LookupError as error:
-        raise InputError([Problem(run.trajectory.folder, message=f"{error}: run `dvc repro`")]) from None
+    scores = {key: known[key] if key in known else compute(key, evidence) for key in names}
     epochs, neighbours, classes = (
         evidence[Need.EPOCHS],
         evidence[Need.NEIGHBOURS],
