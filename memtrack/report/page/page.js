@@ -98,7 +98,8 @@ function axes(svg, box, x, y, labels) {
     return found;
   };
   for (const [at, text] of ticks(x, 5)) {
-    svg.append(drawn("text", { x: x.place(at), y: box.bottom + 15, "text-anchor": "middle" }, text));
+    const room = 3.5 * text.length; // half of its width: a long number at the right end stays inside the picture
+    svg.append(drawn("text", { x: Math.min(x.place(at), 359 - room), y: box.bottom + 15, "text-anchor": "middle" }, text));
     svg.append(drawn("path", { class: "axis", d: `M${x.place(at)} ${box.bottom}v4` }));
   }
   for (const [at, text] of ticks(y, 5)) {
