@@ -15,7 +15,7 @@ from memtrack.config.json_files import write_json
 from memtrack.config.sections.report import ReportParams
 from memtrack.core.images.pixels import Pixels
 from memtrack.core.scores import Need
-from memtrack.core.scores.neighbours import COUNT, voting_epochs
+from memtrack.core.scores.neighbours import voters, voting_epochs
 from memtrack.data.all_images import AllImages
 from memtrack.data.tables import finder, read_table
 from memtrack.data.variants import VariantData, VariantSummary
@@ -178,7 +178,7 @@ def _results(recorded: RecordedFolder, found: Evaluation) -> Results:
         settings=settings,
         scores=found.score_table().sort_index(),
         trajectory=trajectory,
-        neighbours=near.nearest(COUNT, voting_epochs(trajectory, near)[-1]),
+        neighbours=near.nearest(voters(near.among), voting_epochs(trajectory, near)[-1]),
         evaluated=found.metrics,
         learned=None,
         duplicated=None,

@@ -23,7 +23,7 @@ from memtrack.config.paths import (
 )
 from memtrack.core.scores import SCORES, Need, compute, needs
 from memtrack.core.scores.halves import Halves
-from memtrack.core.scores.neighbours import COUNT, voting_epochs
+from memtrack.core.scores.neighbours import voters, voting_epochs
 from memtrack.core.scores.several_trainings import AVERAGED
 from memtrack.core.scores.suspicion import SUSPICION, kinds, suggested_labels
 from memtrack.data.manifest import write_manifest
@@ -110,8 +110,8 @@ def evaluate(
         len(variant.summary.classes),
     )
     suggested, _ = suggested_labels(epochs, neighbours, classes=classes)
-    voting = voting_epochs(epochs, neighbours)[-1]
-    tests = score_tests(params, data, variant, run, tuple(scores), COUNT, voting)
+    voting, count = voting_epochs(epochs, neighbours)[-1], voters(variant.given)
+    tests = score_tests(params, data, variant, run, tuple(scores), count, voting)
     found = Evaluation(
         variant,
         run.trajectory,
@@ -124,7 +124,7 @@ def evaluate(
         test=held_out.metrics(tests),
     )
     found.write(folder)
-    nearest = neighbours.nearest(COUNT, voting)
+    nearest = neighbours.nearest(count, voting)
     files = held_out.write(tests, nearest, variant.summary.classes, folder)
     write_json(found.metrics, folder / "metrics.json")
     write_manifest(folder, evaluation_causes(params, variant), {TABLE: folder / TABLE, **files})

@@ -142,7 +142,8 @@ class TestTheNumbers:
             np.testing.assert_allclose(table[name], expected, rtol=1e-4, atol=1e-6, err_msg=name)
 
     def test_neighbours_by_all_distances(self, recorded: tuple[Recorder, list[nn.Module]]) -> None:
-        """The share of the 30 nearest, by the cosine of centred features, with another label."""
+        """They are the nearest by the cosine of centred features; the share of those that vote with another
+        label. The classes have 13 and 14 samples."""
         recorder, models = recorded
         inputs, labels = data().tensors
         near = recorder.recorded.evidence[Need.NEIGHBOURS]
@@ -157,7 +158,7 @@ class TestTheNumbers:
             assert rows.shape == (COUNT, 30)
             own = np.take_along_axis(alike, rows, axis=1)
             np.testing.assert_allclose(own, -np.sort(-alike, axis=1)[:, :30], atol=1e-5)
-        pixels = near.nearest(30)
+        pixels = near.nearest(6)
         expected = [
             (labels[torch.from_numpy(rows)] != label).float().mean()
             for rows, label in zip(pixels, labels, strict=True)

@@ -16,7 +16,6 @@ from torchvision.models import shufflenet_v2_x0_5
 
 from memtrack.config.errors import InputError
 from memtrack.config.params import Params
-from memtrack.core.scores import neighbours
 from memtrack.core.training.models import build
 from memtrack.data.corruption import write_variant
 from memtrack.data.preparation import write_prepared
@@ -77,7 +76,6 @@ def test_from_the_files_to_the_scores(
 ) -> None:
     monkeypatch.setattr(Run, "model", lambda *_: None)
     monkeypatch.setattr(Evaluation, "_draw", lambda *_: None)
-    monkeypatch.setattr(neighbours, "COUNT", 5)
     shutil.copy(empty_store, "mlflow.db")
     info = prepared()
     assert (info.classes, info.shape, info.train, info.test) == (CLASSES, (3, 224, 224), 24, 6)
@@ -104,7 +102,9 @@ def test_weights_that_are_not_finite_are_refused(project: Path) -> None:
 
 
 def voted(labels: NDArray[np.object_]) -> list[float]:
-    """The share of the five nearest training images with another label, by torchvision's network itself."""
+    """The share of the nearest training images, half as many as the median class has, with another label, by
+    torchvision's network itself."""
+    count = int(np.median(np.unique(labels, return_counts=True)[1])) // 2
     network = shufflenet_v2_x0_5()
     network.load_state_dict(torch.load("w.pth"))
     network.fc = torch.nn.Identity()
@@ -113,6 +113,6 @@ def voted(labels: NDArray[np.object_]) -> list[float]:
     mean, std = (torch.tensor(NETWORK[name])[:, None, None] for name in ("mean", "std"))
     with torch.no_grad():
         features = network.eval()((images - mean) / std).numpy()
-    search = NearestNeighbors(n_neighbors=6, metric="cosine").fit(features - features.mean(axis=0))
-    rows = search.kneighbors(return_distance=False)[:, :5]
+    search = NearestNeighbors(n_neighbors=count + 1, metric="cosine").fit(features - features.mean(axis=0))
+    rows = search.kneighbors(return_distance=False)[:, :count]
     return (labels[rows] != labels[:, None]).mean(axis=1).tolist()

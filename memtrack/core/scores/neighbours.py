@@ -9,8 +9,8 @@ from memtrack.core.recording.trajectory import EpochArrays
 from memtrack.core.scores.registry import Need, Neighbourhoods, Values, score
 from memtrack.core.scores.telling_epochs import telling
 
-COUNT = 30
-"""The number of neighbours. They vote on a label, so it may be large; all of them are near if classes are."""
+FEWEST, COUNT = 3, 30
+"""The number of neighbours, at least and at most; see `voters`."""
 MANY = 100_000
 """Of more samples, neighbours are searched in one epoch alone: with a million each search takes minutes."""
 COST = "a search for the nearest neighbours of all samples"
@@ -27,8 +27,19 @@ def neighbours(trajectory: EpochArrays, found: Neighbourhoods) -> Values:
     epochs = voting_epochs(trajectory, found)
     total = np.zeros(())
     for epoch in epochs:
-        total = total + disagreement(found, found.nearest(COUNT, epoch))
+        total = total + disagreement(found, found.nearest(voters(found.among), epoch))
     return total / len(epochs)
+
+
+def voters(labels: NDArray[np.int64]) -> int:
+    """How many nearest neighbours vote on a label: half of the median class, but 3 to 30. With more, most
+    neighbours of a sample in a small class would have to be of another class.
+
+    Args:
+        labels: those of the training samples, (N,).
+    """
+    sizes = np.bincount(labels)
+    return int(np.clip(np.median(sizes[sizes > 0]) // 2, FEWEST, COUNT))
 
 
 def voting_epochs(trajectory: EpochArrays, found: Neighbourhoods) -> tuple[int, ...]:
@@ -43,7 +54,7 @@ def neighbours_pixels(found: Neighbourhoods) -> Values:
 
     Source: as `neighbours`.
     """
-    return disagreement(found, found.nearest(COUNT))
+    return disagreement(found, found.nearest(voters(found.among)))
 
 
 @score(
@@ -58,7 +69,7 @@ def neighbours_pretrained(found: Neighbourhoods) -> Values:
 
     Source: Zhu, Dong & Liu, ICML 2022 (SimiFeat), section 3.
     """
-    return disagreement(found, found.nearest(COUNT))
+    return disagreement(found, found.nearest(voters(found.among)))
 
 
 def disagreement(found: Neighbourhoods, rows: NDArray[np.int64]) -> Values:

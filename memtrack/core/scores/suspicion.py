@@ -12,10 +12,10 @@ from memtrack.core.recording.trajectory import EpochArrays
 from memtrack.core.scores.from_trajectory import aum, csl, el2n, mean_ranks
 from memtrack.core.scores.neighbours import (
     COST,
-    COUNT,
     neighbours,
     neighbours_pixels,
     neighbours_pretrained,
+    voters,
     voting_epochs,
 )
 from memtrack.core.scores.registry import Need, Neighbourhoods, Values, score
@@ -112,7 +112,7 @@ def _votes(
 ) -> Iterator[tuple[slice, Values]]:
     """The votes of some samples at a time for each class, (len(part), classes): of the predictions until the
     epoch `last`, and of the nearest neighbours' labels."""
-    labels, rows = found.labels, found.nearest(COUNT, voting_epochs(trajectory, found)[-1])
+    labels, rows = found.labels, found.nearest(voters(found.among), voting_epochs(trajectory, found)[-1])
     until = trajectory.between(trajectory.epochs[0], last)
     predicted = [values.astype(np.int64) for values in until.each("predicted")]
     for start in range(0, len(labels), VOTED):

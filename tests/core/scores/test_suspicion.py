@@ -32,6 +32,10 @@ class Found:
         return np.roll(self.rows, epoch or 0, axis=0)[:, :count]
 
 
+VOTERS = int(np.median(np.bincount(Found.labels))) // 2
+"""Half of the median class."""
+
+
 def recorded() -> InMemoryTrajectory:
     epochs = range(2, 14, 2)
     arrays = {
@@ -65,8 +69,8 @@ def test_suspicion_is_the_weighted_mean_of_ranks() -> None:
             values.append(np.mean([label != found.labels[sample] for label in labels]))
         return np.array(values)
 
-    by_features = np.mean([share(found.nearest(30, epoch)) for epoch in chosen], axis=0)
-    parts = [rankdata(early), rankdata(by_features), rankdata(share(found.nearest(30)))]
+    by_features = np.mean([share(found.nearest(VOTERS, epoch)) for epoch in chosen], axis=0)
+    parts = [rankdata(early), rankdata(by_features), rankdata(share(found.nearest(VOTERS)))]
     expected = np.average(parts, axis=0, weights=[1, 1, 0.5]) / N
     values = compute("suspicion", {Need.EPOCHS: trajectory, Need.NEIGHBOURS: found})
     assert values == pytest.approx(expected)
@@ -76,13 +80,13 @@ def test_of_many_samples_the_first_telling_epoch_counts(monkeypatch: pytest.Monk
     monkeypatch.setattr(neighbours, "MANY", N - 1)
     found, flat = Found(), spread(dict.fromkeys(range(1, 21), 0.4))
     values = compute("neighbours", {Need.EPOCHS: flat, Need.NEIGHBOURS: found})
-    assert values.tolist() == neighbours.disagreement(found, found.nearest(30, 1)).tolist()
+    assert values.tolist() == neighbours.disagreement(found, found.nearest(VOTERS, 1)).tolist()
 
 
 def test_the_suggested_label_has_the_most_votes() -> None:
     trajectory, found = recorded(), Found()
     labels, shares = suggested_labels(trajectory, found, classes=CLASSES)
-    rows = found.nearest(30, telling(trajectory).early[-1])
+    rows = found.nearest(VOTERS, telling(trajectory).early[-1])
     for sample in range(N):
         votes = np.zeros(CLASSES)
         for epoch in trajectory.epochs:
@@ -98,7 +102,7 @@ def test_the_suggested_label_has_the_most_votes() -> None:
 
 def test_what_a_suspect_seems_to_be() -> None:
     trajectory, found = recorded(), Found()
-    rows, last = found.nearest(30, telling(trajectory).early[-1]), telling(trajectory).last
+    rows, last = found.nearest(VOTERS, telling(trajectory).early[-1]), telling(trajectory).last
     until = [epoch for epoch in trajectory.epochs if epoch <= last]
     for sample, kind in enumerate(kinds(trajectory, found, classes=CLASSES)):
         near = [found.labels[other] for other in rows[sample] if other >= 0]
