@@ -220,3 +220,4 @@ def test_python_runs(page: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
             shutil.rmtree("recorded", ignore_errors=True)
             code = compile("\n" * block.line + block.text, str(REPOSITORY / page), "exec")
             exec(code, known)
+    assert "  ...  " not in capsys.readouterr().out, "a table that is printed lacks columns"
