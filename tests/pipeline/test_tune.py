@@ -149,8 +149,9 @@ def test_trials_are_what_the_checkpoints_say(first: First, project: Project) -> 
 @pytest.mark.skipif(find_spec("optuna_dashboard") is None, reason="optuna-dashboard is not installed")
 def test_the_dashboard_shows_the_study(first: First, project: Project) -> None:
     port = str(free_port())
-    dashboard = command("optuna-dashboard", "docs/tune.md")
-    found = answer(project, f"http://127.0.0.1:{port}/api/studies", *dashboard, "--port", port)
+    options = "--port", port, "--server", "wsgiref"  # the other one takes 30 s to end
+    dashboard = [*command("optuna-dashboard", "docs/tune.md"), *options]
+    found = answer(project, f"http://127.0.0.1:{port}/api/studies", *dashboard)
     assert "first" in [study["study_name"] for study in found["study_summaries"]]
 
 
