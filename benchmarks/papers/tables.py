@@ -30,6 +30,7 @@ What decides how well curvature finds wrong labels in a network that has fitted 
 
 Written by `python -m benchmarks.papers.tables`.
 """
+NOT_RUN = "<!-- not run: it takes minutes to hours; tests/pipeline/test_papers.py runs a smaller version -->"
 CURVES = """## Real data against noise
 
 The learning curves of Zhang et al. (figure 1a), and the critical samples and the effect of dropout of Arpit
@@ -57,7 +58,7 @@ def page(results: Path = RESULTS) -> str:
             json.loads(file.read_text()) if file.exists() else {"settings": "Not measured.", "measured": {}}
         )
         lines += protocol.markdown(kept["measured"], kept["settings"])
-    return "\n".join([*lines, CURVES])
+    return "\n".join([*lines, CURVES]).replace("\n    python -m", f"\n{NOT_RUN}\n\n    python -m")
 
 
 def main() -> None:

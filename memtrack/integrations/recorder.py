@@ -63,7 +63,7 @@ class Recorder:
         >>> for epoch in range(1, 31):
         ...     train_one_epoch(model)
         ...     recorder.after_epoch(model)
-        >>> recorder.scores().sort_values("suspicion", ascending=False).head(20)
+        >>> recorder.scores().nlargest(20, "suspicion")[["given_label", "suggested_label", "suspicion"]]
     """
 
     def __init__(

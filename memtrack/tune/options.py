@@ -178,7 +178,7 @@ def pick_variant(options: Options) -> str:
     for name, variant in options.params.variants.items():
         if variant.kind != "none" and name != options.tune.held_out:
             return name
-    text = "no variant has known corruption: add one, for example with kind: symmetric, or name the variant"
+    text = "no variant has known corruption: add one, for example with kind: symmetric, or name tune.variant"
     raise options.params.mistake("variants", message=text)
 
 

@@ -8,6 +8,7 @@ from contextlib import chdir
 from pathlib import Path
 
 import pytest
+from pages import run_here
 
 from memtrack.cli import check, init, upgrade
 from memtrack.config.paths import project_root
@@ -35,9 +36,9 @@ def run(command: Callable[[list[str]], object], *arguments: str) -> object:
 
 def test_a_project_for_images(capsys: pytest.CaptureFixture[str]) -> None:
     Path(".gitignore").write_text("*.log")
-    assert run(init.main, "photos") == 0
+    assert run_here("memtrack init", "README.md") == 0
     assert "memtrack check && dvc repro" in capsys.readouterr().out
-    assert run(check.main) == 0
+    assert run_here("memtrack check", "README.md", "docs/stages.md") == 0
     assert "  root: photos\n" in PARAMS_FILE.read_text()
     assert Path("dvc.yaml").read_text() == OURS.read_text()
     assert Path("networks/README.md").is_file()
@@ -165,7 +166,7 @@ def test_an_older_pipeline_is_shown_and_then_written(capsys: pytest.CaptureFixtu
     assert "dvc.yaml: is not here: `memtrack init` writes one" in capsys.readouterr().err
     older = OURS.read_text().replace("desc: bring the data", "desc: take the data")
     Path("dvc.yaml").write_text(older)
-    assert run(upgrade.main) == 0
+    assert run_here("memtrack upgrade", "README.md") == 0
     assert "-    desc: take the data source" in capsys.readouterr().out
     assert Path("dvc.yaml").read_text() == older
     assert run(upgrade.main, "--write") == 0

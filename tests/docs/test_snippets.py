@@ -1,18 +1,16 @@
-"""Every snippet of the documentation: Python is run, parameters are loaded, and commands are parsed by the
-programs that they start. tests/pipeline/test_two_people.py runs those of docs/two_people.md, and
-test_own_repository.py those of quickstart.md, your_repository.md and cleaning.md. Other tests in
-tests/pipeline run the commands that they take from a page by `pages.command`.
+"""Every snippet of the documentation: Python is run and parameters are loaded, here. Commands are run by
+other tests, which take them from the pages with the functions of tests/shared/pages.py; a command that no
+test takes fails here.
 
 A comment `<!-- not run: reason -->` goes before a snippet that no test can run."""
 
 from __future__ import annotations
 
-import argparse
+import ast
 import csv
-import importlib
+import importlib.util
 import io
 import re
-import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from pages import REPOSITORY, Block, blocks, indented
+from pages import REPOSITORY, Block, blocks, first_command, indented
 from PIL import Image
 from torch import nn
 from torchvision import transforms
@@ -35,8 +33,6 @@ from memtrack.core.recording.trajectory import Trajectory
 DOCS = sorted(f"docs/{path.name}" for path in REPOSITORY.glob("docs/*.md"))
 PAGES = ["README.md", "CONTRIBUTING.md", *DOCS]
 SECTIONS = set(params.Params.model_fields)
-OTHER_PROGRAMS = {"cd", "export", "git", "mlflow", "moto_server", "optuna-dashboard", "pip", "srun"}
-"""Programs whose arguments are not checked."""
 
 
 def names(block: Block) -> str:
@@ -121,47 +117,51 @@ def test_tables_have_as_many_cells_as_their_header(block: Block) -> None:
 # --- commands -----------------------------------------------------------------------------------
 
 
-class Parsed(Exception):
-    """The arguments of a command are such."""
+def taken() -> set[tuple[str, str]]:
+    """The commands that tests take from the pages, and run: the page and the text of each."""
+    found = set()
+    for path in REPOSITORY.glob("tests/**/*.py"):
+        code = path.read_text(encoding="utf-8")
+        if "from pages import" not in code or path == Path(__file__):
+            continue
+        for node in ast.walk(ast.parse(code)):
+            match node:
+                case ast.Call(func=ast.Name(id="command" | "run_here"), args=[ast.Constant(text), *others]):
+                    pages = [ast.literal_eval(page) for page in others]  # they must be written out
+                    found |= {(page, first_command(text, page)) for page in pages}
+                case ast.Call(func=ast.Name(id="blocks" | "indented" as kind), args=[ast.Constant(page)]):
+                    assert "run_shell(" in code, path
+                    whole = blocks(page) if kind == "blocks" else indented(page)
+                    found |= {(page, command) for block in whole for command in block.commands}
+    return found
 
 
-@pytest.mark.parametrize("block", COMMANDED, ids=names)
-def test_commands_exist_and_take_these_arguments(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
-    parse = argparse.ArgumentParser.parse_args
+TAKEN = taken()
+RUN_ELSEWHERE = {
+    "cd ": "`pages.run_shell` follows it",
+    "make test": "runs what you read",
+    "pip install ": "tests/test_package.py installs the wheel; everything else is installed",
+}
 
-    def parse_and_end(self: argparse.ArgumentParser, *arguments: Any, **more: Any) -> None:
-        parse(self, *arguments, **more)
-        raise Parsed
 
-    programs = [
-        part.strip()
-        for line in block.commands
-        for part in re.split(r"&&|;", re.sub(r"\s#\s.*", "", line))
-        if part.strip()
-    ]
-    assert programs
-    for program in programs:
-        name, *arguments = shlex.split(re.sub(r"[<>]", "", program))
-        if name == "memtrack":
-            monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_and_end)
-            with pytest.raises(Parsed):
-                importlib.import_module(COMMANDS[arguments[0]][0]).main(arguments[1:])
-            monkeypatch.undo()
-        elif name == "dvc":
-            from dvc.cli import parse_args
+@pytest.mark.parametrize("block", [block for block in COMMANDED if not block.reason], ids=names)
+def test_commands_are_run(block: Block) -> None:
+    """By a test that takes them with `command` or `run_here`, or a block for `run_shell`."""
+    programs = [command for command in block.commands if not command.startswith(tuple(RUN_ELSEWHERE))]
+    assert not [command for command in programs if (block.page, command) not in TAKEN], "no test runs these"
 
-            assert parse_args(arguments).func
-        elif name == "make":
-            makefile = (REPOSITORY / "Makefile").read_text()
-            assert all(f"\n{target}:" in f"\n{makefile}" for target in arguments)
-        elif name == "python" and arguments[0] == "-m":
-            assert (REPOSITORY / f"{arguments[1].replace('.', '/')}.py").exists()
-        elif name == "torchrun":
-            from torch.distributed.run import get_args_parser
 
-            assert get_args_parser().parse_args(arguments).module
-        else:
-            assert name in OTHER_PROGRAMS or name.startswith(".venv/bin/")
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_in_sentences_exist(page: str) -> None:
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    for command in re.findall(r"^    (make .*)$|`((?:make|memtrack|python -m) [^`]+)`", text, re.M):
+        match "".join(command).split():
+            case ["make", target, *_]:
+                assert f"\n{target}: " in (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+            case ["memtrack", name, *_]:
+                assert name in {*COMMANDS, "COMMAND"}
+            case [_, _, module, *_]:
+                assert importlib.util.find_spec(module)
 
 
 # --- Python -------------------------------------------------------------------------------------
@@ -220,3 +220,4 @@ def test_python_runs(page: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
             shutil.rmtree("recorded", ignore_errors=True)
             code = compile("\n" * block.line + block.text, str(REPOSITORY / page), "exec")
             exec(code, known)
+    assert "  ...  " not in capsys.readouterr().out, "a table that is printed lacks columns"

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from pages import run_here
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
@@ -80,7 +81,8 @@ class TestKnown:
         pd.DataFrame({"id": range(COUNT), "clean_label": clean, "corrupted": WRONG}).to_csv(
             known, index=False
         )
-        run(folder, "--corrupted", known)
+        paths = {"recorded": str(folder), "wrong_csv": str(known)}
+        assert run_here("memtrack evaluate recorded --corrupted", "docs/own_loop.md", **paths) == 0
         return folder / "evaluation"
 
     def test_auroc_is_that_of_scikit_learn(self, evaluation: Path) -> None:
@@ -127,7 +129,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("quick")
 def test_nothing_is_known(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "out/pictures").mkdir(parents=True)
-    run(folder, "--to", tmp_path / "out")
+    more = ["--to", tmp_path / "out"]
+    assert run_here("memtrack evaluate", "docs/own_loop.md", more=more, recorded=str(folder)) == 0
     assert "no label is known to be corrupted: there are scores, but no AUROC" in capsys.readouterr().out
     assert {path.name for path in (tmp_path / "out/pictures").iterdir()} == PICTURES
     assert not any("stage" in line for line in embedded(tmp_path / "out/index.html")["found"])
@@ -138,7 +141,7 @@ def test_without_images_and_neighbours(tmp_path: Path, capsys: pytest.CaptureFix
     vectors = recorded(tmp_path / "vectors", images=False, neighbours=False)
     (vectors / "evaluation/pictures").mkdir(parents=True)
     (vectors / "evaluation/index.html").write_text("an old page")
-    run(vectors)
+    assert run_here("memtrack evaluate", "README.md", FOLDER=str(vectors)) == 0
     assert "there is no page: the samples are no images" in capsys.readouterr().out
     assert not (vectors / "evaluation/index.html").exists()
     assert pd.read_csv(vectors / "evaluation/scores.csv")["curvature_rank"].is_monotonic_increasing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
 from pathlib import Path
@@ -16,8 +17,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from pages import command
 from PIL import Image
-from project_clone import CODE, NO_MODEL, NO_TRAINING, Project, drawing
+from project_clone import CODE, NO_MODEL, NO_TRAINING, WARM, Project, drawing
 from safetensors.torch import load_model
+from servers import answer, free_port, wait_for
 from sklearn.metrics import roc_auc_score
 
 from memtrack.core.evaluation.agreement import MEASURES
@@ -187,7 +189,7 @@ def test_what_else_is_wrong(reproduced: Project) -> None:
 
 def test_suspects_go_out_and_decisions_come_back(reproduced: Project) -> None:
     ranked = pd.read_csv(reproduced.folder / "results/evaluate/noisy/scores.csv").head(3)
-    export = command("memtrack export", "docs/stages.md", NAME="noisy")
+    export = command("memtrack export", "docs/stages.md", "docs/review.md", NAME="noisy")
     output = reproduced.run(*export, "--samples", "3", "--url", "http://x/")
     assert "results/export/noisy/label-studio: 3 tasks" in output
     path = reproduced.folder / "results/export/noisy/label-studio/tasks.json"
@@ -201,12 +203,13 @@ def test_suspects_go_out_and_decisions_come_back(reproduced: Project) -> None:
     path.write_text(json.dumps(tasks))
     arguments = command("memtrack import", "docs/stages.md", NAME="noisy", FILE=str(path))
     assert "decisions/noisy.csv: 2 decisions" in reproduced.run(*arguments)
+    arguments = command("memtrack import", "docs/review.md", NAME="noisy", export_json=str(path))
     assert "is there already" in reproduced.run(*arguments, status=2)
     decisions = pd.read_csv(reproduced.folder / "decisions/noisy.csv", keep_default_na=False)
     assert decisions["id"].tolist() == ranked["id"].tolist()[:2]
     first = "keep" if ranked["given_label"][0] == "left" else "relabel"
     assert decisions["decision"].tolist() == [first, "remove"]
-    export = command("memtrack export", "docs/stages.md", label_studio="fiftyone", NAME="noisy")
+    export = command("memtrack export fiftyone", "docs/review.md", NAME="noisy")
     output = reproduced.run(*export, "--samples", "3")
     assert "data_path='data.json'" in output
     files = json.loads((reproduced.folder / "results/export/noisy/fiftyone/data.json").read_text())
@@ -251,6 +254,17 @@ def test_mlflow_holds_the_run(reproduced: Project) -> None:
     )
 
 
+def test_the_interface_of_mlflow_has_the_run(reproduced: Project) -> None:
+    port = str(free_port())
+    address = f"http://127.0.0.1:{port}/api/2.0/mlflow/runs/search"
+    show = command("mlflow ui", "docs/stages.md")
+    reproduced.environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # eight more processes
+    (experiment,) = {run.info.experiment_id for run in runs(reproduced, "noisy")}
+    asked = {"experiment_ids": [experiment], "filter": "tags.variant = 'noisy'"}
+    found = answer(reproduced, address, *show, "--port", port, "--workers", "1", json=asked)
+    assert "noisy" in [run["info"]["run_name"] for run in found["runs"]]
+
+
 def test_the_logged_model_answers_like_the_last_checkpoint(reproduced: Project) -> None:
     (run,) = runs(reproduced, "noisy")
     mlflow.set_tracking_uri(f"sqlite:///{reproduced.folder}/mlflow.db")
@@ -265,8 +279,16 @@ def test_the_logged_model_answers_like_the_last_checkpoint(reproduced: Project) 
 
 
 def test_a_second_run_has_nothing_to_do(reproduced: Project) -> None:
-    assert reproduced.ran(reproduced.run("dvc", "repro")) == []
+    environment = reproduced.folder / ".venv"
+    environment.mkdir()
+    (environment / "bin").symlink_to(os.environ[WARM])
+    (environment / ".ready").touch()  # `make` has installed everything
+    output = reproduced.run(*command("make run", "README.md"))
+    assert output.startswith("params.yaml: ok\n")
+    assert "Which score finds the corrupted labels?" in output
+    assert reproduced.ran(output) == []
     assert reproduced.changed() == set()
+    shutil.rmtree(environment)
     show = command("dvc metrics show", "README.md", "docs/stages.md", "docs/comparing.md")
     assert "auroc" in reproduced.run(*show)
     reproduced.run(*command("dvc plots show", "README.md", "docs/stages.md"), "--out", "plots")
@@ -276,8 +298,10 @@ def test_a_second_run_has_nothing_to_do(reproduced: Project) -> None:
 
 
 def test_the_table_of_results(reproduced: Project) -> None:
-    pages = ("README.md", "docs/stages.md", "docs/comparing.md", "docs/memorization.md")
-    output = reproduced.run(*command("memtrack results", *pages))
+    table = command(
+        "memtrack results", "README.md", "docs/stages.md", "docs/comparing.md", "docs/memorization.md"
+    )
+    output = reproduced.run(*table)
     judged = json.loads((reproduced.folder / "results/evaluate/noisy/metrics.json").read_text())
     assert f"{judged['scores']['curvature']['auroc']:.4f}" in output
     assert f"mlflow ui --backend-store-uri sqlite:///{reproduced.folder}/mlflow.db" in output
@@ -303,10 +327,13 @@ def test_another_clone_pulls_and_opens_a_run_of_its_own(reproduced: Project, tmp
     assert run.data.metrics["auroc/curvature"] == original.data.metrics["auroc/curvature"]
 
 
-def test_an_experiment_in_a_throw_away_copy_lands_in_the_one_store(reproduced: Project) -> None:
+def test_an_experiment_from_the_queue_lands_in_the_one_store(reproduced: Project) -> None:
     before = len(runs(reproduced, "noisy"))
-    queue = command("dvc exp run --queue", "README.md", "docs/stages.md", __queue="--temp")
-    output = reproduced.run(*queue, "--name", "wider", "evaluate@noisy")
+    queue = command("dvc exp run --queue", "README.md", "docs/stages.md")
+    reproduced.run(*queue, "--name", "wider", "evaluate@noisy")
+    reproduced.run(*command("dvc queue start", "README.md", "docs/stages.md"))
+    wait_for(lambda: any((reproduced.folder / ".git/refs/exps").rglob("wider")), 120)
+    output = reproduced.run("dvc", "queue", "logs", "wider")
     assert "recording alone" in output, "the copy has the checkpoints"
     newest, *_ = found = runs(reproduced, "noisy")
     assert len(found) == before + 1
@@ -315,6 +342,30 @@ def test_an_experiment_in_a_throw_away_copy_lands_in_the_one_store(reproduced: P
     assert newest.info.run_name == "noisy (wider)"
     assert artifact(newest, "curvature/epoch_0002.npy").is_relative_to(reproduced.folder / "mlruns")
     assert artifact(newest, "scores/scores.csv").is_file()
+
+
+def test_experiments_in_the_workspace(reproduced: Project) -> None:
+    folder = reproduced.folder / "results/train/clean"
+
+    def tried(experiment: list[str]) -> tuple[int, list[str]]:
+        """How many epochs it has trained, and which ones it has recorded."""
+        assert reproduced.ran(reproduced.run(*experiment, "train@clean")) == ["train@clean"]
+        recorded = (path.stem for path in folder.glob("trajectory/curvature/epoch_*"))
+        return len(pd.read_csv(folder / "history.csv")), sorted(recorded)
+
+    reproduced.edit("record.epochs", {"kind": "every", "interval": 2})
+    reproduced.environment[CODE] += NO_TRAINING
+    assert tried(command("dvc exp run -S curvature", "docs/resuming.md")) == (2, ["epoch_0002"])
+    before = np.load(folder / "trajectory/curvature/epoch_0002.npy")
+    every = command("dvc exp run -S record", "docs/resuming.md")
+    assert tried(every) == (2, ["epoch_0001", "epoch_0002"])
+    assert (np.load(folder / "trajectory/curvature/epoch_0002.npy") == before).all()
+    reproduced.environment[CODE] = reproduced.environment[CODE].replace(NO_TRAINING, "")
+    epochs, recorded = tried(command("dvc exp run -S train", "README.md", "docs/stages.md"))
+    assert epochs == len(recorded) == 5
+    reproduced.run("git", "checkout", "-q", "params.yaml", "dvc.lock")
+    reproduced.run("dvc", "checkout", "-q", "train@clean")
+    assert reproduced.changed() == set()
 
 
 def test_a_new_score_concerns_those_alone_who_read_scores_and_a_comment_nobody(reproduced: Project) -> None:
@@ -365,7 +416,9 @@ def test_only_what_depends_on_a_change_runs(reproduced: Project) -> None:
     reproduced.edit("memorization.models", 7)
     agree = command("dvc repro agreement@", "docs/memorization.md", agreement_NAME="agreement@noisy")
     assert reproduced.ran(reproduced.run(*agree)) == ["memorization@noisy", "agreement@noisy"]
-    depending |= {"utility@noisy", "duplicates@people", "quality@people", "report@people"}
+    useful = command("dvc repro utility@", "docs/memorization.md", utility_NAME="utility@noisy")
+    assert reproduced.ran(reproduced.run(*useful)) == ["utility@noisy"]
+    depending |= {"duplicates@people", "quality@people", "report@people"}
     assert reproduced.changed() == depending
 
     rows.loc[3, "label"] = "right"

@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from pages import command
 from project_clone import CODE, NO_MODEL, Project
 from safetensors.numpy import load_file
+from servers import free_port
 
 EPOCHS = 4
 IN_SECOND = """
@@ -122,6 +124,31 @@ def test_a_checkpoint_gives_the_same_arrays(prepared: Project, alone: Path, proc
     found, expected = trajectory(results(prepared)), trajectory(alone)
     assert len(found) == 8 * EPOCHS + 1
     assert found == expected
+
+
+def test_a_launcher_starts_the_processes(prepared: Project, alone: Path) -> None:
+    shutil.copytree(alone, results(prepared))
+    shutil.rmtree(results(prepared) / "trajectory")
+    launch = command("torchrun --nproc-per-node", "docs/several_processes.md", **{"4": "2"}, NAME="noisy")
+    assert prepared.run(*launch).count("recording alone") == 1
+    assert trajectory(results(prepared)) == trajectory(alone)
+
+
+def test_two_machines(prepared: Project, alone: Path, tmp_path: Path) -> None:
+    """The first one has what they have computed."""
+    other = Project(shutil.copytree(prepared.folder, tmp_path / "other"))
+    other.environment = prepared.environment
+    place = {"4": "1", "FIRST_MACHINE": "127.0.0.1", "29500": str(free_port()), "NAME": "noisy"}
+    first, second = (
+        command("torchrun --nnodes", "docs/several_processes.md", **place, **{"0": number}) for number in "01"
+    )
+    with tempfile.TemporaryFile() as output:
+        started = other.start(*second, output=output)
+        prepared.run(*first)
+        assert started.wait(timeout=60) == 0
+    for name, expected in weights(alone, EPOCHS).items():
+        np.testing.assert_allclose(weights(results(prepared), EPOCHS)[name], expected, rtol=1e-3, atol=1e-4)
+    assert not results(other).exists()
 
 
 def test_a_killed_process_ends_all_and_others_go_on(prepared: Project, alone: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from pages import command
 from project_clone import Project
 from servers import MlflowServer, wait_for
 
@@ -117,7 +118,7 @@ def test_a_server_that_stops_for_good_and_one_that_comes_back(
     assert "the MLflow store is back" in output
     assert_complete(tracked, server, "clean", tmp_path)
 
-    output = tracked.run("python", "-m", "memtrack.upload")
+    output = tracked.run(*command("memtrack upload", "README.md", "docs/stages.md"))
     assert "messages sent" in output
     assert_complete(tracked, server, "noisy", tmp_path)
     assert "nothing is waiting" in tracked.run("python", "-m", "memtrack.upload")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from mlflow import MlflowClient
 from pages import command
 from project_clone import CODE, NO_MODEL, Project, drawing, unlogged
 from safetensors.torch import load_file
+from servers import answer, free_port
 from sklearn.metrics import roc_auc_score
 
 from memtrack import curvature
@@ -142,6 +144,15 @@ def test_trials_are_what_the_checkpoints_say(first: First, project: Project) -> 
     assert outcome["verdict"] in first.output
     assert set(first.points["probes"]) == {1, 2, 3, 4, 5}
     assert {0.0001, 0.01, 1.0} <= set(first.points["perturbation_scale"])
+
+
+@pytest.mark.skipif(find_spec("optuna_dashboard") is None, reason="optuna-dashboard is not installed")
+def test_the_dashboard_shows_the_study(first: First, project: Project) -> None:
+    port = str(free_port())
+    options = "--port", port, "--server", "wsgiref"  # the other one takes 30 s to end
+    dashboard = [*command("optuna-dashboard", "docs/tune.md"), *options]
+    found = answer(project, f"http://127.0.0.1:{port}/api/studies", *dashboard)
+    assert "first" in [study["study_name"] for study in found["study_summaries"]]
 
 
 def test_a_study_goes_on(first: First, tune: Tune, project: Project) -> None:

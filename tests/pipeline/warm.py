@@ -29,6 +29,13 @@ from typing import Any
 
 SOCKET = "socket"
 """In the folder of the server; the two programs lie beside it."""
+PROGRAMS = {
+    "dvc": "dvc",
+    "mlflow": "mlflow",
+    "optuna-dashboard": "optuna_dashboard._cli",
+    "torchrun": "torch.distributed.run",
+}
+"""The module of each program besides `python`."""
 TEST_PROCESS = "import sys;exec(eval(sys.stdin.readline()))"
 """With this code execnet starts the processes of pytest-xdist."""
 CODE = "MEMTRACK_TEST_CODE"
@@ -96,9 +103,11 @@ class Warm:
 def what_runs(command: Sequence[str]) -> dict[str, Any] | None:
     """The module, or the code of a worker, and its arguments; None where it is not served."""
     match list(command):
-        case ["dvc", *arguments]:
-            return {"module": "dvc", "arguments": arguments}
-        case ["python", "-m", module, *arguments] if module.partition(".")[0] == "memtrack":
+        case [program, *arguments] if program in PROGRAMS:
+            return {"module": PROGRAMS[program], "arguments": arguments}
+        case ["python", "-u", *rest]:  # torchrun starts it so
+            return what_runs(["python", *rest])
+        case ["python", "-m", module, *arguments] if module.partition(".")[0] in ("memtrack", "uvicorn"):
             return {"module": module, "arguments": arguments}
         case ["python", *_, "-c", code] if code == TEST_PROCESS:
             return {"worker": code, "arguments": []}

@@ -242,6 +242,8 @@ def run(job: dict[str, Any], files: list[int]) -> None:
     sys.argv = [job.get("module", "-c"), *job["arguments"]]
     if job.get("worker") != TEST_PROCESS:
         multiprocessing.set_executable(PROGRAM)
+    if job.get("module") in ("mlflow", "torch.distributed.run"):
+        sys.executable = PROGRAM  # with it they start the processes that do the work
     if job.get("module") == "dvc":
         logging.getLogger().handlers.clear()  # MLflow's, which DVC does not import
     else:

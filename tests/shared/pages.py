@@ -5,11 +5,14 @@ from __future__ import annotations
 import copy
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from project_clone import Project
+
+from memtrack.cli.main import main
 
 REPOSITORY = Path(__file__).parents[2]
 FENCED = re.compile(
@@ -17,6 +20,7 @@ FENCED = re.compile(
 )
 
 INDENTED = re.compile(r"^\n((?:    .*\n|\n(?=    ))+)", re.M)
+NOT_RUN = re.compile(r"<!-- not run: ([^\n]+) -->\n\Z")
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,8 @@ class Block:
     @property
     def commands(self) -> list[str]:
         """The commands of a shell block, without comments."""
-        return [
-            line.partition("  #")[0].strip() for line in self.text.splitlines() if not line.startswith("#")
-        ]
+        lines = (line.partition("  #")[0] for line in self.text.splitlines() if not line.startswith("#"))
+        return [part.strip() for line in lines for part in re.split("&&|;", line) if part.strip()]
 
 
 def blocks(page: str) -> list[Block]:
@@ -63,27 +66,36 @@ def indented(page: str) -> Iterator[Block]:
     for found in INDENTED.finditer(plain):
         if not re.search(r"^(- |\d+\. |::: ).*(\n(  .*)?)*\Z", plain[: found.start()], re.M):
             content = re.sub("^    ", "", found[1], flags=re.M)
-            yield Block(page, plain.count("\n", 0, found.start(1)) + 1, "", content, "")
+            reason = NOT_RUN.search(plain, 0, found.start())
+            line = plain.count("\n", 0, found.start(1)) + 1
+            yield Block(page, line, "", content, reason[1] if reason else "")
 
 
 def command(beginning: str, *pages: str, **other: str) -> list[str]:
     """The words of the first command that begins so on a page; it is the same on each of the pages.
 
+    The test that calls this runs the command: tests/docs finds the call in its source.
+
     Args:
         other: see `run_shell`.
     """
-    found = {
-        next(
-            part.strip()
-            for block in [*indented(page), *blocks(page)]
-            for line in block.commands
-            for part in re.split("&&|;", line)
-            if part.strip().startswith(beginning)
-        )
-        for page in pages
-    }
+    found = {first_command(beginning, page) for page in pages}
     assert len(found) == 1, found
     return _words(*found, other)
+
+
+def run_here(beginning: str, *pages: str, more: Sequence[object] = (), **other: str) -> object:
+    """Run such a command of memtrack in this process, with `more` arguments; its exit status."""
+    _, _, _, *words = command(beginning, *pages, **other)
+    with pytest.raises(SystemExit) as ended:
+        main([*words, *map(str, more)])
+    return ended.value.code
+
+
+def first_command(beginning: str, page: str) -> str:
+    """The first command of a page that begins so."""
+    found = (text for block in [*indented(page), *blocks(page)] for text in block.commands)
+    return next(text for text in found if text.startswith(beginning))
 
 
 def _words(text: str, other: Mapping[str, str]) -> list[str]:
@@ -98,7 +110,7 @@ def run_shell(project: Project, block: Block, **other: str) -> list[str]:
         other: what stands in place of a word of the page, such as an address; "_" stands for any other sign.
     """
     project, said = copy.copy(project), []
-    for text in (part for line in block.commands for part in line.split("&&")):
+    for text in block.commands:
         words = _words(text, other)
         if words[0] == "cd":
             project.folder = project.folder / words[1]

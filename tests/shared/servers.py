@@ -8,14 +8,17 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import requests
+from project_clone import Project
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
@@ -88,6 +91,32 @@ class MlflowServer:
             self.signal(signal.SIGKILL)
             self.process.join()
             self.process = None
+
+
+def answer(project: Project, address: str, *command: str, **request: Any) -> Any:
+    """Start a server with a command in a project, and end it as it has answered a request; the answer's JSON.
+
+    Args:
+        request: arguments of `requests.post`; without them the address is read.
+    """
+    method = "POST" if request else "GET"
+    found: list[requests.Response] = []
+
+    def answers() -> bool:
+        assert server.poll() is None, output.name
+        with suppress(requests.ConnectionError):
+            found.append(requests.request(method, address, timeout=30, **request))
+        return bool(found)
+
+    with tempfile.NamedTemporaryFile() as output:
+        server = project.start(*command, output=output)
+        try:
+            wait_for(answers, 120)
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.wait(timeout=60)
+    assert found[0].ok, found[0].text
+    return found[0].json()
 
 
 @contextmanager
