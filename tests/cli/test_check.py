@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import functools
 import io
 import json
+import operator
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,11 @@ from typing import Any
 import jsonschema
 import pytest
 from dvc.utils.serialize import load_yaml
+from pydantic import ValidationError
 
 from memtrack.cli import check
+from memtrack.config.params import Params
+from memtrack.config.sections.averaged import OtherTraining
 
 REPOSITORY = Path(__file__).parents[2]
 VALID = sorted((REPOSITORY / "tests/config/files/valid").glob("*.yaml"))
@@ -255,6 +260,33 @@ def test_wrong_contents_do_not_fit_the_schema(
     change(wrong)
     with pytest.raises(jsonschema.ValidationError):
         validator.validate(wrong)
+
+
+def test_schema_and_check_take_null_for_the_same_keys(schema: Any) -> None:
+    content = load_yaml(str(REPOSITORY / "tests/config/files/valid/every_key.yaml"))
+    train = {key: content["train"][key] for key in OtherTraining.model_fields}
+    content["averaged"]["trainings"] = [{**train, "co_training": {"kind": "jocor"}}]
+    validator, differ = jsonschema.Draft202012Validator(schema), []
+    for keys in _keys(content):
+        wrong = copy.deepcopy(content)
+        functools.reduce(operator.getitem, keys[:-1], wrong)[keys[-1]] = None
+        try:
+            Params.model_validate(wrong)
+            taken = True
+        except ValidationError:
+            taken = False
+        if taken != validator.is_valid(wrong):
+            differ.append(keys)
+    assert differ == [("suspects", "pretrained", "weights")]  # the schema cannot say that they are needed
+
+
+def _keys(content: Any, above: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Where each value of a file is."""
+    entries = content.items() if isinstance(content, dict) else enumerate(content)
+    for key, value in entries:
+        yield (*above, key)
+        if isinstance(value, dict | list):
+            yield from _keys(value, (*above, key))
 
 
 def test_every_key_of_the_project_is_explained_in_the_schema(schema: Any) -> None:
