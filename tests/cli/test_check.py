@@ -97,6 +97,35 @@ def test_the_place_of_the_images_is_checked(source: str, said: str) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_folder_in_place_of_a_file_is_refused() -> None:
+    for name in ("labels", "decisions", "published"):
+        Path(name).mkdir()
+    text = MINIMAL.read_text(encoding="utf-8").replace(
+        "variants:", "variants:\n  given: {kind: from_file, labels: labels}"
+    )
+    text += "clean: {variants: {clean: {decisions: decisions}}}\n"
+    text += "memorization: {published: {clean: published}}\n"
+    Path("params.yaml").write_text(text, encoding="utf-8")
+    done = run()
+    assert done.returncode == 2
+    assert [line.split(": ", 1)[1] for line in done.stderr.splitlines()] == [
+        "variants.given.labels: labels is a folder: give a file",
+        "clean.variants.clean.decisions: decisions is a folder: give a file",
+        "memorization.published.clean: published is a folder: give a file",
+    ]
+
+
+def test_the_network_of_another_training_must_be_there() -> None:
+    text = MINIMAL.read_text(encoding="utf-8")
+    network = "{kind: python, make: networks.mine:build}"
+    text += f"averaged: {{variants: [clean], trainings: [{{model: {network}}}]}}\n"
+    Path("params.yaml").write_text(text, encoding="utf-8")
+    done = run()
+    assert done.returncode == 2
+    assert "averaged.trainings.0.model.make: " in done.stderr
+    assert "networks/mine.py: no such file" in done.stderr
+
+
 def test_a_name_with_dots_is_one_mistake() -> None:
     text = MINIMAL.read_text(encoding="utf-8").replace("  clean:\n", "  ../evil:\n")
     Path("params.yaml").write_text(text, encoding="utf-8")

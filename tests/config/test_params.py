@@ -217,7 +217,7 @@ def test_what_a_file_says_is_what_is_loaded() -> None:
         },
         "averaged": {"variants": ["noisy"], "trainings": [{"seed": 1}, {"seed": 2, "sam": 0.1}]},
         "halves": {"variants": ["noisy"], "seed": 5, "turn_over": True},
-        "layers": {"variants": {"noisy": {"score": "csl", "pruned": [0.5, 0.9], "linear": 50}}},
+        "layers": {"variants": {"noisy": {"score": "aum", "pruned": [0.5, 0.9], "linear": 50}}},
         "duplicates": {"ratio": 0.3, "neighbours": 4},
         "report": {"samples": 500, "thumbnail": 64},
         "repeat": {"seeds": [1, 2]},
