@@ -195,10 +195,13 @@ def _most_suspect(name: str) -> Table:
     import pandas as pd  # takes half a second
 
     from memtrack.data.tables import unguarded
-    from memtrack.report.sample_tables import TABLE
+    from memtrack.report.sample_tables import TABLE, shown_kind
 
     rows = pd.read_csv(EVALUATE_RESULTS / name / TABLE, dtype=str, keep_default_na=False, nrows=SHOWN)
     shown = {heading: column for heading, column in COLUMNS.items() if column in rows and any(rows[column])}
+    if "mislabelled" in rows:
+        chances = pd.to_numeric(rows["mislabelled"])
+        rows["kind"] = [shown_kind(*pair) for pair in zip(rows["kind"], chances, strict=True)]
     table = Table(*shown, title=f"The most suspect samples of {name}")
     for cells in rows[list(shown.values())].itertuples(index=False):
         table.add_row(*(

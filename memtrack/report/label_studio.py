@@ -24,6 +24,7 @@ from memtrack.data.decoding import as_picture
 from memtrack.data.tables import finder
 from memtrack.data.variants import VariantData
 from memtrack.report.exported import Suspect, Suspects
+from memtrack.report.sample_tables import OUTVOTED, shown_kind
 
 AMBIGUOUS, REMOVE = "(ambiguous)", "(remove)"
 """The choices beside the classes."""
@@ -76,8 +77,9 @@ def _task(suspect: Suspect, image: str, variant: VariantData) -> dict[str, Any]:
     about = f"#{suspect.rank} {suspect.id}: given {suspect.given}"
     if suspect.suggested:
         about += f", suggested {suspect.suggested}"
-    if suspect.kind:
-        about += f", seems {suspect.kind}"
+    kind = shown_kind(suspect.kind, suspect.mislabelled)
+    if kind:
+        about += ", another label has more votes" if kind == OUTVOTED else f", seems {kind}"
     choice = {"from_name": "label", "to_name": "image", "type": "choices"}
     predicted = {**choice, "value": {"choices": [suspect.suggested]}}
     prediction = {"model_version": f"memtrack {variant.name}", "score": score, "result": [predicted]}

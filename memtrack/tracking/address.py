@@ -156,8 +156,8 @@ def sqlite_uri(file: Path, like: str) -> str:
 
 def reported(error: object, *uris: str) -> str:
     """The text of an error without the secrets of the stores that this process knows, and of these URIs, and
-    without the command that SQLAlchemy adds in further lines."""
-    text = without_secrets(str(error).partition("\n[SQL: ")[0])
+    without what SQLAlchemy adds in further lines: the command, and the address of a page."""
+    text = without_secrets(re.split(r"\n(?:\[SQL: |\(Background)", str(error))[0])
     secrets = {os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in ("USERNAME", "PASSWORD", "TOKEN")}
     for parts in filter(None, map(URL.fullmatch, (*_complete.values(), *uris))):
         found = parts["host"].rpartition("@")[0].split(":", 1)

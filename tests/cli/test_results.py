@@ -46,7 +46,7 @@ def test_the_most_suspect_samples_are_shown(capsys: pytest.CaptureFixture[str]) 
     )  # fmt: skip
     write_json(empty, FOLDER / "metrics.json")
     rows = {"id": [f"[b]{number}.png" for number in range(30)], "given_label": ["cat"] * 30,
-            "suggested_label": ["dog"] * 30, "kind": [""] * 30, "mislabelled": [1.23e-5] * 30,
+            "suggested_label": ["dog"] * 30, "kind": ["mislabelled"] * 30, "mislabelled": [1.23e-5] * 30,
             "suspicion": [-number / 7 for number in range(30)]}  # fmt: skip
     write_csv(pd.DataFrame(rows), FOLDER / "scores.csv")
     Path("results/train/clean").mkdir(parents=True)
@@ -63,7 +63,7 @@ def test_the_most_suspect_samples_are_shown(capsys: pytest.CaptureFixture[str]) 
     assert "The most suspect samples of clean" in said
     assert "AUROC of the best" not in said
     shown = [re.findall(r"[^│\s]+", line) for line in said.splitlines() if "png" in line]
-    assert shown == [[f"[b]{n}.png", "cat", "dog", "0.000", f"{-n / 7:.3f}"] for n in range(10)]
+    assert shown == [[f"[b]{n}.png", "cat", "dog", "outvoted", "0.000", f"{-n / 7:.3f}"] for n in range(10)]
     (FOLDER / "scores.csv").unlink()
     with pytest.raises(SystemExit) as ended:
         results.main([])

@@ -29,7 +29,7 @@ from memtrack.report.page.sentences import (
     prediction_sentence,
 )
 from memtrack.report.page.sprites import COLUMNS, PER_SHEET, sprites
-from memtrack.report.sample_tables import score_names
+from memtrack.report.sample_tables import OUTVOTED, score_names, shown_kind
 
 NEAREST = 3
 """How many neighbours of a sample are shown."""
@@ -39,8 +39,8 @@ EPOCHS = 40
 """The largest number of epochs that a trajectory on the page has."""
 CONFLICTING = "conflicting"
 """A sample with a duplicate under another label; this goes before what the votes say."""
-KINDS = ("", MISLABELLED, RARE, CONFLICTING)
-"""What a sample may seem to be; see `memtrack.core.scores.suspicion.kinds`."""
+KINDS = ("", MISLABELLED, RARE, CONFLICTING, OUTVOTED)
+"""What a sample may seem to be; see `shown_kind`."""
 COLUMNS_READ = 100
 """Up to so many columns of a table are on the page."""
 LETTERS, SHORTEST = 5_000_000, 60
@@ -148,7 +148,8 @@ def _samples(
         group[rows] = results.duplicates["group"]
         conflicting[rows] = results.duplicates["conflicting"]
         kind[conflicting] = CONFLICTING
-    kinds = [*kind[shown], *(tests["kind"] if len(tests) else ())]
+    said = pd.concat([table.iloc[shown].assign(kind=kind[shown]), tests])
+    kinds = [shown_kind(*cells) for cells in said.reindex(columns=["kind", "mislabelled"]).to_numpy()]
     issues, duplicates, memorization = results.issues, results.duplicates, results.memorization
     margins = np.nan if results.tests is None else _epochs(results.tests.trajectory, "margin", tested, epochs)
     every = np.concatenate([shown, results.images.first_test + tested])
