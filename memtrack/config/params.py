@@ -127,8 +127,8 @@ def cross_field_problems(params: Params) -> Broken:
     found += schedule_problems(("train",), params.train)
     alone, processes = params.train.alone(), params.compute.processes
     if alone is not None and processes not in (1, None):
-        text = f"is for whole batches, and compute.processes is {processes}: choose 1, or leave out {alone}"
-        found.append((("train", alone), text))
+        text = f"is for whole batches, and compute.processes is {processes}, which cuts them: write "
+        found.append((("train", alone), f"{text}`processes: 1` in section compute, or `{alone}: null` here"))
     if params.memorization.recipe is not None:
         found += schedule_problems(("memorization", "recipe"), params.memorization.recipe)
     found += epochs_problems(("record", "epochs"), params.record.epochs, params.train.epochs)

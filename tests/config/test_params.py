@@ -400,7 +400,10 @@ def test_options_for_whole_batches_are_refused_with_several_processes(key: str, 
     chosen = ("epochs: 10", f"epochs: 10\n  {option}")
     (said,) = problems(changed(chosen, ("data:", "compute: {processes: 4}\ndata:")))
     assert f"train.{key}: " in said
-    assert said.endswith(f"is for whole batches, and compute.processes is 4: choose 1, or leave out {key}")
+    text = (
+        "is for whole batches, and compute.processes is 4, which cuts them: write `processes: 1` in section"
+    )
+    assert said.endswith(f"{text} compute, or `{key}: null` here")
     params.load(changed(chosen, ("data:", "compute: {processes: 1}\ndata:")))
 
 
