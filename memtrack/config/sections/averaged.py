@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
@@ -67,6 +69,11 @@ class OtherTraining(Section):
     sam: Positive | None = None
     co_training: JoCoR | None = None
     augment: Changed[Augment] = None
+
+    @property
+    def key(self) -> str:
+        """A name for the training that says what it is, wherever it stands in the list."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json")).encode()).hexdigest()[:12]
 
     @model_serializer(mode="wrap")
     def _changes(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
