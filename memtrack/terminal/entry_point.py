@@ -38,7 +38,8 @@ def entry_point(main: Callable[..., int | None]) -> Callable[..., None]:
             sys.exit(2)
         except OSError as error:
             cause = _cause(error)
-            file = f" ({cause.filename})" if cause.filename else ""
+            path = cause.filename2 or cause.filename  # the second one is where something is copied to
+            file = f" ({path})" if path else ""
             if cause.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
                 print(
                     f"{cause.strerror}{file}: memtrack must write there: make it a folder that you may "

@@ -57,6 +57,11 @@ def test_a_full_disk(name: str | None, number: int, capsys: pytest.CaptureFixtur
     assert len(err.splitlines()) == 1
 
 
+def test_a_disk_that_a_copy_fills(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "from/a", None, "to/a")) == 1
+    assert capsys.readouterr().err.startswith("the disk is full (to/a): ")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device")
 def test_a_disk_that_is_really_full(capsys: pytest.CaptureFixture[str]) -> None:
     @entry_point
