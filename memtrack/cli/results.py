@@ -194,8 +194,9 @@ def _most_suspect(name: str) -> Table:
     """The first rows of scores.csv: what can be said of a variant of which nobody knows what is wrong."""
     import pandas as pd  # takes half a second
 
+    from memtrack.core.scores.suspicion import shown_kind
     from memtrack.data.tables import unguarded
-    from memtrack.report.sample_tables import TABLE, shown_kind
+    from memtrack.report.sample_tables import TABLE
 
     rows = pd.read_csv(EVALUATE_RESULTS / name / TABLE, dtype=str, keep_default_na=False, nrows=SHOWN)
     shown = {heading: column for heading, column in COLUMNS.items() if column in rows and any(rows[column])}

@@ -19,12 +19,12 @@ from PIL import Image
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.validation import nearest
 from memtrack.core.images.pixels import Pixels
+from memtrack.core.scores.suspicion import OUTVOTED, shown_kind
 from memtrack.data.decisions import Decision
 from memtrack.data.decoding import as_picture
 from memtrack.data.tables import finder
 from memtrack.data.variants import VariantData
 from memtrack.report.exported import Suspect, Suspects
-from memtrack.report.sample_tables import OUTVOTED, shown_kind
 
 AMBIGUOUS, REMOVE = "(ambiguous)", "(remove)"
 """The choices beside the classes."""

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from pyarrow import csv as arrow_csv
 
 from memtrack.config.json_files import read_json
-from memtrack.core.scores.suspicion import MISLABELLED
 from memtrack.data.manifest import KeptFolder
 from memtrack.data.tables import FORMULAS
 from memtrack.data.variants import VariantData
@@ -33,20 +32,8 @@ TEXT_COLUMNS = (
 )
 
 
-OUTVOTED = "outvoted"
-"""In place of the kind "mislabelled" where a learned probability says that the label is rather right."""
 CHUNK = 50_000
 """The number of rows that are turned into text at once."""
-
-
-def shown_kind(kind: str, mislabelled: float | None) -> str:
-    """What people are told that a sample seems to be.
-
-    Args:
-        kind: see `memtrack.core.scores.suspicion.kinds`. mislabelled: the learned probability that its label
-            is wrong; None or NaN: it was not learned.
-    """
-    return OUTVOTED if kind == MISLABELLED and mislabelled is not None and mislabelled <= 0.5 else kind
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:

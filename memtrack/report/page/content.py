@@ -17,7 +17,7 @@ from memtrack.config.sections.report import ReportParams
 from memtrack.core.memorization.estimates import MEMORIZED
 from memtrack.core.recording.trajectory import EpochArrays
 from memtrack.core.scores import title
-from memtrack.core.scores.suspicion import MISLABELLED, RARE
+from memtrack.core.scores.suspicion import MISLABELLED, OUTVOTED, RARE, shown_kind
 from memtrack.report.metrics import ISSUES
 from memtrack.report.page.overview import overview
 from memtrack.report.page.results import Results
@@ -29,7 +29,7 @@ from memtrack.report.page.sentences import (
     prediction_sentence,
 )
 from memtrack.report.page.sprites import COLUMNS, PER_SHEET, sprites
-from memtrack.report.sample_tables import OUTVOTED, score_names, shown_kind
+from memtrack.report.sample_tables import score_names
 
 NEAREST = 3
 """How many neighbours of a sample are shown."""
