@@ -9,7 +9,7 @@ from pathlib import Path
 
 from memtrack.config import params
 from memtrack.config.errors import InputError, Problem
-from memtrack.config.pipeline import pipeline_problems
+from memtrack.config.pipeline import folder_problems, pipeline_problems
 from memtrack.config.sections.base import PARAMS_FILE
 from memtrack.config.yaml_file import read_yaml
 from memtrack.data.sources import place_problems
@@ -55,7 +55,7 @@ def _problems(file: Path) -> list[Problem]:
     try:
         loaded = params.checked(source, tune=True)
         if file == PARAMS_FILE:
-            problems += place_problems(loaded.data)
+            problems += [*place_problems(loaded.data), *folder_problems(loaded)]
             check_stores(loaded)
             problems += network_problems(loaded, source)
     except InputError as error:

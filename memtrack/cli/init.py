@@ -41,13 +41,17 @@ this folder: if something in it changes, the stages that train run again.
 def main(argv: list[str] | None = None) -> None:
     """Write the files of a project."""
     parser = argparse.ArgumentParser(prog="memtrack init", description=__doc__)
-    parser.add_argument(
+    samples = parser.add_mutually_exclusive_group()
+    samples.add_argument(
         "data",
         nargs="?",
         type=Path,
         help="the folder of the images, with a folder for each class; a table (.csv, .tsv, .parquet) of "
         "labels with paths, numbers or texts, or with images in it; a folder of such tables, or one that "
         "Hugging Face's `save_to_disk` wrote; or an .npz file. Without it you are asked",
+    )
+    samples.add_argument(
+        "--digits", action="store_true", help="take scikit-learn's handwritten digits, as an example"
     )
     parser.add_argument(
         "--folder", type=Path, default=Path(), help="put everything into this folder of the repository"
@@ -63,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError([Problem(options.folder, message="should be a folder below this one")])
     _refuse_others(folder, options.folder)
     dvc = nearest_with(".dvc", folder, repository)
-    data = _data(options.data, folder, dvc or repository)
+    data = DIGITS if options.digits else _data(options.data, folder, dvc or repository)
     pipeline = folder / PIPELINE
     there = read_text(pipeline) if pipeline.exists() else None
     text = pipeline_text(there, pipeline)  # before anything is written: it may be refused
@@ -109,7 +113,13 @@ def _refuse_others(folder: Path, given: Path) -> None:
 
 def _data(given: Path | None, folder: Path, repository: Path) -> Data:
     """The data that was named, or that the user names now; those in the DVC repository by a relative path."""
-    if given is None and sys.stdin.isatty():
+    if given is None:
+        if not sys.stdin.isatty():
+            text = (
+                "nobody can be asked for the samples: name their folder, table or .npz file (`memtrack init "
+            )
+            text += "FOLDER`), or write `memtrack init --digits` for an example"
+            raise InputError([Problem(folder, message=text)])
         answer = input(
             "The folder, table or .npz file of your samples (empty: digits, as an example): "
         ).strip()

@@ -34,6 +34,7 @@ from memtrack.config.paths import (
     UTILITY_RESULTS,
     repeat_results,
 )
+from memtrack.config.validation import M
 from memtrack.report.memorization_metrics import (
     AgreementMetrics,
     LayersMetrics,
@@ -84,6 +85,8 @@ COLUMNS = {
 """The headings and the columns of scores.csv that are shown of the most suspect samples."""
 NUMBERS = ("probably wrong", "suspicion")
 SHOWN = 10
+PUBLISHED = "-published"
+"""The end of the folder of stage `published`, after the name of the variant."""
 
 
 @entry_point
@@ -92,9 +95,10 @@ def main(argv: list[str] | None = None) -> int:
     argparse.ArgumentParser(prog="memtrack results", description=__doc__).parse_args(argv)
     loaded = params.load()
     several = bool(loaded.repeat.seeds)
+    files = _Metrics()
     own, theirs = (
-        {name: _agreement(f"{name}{end}") for name in chosen}
-        for chosen, end in ((loaded.memorization.variants, ""), (loaded.memorization.published, "-published"))
+        {name: files.read(AgreementMetrics, AGREEMENT_RESULTS / f"{name}{end}") for name in chosen}
+        for chosen, end in ((loaded.memorization.variants, ""), (loaded.memorization.published, PUBLISHED))
     )
     agreements = theirs | own
     compared = any(agreements.values())
@@ -107,34 +111,35 @@ def main(argv: list[str] | None = None) -> int:
                 *["memorization"] * compared]  # fmt: skip
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
-    missing, notes, evaluated, unjudged = [], [], list[str](), []
+    missing, notes, evaluated, unjudged = dict[Path, str](), [], list[str](), []
     for name in loaded.variants:
-        try:
-            metrics = read_json(EvaluateMetrics, EVALUATE_RESULTS / name / "metrics.json")
-        except InputError:
-            missing.append(name)
-            continue
-        evaluated.append(name)
-        repeats = []
-        for seed in loaded.repeat.seeds:
-            try:
-                repeats.append(read_json(EvaluateMetrics, repeat_results(name, seed) / "metrics.json"))
-            except InputError:
-                missing.append(f"{name} with seed {seed}")
+        metrics = files.read(EvaluateMetrics, EVALUATE_RESULTS / name)
         agreement = agreements.get(name)
-        if not metrics.scores:
-            unjudged.append(name)
-        _add(table, name, metrics, repeats if several else None, agreement)
-        lines = [] if metrics.test_accuracy is None else [f"test accuracy {metrics.test_accuracy:.3f}"]
-        with suppress(InputError):
-            measured = read_json(TrainMetrics, TRAIN_RESULTS / name / METRICS).susceptibility
-            lines += [] if measured is None else [f"susceptibility {measured:.4f}"]
-        lines += metrics.in_words()
-        with suppress(InputError):  # separate stages, which may not have run
-            lines += read_json(SuspectsMetrics, SUSPECTS_RESULTS / name / "metrics.json").in_words()
+        lines = []
+        if metrics is None:
+            missing[EVALUATE_RESULTS / name] = name
+        else:
+            evaluated.append(name)
+            repeats = []
+            for seed in loaded.repeat.seeds:
+                repeated = files.read(EvaluateMetrics, repeat_results(name, seed))
+                if repeated is None:
+                    missing[repeat_results(name, seed)] = f"{name} with seed {seed}"
+                else:
+                    repeats.append(repeated)
+            if not metrics.scores:
+                unjudged.append(name)
+            _add(table, name, metrics, repeats if several else None, agreement)
+            lines += [] if metrics.test_accuracy is None else [f"test accuracy {metrics.test_accuracy:.3f}"]
+        trained = files.read(TrainMetrics, TRAIN_RESULTS / name)
+        if trained is not None and trained.susceptibility is not None:
+            lines.append(f"susceptibility {trained.susceptibility:.4f}")
+        lines += [] if metrics is None else metrics.in_words()
+        learned = files.read(SuspectsMetrics, SUSPECTS_RESULTS / name)
+        lines += [] if learned is None else learned.in_words()
         for folder, kind in SENTENCES.items():
-            with suppress(InputError):
-                lines.append(read_json(kind, folder / name / "metrics.json").in_words())
+            found = files.read(kind, folder / name)
+            lines += [] if found is None else [found.in_words()]
         if (published := theirs.get(name)) is not None:
             shown = " (shown in the table)" if agreement is published else ""
             lines.append(f"the published memorization: {published.in_words()}{shown}")
@@ -156,8 +161,11 @@ def main(argv: list[str] | None = None) -> int:
             + ("" if loaded.memorization.recipe is None else "; for the network in memorization.recipe")
         )
     print("\n".join(notes))
-    if missing:
-        print(f"not evaluated yet: {', '.join(missing)} (run `dvc repro`)")
+    for folder, stage in files.damaged.items():
+        text = "is damaged, or of another version of memtrack"
+        print(f"{folder / METRICS}: {text}: run `dvc repro {stage}` again")
+    if names := [name for folder, name in missing.items() if folder not in files.damaged]:
+        print(f"not evaluated yet: {', '.join(names)} (run `dvc repro`)")
     which = evaluated[0] if len(evaluated) == 1 else "<variant>"
     print(f"Look at the suspects and decide: results/report/{which}/index.html")
     print(f"Pictures and per-sample scores: results/evaluate/{which}/")
@@ -186,11 +194,15 @@ def _most_suspect(name: str) -> Table:
     """The first rows of scores.csv: what can be said of a variant of which nobody knows what is wrong."""
     import pandas as pd  # takes half a second
 
+    from memtrack.core.scores.suspicion import shown_kind
     from memtrack.data.tables import unguarded
     from memtrack.report.sample_tables import TABLE
 
     rows = pd.read_csv(EVALUATE_RESULTS / name / TABLE, dtype=str, keep_default_na=False, nrows=SHOWN)
     shown = {heading: column for heading, column in COLUMNS.items() if column in rows and any(rows[column])}
+    if "mislabelled" in rows:
+        chances = pd.to_numeric(rows["mislabelled"])
+        rows["kind"] = [shown_kind(*pair) for pair in zip(rows["kind"], chances, strict=True)]
     table = Table(*shown, title=f"The most suspect samples of {name}")
     for cells in rows[list(shown.values())].itertuples(index=False):
         table.add_row(*(
@@ -200,10 +212,28 @@ def _most_suspect(name: str) -> Table:
     return table
 
 
-def _agreement(name: str) -> AgreementMetrics | None:
-    with suppress(InputError):  # not run yet
-        return read_json(AgreementMetrics, AGREEMENT_RESULTS / name / "metrics.json")
-    return None
+class _Metrics:
+    """Reads the numbers of stages, of which some may not have run.
+
+    Attributes:
+        damaged: the folders of the files that cannot be read, and the stage that writes each.
+    """
+
+    def __init__(self) -> None:
+        self.damaged: dict[Path, str] = {}
+
+    def read(self, kind: type[M], folder: Path) -> M | None:
+        """The content of metrics.json in a folder results/STAGE/NAME; None if it is not there or damaged."""
+        if not (folder / METRICS).exists():
+            return None
+        try:
+            return read_json(kind, folder / METRICS)
+        except InputError:
+            stage, name = folder.parts[-2:]
+            if stage == AGREEMENT_RESULTS.name and name.endswith(PUBLISHED):
+                stage, name = "published", name.removesuffix(PUBLISHED)
+            self.damaged[folder] = f"{stage}@{name}"
+            return None
 
 
 def _add(

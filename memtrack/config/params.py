@@ -127,8 +127,8 @@ def cross_field_problems(params: Params) -> Broken:
     found += schedule_problems(("train",), params.train)
     alone, processes = params.train.alone(), params.compute.processes
     if alone is not None and processes not in (1, None):
-        text = f"is for whole batches, and compute.processes is {processes}: choose 1, or leave out {alone}"
-        found.append((("train", alone), text))
+        text = f"is for whole batches, and compute.processes is {processes}, which cuts them: write "
+        found.append((("train", alone), f"{text}`processes: 1` in section compute, or `{alone}: null` here"))
     if params.memorization.recipe is not None:
         found += schedule_problems(("memorization", "recipe"), params.memorization.recipe)
     found += epochs_problems(("record", "epochs"), params.record.epochs, params.train.epochs)
@@ -138,22 +138,15 @@ def cross_field_problems(params: Params) -> Broken:
     if params.train.seed in params.repeat.seeds:
         text = f"{params.train.seed} is train.seed, and every variant is already trained with it"
         found.append((("repeat", "seeds"), text))
-    for number, name in enumerate(params.evaluate.scores or ()):
-        if problem := window_problem(name, params.recorded_epochs()):
+    for number, score in enumerate(params.evaluate.scores or ()):
+        if problem := _score_problem(params, score):
             found.append((("evaluate", "scores", number), problem))
-        if Need.PRETRAINED in needs(name) and params.suspects.pretrained is None:
-            text = "needs a pretrained network: describe one in suspects.pretrained"
-            found.append((("evaluate", "scores", number), text))
-        if Need.TRAININGS in needs(name) and not params.averaged.variants:
-            text = "needs several trainings: name a variant in averaged.variants"
-            found.append((("evaluate", "scores", number), text))
-        if {Need.HALVES, Need.TURN_OVER} & {*needs(name)} and not params.halves.variants:
-            text = "needs networks of halves of the samples: name a variant in halves.variants"
-            found.append((("evaluate", "scores", number), text))
-        elif Need.TURN_OVER in needs(name) and not params.halves.turn_over:
-            found.append(
-                (("evaluate", "scores", number), "needs another network: set halves.turn_over to true")
-            )
+    for name, chosen in params.layers.variants.items():
+        problem = _score_problem(params, chosen.score, name)
+        if problem is None and chosen.score not in params.evaluate.asked:
+            problem = "is not computed: name it in evaluate.scores"
+        if problem is not None:
+            found.append((("layers", "variants", name, "score"), problem))
     same: dict[str, str] = {}
     for name in params.variants:
         if (other := same.setdefault(name.lower(), name)) != name:
@@ -162,6 +155,26 @@ def cross_field_problems(params: Params) -> Broken:
         if problem := labels_problem(name, params.variants):
             found.append((("variants", name, "labels"), problem))
     return [*found, *_averaged_problems(params), *_named_variants_problems(params)]
+
+
+def _score_problem(params: Params, score: str, variant: str | None = None) -> str | None:
+    """Why a score cannot be computed for a variant, or for any; None if it can."""
+    needed, name = {*needs(score)}, "a variant" if variant is None else variant
+
+    def without(variants: tuple[str, ...]) -> bool:
+        return not variants if variant is None else variant not in variants
+
+    if problem := window_problem(score, params.recorded_epochs()):
+        return problem
+    if Need.PRETRAINED in needed and params.suspects.pretrained is None:
+        return "needs a pretrained network: describe one in suspects.pretrained"
+    if Need.TRAININGS in needed and without(params.averaged.variants):
+        return f"needs several trainings: name {name} in averaged.variants"
+    if {Need.HALVES, Need.TURN_OVER} & needed and without(params.halves.variants):
+        return f"needs networks of halves of the samples: name {name} in halves.variants"
+    if Need.TURN_OVER in needed and not params.halves.turn_over:
+        return "needs another network: set halves.turn_over to true"
+    return None
 
 
 def _averaged_problems(params: Params) -> Broken:
@@ -234,9 +247,9 @@ def _named_variants_problems(params: Params) -> Broken:
         if name in params.variants and name not in memorization.variants
     ]
     return found + [
-        (("clean", "variants", name, "decisions"), f"add {name} to suspects.variants, which makes this file")
+        (("clean", "variants", name, "decisions"), problem)
         for name, cleaning in params.clean.variants.items()
-        if cleaning.by_probability(name) and name not in params.suspects.variants
+        if (problem := cleaning.decisions_problem(name, params.suspects.variants))
     ]
 
 

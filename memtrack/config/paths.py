@@ -46,9 +46,9 @@ def flipped_training(variant: str, draw: int) -> Path:
     return SUSPECTS_RESULTS / variant / "trainings" / str(draw)
 
 
-def averaged_training(variant: str, number: int) -> Path:
+def averaged_training(variant: str, key: str) -> Path:
     """The folder in which stage `averaged` stores another training."""
-    return AVERAGED_RESULTS / variant / "trainings" / str(number)
+    return AVERAGED_RESULTS / variant / "trainings" / key
 
 
 def project_root() -> Path:

@@ -19,7 +19,8 @@ from pydantic import BaseModel
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.params import Params
 from memtrack.config.paths import input_path
-from memtrack.config.sections.base import PARAMS_FILE
+from memtrack.config.sections.base import PARAMS_FILE, Section
+from memtrack.config.sections.variants import read_from_table
 from memtrack.config.yaml_file import Loc, SourceFile, read_yaml
 
 PIPELINE = Path("dvc.yaml")
@@ -54,6 +55,28 @@ def pipeline_problems(file: SourceFile, *, files: bool) -> list[Problem]:
         if not tracked and not reader.outputs.intersection(parents) and not input_path(str(path)).exists():
             problems.append(Problem(file.path, file.line(loc), loc, f"{path}: no such file or folder"))
     return problems
+
+
+def folder_problems(params: Params) -> list[Problem]:
+    """The keys that should name a file and name a folder, which DVC would take."""
+    named: list[tuple[Section, Loc, str]] = [
+        *(
+            (variant, ("labels",), variant.labels)
+            for variant in params.variants.values()
+            if read_from_table(variant)
+        ),
+        *((cleaning, ("decisions",), cleaning.decisions) for cleaning in params.clean.variants.values()),
+        *(
+            (params.memorization, ("published", name), path)
+            for name, path in params.memorization.published.items()
+        ),
+    ]
+    return [
+        problem
+        for section, loc, path in named
+        if input_path(path).is_dir()
+        for problem in section.mistake(*loc, message=f"{path} is a folder: give a file").problems
+    ]
 
 
 def unwatched(source: SourceFile, modules: Collection[str], path: Path) -> list[str]:

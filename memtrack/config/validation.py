@@ -117,11 +117,11 @@ def _strip(annotation: Any) -> Any:
 
 
 def _members(annotation: Any) -> list[Any]:
+    """The models in an annotation, also those of a union inside another one, such as `Union | None`."""
     annotation = _strip(annotation)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    members = [_strip(member) for member in get_args(annotation)]
-    return [m for m in members if isinstance(m, type) and issubclass(m, BaseModel)]
+    return [model for member in get_args(annotation) for model in _members(member)]
 
 
 def _tag(model: type[BaseModel]) -> Any:

@@ -118,6 +118,30 @@ def _mistakes(labels: list[str], *, cells: bool) -> list[str]:
     return found
 
 
+def class_problems(
+    path: Path, classes: Sequence[str], labels: Sequence[str], splits: Sequence[str] | None
+) -> list[Problem]:
+    """What is wrong with the classes of a table of samples: there is one, or one has no training row.
+
+    Args:
+        splits: the split of each row; None: all rows may be for training.
+    """
+    trained = set(labels) if splits is None else {
+        label for label, split in zip(labels, splits, strict=True) if split == "train"
+    }  # fmt: skip
+    problems = []
+    if len(classes) < 2:
+        text = f"has one class ({', '.join(classes)}): at least two are needed"
+        problems.append(Problem(path, message=text))
+    alike = {_folded(name): name for name in sorted(trained)}
+    for name in (name for name in classes if name not in trained):
+        text = f"an empty class: no training row has the label {name!r}"
+        other = alike.get(_folded(name))
+        text += ": add some" if other is None else f", which looks like {other!r}: give both one name"
+        problems.append(Problem(path, message=text))
+    return problems
+
+
 def no_classes(labels: Sequence[str]) -> str:
     """Why the labels (N,) in a table or an array are nearly surely no classes; '' if they may be."""
     counts = Counter(labels)

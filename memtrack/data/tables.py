@@ -164,7 +164,7 @@ def required_columns(table: pd.DataFrame, columns: Sequence[str], path: Path) ->
             if name not in have
             else f"{have.count(name)} columns are named {name!r}: rename all but one",
         )
-        for name in columns
+        for name in dict.fromkeys(columns)
         if have.count(name) != 1
     ]
     if problems:
@@ -178,28 +178,6 @@ def required_columns(table: pd.DataFrame, columns: Sequence[str], path: Path) ->
                         f"({schema.field(name).type}): expected one text or number a cell")
                 for name in nested
             ])  # fmt: skip
-
-
-def class_problems(
-    path: Path, classes: Sequence[str], labels: Sequence[str], splits: Sequence[str] | None
-) -> list[Problem]:
-    """What is wrong with the classes of a table of samples: there is one, or one has no training row.
-
-    Args:
-        splits: the split of each row; None: all rows may be for training.
-    """
-    trained = set(labels) if splits is None else {
-        label for label, split in zip(labels, splits, strict=True) if split == "train"
-    }  # fmt: skip
-    problems = []
-    if len(classes) < 2:
-        text = f"has one class ({', '.join(classes)}): at least two are needed"
-        problems.append(Problem(path, message=text))
-    return problems + [
-        Problem(path, message=f"an empty class: no training row has the label {name!r}: add some")
-        for name in classes
-        if name not in trained
-    ]
 
 
 def row_name(path: Path, row: int) -> str:

@@ -19,6 +19,7 @@ from PIL import Image
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.validation import nearest
 from memtrack.core.images.pixels import Pixels
+from memtrack.core.scores.suspicion import OUTVOTED, shown_kind
 from memtrack.data.decisions import Decision
 from memtrack.data.decoding import as_picture
 from memtrack.data.tables import finder
@@ -76,8 +77,9 @@ def _task(suspect: Suspect, image: str, variant: VariantData) -> dict[str, Any]:
     about = f"#{suspect.rank} {suspect.id}: given {suspect.given}"
     if suspect.suggested:
         about += f", suggested {suspect.suggested}"
-    if suspect.kind:
-        about += f", seems {suspect.kind}"
+    kind = shown_kind(suspect.kind, suspect.mislabelled)
+    if kind:
+        about += ", another label has more votes" if kind == OUTVOTED else f", seems {kind}"
     choice = {"from_name": "label", "to_name": "image", "type": "choices"}
     predicted = {**choice, "value": {"choices": [suspect.suggested]}}
     prediction = {"model_version": f"memtrack {variant.name}", "score": score, "result": [predicted]}

@@ -50,17 +50,19 @@ def average(params: Params, name: str, world: World) -> Averaged | None:
     data = PreparedData.current(params.data)
     variant = VariantData(name, data)
     own = TrainedRun(params, data, variant, TRAIN_RESULTS / name, f"train@{name}")
-    others = [params.with_training(changes) for changes in params.averaged.trainings]
-    for number, changed in enumerate(others):
-        folder = averaged_training(name, number)
+    others = {
+        averaged_training(name, changes.key): params.with_training(changes)
+        for changes in params.averaged.trainings
+    }
+    for number, (folder, changed) in enumerate(others.items()):
         train(changed, name, folder, run_name=f"{name}, another training {number}", world=world)
     if not world.is_first:
         return None
     runs = (
         own,
         *(
-            TrainedRun(changed, data, variant, averaged_training(name, number), f"averaged@{name}", alike=own)
-            for number, changed in enumerate(others)
+            TrainedRun(changed, data, variant, folder, f"averaged@{name}", alike=own)
+            for folder, changed in others.items()
         ),
     )
     values = {score: [compute(score, run.evidence(AVERAGED)) for run in runs] for score in AVERAGED}

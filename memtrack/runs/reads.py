@@ -19,6 +19,9 @@ def network_problems(params: Params, source: SourceFile) -> list[Problem]:
     found: list[Problem] = []
     if params.suspects.pretrained is not None:
         found = _problems(params.suspects.pretrained, source, ("suspects", "evaluate"))
+    for changes in params.averaged.trainings if params.averaged.variants else ():
+        if changes.model is not None:
+            found += _problems(changes.model, source, ("averaged",))
     if params.memorization.recipe is None:
         return [*found, *_problems(params.train.model, source, (*stages, *others))]
     found += _problems(params.train.model, source, stages)

@@ -6,6 +6,7 @@ trained again, and epochs that were recorded with the same settings are not reco
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
@@ -102,6 +103,10 @@ def _check_same(params: Params, world: World, *fingerprints: Fingerprint) -> Non
             raise params.compute.mistake("processes", message=text)
 
 
+NOT_FINITE = -1e38
+"""No loss falls or rises so far: `random_label_drop` is as large where a step makes the loss infinite."""
+
+
 class Training:
     """One training: every epoch is trained, stored, recorded and reported, unless this was done before."""
 
@@ -172,7 +177,7 @@ class Training:
                     self.network.load_state(state)
                 metrics = EpochMetrics(
                     **asdict(self.network.run_epoch(epoch)),
-                    random_label_drop=self.network.random_label_drop(epoch) if self.susceptibility else None,
+                    random_label_drop=self._random_label_drop(epoch) if self.susceptibility else None,
                 )
                 folder.checkpoints.write(epoch, metrics, self.network.model if epoch in self.kept else None)
                 folder.states.write(epoch, self.network.state())
@@ -183,7 +188,8 @@ class Training:
             if self.susceptibility:
                 assert stored.random_label_drop is not None
                 drops.append(stored.random_label_drop)
-                numbers["susceptibility"] = fmean(drops)
+                if min(drops) > NOT_FINITE:
+                    numbers["susceptibility"] = fmean(drops)
             progress.note(loss=numbers["train_loss"], accuracy=numbers["train_accuracy"])
             if epoch in self.recorded:
                 if not folder.recorded(epoch, self.network.precision):
@@ -202,6 +208,11 @@ class Training:
             for callback in callbacks:
                 callback.on_epoch_end(epoch, numbers)
         return rows
+
+    def _random_label_drop(self, epoch: int) -> float:
+        """As `Fitting.random_label_drop`; `NOT_FINITE` or less if the step leads to no finite loss."""
+        drop = self.network.random_label_drop(epoch)
+        return drop if math.isfinite(drop) else NOT_FINITE
 
     def _start(self, missing: list[int]) -> tuple[int, dict[str, Any] | None]:
         """The epoch after which training continues, and its state; 0 is the beginning."""
@@ -243,6 +254,11 @@ class Training:
             recorded_epochs=len(self.recorded),
             susceptibility=rows[last].get("susceptibility"),
         )
+        if self.susceptibility and metrics.susceptibility is None:
+            print(
+                f"{self.variant.name}: the susceptibility is left out: a step on random labels led to a loss "
+                "that is not finite; a lower train.optimizer.lr may help"
+            )
         write_json(metrics, self.results / METRICS)
         write_history(self.results / "history.csv", rows)
         self.folder.checkpoints.load(last, self.network.model)

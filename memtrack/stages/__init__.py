@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 # Waiting torch threads should sleep, not spin. Otherwise two trainings on the same cores (dvc queue -j 2)
@@ -59,10 +60,9 @@ def load_variant(name: str) -> Params:
     return params
 
 
-def keep_trainings(folder: Path, count: int) -> None:
-    """Make the folder, and remove the trainings of an earlier run that are not among the first `count`."""
+def keep_trainings(folder: Path, kept: Collection[str]) -> None:
+    """Make the folder, and remove the trainings of an earlier run that are not among these."""
     folder.mkdir(parents=True, exist_ok=True)
-    kept = {str(number) for number in range(count)}
     for path in folder.iterdir():
         if path.is_dir() and path.name not in kept:
             shutil.rmtree(path, ignore_errors=True)  # other processes of the training may remove it, too

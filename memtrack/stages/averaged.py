@@ -26,7 +26,7 @@ def main() -> None:
     params, name = load_with_variant(__doc__)
     folder = AVERAGED_RESULTS / name
     wanted = name in params.averaged.variants
-    keep_trainings(folder / "trainings", len(params.averaged.trainings) if wanted else 0)
+    keep_trainings(folder / "trainings", [other.key for other in params.averaged.trainings] if wanted else [])
     if wanted:
         _average(params, name, folder)
     else:

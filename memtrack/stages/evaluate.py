@@ -21,7 +21,8 @@ from memtrack.config.paths import (
     repeat_results,
     repeat_training,
 )
-from memtrack.core.scores import SCORES, Need, compute, needs
+from memtrack.config.sections.evaluate import ASKED_BY
+from memtrack.core.scores import Need, compute, needs
 from memtrack.core.scores.halves import Halves
 from memtrack.core.scores.neighbours import voters, voting_epochs
 from memtrack.core.scores.several_trainings import AVERAGED
@@ -46,13 +47,6 @@ from memtrack.stages import load_variant, variant_parser
 from memtrack.terminal.entry_point import entry_point
 from memtrack.tracking.run import Run, check_store
 
-ASKED_BY = {
-    Need.PRETRAINED: "suspects.pretrained",
-    Need.TRAININGS: "averaged.variants",
-    Need.HALVES: "halves.variants",
-    Need.TURN_OVER: "halves.variants",
-}
-"""What is there only if a key of params.yaml asks for it. The scores that need it are then on by default."""
 LOGGED = {"auroc", "auroc_low", "auroc_high", "average_precision", "precision_first_5", "recall_first_5"}
 """The measures of each score that are logged as MLflow metrics; the artifact metrics.json has all."""
 
@@ -95,10 +89,8 @@ def evaluate(
     if others and name in params.suspects.variants:
         known = read_suspects(SUSPECTS_RESULTS / name, variant, suspects_causes(params, variant))
     evidence = {**run.evidence([SUSPICION]), **(_made_by_stages(params, variant) if others else {})}
-    asked = params.evaluate.scores or tuple(
-        key for key, score in SCORES.items() if score.by_default or ASKED_BY.keys() & {*score.needs}
-    )
-    names = {key: None for key in (SUSPICION, *asked) if {*needs(key)} <= evidence.keys()}
+    asked = params.evaluate.asked
+    names = [key for key in asked if {*needs(key)} <= evidence.keys()]
     if params.evaluate.scores and (left_out := [key for key in asked if key not in names]):
         keys = dict.fromkeys(ASKED_BY[need] for key in left_out for need in needs(key) if need in ASKED_BY)
         why = f"params.yaml does not ask for them in {' or '.join(keys)}"

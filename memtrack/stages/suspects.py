@@ -26,7 +26,7 @@ def main() -> None:
     params, name = load_with_variant(__doc__)
     folder = SUSPECTS_RESULTS / name
     draws = params.suspects.draws if name in params.suspects.variants else 0
-    keep_trainings(folder / "trainings", draws)
+    keep_trainings(folder / "trainings", [str(draw) for draw in range(draws)])
     (folder / "pictures").mkdir(exist_ok=True)
     if draws:
         _learn(params, name, folder)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import functools
 import gc
+import os
+import re
+import shutil
 import sys
 from collections.abc import Callable
 
@@ -34,18 +37,20 @@ def entry_point(main: Callable[..., int | None]) -> Callable[..., None]:
             print(error, file=sys.stderr)
             sys.exit(2)
         except OSError as error:
-            file = f" ({error.filename})" if error.filename else ""
-            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+            cause = _cause(error)
+            path = cause.filename2 or cause.filename  # the second one is where something is copied to
+            file = f" ({path})" if path else ""
+            if cause.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
                 print(
-                    f"{error.strerror}{file}: memtrack must write there: make it a folder that you may "
+                    f"{cause.strerror}{file}: memtrack must write there: make it a folder that you may "
                     "write to",
                     file=sys.stderr,
                 )
                 sys.exit(1)
-            if error.errno in IN_THE_WAY:
-                print(f"{error.strerror}{file}: {IN_THE_WAY[error.errno]}", file=sys.stderr)
+            if cause.errno in IN_THE_WAY:
+                print(f"{cause.strerror}{file}: {IN_THE_WAY[cause.errno]}", file=sys.stderr)
                 sys.exit(1)
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if cause.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             print(
                 f"the disk is full{file}: everything that is complete is kept; free some space and run the "
@@ -61,3 +66,12 @@ def entry_point(main: Callable[..., int | None]) -> Callable[..., None]:
             sys.exit(130)
 
     return run
+
+
+def _cause(error: OSError) -> OSError:
+    """The error itself; of a folder that could not be copied the first one in it, which is text there."""
+    if not isinstance(error, shutil.Error) or not isinstance(error.args[0], list):
+        return error
+    _, target, why = error.args[0][0]
+    number = re.match(r"\[Errno (\d+)\]", str(why))
+    return error if number is None else OSError(int(number[1]), os.strerror(int(number[1])), target)

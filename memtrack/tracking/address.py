@@ -111,7 +111,7 @@ def address(uri: str) -> str:
     file = sqlite_file(uri)
     if file is not None:
         root = project_root()
-        return _sqlite_uri(file.relative_to(root) if file.is_relative_to(root) else file, uri)
+        return sqlite_uri(file.relative_to(root) if file.is_relative_to(root) else file, uri)
     parts = URL.fullmatch(uri)
     if parts is None or is_file(parts):
         return uri
@@ -125,7 +125,7 @@ def address(uri: str) -> str:
 def located(uri: str) -> str:
     """The URI with the whole path of a SQLite file; a relative one is relative to the project."""
     file = sqlite_file(uri)
-    return uri if file is None else _sqlite_uri(file, uri)
+    return uri if file is None else sqlite_uri(file, uri)
 
 
 def complete_uri(store: str) -> str:
@@ -145,7 +145,7 @@ def sqlite_file(uri: str) -> Path | None:
     return None if found is None else (project_root() / unquote(found["path"])).resolve()
 
 
-def _sqlite_uri(file: Path, like: str) -> str:
+def sqlite_uri(file: Path, like: str) -> str:
     """The URI of a SQLite file, with the query of the URI `like`."""
     found = _SQLITE.fullmatch(like)
     path = str(file).replace("%", "%25").replace("?", "%3F")
@@ -155,8 +155,9 @@ def _sqlite_uri(file: Path, like: str) -> str:
 
 
 def reported(error: object, *uris: str) -> str:
-    """The text of an error without the secrets of the stores that this process knows, and of these URIs."""
-    text = without_secrets(str(error))
+    """The text of an error without the secrets of the stores that this process knows, and of these URIs, and
+    without what SQLAlchemy adds in further lines: the command, and the address of a page."""
+    text = without_secrets(re.split(r"\n(?:\[SQL: |\(Background)", str(error))[0])
     secrets = {os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in ("USERNAME", "PASSWORD", "TOKEN")}
     for parts in filter(None, map(URL.fullmatch, (*_complete.values(), *uris))):
         found = parts["host"].rpartition("@")[0].split(":", 1)

@@ -35,7 +35,7 @@ from requests import RequestException
 
 from memtrack.config.paths import project_root
 from memtrack.tracking import outbox
-from memtrack.tracking.address import complete_uri
+from memtrack.tracking.address import complete_uri, sqlite_file, sqlite_uri
 from memtrack.tracking.artifacts import artifact_location, follow_move
 from memtrack.tracking.reference import RunReference
 from memtrack.tracking.refusals import permanent, reason, status
@@ -317,6 +317,8 @@ def open_experiment(reference: RunReference) -> tuple[mlflow.MlflowClient, str]:
     # two stages at once must not both create the tables or the experiment of a new store; a server takes
     # care of that itself, and waiting for one that does not answer would block all stages
     with nullcontext() if is_server(uri) else FileLock(project_root() / "mlflow.db.lock"):
+        if (file := sqlite_file(uri)) is not None and not file.exists():
+            _make_database(file, uri)
         client = mlflow.MlflowClient(tracking_uri=complete_uri(uri))
         found = client.get_experiment_by_name(reference.experiment)
         if found is None:
@@ -326,6 +328,17 @@ def open_experiment(reference: RunReference) -> tuple[mlflow.MlflowClient, str]:
     if found.lifecycle_stage == "deleted":
         raise DeletedExperiment(f"the experiment {reference.experiment!r} was deleted in MLflow")
     return client, str(found.experiment_id)
+
+
+def _make_database(file: Path, uri: str) -> None:
+    """Make the SQLite file of a store with all of its tables, or none at all.
+
+    MLflow makes them one by one. If a full disk or a kill stopped it, it could never make the others.
+    """
+    part = file.with_name(f"{file.name}.part")
+    part.unlink(missing_ok=True)
+    mlflow.MlflowClient(tracking_uri=sqlite_uri(part, uri)).search_experiments(max_results=1)
+    part.replace(file)
 
 
 def on_other_disk(uri: str, artifacts: str) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import functools
 import io
 import json
+import operator
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,11 @@ from typing import Any
 import jsonschema
 import pytest
 from dvc.utils.serialize import load_yaml
+from pydantic import ValidationError
 
 from memtrack.cli import check
+from memtrack.config.params import Params
+from memtrack.config.sections.averaged import OtherTraining
 
 REPOSITORY = Path(__file__).parents[2]
 VALID = sorted((REPOSITORY / "tests/config/files/valid").glob("*.yaml"))
@@ -90,6 +95,35 @@ def test_the_place_of_the_images_is_checked(source: str, said: str) -> None:
     assert done.returncode == 2
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_folder_in_place_of_a_file_is_refused() -> None:
+    for name in ("labels", "decisions", "published"):
+        Path(name).mkdir()
+    text = MINIMAL.read_text(encoding="utf-8").replace(
+        "variants:", "variants:\n  given: {kind: from_file, labels: labels}"
+    )
+    text += "clean: {variants: {clean: {decisions: decisions}}}\n"
+    text += "memorization: {published: {clean: published}}\n"
+    Path("params.yaml").write_text(text, encoding="utf-8")
+    done = run()
+    assert done.returncode == 2
+    assert [line.split(": ", 1)[1] for line in done.stderr.splitlines()] == [
+        "variants.given.labels: labels is a folder: give a file",
+        "clean.variants.clean.decisions: decisions is a folder: give a file",
+        "memorization.published.clean: published is a folder: give a file",
+    ]
+
+
+def test_the_network_of_another_training_must_be_there() -> None:
+    text = MINIMAL.read_text(encoding="utf-8")
+    network = "{kind: python, make: networks.mine:build}"
+    text += f"averaged: {{variants: [clean], trainings: [{{model: {network}}}]}}\n"
+    Path("params.yaml").write_text(text, encoding="utf-8")
+    done = run()
+    assert done.returncode == 2
+    assert "averaged.trainings.0.model.make: " in done.stderr
+    assert "networks/mine.py: no such file" in done.stderr
 
 
 def test_a_name_with_dots_is_one_mistake() -> None:
@@ -255,6 +289,33 @@ def test_wrong_contents_do_not_fit_the_schema(
     change(wrong)
     with pytest.raises(jsonschema.ValidationError):
         validator.validate(wrong)
+
+
+def test_schema_and_check_take_null_for_the_same_keys(schema: Any) -> None:
+    content = load_yaml(str(REPOSITORY / "tests/config/files/valid/every_key.yaml"))
+    train = {key: content["train"][key] for key in OtherTraining.model_fields}
+    content["averaged"]["trainings"] = [{**train, "co_training": {"kind": "jocor"}}]
+    validator, differ = jsonschema.Draft202012Validator(schema), []
+    for keys in _keys(content):
+        wrong = copy.deepcopy(content)
+        functools.reduce(operator.getitem, keys[:-1], wrong)[keys[-1]] = None
+        try:
+            Params.model_validate(wrong)
+            taken = True
+        except ValidationError:
+            taken = False
+        if taken != validator.is_valid(wrong):
+            differ.append(keys)
+    assert differ == [("suspects", "pretrained", "weights")]  # the schema cannot say that they are needed
+
+
+def _keys(content: Any, above: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Where each value of a file is."""
+    entries = content.items() if isinstance(content, dict) else enumerate(content)
+    for key, value in entries:
+        yield (*above, key)
+        if isinstance(value, dict | list):
+            yield from _keys(value, (*above, key))
 
 
 def test_every_key_of_the_project_is_explained_in_the_schema(schema: Any) -> None:

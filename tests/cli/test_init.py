@@ -48,12 +48,17 @@ def test_a_project_for_images(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_dvc_is_begun_where_it_is_needed(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path_factory.mktemp("new"))
-    assert run(init.main) == 2  # no git yet
+    assert run(init.main, "--digits") == 2  # no git yet
     subprocess.run(["git", "init", "-q"], check=True)
-    assert run(init.main) == 0  # nobody can be asked: the example
+    assert run(init.main) == 2
+    assert "nobody can be asked for the samples: name their folder" in capsys.readouterr().err
+    assert not list(Path.cwd().glob("[!.]*"))
+    assert run(init.main, "--digits") == 0
     assert Path(".dvc/config").is_file()
     assert "kind: digits" in PARAMS_FILE.read_text()
     assert run(check.main) == 0

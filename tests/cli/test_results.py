@@ -12,7 +12,7 @@ import pytest
 from memtrack.cli import results
 from memtrack.config import params
 from memtrack.config.json_files import write_json
-from memtrack.report.metrics import EvaluateMetrics
+from memtrack.report.metrics import AveragedMetrics, EvaluateMetrics
 from memtrack.report.sample_tables import write_csv
 from memtrack.runs.metrics import TrainMetrics
 
@@ -46,7 +46,7 @@ def test_the_most_suspect_samples_are_shown(capsys: pytest.CaptureFixture[str]) 
     )  # fmt: skip
     write_json(empty, FOLDER / "metrics.json")
     rows = {"id": [f"[b]{number}.png" for number in range(30)], "given_label": ["cat"] * 30,
-            "suggested_label": ["dog"] * 30, "kind": [""] * 30, "mislabelled": [1.23e-5] * 30,
+            "suggested_label": ["dog"] * 30, "kind": ["mislabelled"] * 30, "mislabelled": [1.23e-5] * 30,
             "suspicion": [-number / 7 for number in range(30)]}  # fmt: skip
     write_csv(pd.DataFrame(rows), FOLDER / "scores.csv")
     Path("results/train/clean").mkdir(parents=True)
@@ -63,8 +63,44 @@ def test_the_most_suspect_samples_are_shown(capsys: pytest.CaptureFixture[str]) 
     assert "The most suspect samples of clean" in said
     assert "AUROC of the best" not in said
     shown = [re.findall(r"[^│\s]+", line) for line in said.splitlines() if "png" in line]
-    assert shown == [[f"[b]{n}.png", "cat", "dog", "0.000", f"{-n / 7:.3f}"] for n in range(10)]
+    assert shown == [[f"[b]{n}.png", "cat", "dog", "outvoted", "0.000", f"{-n / 7:.3f}"] for n in range(10)]
     (FOLDER / "scores.csv").unlink()
     with pytest.raises(SystemExit) as ended:
         results.main([])
     assert ended.value.code == 0
+
+
+def test_a_damaged_file_is_named_and_the_rest_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("params.yaml").write_text(MINIMAL.read_text())
+    empty = EvaluateMetrics(
+        samples=30, corrupted=0, test_accuracy=0.5, scores={}, warnings=[], conflicts=None
+    )  # fmt: skip
+    averaged = AveragedMetrics(trainings=2, agreement=0.5, least_accuracy=0.25, largest_accuracy=0.75)
+    paths = {Path(f"results/{stage}/clean/metrics.json"): found
+             for stage, found in (("evaluate", empty), ("averaged", averaged))}  # fmt: skip
+    for path, found in paths.items():
+        path.parent.mkdir(parents=True)
+        write_json(found, path)
+    (FOLDER / "scores.csv").write_text("id\n")
+
+    def said(damaged: Path | None, status: int) -> str:
+        if damaged is not None:
+            damaged.write_text(damaged.read_text()[:-9])
+        with pytest.raises(SystemExit) as ended:
+            results.main([])
+        if damaged is not None:
+            write_json(paths[damaged], damaged)
+        assert ended.value.code == status
+        return capsys.readouterr().out
+
+    whole = said(None, 0)
+    assert averaged.in_words() in whole
+    assert "is damaged" not in whole
+    for path, shown in zip(paths, (averaged.in_words(), "test accuracy 0.500"), strict=True):
+        found = said(path, int(path.parts[1] == "evaluate"))
+        assert shown in found
+        assert (
+            f"{path}: is damaged, or of another version of memtrack: run `dvc repro {path.parts[1]}@clean`"
+            in found
+        )
+        assert "not evaluated yet" not in found

@@ -217,7 +217,7 @@ def test_what_a_file_says_is_what_is_loaded() -> None:
         },
         "averaged": {"variants": ["noisy"], "trainings": [{"seed": 1}, {"seed": 2, "sam": 0.1}]},
         "halves": {"variants": ["noisy"], "seed": 5, "turn_over": True},
-        "layers": {"variants": {"noisy": {"score": "csl", "pruned": [0.5, 0.9], "linear": 50}}},
+        "layers": {"variants": {"noisy": {"score": "aum", "pruned": [0.5, 0.9], "linear": 50}}},
         "duplicates": {"ratio": 0.3, "neighbours": 4},
         "report": {"samples": 500, "thumbnail": 64},
         "repeat": {"seeds": [1, 2]},
@@ -400,7 +400,10 @@ def test_options_for_whole_batches_are_refused_with_several_processes(key: str, 
     chosen = ("epochs: 10", f"epochs: 10\n  {option}")
     (said,) = problems(changed(chosen, ("data:", "compute: {processes: 4}\ndata:")))
     assert f"train.{key}: " in said
-    assert said.endswith(f"is for whole batches, and compute.processes is 4: choose 1, or leave out {key}")
+    text = (
+        "is for whole batches, and compute.processes is 4, which cuts them: write `processes: 1` in section"
+    )
+    assert said.endswith(f"{text} compute, or `{key}: null` here")
     params.load(changed(chosen, ("data:", "compute: {processes: 1}\ndata:")))
 
 

@@ -293,7 +293,8 @@ def test_a_test_split_without_rows_is_refused() -> None:
     table("raw/train.parquet", label=[0, 1] * 5)
     pq.write_table(pq.read_table("raw/train.parquet")[:0], "raw/test.parquet")
     (found,) = problems(parquet(test="test"))
-    assert "data.test: the tables of the split 'test' have no rows: remove this key" in found
+    said = "has no rows, so the split 'test' is empty: add some, or remove data.test to hold out a share"
+    assert found == f"raw/test.parquet: {said}"
 
 
 def test_shards_with_other_names_of_classes() -> None:

@@ -359,6 +359,10 @@ def test_texts_of_several_tables(root: Path) -> None:
         ({"train.csv": "x,label\n1,p\n"}, {"test": "tset"}, "has the split 'tset'"),
         ({"notes.txt": ""}, {}, "data.root: there is no .csv, .tsv or .parquet file below raw"),
         ({"a.csv": "x,label\n"}, {}, "raw: has no rows"),
+        ({"train.csv": "x,label\n1,1\n2,2\n", "test.csv": "x,label\n1,1.0\n"}, {"test": "test"},
+         "an empty class: no training row has the label '1.0', which looks like '1': give both one name"),
+        ({"train.csv": "x,label\n1,p\n2,q\n", "test.csv": "x,label\n1,P \n"}, {"test": "test"},
+         "an empty class: no training row has the label 'P ', which looks like 'p': give both one name"),
     ],
 )  # fmt: skip
 def test_several_tables_that_cannot_be_used(
@@ -369,6 +373,34 @@ def test_several_tables_that_cannot_be_used(
     with pytest.raises(InputError) as caught:
         collect(placed(Features(kind="features", root="raw", **more), "data"))
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("tables", "more", "said"),
+    [
+        ({"a.csv": "x,x,label\n1,1,p\n", "b.csv": "x,label\n1,q\n"}, {},
+         "raw/a.csv:1: 2 columns are named 'x': rename all but one"),
+        ({"train.csv": "x,label\n1,p\n2,q\n", "test.csv": "x,label\n"}, {"test": "test"},
+         "raw/test.csv: has no rows, so the split 'test' is empty: add some, or remove data.test to hold out "
+         "a share"),
+        ({"train.csv": "x,label\n", "test.csv": "x,label\n1,p\n2,q\n"}, {"test": "test"},
+         "raw/train.csv: has no rows, so the split 'train' is empty: add some"),
+    ],
+)  # fmt: skip
+def test_the_table_that_is_wrong_is_named_once(
+    tables: dict[str, str], more: dict[str, Any], said: str, root: Path
+) -> None:
+    for name, text in tables.items():
+        (root / name).write_text(text)
+    with pytest.raises(InputError) as caught:
+        collect(placed(Features(kind="features", root="raw", **more), "data"))
+    assert str(caught.value) == said
+
+
+def test_columns_that_nobody_reads_may_be_there_twice(root: Path) -> None:
+    (root / "a.csv").write_text("x,y,y,label\n1,2,3,p\n")
+    (root / "b.csv").write_text("y,x,y,label\n2,1,3,q\n")
+    assert collect(placed(Features(kind="features", root="raw", columns=("x",)), "data")).labels == ["p", "q"]
 
 
 @pytest.mark.parametrize("more", [{"table": "t.csv"}, {"split_column": "s"}])

@@ -179,8 +179,15 @@ def test_another_seed(prepared: Project) -> None:
     output = prepared.run("python", "-m", "memtrack.results")
     found = [made["scores"]["el2n"]["auroc"] for made in (metrics, repeated_metrics)]
     assert f"{np.mean(found):.4f} ± {np.std(found, ddof=1):.4f} (2)" in output
+    prepared.edit("averaged", {"variants": ["noisy"], "trainings": [{"seed": 2}, {"seed": 1}]})
+    assert "3 trainings" in prepared.stage("averaged", "noisy")
+    trainings = prepared.folder / "results/averaged/noisy/trainings"
+    weights = {path: path.stat().st_ino for path in trainings.glob("*/checkpoints/*.safetensors")}
     prepared.edit("averaged", {"variants": ["noisy"], "trainings": [{"seed": 1}]})
-    assert "2 trainings" in prepared.stage("averaged", "noisy")
+    assert "2 trainings" in prepared.stage("averaged", "noisy")  # the first is gone, and none is trained
+    kept = {path: path.stat().st_ino for path in trainings.glob("*/checkpoints/*.safetensors")}
+    assert 0 < len(kept) == len(weights) / 2
+    assert kept.items() <= weights.items()
     prepared.stage("evaluate", "noisy")
     averaged, _ = read(prepared.folder / "results/evaluate/noisy")
     for score in AVERAGED:

@@ -67,6 +67,16 @@ def test_the_most_suspect_samples_are_shown_with_what_the_tables_have() -> None:
     np.testing.assert_array_equal(numbers(shown["margin"], "<f4").reshape(20, 3), np.transpose(epochs))
 
 
+def test_what_a_sample_seems_to_be_fits_its_probability() -> None:
+    results = reviewed()
+    voted = np.flatnonzero(results.scores["kind"] == "mislabelled")[2:4]
+    results.scores.loc[voted, "mislabelled"] = [0.5, 0.51]
+    shown = content(results)["shown"]
+    kinds = dict(zip(shown["ids"], numbers(shown["kind"], "u1"), strict=True))
+    said = [page_content.KINDS[kinds[name]] for name in results.scores["id"][voted]]
+    assert said == ["outvoted", "mislabelled"]
+
+
 def test_neighbours_are_the_nearest_three() -> None:
     results = reviewed()
     found = content(results, samples=20)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -323,6 +324,17 @@ class TestSusceptibility:
         assert len(data.info.classes) == 2
         assert abs(right / total - 0.5) < 2 / np.sqrt(total)  # four standard errors from chance
         assert abs(ones / total - 0.5) < 2 / np.sqrt(total)
+
+    @pytest.mark.parametrize("lost", [math.nan, -math.inf, -torch.finfo(torch.float32).max])
+    def test_is_left_out_where_a_step_makes_the_loss_infinite(
+        self, lost: float, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        drops = iter([0.5, lost, 0.5, 0.5])
+        monkeypatch.setattr(Trainer, "random_label_drop", lambda *_: next(drops))
+        trained(parameters("record", susceptibility=True))
+        assert [row["susceptibility"] for row in self.history()] == ["0.5", "", "", ""]
+        assert json.loads((RESULTS / "metrics.json").read_text())["susceptibility"] is None
+        assert "the susceptibility is left out: a step on random labels led to a" in capsys.readouterr().out
 
     def test_a_network_that_cannot_be_copied(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(*_: object, **__: object) -> float:

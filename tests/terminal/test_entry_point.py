@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,11 @@ def test_a_full_disk(name: str | None, number: int, capsys: pytest.CaptureFixtur
     assert len(err.splitlines()) == 1
 
 
+def test_a_disk_that_a_copy_fills(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "from/a", None, "to/a")) == 1
+    assert capsys.readouterr().err.startswith("the disk is full (to/a): ")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device")
 def test_a_disk_that_is_really_full(capsys: pytest.CaptureFixture[str]) -> None:
     @entry_point
@@ -68,10 +74,18 @@ def test_a_disk_that_is_really_full(capsys: pytest.CaptureFixture[str]) -> None:
     assert "the disk is full" in capsys.readouterr().err
 
 
+def test_a_disk_that_is_full_in_the_middle_of_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "from/a", None, "to/a")
+    assert ended(shutil.Error([("from/a", "to/a", str(full))])) == 1
+    assert capsys.readouterr().err.startswith("the disk is full (to/a): everything that is complete is kept")
+
+
 @pytest.mark.parametrize(
     "error",
     [
         OSError("the disk is full"),
+        shutil.Error("Destination path 'a' already exists"),
+        shutil.Error([("from/a", "to/a", "some other reason")]),
         FileNotFoundError(errno.ENOENT, "No such file", "some/file"),
         ValueError("no"),
         MemoryError(),

@@ -300,6 +300,31 @@ def test_those_that_make_an_experiment_at_once_share_it(client: Client, project:
     assert found == [experiment_id(client, "new")] * 3
 
 
+def test_a_database_is_made_with_all_of_its_tables_or_not_at_all(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = RunReference(key="1", tracking_uri="sqlite:///other.db", experiment="new", variant="a")
+    begun = []
+
+    class Killed(Client):  # type: ignore[misc]
+        def __init__(self, tracking_uri: str) -> None:
+            path = Path(tracking_uri.removeprefix("sqlite:///"))
+            with closing(sqlite3.connect(path)) as database:
+                database.execute("CREATE TABLE scorers (scorer_id VARCHAR(36))")
+            begun.append(path)
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(mlflow, "MlflowClient", Killed)
+        with pytest.raises(KeyboardInterrupt):
+            store.open_experiment(record)
+    assert begun[0].exists()
+    assert not (project / "other.db").exists()
+    client, experiment = store.open_experiment(record)
+    assert client.get_experiment(experiment).name == "new"
+    assert not begun[0].exists()
+
+
 def test_two_that_send_the_first_message_of_a_run_at_once_make_one_run(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

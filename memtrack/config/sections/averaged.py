@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import hashlib
+import json
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Field,
+    GetJsonSchemaHandler,
     SerializerFunctionWrapHandler,
     Strict,
     ValidationError,
     model_serializer,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from memtrack.config.sections.augment import Augment
 from memtrack.config.sections.base import Broken, Epochs, Section, Seed, Share, VariantNames, different
@@ -25,22 +31,49 @@ from memtrack.config.sections.train import (
 )
 from memtrack.config.yaml_file import Loc
 
+T = TypeVar("T")
+
+
+def _given(value: object) -> object:
+    """Return the value; raises a ValueError for null."""
+    if value is None:
+        raise ValueError("should have a value; leave the key out to keep the one of section train")
+    return value
+
+
+class _WithoutNull:
+    """The JSON Schema of a type without its null."""
+
+    def __get_pydantic_json_schema__(
+        self, core: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return next(kind for kind in handler(core)["anyOf"] if kind != {"type": "null"})
+
+
+Changed = Annotated[T | None, BeforeValidator(_given), _WithoutNull()]
+"""A key that has no null in section `train`. None: it is left out."""
+
 
 class OtherTraining(Section):
     """What another training changes in section `train`. A key that is left out stays as it is there."""
 
     seed: Seed = Field(0, description="Another seed, for the training and for the probes.")
-    epochs: Epochs | None = None
-    batch_size: TrainingBatch | None = None
-    model: ModelParams | None = None
-    optimizer: OptimizerParams | None = None
-    schedule: ScheduleParams | None = None
-    loss: LossParams | None = None
+    epochs: Changed[Epochs] = None
+    batch_size: Changed[TrainingBatch] = None
+    model: Changed[ModelParams] = None
+    optimizer: Changed[OptimizerParams] = None
+    schedule: Changed[ScheduleParams] = None
+    loss: Changed[LossParams] = None
     mixup: Positive | None = None
     average: Share | None = None
     sam: Positive | None = None
     co_training: JoCoR | None = None
-    augment: Augment | None = None
+    augment: Changed[Augment] = None
+
+    @property
+    def key(self) -> str:
+        """A name for the training that says what it is, wherever it stands in the list."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json")).encode()).hexdigest()[:12]
 
     @model_serializer(mode="wrap")
     def _changes(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -52,6 +52,19 @@ class Cleaning(Section):
         """Whether stage suspects decides about the variant `name`, and not a person."""
         return PurePosixPath(self.decisions) == PurePosixPath(f"results/suspects/{name}/suspects.csv")
 
+    def decisions_problem(self, name: str, learned: tuple[str, ...]) -> str | None:
+        """What is wrong with `decisions` for the variant `name`; None if nothing is.
+
+        Args:
+            learned: the variants of which stage suspects decides.
+        """
+        if self.by_probability(name):
+            return None if name in learned else f"add {name} to suspects.variants, which makes this file"
+        path = PurePosixPath(self.decisions)
+        if path.is_absolute() or not path.match("results/suspects/*/suspects.csv"):
+            return None
+        return f"is about another variant: write results/suspects/{name}/suspects.csv"
+
 
 class CleanParams(Section):
     """Variants whose labels are mended or left out, by a person or by their probability."""

@@ -14,7 +14,8 @@ from pydantic import AfterValidator, Field
 from memtrack.config.sections.base import Choices, Section, Seed
 from memtrack.config.validation import nearest
 from memtrack.core.evaluation.bootstrap import Resampling
-from memtrack.core.scores import RENAMED, SCORES, WINDOW, known
+from memtrack.core.scores import RENAMED, SCORES, WINDOW, Need, known
+from memtrack.core.scores.suspicion import SUSPICION
 
 
 def _score_name(name: str) -> str:
@@ -34,6 +35,13 @@ def _score_name(name: str) -> str:
     return name
 
 
+ASKED_BY = {
+    Need.PRETRAINED: "suspects.pretrained",
+    Need.TRAININGS: "averaged.variants",
+    Need.HALVES: "halves.variants",
+    Need.TURN_OVER: "halves.variants",
+}
+"""What is there only if a key of params.yaml asks for it. The scores that need it are then on by default."""
 ScoreName = Annotated[str, AfterValidator(_score_name)]
 
 
@@ -52,6 +60,14 @@ class EvaluateParams(Section):
     )
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = Field(0.95, description="The level of all intervals.")
     seed: Seed = Field(0, description="Seed of the resamples.")
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The scores to compute; those that lack what they need are left out."""
+        chosen = self.scores or tuple(
+            name for name, score in SCORES.items() if score.by_default or ASKED_BY.keys() & {*score.needs}
+        )
+        return tuple(dict.fromkeys((SUSPICION, *chosen)))
 
     @property
     def resampling(self) -> Resampling:

@@ -104,9 +104,15 @@ class RobustParams(Section):
         if self.co_training is None:
             return self
         if self.loss.model_dump() != CrossEntropy(kind="cross_entropy").model_dump():
-            raise ValueError("co_training has a loss of its own: leave out loss, or co_training")
+            raise ValueError(
+                "co_training has a loss of its own: write `loss: {kind: cross_entropy}` or "
+                "`co_training: null`"
+            )
         if self.mixup is not None:
-            raise ValueError("co_training needs samples with one label: leave out mixup, or co_training")
+            raise ValueError(
+                "co_training needs samples with one label, and mixup gives them two: write `mixup: null` or "
+                "`co_training: null`"
+            )
         return self
 
     def alone(self) -> str | None:

@@ -28,6 +28,8 @@ FIRST = 1 / 3
 PIXELS = 0.5
 """The weight of the neighbours by pixels in `suspicion`; the other two parts have 1."""
 MISLABELLED, RARE = "mislabelled", "rare"
+OUTVOTED = "outvoted"
+"""In place of the kind "mislabelled" where a learned probability says that the label is rather right."""
 USUAL = 0.9
 """A sample whose given label has this share of the votes is neither."""
 VOTED = 10_000
@@ -105,6 +107,16 @@ def kinds(trajectory: EpochArrays, found: Neighbourhoods, *, classes: int) -> ND
         rare = np.where(given < USUAL * total, RARE, "")
         kind[part] = np.where(votes.max(axis=1) > given, MISLABELLED, rare)
     return kind
+
+
+def shown_kind(kind: str, mislabelled: float | None) -> str:
+    """What people are told that a sample seems to be.
+
+    Args:
+        kind: see `kinds`. mislabelled: the learned probability that its label
+            is wrong; None or NaN: it was not learned.
+    """
+    return OUTVOTED if kind == MISLABELLED and mislabelled is not None and mislabelled <= 0.5 else kind
 
 
 def _votes(

@@ -9,7 +9,6 @@ from memtrack.config.sections.data import Features
 from memtrack.core.images.pixels import LARGEST
 from memtrack.data.sources.collected import Collected
 from memtrack.data.sources.rows import collected, read_rows
-from memtrack.data.tables import required_columns
 
 SHOWN = 20
 """At most so many cells that are no numbers are listed."""
@@ -21,11 +20,10 @@ def collect(params: Features) -> Collected:
     Raises:
         InputError: with the cells that are no finite numbers.
     """
-    found = read_rows(params, list(params.columns or ()))
+    found = read_rows(params, params.columns)
     table = found.cells
     others = {params.label_column, params.id_column, params.split_column}
     columns = list(params.columns or [name for name in table.columns if name not in others])
-    required_columns(table, columns, found.path)
     if not columns:
         raise InputError([Problem(found.path, message="has no columns of features: add some")])
     vectors = np.empty((len(table), len(columns)))

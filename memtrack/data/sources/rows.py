@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,15 @@ from numpy.typing import NDArray
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.sections.data import Rows
 from memtrack.core.images.pixels import as_pixels
-from memtrack.data.class_names import names_of_labels, without_point
+from memtrack.data.class_names import class_problems, names_of_labels, without_point
 from memtrack.data.sources.collected import Collected, LeftOut
 from memtrack.data.sources.scan import check_root, link_problem, refuse_paths, scan
 from memtrack.data.sources.shards import class_names, names_problem
-from memtrack.data.sources.split_names import LACKING, chosen, lacking, split_of_table
+from memtrack.data.sources.split_names import LACKING, chosen, empty_splits, lacking, split_of_table
 from memtrack.data.tables import (
     CSV,
     NO_LABEL,
     PARQUET,
-    class_problems,
     read_table,
     required_columns,
     row_name,
@@ -62,11 +62,11 @@ class Samples:
         return Problem(path, message=f"{row_name(path, number)}: {text}")
 
 
-def read_rows(params: Rows, columns: list[str]) -> Samples:
+def read_rows(params: Rows, columns: Sequence[str] | None) -> Samples:
     """All rows of `params.table`, or of all tables below root in the order of their names.
 
     Args:
-        columns: those that must be there besides the ones of label, id and split.
+        columns: those that must be there besides the ones of label, id and split; None: all that are there.
 
     Raises:
         InputError: with every row that has no label, no split, or an id that is missing or there twice, and
@@ -79,7 +79,8 @@ def read_rows(params: Rows, columns: list[str]) -> Samples:
     problems: list[Problem] = []
     for path in (root / inside for inside in taken):
         part = read_table(path)
-        required_columns(part, [*columns, *(name for name in named if name is not None)], path)
+        wanted = part.columns if columns is None else columns
+        required_columns(part, [*wanted, *(name for name in named if name is not None)], path)
         first, begun = next(iter(parts.items()), (path, part))
         if set(part) != set(begun):
             text = (
@@ -88,7 +89,7 @@ def read_rows(params: Rows, columns: list[str]) -> Samples:
             problems.append(Problem(path, message=f"{text}: give all tables the same"))
         part[params.label_column], unknown = _named(part[params.label_column], path)
         problems += unknown
-        parts[path] = part
+        parts[path] = part.loc[:, ~part.columns.duplicated()]  # nobody reads those that are there twice
     cells = pd.concat(parts.values(), ignore_index=True)
     cells[params.label_column] = names_of_labels(cells[params.label_column])  # of all tables together
     places = [(path, row) for path, part in parts.items() for row in part.index]
@@ -100,7 +101,10 @@ def read_rows(params: Rows, columns: list[str]) -> Samples:
         found.splits = [
             side for side, part in zip(taken.values(), parts.values(), strict=True) for _ in range(len(part))
         ]
-    problems += [] if len(cells) else [Problem(path, message="has no rows: add one for each sample")]
+        problems += empty_splits(params, root, taken, found.splits)
+    problems += (
+        [] if len(cells) or problems else [Problem(path, message="has no rows: add one for each sample")]
+    )
     problems += [*_wrong_ids(found), *_wrong_splits(found)] if not problems else []
     if problems:
         raise InputError(problems)

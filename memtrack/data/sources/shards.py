@@ -14,12 +14,12 @@ from memtrack.config.errors import InputError, Problem
 from memtrack.config.sections.data import Cells
 from memtrack.config.validation import nearest
 from memtrack.data.cells import BYTES, Shard
-from memtrack.data.class_names import label_text, names_of_labels
+from memtrack.data.class_names import class_problems, label_text, names_of_labels
 from memtrack.data.decoding import is_lfs_pointer
 from memtrack.data.sources.arrays import in_order
 from memtrack.data.sources.collected import Collected, LeftOut
-from memtrack.data.sources.split_names import chosen
-from memtrack.data.tables import NO_LABEL, class_problems
+from memtrack.data.sources.split_names import chosen, empty_splits
+from memtrack.data.tables import NO_LABEL
 
 METADATA = b"huggingface"
 """The entry of a schema in which Hugging Face's datasets describes the columns."""
@@ -70,9 +70,8 @@ def collect_shards(
         raise InputError(problems)
     if not labels:
         raise InputError([Problem(root, message="the tables have no rows: give others")])
-    if params.test is not None and "test" not in sides:
-        text = f"the tables of the split {params.test!r} have no rows"
-        raise params.mistake("test", message=f"{text}: remove this key to hold out a share")
+    if problems := empty_splits(params, root, splits, sides):
+        raise InputError(problems)
     (names,) = named
     labels = labels if names else names_of_labels(labels)
     there = set(labels)

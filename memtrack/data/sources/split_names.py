@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from memtrack.config.errors import InputError, Problem
@@ -65,6 +65,22 @@ def chosen(
     if others := [path for path in tables if path not in taken]:
         left_out = {**left_out, OTHER_SPLITS: others}
     return taken, left_out
+
+
+def empty_splits(
+    params: NamedSplits, root: Path, taken: Mapping[str, str], sides: Collection[str]
+) -> list[Problem]:
+    """What is wrong with tables of a split that has no rows.
+
+    Args:
+        taken: "train" or "test" for each table, by its path below root. sides: the same for each row.
+    """
+    remedies = {"train": "add some", "test": "add some, or remove data.test to hold out a share"}
+    return [
+        Problem(root / path, message=f"has no rows, so the split {split!r} is empty: {remedies[side]}")
+        for path, side in taken.items()
+        if side not in sides and (split := params.train if side == "train" else params.test)
+    ]
 
 
 def lacking(root: Path, paths: Sequence[str]) -> list[str]:

@@ -9,11 +9,10 @@ import pandas as pd
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.paths import input_path, project_root
 from memtrack.config.sections.data import Table
-from memtrack.data.class_names import names_of_labels
+from memtrack.data.class_names import class_problems, names_of_labels
 from memtrack.data.sources.collected import Collected
 from memtrack.data.tables import (
     NO_LABEL,
-    class_problems,
     composed,
     read_table,
     required_columns,

@@ -17,7 +17,7 @@ from memtrack.config.sections.report import ReportParams
 from memtrack.core.memorization.estimates import MEMORIZED
 from memtrack.core.recording.trajectory import EpochArrays
 from memtrack.core.scores import title
-from memtrack.core.scores.suspicion import MISLABELLED, RARE
+from memtrack.core.scores.suspicion import MISLABELLED, OUTVOTED, RARE, shown_kind
 from memtrack.report.metrics import ISSUES
 from memtrack.report.page.overview import overview
 from memtrack.report.page.results import Results
@@ -39,8 +39,8 @@ EPOCHS = 40
 """The largest number of epochs that a trajectory on the page has."""
 CONFLICTING = "conflicting"
 """A sample with a duplicate under another label; this goes before what the votes say."""
-KINDS = ("", MISLABELLED, RARE, CONFLICTING)
-"""What a sample may seem to be; see `memtrack.core.scores.suspicion.kinds`."""
+KINDS = ("", MISLABELLED, RARE, CONFLICTING, OUTVOTED)
+"""What a sample may seem to be; see `shown_kind`."""
 COLUMNS_READ = 100
 """Up to so many columns of a table are on the page."""
 LETTERS, SHORTEST = 5_000_000, 60
@@ -148,7 +148,8 @@ def _samples(
         group[rows] = results.duplicates["group"]
         conflicting[rows] = results.duplicates["conflicting"]
         kind[conflicting] = CONFLICTING
-    kinds = [*kind[shown], *(tests["kind"] if len(tests) else ())]
+    said = pd.concat([table.iloc[shown].assign(kind=kind[shown]), tests])
+    kinds = [shown_kind(*cells) for cells in said.reindex(columns=["kind", "mislabelled"]).to_numpy()]
     issues, duplicates, memorization = results.issues, results.duplicates, results.memorization
     margins = np.nan if results.tests is None else _epochs(results.tests.trajectory, "margin", tested, epochs)
     every = np.concatenate([shown, results.images.first_test + tested])

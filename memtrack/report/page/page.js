@@ -639,7 +639,8 @@ function suggestion(number) {
 
 /** What else is wrong with an image; "" if nothing is. */
 const wrong = (number) => (issues ? data.issues.filter(({ bit }) => (issues[number] >> bit) & 1).map(({ title }) => title).join(", ") : "");
-const seems = (number) => (data.kinds[kind[number]] === "conflicting" ? "conflicting duplicate" : `seems ${data.kinds[kind[number]]}`);
+const SEEMS = { conflicting: "conflicting duplicate", outvoted: "another label has more votes" };
+const seems = (number) => SEEMS[data.kinds[kind[number]]] || `seems ${data.kinds[kind[number]]}`;
 
 function rank(number) {
   return `#${whole.format(first.ranks[number])}`;
