@@ -464,7 +464,7 @@ def test_folders_that_cannot_be_read(where: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(os, "scandir", guarded)
     for params in (folder(), table()):
         assert problems(params) == [
-            f"{closed}: cannot be read: Permission denied: give yourself the right to read it (chmod), or move it away"
+            f"{closed}: cannot be read: Permission denied: permit it (chmod), or move it away"
         ]
 
 

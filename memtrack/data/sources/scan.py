@@ -33,7 +33,7 @@ SYSTEM = re.compile(
 """Names of what is hidden, and of what operating systems, storage systems and programs put among files."""
 HIDDEN = "hidden, or made by an operating system or a program (.DS_Store, Thumbs.db, @eaDir, ...)"
 IGNORED = "named in .dvcignore: DVC does not watch it"
-NO_RIGHT = "give yourself the right to read it (chmod), or move it away"
+NO_RIGHT = "permit it (chmod), or move it away"
 NO_FILES = "named pipes, sockets and devices: remove them, `dvc repro` fails on them or waits for ever"
 LINKED = "links to folders: DVC does not look behind them"
 LOOKED_AT = 3
