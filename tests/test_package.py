@@ -11,6 +11,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[1]
 DATA = {
     "memtrack/params.schema.json", "memtrack/project/pipeline.yaml", "memtrack/report/page/page.html",
+    "memtrack/project/plots/memtrack_history.json", "memtrack/project/plots/memtrack_roc.json",
     "memtrack/report/page/page.css", "memtrack/report/page/page.js",
 }  # fmt: skip
 
@@ -38,10 +39,10 @@ def test_what_is_installed_makes_a_project(tmp_path: Path) -> None:
     project = tmp_path / "project"
     (project / ".git").mkdir(parents=True)
     (project / ".dvc").mkdir()
-    for site, command in ((of_wheel, "init"), (of_source, "check")):
+    for site, command in ((of_wheel, ("init", "--digits")), (of_source, ("check",))):
         environment = os.environ | {"PYTHONPATH": str(site)}
         done = subprocess.run(
-            [sys.executable, str(site / "bin/memtrack"), command], cwd=project, env=environment,
+            [sys.executable, str(site / "bin/memtrack"), *command], cwd=project, env=environment,
             check=True, stdin=subprocess.DEVNULL, capture_output=True, text=True,
         )  # fmt: skip
     assert done.stdout == "params.yaml: ok\n"

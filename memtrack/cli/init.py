@@ -23,7 +23,7 @@ from memtrack.data.class_names import no_classes
 from memtrack.data.sources import collect
 from memtrack.project.found import DIGITS, Data, look_at
 from memtrack.project.params_file import VARIANT, params_text
-from memtrack.project.pipeline_file import pipeline_text, read_text
+from memtrack.project.pipeline_file import missing_templates, pipeline_text, read_text
 from memtrack.terminal.entry_point import entry_point
 
 WRITTEN_TO = ("data/prepared", "data/variants", "results")
@@ -81,6 +81,9 @@ def main(argv: list[str] | None = None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / PARAMS_FILE, params_text(data))
     _write(pipeline, text)
+    for path, template in missing_templates(dvc or repository).items():
+        path.parent.mkdir(exist_ok=True)
+        _write(path, template)
     if not (folder / "networks").exists():
         (folder / "networks").mkdir()
         _write(folder / "networks/README.md", NETWORKS)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import sys
+from pathlib import Path
 
 from memtrack.config.errors import InputError, Problem
 from memtrack.config.pipeline import PIPELINE
+from memtrack.config.repository import nearest_with
 from memtrack.core.files import whole_file
-from memtrack.project.pipeline_file import pipeline_text, read_text
+from memtrack.project.pipeline_file import missing_templates, pipeline_text, read_text
 from memtrack.terminal.entry_point import entry_point
 
 
@@ -23,6 +26,12 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError([Problem(PIPELINE, message="is not here: `memtrack init` writes one")])
     there = read_text(PIPELINE)
     wanted = pipeline_text(there, PIPELINE)
+    repository = nearest_with(".dvc", Path.cwd())
+    for path, template in missing_templates(repository).items() if repository is not None else ():
+        path.parent.mkdir(exist_ok=True)
+        with whole_file(path) as file:
+            file.write(template.encode())
+        print(f"wrote {os.path.relpath(path)}, which `dvc plots` needs")
     if there == wanted:
         print(f"{PIPELINE}: is up to date")
         return

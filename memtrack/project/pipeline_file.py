@@ -11,6 +11,8 @@ from ruamel.yaml import YAML
 from memtrack.config.errors import InputError, Problem
 
 OURS = Path(__file__).with_name("pipeline.yaml")  # DVC would read any dvc.yaml in a clone
+TEMPLATES = sorted(Path(__file__).with_name("plots").glob("*.json"))
+"""The templates that the pipeline names for `dvc plots`. DVC finds templates in .dvc/plots alone."""
 COMMAND = "memtrack.stages."
 
 
@@ -20,6 +22,12 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError([Problem(path, message=f"cannot be read: {error}")]) from None
+
+
+def missing_templates(root: Path) -> dict[Path, str]:
+    """The content of each template that the DVC repository `root` does not have, and its place there."""
+    places = {root / ".dvc/plots" / template.name: template for template in TEMPLATES}
+    return {place: read_text(template) for place, template in places.items() if not place.exists()}
 
 
 def pipeline_text(there: str | None, path: Path) -> str:

@@ -60,9 +60,17 @@ def load_variant(name: str) -> Params:
     return params
 
 
-def keep_trainings(folder: Path, kept: Collection[str]) -> None:
-    """Make the folder, and remove the trainings of an earlier run that are not among these."""
+def keep_only(folder: Path, kept: Collection[str]) -> None:
+    """Make the folder of an output, and remove what an earlier run left there, but for files and folders with
+    these names. Without any there is an empty list instead, because DVC warns of empty folders, and draws
+    other files of a folder of pictures."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
-        if path.is_dir() and path.name not in kept:
+        if path.name in kept:
+            continue
+        if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)  # other processes of the training may remove it, too
+        else:
+            path.unlink(missing_ok=True)
+    if not kept:
+        (folder / "nothing.json").write_text("[]\n")

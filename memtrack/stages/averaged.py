@@ -13,7 +13,7 @@ from memtrack.config.params import Params
 from memtrack.config.paths import AVERAGED_RESULTS
 from memtrack.data.manifest import write_manifest
 from memtrack.report.metrics import AveragedMetrics
-from memtrack.stages import keep_trainings, load_with_variant
+from memtrack.stages import keep_only, load_with_variant
 from memtrack.terminal.entry_point import entry_point
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def main() -> None:
     params, name = load_with_variant(__doc__)
     folder = AVERAGED_RESULTS / name
     wanted = name in params.averaged.variants
-    keep_trainings(folder / "trainings", [other.key for other in params.averaged.trainings] if wanted else [])
+    keep_only(folder / "trainings", [other.key for other in params.averaged.trainings] if wanted else [])
     if wanted:
         _average(params, name, folder)
     else:

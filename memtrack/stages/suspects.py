@@ -13,7 +13,7 @@ from memtrack.config.params import Params
 from memtrack.config.paths import SUSPECTS_RESULTS
 from memtrack.data.manifest import write_manifest
 from memtrack.report.metrics import SuspectsMetrics
-from memtrack.stages import keep_trainings, load_with_variant
+from memtrack.stages import keep_only, load_with_variant
 from memtrack.terminal.entry_point import entry_point
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ def main() -> None:
     params, name = load_with_variant(__doc__)
     folder = SUSPECTS_RESULTS / name
     draws = params.suspects.draws if name in params.suspects.variants else 0
-    keep_trainings(folder / "trainings", [str(draw) for draw in range(draws)])
-    (folder / "pictures").mkdir(exist_ok=True)
+    keep_only(folder / "trainings", [str(draw) for draw in range(draws)])
+    keep_only(folder / "pictures", ["probabilities.png"] if draws else [])
     if draws:
         _learn(params, name, folder)
     else:
@@ -36,9 +36,7 @@ def main() -> None:
 
 
 def _write_nothing(folder: Path) -> None:
-    """Write the files that DVC expects, and remove the picture of an earlier run."""
-    for picture in (folder / "pictures").iterdir():
-        picture.unlink()
+    """Write the files that DVC expects."""
     (folder / "suspects.csv").write_text("id\n")
     (folder / "weights.csv").write_text("score\n")
     write_json(SuspectsMetrics(), folder / "metrics.json")

@@ -62,6 +62,9 @@ def test_an_empty_repository(tmp_path: Path, photos: Path, empty_store: Path) ->
     for name in ("results/report/given/index.html", "results/evaluate/given/scores.csv", ".memtrack"):
         assert (project.folder / name).exists()
     assert "The most suspect samples of given" in table
+    shown = project.run("dvc", "plots", "show", "--out", ".memtrack/plots")
+    assert "failed to load" not in shown
+    assert "training on given" in (project.folder / ".memtrack/plots/index.html").read_text()
     assert project.run("git", "status", "--short", "--untracked-files=all").split() == ["??", "dvc.lock"]
 
     said = yaml.safe_load(CLEANING.text)

@@ -132,7 +132,8 @@ def test_too_few_samples_to_learn_from(learned: Project) -> None:
 def test_it_does_nothing_unless_it_is_asked_to(learned: Project) -> None:
     learned.edit("suspects.variants", [])
     assert "nothing to do" in learned.stage("suspects", "noisy")
-    assert list((results(learned) / "trainings").iterdir()) == []
+    for name in ("trainings", "pictures"):
+        assert [path.name for path in (results(learned) / name).iterdir()] == ["nothing.json"]
     learned.stage("evaluate", "noisy")
     scores = pd.read_csv(learned.folder / "results/evaluate/noisy/scores.csv")
     assert "mislabelled" not in scores

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
 from memtrack.config.errors import InputError
-from memtrack.project.pipeline_file import OURS, pipeline_text
+from memtrack.project.pipeline_file import OURS, TEMPLATES, pipeline_text
 
 REPOSITORY = Path(__file__).parents[2]
 PATH = Path("dvc.yaml")
@@ -25,6 +26,10 @@ metrics:
 
 def test_that_of_this_repository_is_the_one_that_is_written() -> None:
     assert (REPOSITORY / "dvc.yaml").read_text() == OURS.read_text() == pipeline_text(None, PATH)
+    for template in TEMPLATES:
+        assert (REPOSITORY / ".dvc/plots" / template.name).read_text() == template.read_text()
+    named = set(re.findall(r"template: (\w+)", OURS.read_text()))
+    assert named == {template.stem for template in TEMPLATES}
 
 
 def test_other_stages_stay_and_nothing_changes_the_second_time() -> None:
