@@ -76,8 +76,13 @@ def main(argv: list[str] | None = None) -> None:
         for path, lines in ((folder / ".gitignore", IGNORED_BY_GIT), (folder / ".dvcignore", IGNORED_BY_DVC))
     }
     if dvc is None:
-        subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], cwd=repository, check=True)
-        print(f"{repository}: `dvc init` has begun a DVC repository")
+        begin = [sys.executable, "-m", "dvc", "init", "--quiet"]
+        done = subprocess.run(begin, cwd=repository, check=False, stderr=subprocess.PIPE, text=True)
+        if done.returncode:
+            said = next((line for line in done.stderr.splitlines() if "ERROR" in line), done.stderr.strip())
+            text = f"`dvc init` cannot begin a DVC repository here: {said}: make the folder writable"
+            raise InputError([Problem(repository, message=text)])
+        print(f"ran `dvc init` in {repository}")
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / PARAMS_FILE, params_text(data))
     _write(pipeline, text)

@@ -7,7 +7,6 @@ import shlex
 import shutil
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -153,8 +152,10 @@ def main(argv: list[str] | None = None) -> int:
             "corrupted, and the share of all corrupted samples that is among them"
         )
     for name in unjudged:
-        with suppress(OSError, ValueError):  # somebody has removed or changed scores.csv
+        try:
             console.print(_most_suspect(name))
+        except InputError as error:  # somebody has removed or changed scores.csv
+            print(error)
     if compared:
         print(
             "memorization: the Pearson correlation with Feldman & Zhang's memorization, with its interval"
@@ -195,10 +196,12 @@ def _most_suspect(name: str) -> Table:
     import pandas as pd  # takes half a second
 
     from memtrack.core.scores.suspicion import shown_kind
+    from memtrack.data.manifest import KeptFolder
     from memtrack.data.tables import unguarded
     from memtrack.report.sample_tables import TABLE
 
-    rows = pd.read_csv(EVALUATE_RESULTS / name / TABLE, dtype=str, keep_default_na=False, nrows=SHOWN)
+    with KeptFolder(EVALUATE_RESULTS / name, f"run `dvc repro evaluate@{name}`").reading(TABLE) as path:
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False, nrows=SHOWN)
     shown = {heading: column for heading, column in COLUMNS.items() if column in rows and any(rows[column])}
     if "mislabelled" in rows:
         chances = pd.to_numeric(rows["mislabelled"])

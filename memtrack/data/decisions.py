@@ -19,6 +19,8 @@ from memtrack.data.variants import VariantData
 What = Literal["keep", "relabel", "ambiguous", "remove", "weight"]
 WHATS: tuple[What, ...] = get_args(What)[:-1]
 """What a person may decide; the last follows from probabilities alone."""
+OTHERS = ("label", "given_label", "note", "by", "when")
+"""Columns that may be there besides id and decision."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,10 @@ def read_decisions(
         InputError: with the row of every id, decision or label that cannot be followed.
     """
     table = read_table(path)
-    columns = [str(name) for name in table.columns]
-    relabels = "decision" in columns and "relabel" in table["decision"].tolist()
-    required_columns(table, ["id", "decision", *(["label"] if relabels else [])], path)
+    there = {str(name) for name in table.columns}
+    required_columns(table, ["id", "decision", *(name for name in OTHERS if name in there)], path)
+    if any(str(cell).strip().lower() == "relabel" for cell in table["decision"]):
+        required_columns(table, ["label"], path)
     given = dict(zip(variant.ids, (variant.summary.classes[number] for number in variant.given), strict=True))
     given |= tests or {}
     find = finder(list(given))

@@ -21,7 +21,7 @@ from memtrack.data.sources.image_folder import split_of
 from memtrack.data.sources.shards import class_names, image_column_problem, open_shard
 from memtrack.data.sources.split_names import split_of_table
 from memtrack.data.sources.text import possible_dimensions
-from memtrack.data.tables import CSV, PARQUET, read_table, required_columns, spellings
+from memtrack.data.tables import CSV, PARQUET, read_table, required_columns, row_name, spellings
 
 LOOKED_AT = 200
 """So many images, or paths in a table, are looked at."""
@@ -46,6 +46,8 @@ TEXT = 0.5
 """A column of texts has three words or more in at least this share of its cells."""
 IMAGES = ("image", "img", "picture", "photo", "jpg", "png")
 """Names that people give to columns of encoded images."""
+SPLIT_COLUMNS = ("split", "set", "subset", "partition")
+"""Names that people give to the column that says which rows are for training."""
 LABELS = ("label", "class", "target", "category", "y", "classname", "class_name", "given_label")
 """Names that people give to columns of labels."""
 
@@ -116,8 +118,10 @@ def look_at(place: Path, root: str) -> Data:
         train = parts["train"]
         keys: dict[str, Any] = {"train": train.name, "test": held.name}
         classes = [path for path in train.iterdir() if path.is_dir()]
+        left = [f"{path.name}/" for path in folders if path not in (train, held)]
+        where = f" in {train.name}/ (for testing: {held.name}/{'; left out: ' * bool(left)}{', '.join(left)})"
     else:
-        keys, classes = {"test_share": 0.2}, folders
+        keys, classes, where = {"test_share": 0.2}, folders, ""
     images = [path for folder in classes for path in _images(folder, LOOKED_AT // max(1, len(classes)) + 1)]
     if not images:
         arrays = sorted(path for path in place.iterdir() if path.suffix.lower() == ".npz")
@@ -142,7 +146,8 @@ def look_at(place: Path, root: str) -> Data:
         "mode": "L" if grey else "RGB",
         **keys,
     }
-    return Data(section, f"images in {len(classes)} folders, one for each class", size, grey, len(images))
+    words = f"images in {len(classes)} folders, one for each class{where}"
+    return Data(section, words, size, grey, len(images))
 
 
 def _tables(place: Path, paths: list[Path], root: str) -> Data:
@@ -261,6 +266,15 @@ def _split(table: pd.DataFrame, path: Path) -> dict[str, Any]:
                 f"the column {name!r} holds the splits {', '.join(sorted(found))}: write train and test there"
             )
             raise InputError([Problem(path, message=f"{text}, or remove the column")])
+        if str(name).lower() in SPLIT_COLUMNS and meant - {None} and meant != {"train"}:
+            unclear = [
+                row for row, cell in zip(table.index, table[name], strict=True) if split_of(cell) is None
+            ]
+            text = f"all rows are for {next(iter(meant))}: mark others as train"
+            if unclear:
+                text = f"{table[name][unclear[0]]!r} is neither train nor test"
+                text = f"{row_name(path, unclear[0]) if path.is_file() else 'a row'}: {text}: mend the row"
+            raise InputError([Problem(path, message=f"column {name!r}: {text}, or remove the column")])
     return {"test_share": 0.2}
 
 
@@ -316,7 +330,7 @@ def _share_of_images(cells: pd.Series, folder: Path) -> float:
 def _images(folder: Path, most: int) -> list[Path]:
     found: list[Path] = []
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in extensions() and not path.name.startswith("."):
+        if path.suffix.lower() in extensions() and not path.name.startswith(".") and path.is_file():
             found.append(path)
             if len(found) == most:
                 break

@@ -62,6 +62,9 @@ def main() -> None:
     )
     write_json(metrics, folder / "metrics.json")
     print(f"{name}: {metrics.in_words()}")
+    for number, label in enumerate(variant.summary.classes):
+        if (variant.given == number).any() and not (labels == number).any():
+            print(f"{name}: no sample keeps the label {label!r}: the network cannot learn this class")
 
 
 def _decisions(params: Params, variant: VariantData, tests: Mapping[str, str]) -> dict[str, Decision]:

@@ -32,10 +32,15 @@ def entry_point(main: Callable[..., int | None]) -> Callable[..., None]:
     def run(*args: object) -> None:
         gc.freeze()  # imported objects stay alive: to scan them again, also at exit, takes a second
         try:
-            sys.exit(main(*args) or 0)
+            status = main(*args) or 0
+            sys.stdout.flush()
+            sys.exit(status)
         except InputError as error:
             print(error, file=sys.stderr)
             sys.exit(2)
+        except BrokenPipeError:  # who reads the output has seen enough, as `head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
         except OSError as error:
             cause = _cause(error)
             path = cause.filename2 or cause.filename  # the second one is where something is copied to

@@ -12,6 +12,7 @@ import pytest
 from memtrack.cli import results
 from memtrack.config import params
 from memtrack.config.json_files import write_json
+from memtrack.data.manifest import write_manifest
 from memtrack.report.metrics import AveragedMetrics, EvaluateMetrics
 from memtrack.report.sample_tables import write_csv
 from memtrack.runs.metrics import TrainMetrics
@@ -49,6 +50,7 @@ def test_the_most_suspect_samples_are_shown(capsys: pytest.CaptureFixture[str]) 
             "suggested_label": ["dog"] * 30, "kind": ["mislabelled"] * 30, "mislabelled": [1.23e-5] * 30,
             "suspicion": [-number / 7 for number in range(30)]}  # fmt: skip
     write_csv(pd.DataFrame(rows), FOLDER / "scores.csv")
+    write_manifest(FOLDER, {}, {"scores.csv": FOLDER / "scores.csv"})
     Path("results/train/clean").mkdir(parents=True)
     trained = TrainMetrics(
         train_loss=0.1, train_accuracy=1.0, test_accuracy=0.5, mean_curvature=2.0, recorded_epochs=3,
@@ -64,10 +66,19 @@ def test_the_most_suspect_samples_are_shown(capsys: pytest.CaptureFixture[str]) 
     assert "AUROC of the best" not in said
     shown = [re.findall(r"[^│\s]+", line) for line in said.splitlines() if "png" in line]
     assert shown == [[f"[b]{n}.png", "cat", "dog", "outvoted", "0.000", f"{-n / 7:.3f}"] for n in range(10)]
-    (FOLDER / "scores.csv").unlink()
-    with pytest.raises(SystemExit) as ended:
-        results.main([])
-    assert ended.value.code == 0
+    table = (FOLDER / "scores.csv").read_text()
+    for content in (table[: len(table) // 2], None):
+        (FOLDER / "scores.csv").unlink()
+        if content is not None:
+            (FOLDER / "scores.csv").write_text(content)
+        with pytest.raises(SystemExit) as ended:
+            results.main([])
+        assert ended.value.code == 0
+        said = capsys.readouterr().out
+        assert "The most suspect samples of clean" not in said
+        assert f"{FOLDER}/scores.csv: {'is not there' if content is None else 'is damaged or was'}" in said
+        assert "run `dvc repro evaluate@clean`" in said
+        (FOLDER / "scores.csv").touch()
 
 
 def test_a_damaged_file_is_named_and_the_rest_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,6 +93,7 @@ def test_a_damaged_file_is_named_and_the_rest_is_shown(capsys: pytest.CaptureFix
         path.parent.mkdir(parents=True)
         write_json(found, path)
     (FOLDER / "scores.csv").write_text("id\n")
+    write_manifest(FOLDER, {}, {"scores.csv": FOLDER / "scores.csv"})
 
     def said(damaged: Path | None, status: int) -> str:
         if damaged is not None:

@@ -167,6 +167,13 @@ def test_whole_numbers_as_pandas_writes_them_beside_empty_cells() -> None:
     assert read_decisions(path, plain) == {plain.ids[row]: Decision("relabel", "2")}
 
 
+@pytest.mark.parametrize("twice", ["decision", "note"])
+def test_a_column_that_is_there_twice(twice: str, noisy: VariantData) -> None:
+    path = written(f"{noisy.ids[0]},keep,,", header=f"id,decision,{twice},{twice}")
+    with pytest.raises(InputError, match=rf"columns are named '{twice}': rename all but one"):
+        read_decisions(path, noisy)
+
+
 def test_columns_of_the_page_are_checked_and_kept(noisy: VariantData) -> None:
     header = "id,given_label,decision,label,note"
     path = written(f'{noisy.ids[0]},{name(noisy, 0)},keep,,"sure, it is"', header=header)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -47,6 +48,10 @@ def test_folders_of_splits(picture: Picture) -> None:
     found = look_at(Path("photos"), "photos")
     assert (found.section["train"], found.section["test"]) == ("training", "validation")
     assert len(samples(found)) == 4
+    picture("photos/holdout/cat/1.png")
+    os.mkfifo("photos/training/cat/a pipe.png")  # prepare says so
+    words = look_at(Path("photos"), "photos").words
+    assert words.endswith("in training/ (for testing: holdout/; left out: validation/)")
 
 
 @pytest.mark.parametrize(("size", "mode", "used", "grey"), [(28, "L", 28, "L"), (300, "RGB", 64, "RGB")])
@@ -177,6 +182,12 @@ def test_what_the_columns_of_a_table_are(table: str, keys: dict[str, object], wo
         ("a,label,part\n1,x,train\n2,y,val\n", "the column 'part' holds the splits train, val: "),
         ("a,label,part\n1,x,training\n2,y,valid\n", "the column 'part' holds the splits training, valid: "),
         ("a,a,label\n1,2,x\n", "2 columns are named 'a'"),
+        (
+            "a,label,split\n1,x,train\n2,y,trian\n3,y,test\n",
+            "column 'split': line 3: 'trian' is neither train nor test",
+        ),
+        ("a,label,Set\n1,x,train\n2,y,\n", "column 'Set': line 3: '' is neither train nor test"),
+        ("a,label,split\n1,x,test\n2,y,test\n", "column 'split': all rows are for test"),
     ],
 )
 def test_tables_that_are_not_clear(table: str, said: str) -> None:

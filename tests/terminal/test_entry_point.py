@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -139,3 +141,15 @@ def test_a_training_that_diverged(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_interruption(capsys: pytest.CaptureFixture[str]) -> None:
     assert ended(KeyboardInterrupt()) == 130
     assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_a_reader_that_has_seen_enough() -> None:
+    """As `head` has after some lines."""
+    code = "from memtrack.terminal.entry_point import entry_point\n"
+    code += "entry_point(lambda: [print('x' * 1000) for _ in range(1000)] and None)()"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait()) == (b"", 1)
