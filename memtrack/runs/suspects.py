@@ -79,6 +79,8 @@ def learn(params: Params, name: str, world: World) -> Suspects | None:
             "it, or remove the variant from suspects.variants"
         )
         raise params.suspects.mistake("share", message=text) from None
+    # before the trainings, which may take hours: a pretrained network may be refused
+    names, features = world.decided(lambda: _features(run))
     for draw, labels in enumerate(draws):
         train(
             params,
@@ -90,7 +92,6 @@ def learn(params: Params, name: str, world: World) -> Suspects | None:
         )
     if not world.is_first:
         return None
-    names, features = _features(run)
     trainings, recovered = [], []
     classes = len(variant.summary.classes)
     for draw, labels in enumerate(draws):

@@ -138,7 +138,7 @@ def test_without_probabilities_the_first_twentieth_is_suspected() -> None:
     assert found["shown"]["mislabelled"] is None
     assert found["confusion"]["among"] == "the 3 most suspect samples (5%)"
     assert [one["samples"] for one in found["curvature"]] == [57, 3]
-    assert any("probabilities were not learned" in line.lower() for line in found["found"])
+    assert any("no probabilities were learned" in line.lower() for line in found["found"])
 
 
 def test_where_nobody_looked_for_duplicates() -> None:

@@ -53,7 +53,7 @@ def _found(results: Results) -> list[str]:
         )
     lines += metrics.in_words()
     if results.learned is not None:  # there are stages that can learn probabilities and look for duplicates
-        unknown = ["probabilities were not learned: stage suspects does it for suspects.variants"]
+        unknown = ["no probabilities were learned: name this variant in suspects.variants for them"]
         lines += results.learned.in_words() or unknown
         lines.append(
             "nobody has looked for duplicates yet"
