@@ -52,10 +52,9 @@ class Project:
     def __init__(self, folder: Path, study: Path | None = None) -> None:
         """`study`: an empty database that a first search begins with; without it the search makes its own."""
         self.folder, self._empty_study = folder, study
-        # a test may itself run inside a stage or beside a server: start from a clean environment
-        self.environment = {
-            key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))
-        }
+        # a test may itself run inside a stage or make, or beside a server: start from a clean environment
+        others = ("DVC_", "MLFLOW_", "MAKE")
+        self.environment = {key: value for key, value in os.environ.items() if not key.startswith(others)}
         for who in ("AUTHOR", "COMMITTER"):
             self.environment |= {f"GIT_{who}_NAME": "t", f"GIT_{who}_EMAIL": "t@localhost"}
         self.environment["DVC_NO_ANALYTICS"] = "1"  # it starts a process after each command
