@@ -136,7 +136,11 @@ def test_no_score_sees_the_clean_labels(prepared: Project) -> None:
     """Other clean labels and flags beside the same given ones: other AUROCs, and not a bit of a score."""
     prepared.edit("evaluate.scores", list(SCORES))
     (prepared.folder / "networks/known.py").write_text(KNOWN)
-    torch.save({"1.weight": torch.randn(8, 64)}, prepared.folder / "networks/known.pt")
+    weights = torch.randn(8, 64, generator=torch.Generator().manual_seed(0))
+    weights[:4] = (
+        torch.tensor([1.0, -1.0]).repeat_interleave(4).repeat(8)
+    )  # left against right, as the classes
+    torch.save({"1.weight": weights}, prepared.folder / "networks/known.pt")
     pretrained = {"kind": "python", "make": "networks.known:build", "weights": "networks/known.pt",
                   "mean": [0.5], "std": [0.25]}  # fmt: skip
     prepared.edit("suspects", {"variants": ["noisy"], "share": 0.3, "pretrained": pretrained})
