@@ -345,6 +345,15 @@ def test_texts_of_several_tables(root: Path) -> None:
     np.testing.assert_array_equal(found.images, whole.images)
 
 
+def refusal(root: Path, tables: dict[str, str], more: dict[str, Any]) -> str:
+    """Why tables below root cannot be used."""
+    for name, text in tables.items():
+        (root / name).write_text(text)
+    with pytest.raises(InputError) as caught:
+        collect(placed(Features(kind="features", root="raw", **more), "data"))
+    return str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("tables", "more", "said"),
     [
@@ -368,11 +377,7 @@ def test_texts_of_several_tables(root: Path) -> None:
 def test_several_tables_that_cannot_be_used(
     tables: dict[str, str], more: dict[str, Any], said: str, root: Path
 ) -> None:
-    for name, text in tables.items():
-        (root / name).write_text(text)
-    with pytest.raises(InputError) as caught:
-        collect(placed(Features(kind="features", root="raw", **more), "data"))
-    assert said in str(caught.value)
+    assert said in refusal(root, tables, more)
 
 
 @pytest.mark.parametrize(
@@ -390,11 +395,7 @@ def test_several_tables_that_cannot_be_used(
 def test_the_table_that_is_wrong_is_named_once(
     tables: dict[str, str], more: dict[str, Any], said: str, root: Path
 ) -> None:
-    for name, text in tables.items():
-        (root / name).write_text(text)
-    with pytest.raises(InputError) as caught:
-        collect(placed(Features(kind="features", root="raw", **more), "data"))
-    assert str(caught.value) == said
+    assert refusal(root, tables, more) == said
 
 
 def test_columns_that_nobody_reads_may_be_there_twice(root: Path) -> None:
