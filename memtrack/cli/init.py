@@ -23,7 +23,7 @@ from memtrack.data.class_names import no_classes
 from memtrack.data.sources import collect
 from memtrack.project.found import DIGITS, Data, look_at
 from memtrack.project.params_file import VARIANT, params_text
-from memtrack.project.pipeline_file import missing_templates, pipeline_text, read_text
+from memtrack.project.pipeline_file import add_templates, pipeline_text, read_text
 from memtrack.terminal.entry_point import entry_point
 
 WRITTEN_TO = ("data/prepared", "data/variants", "results")
@@ -86,9 +86,8 @@ def main(argv: list[str] | None = None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / PARAMS_FILE, params_text(data))
     _write(pipeline, text)
-    for path, template in missing_templates(dvc or repository).items():
-        path.parent.mkdir(exist_ok=True)
-        _write(path, template)
+    for path in add_templates(dvc or repository):
+        print(f"wrote {os.path.relpath(path)}")
     if not (folder / "networks").exists():
         (folder / "networks").mkdir()
         _write(folder / "networks/README.md", NETWORKS)
@@ -123,10 +122,8 @@ def _data(given: Path | None, folder: Path, repository: Path) -> Data:
     """The data that was named, or that the user names now; those in the DVC repository by a relative path."""
     if given is None:
         if not sys.stdin.isatty():
-            text = (
-                "nobody can be asked for the samples: name their folder, table or .npz file (`memtrack init "
-            )
-            text += "FOLDER`), or write `memtrack init --digits` for an example"
+            text = "nobody can be asked for the samples: name their folder, table or .npz file "
+            text += "(`memtrack init FOLDER`), or write `memtrack init --digits` for an example"
             raise InputError([Problem(folder, message=text)])
         answer = input(
             "The folder, table or .npz file of your samples (empty: digits, as an example): "

@@ -12,7 +12,7 @@ from memtrack.config.errors import InputError, Problem
 from memtrack.config.pipeline import PIPELINE
 from memtrack.config.repository import nearest_with
 from memtrack.core.files import whole_file
-from memtrack.project.pipeline_file import missing_templates, pipeline_text, read_text
+from memtrack.project.pipeline_file import add_templates, pipeline_text, read_text
 from memtrack.terminal.entry_point import entry_point
 
 
@@ -27,10 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     there = read_text(PIPELINE)
     wanted = pipeline_text(there, PIPELINE)
     repository = nearest_with(".dvc", Path.cwd())
-    for path, template in missing_templates(repository).items() if repository is not None else ():
-        path.parent.mkdir(exist_ok=True)
-        with whole_file(path) as file:
-            file.write(template.encode())
+    for path in add_templates(repository) if repository is not None else ():
         print(f"wrote {os.path.relpath(path)}, which `dvc plots` needs")
     if there == wanted:
         print(f"{PIPELINE}: is up to date")

@@ -9,6 +9,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from memtrack.config.errors import InputError, Problem
+from memtrack.core.files import whole_file
 
 OURS = Path(__file__).with_name("pipeline.yaml")  # DVC would read any dvc.yaml in a clone
 TEMPLATES = sorted(Path(__file__).with_name("plots").glob("*.json"))
@@ -24,10 +25,15 @@ def read_text(path: Path) -> str:
         raise InputError([Problem(path, message=f"cannot be read: {error}")]) from None
 
 
-def missing_templates(root: Path) -> dict[Path, str]:
-    """The content of each template that the DVC repository `root` does not have, and its place there."""
-    places = {root / ".dvc/plots" / template.name: template for template in TEMPLATES}
-    return {place: read_text(template) for place, template in places.items() if not place.exists()}
+def add_templates(root: Path) -> list[Path]:
+    """Write the templates that the DVC repository `root` does not have; their paths."""
+    folder = root / ".dvc/plots"
+    missing = [template for template in TEMPLATES if not (folder / template.name).exists()]
+    for template in missing:
+        folder.mkdir(exist_ok=True)
+        with whole_file(folder / template.name) as file:
+            file.write(template.read_bytes())
+    return [folder / template.name for template in missing]
 
 
 def pipeline_text(there: str | None, path: Path) -> str:
